@@ -1,0 +1,212 @@
+"""A model's folder: whether it can be used, its digest, its context, its prompts' lengths.
+
+Loads no weights and imports neither torch nor an engine.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from factory.errors import MissingExtra, ModelError
+from factory.fingerprint import file_digest, files_digest, folder_key
+from factory.recipe import Model, Recipe
+
+_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+_MEANING = (
+    "config.json",
+    "generation_config.json",
+    "model.safetensors.index.json",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template*",
+    "vocab*",
+    "merges.txt",
+    "scripted.json",
+)
+"""The files beside the weights that decide what a model answers."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One set of weights, on disk."""
+
+    name: str
+    """What the recipe calls it: M_0, F_0, M_1, …"""
+    path: Path
+    digest: str
+    """Of weights, tokenizer, chat template, configuration and dtype."""
+    dtype: str
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        return _read_json(self.path / "config.json")
+
+    @property
+    def context_length(self) -> int | None:
+        """The most tokens that prompt and answer may have together, where the model says so."""
+        length = self.config.get("max_position_embeddings")
+        return length if isinstance(length, int) else None
+
+    @cached_property
+    def tokenizer_digest(self) -> str:
+        """Of all that decides how long a prompt is."""
+        names = ("tokenizer*", "chat_template*", "special_tokens_map.json", "added_tokens.json")
+        files = [path for name in names for path in sorted(self.path.glob(name))]
+        return files_digest((path.name, file_digest(path)) for path in files)
+
+
+def open_checkpoint(
+    name: str, model: Model, recipe: Recipe, known: dict[str, str], *, download: bool = False
+) -> Checkpoint:
+    """Finds a model and takes its digest.
+
+    `known` remembers the hashes of files by device, inode, size and time, so that unchanged
+    weights are not read again; it is added to. Raises ModelError where the folder is missing, has
+    no weights or no chat template (the scripted engine needs neither).
+    """
+    path = _locate(model, recipe, download=download)
+    if recipe.engine.name != "scripted":
+        _check(model.path, path)
+    dtype = model.dtype if model.dtype != "auto" else _declared_dtype(path)
+    return Checkpoint(name, path, folder_digest(path, dtype, known), dtype)
+
+
+def folder_digest(path: Path, dtype: str, known: dict[str, str]) -> str:
+    """The digest of a model's folder run in `dtype`."""
+    files = files_digest((file.name, _cached_digest(file, known)) for file in model_files(path))
+    return folder_key("model", 1, {"files": files, "dtype": dtype})
+
+
+def model_files(path: Path) -> list[Path]:
+    """The files of a folder that decide what the model answers, sorted by name."""
+    weights = next((found for glob in _WEIGHTS if (found := sorted(path.glob(glob)))), [])
+    return sorted({*weights, *(file for glob in _MEANING for file in path.glob(glob))})
+
+
+def _cached_digest(file: Path, known: dict[str, str]) -> str:
+    stat = file.stat()
+    stamp = f"{stat.st_dev}-{stat.st_ino}-{stat.st_size}-{stat.st_mtime_ns}"
+    if stamp not in known:
+        known[stamp] = file_digest(file)
+    return known[stamp]
+
+
+def _locate(model: Model, recipe: Recipe, *, download: bool) -> Path:
+    path = recipe.resolve(model.path)
+    if path.is_dir():
+        return path
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", model.path) or model.path.startswith("."):
+        raise ModelError(
+            f"model.path: {model.path} is not a folder (looked for {path.name} in "
+            f"{_shown(path.parent)}): expected a folder with a model, or a Hub repository "
+            "organisation/name"
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(
+                model.path,
+                revision=model.revision,
+                allow_patterns=[*_WEIGHTS, *_MEANING],
+                local_files_only=not download,
+            )
+        )
+    except LocalEntryNotFoundError:
+        raise ModelError(
+            f"model.path: {model.path} is neither a folder beside the recipe nor on this machine: "
+            f"fetch it with `hf download {model.path}`, or let `factory run` do so with a network"
+        ) from None
+    except (HfHubHTTPError, OSError) as error:
+        raise ModelError(
+            f"model.path: {model.path} could not be fetched from the Hub: {error}"
+        ) from error
+
+
+def _shown(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _check(given: str, path: Path) -> None:
+    if not (path / "config.json").is_file():
+        raise ModelError(f"model.path: {given} has no config.json: expected a model's folder")
+    if not any(file for glob in _WEIGHTS for file in path.glob(glob)):
+        raise ModelError(f"model.path: {given} has no weights: expected *.safetensors files")
+    if chat_template(path) is None:
+        raise ModelError(
+            f"model.path: {given} has no chat template: expected chat_template.jinja or "
+            "chat_template in tokenizer_config.json; take the instruction-tuned model, or add one"
+        )
+
+
+def chat_template(path: Path) -> str | None:
+    """The default chat template of a model's folder, as Jinja text."""
+    file = path / "chat_template.jinja"
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    template = _read_json(path / "tokenizer_config.json").get("chat_template")
+    if isinstance(template, list):
+        named = {item["name"]: item["template"] for item in template}
+        template = named.get("default")
+    return template if isinstance(template, str) else None
+
+
+def _declared_dtype(path: Path) -> str:
+    config = _read_json(path / "config.json")
+    return str(config.get("dtype") or config.get("torch_dtype") or "float32")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path.name} of the model cannot be read as JSON: {error}") from None
+    return content if isinstance(content, dict) else {}
+
+
+def token_counter(model: Checkpoint) -> Callable[[Sequence[Mapping[str, Any]]], int]:
+    """A function from messages to the number of tokens that the model reads for them.
+
+    Uses the tokenizer's file and transformers' template renderer, and none of the seconds that
+    importing AutoTokenizer takes; models without a `tokenizer.json` take that way.
+    """
+    try:
+        from tokenizers import Tokenizer
+        from transformers.utils.chat_template_utils import render_jinja_template
+    except ImportError:
+        raise MissingExtra("transformers", "train") from None
+    file = model.path / "tokenizer.json"
+    if not file.is_file():
+        from transformers import AutoTokenizer
+
+        slow = AutoTokenizer.from_pretrained(model.path)
+        return lambda messages: len(
+            slow.apply_chat_template(list(messages), add_generation_prompt=True)["input_ids"]
+        )
+    tokenizer = Tokenizer.from_file(str(file))
+    template = chat_template(model.path)
+    settings = _read_json(model.path / "tokenizer_config.json")
+    specials = {name: _token(settings.get(name)) for name in ("bos_token", "eos_token")}
+
+    def count(messages: Sequence[Mapping[str, Any]]) -> int:
+        texts, _ = render_jinja_template(
+            [list(messages)], chat_template=template, add_generation_prompt=True, **specials
+        )
+        return len(tokenizer.encode(texts[0], add_special_tokens=False).ids)
+
+    return count
+
+
+def _token(value: Any) -> str | None:
+    return value.get("content") if isinstance(value, dict) else value

@@ -1,0 +1,208 @@
+"""The command line: verbs, their help, and errors as sentences. No logic.
+
+Everything heavy is imported inside the verb that needs it.
+"""
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from factory.errors import FactoryError
+
+if TYPE_CHECKING:
+    from factory.lake import Lake
+    from factory.progress import Progress
+    from factory.recipe import Recipe
+
+app = typer.Typer(
+    name="factory",
+    help="Turns prompts and a model into preference datasets whose learning signal does not fade.",
+    epilog="Begin with: factory run recipes/quickstart/recipe.yaml",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
+LakePath = Annotated[Path, typer.Option("--lake", help="The folder that holds all tables.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Overrides a field: sampling.draws=4."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Prints JSON, for programs.")]
+
+LAKE = Path("lake")
+
+
+@app.command()
+def run(
+    recipe: RecipePath,
+    lake: LakePath = LAKE,
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Runs every step that is not done, and writes the dataset.
+
+    What the lake holds is not made again; a run that was killed goes on when it is run again.
+
+    Example: factory run recipes/quickstart/recipe.yaml --set sampling.draws=4
+    """
+    from factory import export, show
+    from factory.run import run as run_recipe
+
+    opened, held = _open(recipe, lake, overrides)
+    _end_gently()
+    survey = run_recipe(opened, held, _progress())
+    folder = export.write_dataset(survey)
+    show.run_end(survey, folder, recipe, lake, as_json=as_json)
+
+
+@app.command()
+def preview(
+    recipe: RecipePath,
+    lake: LakePath = LAKE,
+    overrides: Overrides = None,
+    first: Annotated[int, typer.Option("--first", min=1, help="How many prompts.")] = 3,
+    as_json: Json = False,
+) -> None:
+    """Samples and judges the first few prompts with M_0, and shows them.
+
+    The rows are kept: a later run does not ask for them again.
+
+    Example: factory preview recipes/quickstart/recipe.yaml --first 2
+    """
+    from factory import show
+    from factory.run import preview as preview_recipe
+
+    opened, held = _open(recipe, lake, overrides)
+    _end_gently()
+    survey = preview_recipe(opened, held, _progress(), first)
+    show.preview(survey, first, as_json=as_json)
+
+
+@app.command()
+def plan(
+    recipe: RecipePath,
+    lake: LakePath = LAKE,
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Says what is held, what will run and why, and about how much it is. Changes nothing.
+
+    Example: factory plan recipes/quickstart/recipe.yaml --json
+    """
+    from factory import show
+    from factory.run import look_at_all
+
+    opened, held = _open(recipe, lake, overrides)
+    show.plan(look_at_all(opened, held), as_json=as_json)
+
+
+@app.command()
+def status(
+    recipe: RecipePath,
+    lake: LakePath = LAKE,
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Says what each step has made so far, and what came of the iterations.
+
+    Example: factory status recipes/quickstart/recipe.yaml
+    """
+    from factory import show
+    from factory.run import look_at_all
+
+    opened, held = _open(recipe, lake, overrides)
+    show.status(look_at_all(opened, held), as_json=as_json)
+
+
+@app.command()
+def sql(
+    recipe: RecipePath,
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="One query that reads.")],
+    lake: LakePath = LAKE,
+    overrides: Overrides = None,
+    output: Annotated[
+        str, typer.Option("--format", help="table, csv, json, or parquet (to standard output).")
+    ] = "table",
+) -> None:
+    """Runs a query on what the lake holds of a recipe.
+
+    Views: prompts, samples, judgments, verdicts, scores, pairs, models, roles, candidates (samples
+    with their roles and scores) and gaps (the score gap per iteration and phase).
+
+    Example: factory sql recipes/quickstart/recipe.yaml "from gaps"
+    """
+    from factory import show
+    from factory.run import look_at_all
+
+    if output not in show.FORMATS:
+        _fail(2, f"--format {output}: expected one of {', '.join(show.FORMATS)}")
+    opened, held = _open(recipe, lake, overrides)
+    show.query(look_at_all(opened, held), query, output)
+
+
+@app.command()
+def verify(lake: LakePath = LAKE, as_json: Json = False) -> None:
+    """Checks every shard's hash, schema and ids, and every trained model.
+
+    Prints the names of the files that are not as they were written, and ends with code 1.
+
+    Example: factory verify --lake lake
+    """
+    from factory import show
+    from factory.lake import Lake
+    from factory.verify import verify as verify_lake
+
+    if not lake.is_dir():
+        _fail(2, f"{lake}: no such lake; expected the folder that `factory run` writes")
+    if not show.verified(verify_lake(Lake(lake)), as_json=as_json):
+        raise typer.Exit(1)
+
+
+def _open(path: Path, lake: Path, overrides: list[str] | None) -> "tuple[Recipe, Lake]":
+    from factory.lake import Lake
+    from factory.recipe import load_recipe
+
+    return load_recipe(path, overrides), Lake(lake)
+
+
+def _progress() -> "Progress":
+    from factory.progress import Bars, Lines
+
+    return Bars() if sys.stderr.isatty() else Lines()
+
+
+def _end_gently() -> None:
+    """A termination is an interrupt: finished rows are written before the process ends."""
+
+    def interrupt(*_: Any) -> NoReturn:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+def _fail(code: int, message: str, *, as_json: bool = False) -> NoReturn:
+    if as_json:
+        print(json.dumps({"error": message, "exit_code": code}))
+    print(f"factory: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def main() -> None:
+    """The `factory` command."""
+    try:
+        app()
+    except FactoryError as error:
+        _fail(error.exit_code, str(error), as_json="--json" in sys.argv)
+    except KeyboardInterrupt:
+        _fail(130, "interrupted; what was finished is kept, run the same command to go on")
+
+
+if __name__ == "__main__":
+    main()

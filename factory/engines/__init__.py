@@ -1,0 +1,92 @@
+"""What an engine is: it is asked requests and gives results, in any order.
+
+An engine knows nothing of stages, tables or the lake. Each is one file, imported only when chosen:
+`transformers` and `scripted` answer messages, `function` values answers.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from factory.checkpoint import Checkpoint
+from factory.recipe import Generation, Recipe
+
+ErrorKind = Literal["permanent", "transient"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One thing to ask: the draws of one prompt, or the judgments of one sample."""
+
+    id: str
+    """Says what is asked; with a draw, what is answered."""
+    messages: Sequence[Mapping[str, Any]]
+    """Of which the last is the turn to answer; for a judge that is a function, the answer."""
+    draws: tuple[int, ...]
+    """Which draws are wanted."""
+    seed: int
+    """The base seed: draw k is drawn with seed + k, whatever it is asked together with."""
+    generation: Generation
+    model: Checkpoint | None
+    """Who answers; None for functions."""
+    tools: list[dict[str, Any]] | None = None
+    template_kwargs: dict[str, Any] = field(default_factory=dict)
+    context: Mapping[str, Any] = field(default_factory=dict)
+    """For functions: reference, criteria and meta of the prompt."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One draw of one request: an answer or an error, never both."""
+
+    request_id: str
+    draw: int
+    text: str | None = None
+    value: float | None = None
+    """Of engines that give a number."""
+    reasoning: str | None = None
+    tool_calls: str | None = None
+    n_prompt_tokens: int | None = None
+    n_cached_tokens: int | None = None
+    n_tokens: int | None = None
+    finish_reason: str | None = None
+    cumulative_logprob: float | None = None
+    score_logprobs: list[dict[str, Any]] | None = None
+    error: str | None = None
+    error_kind: ErrorKind | None = None
+
+
+class Engine(Protocol):
+    name: str
+    version: str
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Result]:
+        """Yields one result for every draw of every request, in any order.
+
+        Requests are pulled as there is room for them; all of them may be pulled before the first
+        result. A request that cannot be answered is a result with an error; raising EngineError
+        ends the step, and what was yielded is kept.
+        """
+        ...
+
+
+def open_engine(recipe: Recipe, models: Sequence[Checkpoint]) -> AbstractContextManager[Engine]:
+    """The engine that the recipe chose, with its models loaded until the context ends."""
+    match recipe.engine.name:
+        case "transformers":
+            from factory.engines import transformers
+
+            return transformers.open_engine(recipe.engine, models)
+        case "scripted":
+            from factory.engines import scripted
+
+            return scripted.open_engine(recipe.engine, recipe.folder)
+
+
+def failures(
+    request: Request, error: str, kind: ErrorKind, draws: Sequence[int] | None = None
+) -> Iterator[Result]:
+    """The results of a request that failed, one for each of its draws."""
+    for draw in request.draws if draws is None else draws:
+        yield Result(request.id, draw, error=error, error_kind=kind)

@@ -1,0 +1,68 @@
+"""An engine without a model: it answers by a script, always the same for the same seed.
+
+For dry runs of a recipe (does the rubric render, how many requests are there) and for tests. What
+it writes is not language.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from factory import __version__
+from factory.engines import Request, Result, failures
+from factory.functions import find_function
+from factory.recipe import ScriptedEngine
+
+Script = Callable[[Sequence[Mapping[str, Any]], int], str]
+
+_WORDS = "amber birch cedar delta ember fjord grove heron inlet juniper kelp larch".split()
+
+
+def words(messages: Sequence[Mapping[str, Any]], seed: int) -> str:
+    """A few seeded words, and a last line that the shipped rubrics' parsers read as a score."""
+    rng = random.Random(seed)
+    return f"{' '.join(rng.choices(_WORDS, k=rng.randint(3, 9)))}.\nScore: {rng.randint(0, 5)}"
+
+
+class _Engine:
+    name = "scripted"
+    version = __version__
+
+    def __init__(self, script: Script, delay: float) -> None:
+        self._script = script
+        self._delay = delay
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Result]:
+        for request in requests:
+            for draw in request.draws:
+                if self._delay:
+                    time.sleep(self._delay)
+                yield from self._answer(request, draw)
+
+    def _answer(self, request: Request, draw: int) -> Iterator[Result]:
+        try:
+            text = self._script(request.messages, request.seed + draw)
+        except ConnectionError as error:
+            yield from failures(request, str(error), "transient", [draw])
+        except ValueError as error:
+            yield from failures(request, str(error), "permanent", [draw])
+        else:
+            yield Result(
+                request.id,
+                draw,
+                text=text,
+                n_prompt_tokens=sum(len(str(m["content"]).split()) for m in request.messages),
+                n_tokens=len(text.split()),
+                finish_reason="stop",
+            )
+
+
+@contextmanager
+def open_engine(settings: ScriptedEngine, folder: Path) -> Iterator[_Engine]:
+    """`settings.script` may raise ValueError (a permanent failure) or ConnectionError (one that
+    the next run asks again)."""
+    script = find_function(settings.script, folder).load() if settings.script else words
+    yield _Engine(script, settings.delay)

@@ -1,0 +1,158 @@
+"""The dataset: the kept pairs as a folder that `datasets.load_dataset` opens and DPO trainers read.
+
+A folder holds the D2 pairs of every iteration, one immutable Parquet file for each iteration and
+split. Its name ends in a hash of the builds in it; another content is another folder.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from factory.fingerprint import folder_key
+from factory.lake import write_parquet, writing
+from factory.plan import steps
+from factory.query import Views
+from factory.schema import BARE_MESSAGE
+from factory.stages.pairs import SECOND
+from factory.survey import Survey
+from factory.work import remove_unfinished, temporary_folder
+
+VERSION = 1
+
+_MESSAGES = pa.list_(BARE_MESSAGE)
+
+PAIR_COLUMNS = pa.schema(
+    [
+        ("pair_id", pa.string()),
+        ("prompt_id", pa.string()),
+        ("iteration", pa.int32()),
+        ("prompt", _MESSAGES),
+        ("chosen", _MESSAGES),
+        ("rejected", _MESSAGES),
+        ("score_chosen", pa.float64()),
+        ("score_rejected", pa.float64()),
+        ("margin", pa.float64()),
+        ("chosen_role", pa.string()),
+        ("rejected_role", pa.string()),
+        ("chosen_model", pa.string()),
+        ("rejected_model", pa.string()),
+        ("judge_model", pa.string()),
+        ("n_judgments", pa.int32()),
+        ("prompt_tokens", pa.int32()),
+        ("chosen_tokens", pa.int32()),
+        ("rejected_tokens", pa.int32()),
+        ("chosen_id", pa.string()),
+        ("rejected_id", pa.string()),
+    ]
+)
+"""The canonical row (prompt, chosen, rejected as lists of messages) and where it came from. No
+column is named messages or completion, or as TRL reserves: FORMATS of TRL 1.16."""
+
+
+def features(schema: pa.Schema) -> dict[str, Any]:
+    """A schema as `datasets` writes it into a Parquet file's metadata, without importing it."""
+    return {column.name: _feature(column.type) for column in schema}
+
+
+def _feature(kind: pa.DataType) -> dict[str, Any]:
+    if pa.types.is_list(kind):
+        return {"feature": _feature(kind.value_type), "_type": "List"}
+    if pa.types.is_struct(kind):
+        return {part.name: _feature(part.type) for part in kind}
+    names = {pa.float64(): "float64", pa.int32(): "int32", pa.string(): "string"}
+    return {"dtype": names[kind], "_type": "Value"}
+
+
+def write_dataset(survey: Survey) -> Path:
+    """Writes the dataset of a finished run, if it is not there yet; its folder."""
+    builds = [
+        survey.found[step]
+        for step in steps(survey.recipe)
+        if step.stage == "pairs" and step.phase == SECOND
+    ]
+    keys = [found.folder.key for found in builds if found.folder]
+    fraction = survey.recipe.prompts.test_fraction
+    key = folder_key("dataset", VERSION, {"builds": keys, "test_fraction": fraction})
+    datasets = survey.lake.root / "datasets"
+    folder = datasets / f"{survey.recipe.name}-{key[:8]}"
+    if folder.exists():
+        return folder
+    with writing(survey.lake.root):
+        unfinished = temporary_folder(datasets)
+        try:
+            _write(survey, unfinished)
+            unfinished.chmod(0o755)
+            unfinished.rename(folder)
+        finally:
+            remove_unfinished(unfinished)
+    return folder
+
+
+def _write(survey: Survey, folder: Path) -> None:
+    info = json.dumps({"info": {"features": features(PAIR_COLUMNS)}})
+    schema = PAIR_COLUMNS.with_metadata({"huggingface": info})
+    (folder / "data").mkdir()
+    rows: dict[str, int] = {}
+    views = all_views(survey)
+    for iteration in range(survey.recipe.loop.iterations):
+        for split in ("train", "test"):
+            views.setting("part", {"iteration": iteration, "split": split})
+            file = folder / "data" / f"{split}-{iteration:02d}.parquet"
+            batches = views.stream("dataset", PAIR_COLUMNS)
+            n_rows = write_parquet(file, schema, (_named(schema, batch) for batch in batches))
+            if n_rows == 0:
+                file.unlink()  # `datasets` refuses an empty split
+            rows[split] = rows.get(split, 0) + n_rows
+    (folder / "README.md").write_text(_card(survey, rows), encoding="utf-8")
+
+
+def _named(schema: pa.Schema, batch: pa.RecordBatch) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+
+
+def _card(survey: Survey, rows: dict[str, int]) -> str:
+    splits = [name for name, count in rows.items() if count]
+    files = "".join(
+        f"      - split: {name}\n        path: data/{name}-*.parquet\n" for name in splits
+    )
+    recipe = survey.recipe
+    counted = ", ".join(f"{rows[name]:,} {name}" for name in splits) or "no pairs"
+    return (
+        "---\nconfigs:\n  - config_name: default\n    default: true\n    data_files:\n"
+        f"{files}task_categories:\n  - text-generation\n"
+        "tags:\n  - dpo\n  - preference\n  - trl\n  - synthetic\n---\n\n"
+        f"# {recipe.name}\n\n"
+        f"Preference pairs ({counted}) made by preference-factory with the policy "
+        f"`{recipe.loop.policy}` in {recipe.loop.iterations} iterations, scored by "
+        f"{'a Python function' if recipe.judge.function else 'the model itself as a judge'}. "
+        "`prompt`, `chosen` and `rejected` are lists of messages.\n\n"
+        "```python\nimport datasets\n\n"
+        'pairs = datasets.load_dataset("path/to/this/folder", split="train")\n```\n'
+    )
+
+
+def all_views(survey: Survey) -> Views:
+    """Every view of a recipe, as `factory sql` opens them."""
+    views = survey.views(list(survey.roles.values()))
+    builds = [
+        found.folder
+        for step, found in survey.found.items()
+        if step.stage == "pairs" and found.folder
+    ]
+    views.shards("pairs", "pairs", [path for folder in builds for path in folder.shards()])
+    views.define("pairs", "select * exclude (filename) from pairs_shards")
+    views.rows("models", survey.models_table())
+    views.view("gaps")
+    return views
+
+
+def dataset_rows(folder: Path) -> dict[str, int]:
+    """How many pairs each split of a dataset folder has."""
+    rows: dict[str, int] = {}
+    for file in sorted((folder / "data").glob("*.parquet")):
+        split = file.name.split("-")[0]
+        rows[split] = rows.get(split, 0) + pq.read_metadata(file).num_rows
+    return rows

@@ -1,0 +1,161 @@
+"""The judge: a rubric and an answer make messages, a judgment's text makes a verdict.
+
+Pure: no model, no file but the rubric's own, no table. The prompt of a rubric identifies
+judgments; its parser and scale identify verdicts, so that a better parser asks no model.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from factory.errors import RubricError
+from factory.recipe import Judge, in_scale
+
+PLACEHOLDERS = ("prompt", "answer", "reference", "criteria")
+"""What a rubric may name in braces; `{prompt}` and `{answer}` it must."""
+
+_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+
+
+@dataclass(frozen=True)
+class Rubric:
+    template: str
+    """The judge prompt, with placeholders."""
+    parser: str
+    """A regular expression with one group: the score."""
+    scale: tuple[float, float]
+    """Lowest and highest score."""
+
+    @property
+    def placeholders(self) -> frozenset[str]:
+        return frozenset(_PLACEHOLDER.findall(self.template))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    score: float | None
+    reason: str | None
+    """Why there is no score."""
+
+
+def load_rubric(judge: Judge, folder: Path) -> Rubric:
+    """The rubric that a recipe's judge names, with the recipe's own parser and scale over it.
+
+    Raises RubricError where the file, its header or its placeholders are not as expected.
+    """
+    name = judge.rubric
+    shipped = resources.files("factory") / "rubrics" / f"{name}.md"
+    source = shipped if re.fullmatch(r"[a-z0-9_]+", name) else folder / Path(name).expanduser()
+    try:
+        text = source.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RubricError(
+            f"rubric {name}: cannot be read ({type(error).__name__}): expected a text file, "
+            "or the name of a rubric that ships with the factory (additive)"
+        ) from None
+    header, template = _split(name, text)
+    parser = _parser(name, judge.parser or header.get("parser"))
+    scale = _scale(name, judge.scale or header.get("scale"))
+    _check_placeholders(name, template)
+    return Rubric(template, parser, scale)
+
+
+def _split(name: str, text: str) -> tuple[dict[str, Any], str]:
+    match = re.match(r"---\n(.*?)\n---\n(.*)", text, re.DOTALL)
+    try:
+        header = yaml.safe_load(match[1]) if match else None
+    except yaml.YAMLError:
+        header = None
+    if match is None or not isinstance(header, dict):
+        raise RubricError(
+            f"rubric {name}: expected a header in YAML between two lines of ---, "
+            "with scale and parser, then the judge prompt"
+        )
+    return header, match[2].strip()
+
+
+def _parser(name: str, parser: Any) -> str:
+    try:
+        if isinstance(parser, str) and re.compile(parser).groups == 1:
+            return parser
+    except re.error:
+        pass
+    raise RubricError(
+        f"rubric {name}: parser: got {parser!r}, expected a regular expression with one group"
+    )
+
+
+def _scale(name: str, scale: Any) -> tuple[float, float]:
+    match scale:
+        case [int() | float() as lowest, int() | float() as highest] if lowest < highest:
+            return float(lowest), float(highest)
+    raise RubricError(
+        f"rubric {name}: scale: got {scale!r}, expected two numbers, [lowest, highest]"
+    )
+
+
+def _check_placeholders(name: str, template: str) -> None:
+    found = set(_PLACEHOLDER.findall(template))
+    if unknown := sorted(found - set(PLACEHOLDERS)):
+        raise RubricError(
+            f"rubric {name}: unknown placeholder {{{unknown[0]}}}: expected "
+            + ", ".join(f"{{{known}}}" for known in PLACEHOLDERS)
+        )
+    if missing := sorted({"prompt", "answer"} - found):
+        raise RubricError(f"rubric {name}: the placeholder {{{missing[0]}}} is missing")
+
+
+def render(rubric: Rubric, item: Mapping[str, str | None]) -> list[dict[str, str]]:
+    """The messages that ask for a judgment.
+
+    Placeholders are replaced in one pass over the template, so that a placeholder's name inside
+    an answer stays text.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        return item.get(match[1]) or ""
+
+    return [{"role": "user", "content": _PLACEHOLDER.sub(value, rubric.template)}]
+
+
+def transcript(messages: Sequence[Mapping[str, Any]]) -> str:
+    """A conversation as the judge reads it: a single user turn bare, else a line for each turn."""
+    if len(messages) == 1:
+        return str(messages[0]["content"] or "")
+    return "\n\n".join(
+        f"{str(message['role']).capitalize()}: {message['content'] or ''}" for message in messages
+    )
+
+
+def parse(text: str | None, parser: re.Pattern[str], scale: tuple[float, float]) -> Verdict:
+    """The score that a judgment's text states, or why it states none.
+
+    Two different scores in one text are no score: a number is never made up.
+    """
+    found = {match.strip() for match in parser.findall(text or "")}
+    if not found:
+        return Verdict(None, "no score" if (text or "").strip() else "empty judgment")
+    try:
+        scores = sorted({float(match) for match in found})
+    except ValueError:
+        return Verdict(None, f"not a number: {min(found)[:40]}")
+    if len(scores) > 1:
+        return Verdict(None, "several scores: " + ", ".join(f"{score:g}" for score in scores[:5]))
+    if not in_scale(scores[0], scale):
+        return Verdict(None, f"out of scale: {scores[0]:g} is not in {scale[0]:g} to {scale[1]:g}")
+    return Verdict(scores[0], None)
+
+
+def check_value(value: float | None, scale: tuple[float, float] | None) -> Verdict:
+    """The verdict of a judge that gives a number itself."""
+    if value is None:
+        return Verdict(None, "no score")
+    if not in_scale(value, scale):
+        bounds = f"{scale[0]:g} to {scale[1]:g}" if scale else "the finite numbers"
+        return Verdict(None, f"out of scale: {value:g} is not in {bounds}")
+    return Verdict(value, None)

@@ -1,0 +1,339 @@
+"""The lake: folders that are sets of rows, kept as immutable shards named by their SHA-256.
+
+    <lake>/<table>/<key>/<sha256>.parquet    a shard
+                         settings.json       what the key was made of, for people
+                         manifest.jsonl      shards and steps as they came, for people and `verify`
+    <lake>/aside/…                           shards that were found broken
+    <lake>/locks/…                           one lock a folder
+
+A shard is written under a temporary name, hashed, fsynced and renamed, so it is there whole or not
+at all. No correctness hangs on a manifest: rows are missing because no shard holds them. What a
+manifest adds is that a shard that went away can be named.
+
+Knows no recipe and no stage.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from factory.errors import LakeError
+from factory.fingerprint import file_digest
+from factory.schema import Row
+
+ROW_GROUP = 20_000
+"""Rows of a row group: some 20 MB of answers, well under what the Hub's viewer refuses to scan."""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A shard that is not what it was when it was written."""
+
+    path: Path
+    why: str
+
+
+class Lake:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._verified: set[tuple[Path, int, int]] = set()
+
+    def folder(self, table: str, key: str) -> "Folder":
+        return Folder(self, table, key)
+
+    def folders(self, table: str) -> list["Folder"]:
+        """Every folder of a table, sorted by key."""
+        root = self.root / table
+        keys = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
+        return [Folder(self, table, key) for key in keys if (root / key).is_dir()]
+
+    def relative(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+    def is_whole(self, path: Path) -> bool:
+        """Whether a file's content is what its name says. Read once per process."""
+        stat = path.stat()
+        stamp = (path, stat.st_size, stat.st_mtime_ns)
+        if stamp not in self._verified:
+            if file_digest(path) != path.stem:
+                return False
+            self._verified.add(stamp)
+        return True
+
+    def load_json(self, name: str) -> dict[str, Any]:
+        """A file of what can be worked out again, kept to save time; empty where it is not."""
+        try:
+            content = json.loads((self.root / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def save_json(self, name: str, content: dict[str, Any]) -> None:
+        """Keeps it for the next command, where the lake can be written and it has changed."""
+        if content == self.load_json(name) or not os.access(self.root, os.W_OK):
+            return
+        with writing(self.root):
+            write_whole(self.root / name, json.dumps(content))
+
+
+class Folder:
+    """One set of rows (or, under `models`, one trained model)."""
+
+    def __init__(self, lake: Lake, table: str, key: str) -> None:
+        self.lake = lake
+        self.table = table
+        self.key = key
+        self.path = lake.root / table / key
+
+    def __repr__(self) -> str:
+        return f"{self.table}/{self.key}"
+
+    def shards(self) -> list[Path]:
+        """The shards that names and sizes speak for, sorted by name; no content is read but of
+        shards that the manifest does not list (a kill can come between the two)."""
+        return self._listing()[0]
+
+    def broken(self, *, content: bool) -> list[Broken]:
+        """The shards that are not what they were: deleted, of another size or, where the
+        `content` is read too, of another hash."""
+        good, broken = self._listing()
+        if content:
+            broken += [Broken(p, "its content changed") for p in good if not self.lake.is_whole(p)]
+        return broken
+
+    def _listing(self) -> tuple[list[Path], list[Broken]]:
+        sizes = self._listed()
+        found = {path.name: path for path in self.path.glob("*.parquet") if path.name[0] != "."}
+        good, broken = [], []
+        for name in sorted(found.keys() | sizes.keys()):
+            path = self.path / name
+            if name not in found:
+                broken.append(Broken(path, "it was deleted"))
+            elif (size := path.stat().st_size) == sizes.get(name):
+                good.append(path)
+            elif name in sizes or not self.lake.is_whole(path):
+                broken.append(Broken(path, f"it has {size} bytes, expected {sizes.get(name, '?')}"))
+            else:
+                good.append(path)
+        return good, broken
+
+    def _listed(self) -> dict[str, int]:
+        sizes: dict[str, int] = {}
+        for event in self.events():
+            if "shard" in event:
+                sizes[event["shard"]] = event["bytes"]
+            elif "aside" in event:
+                sizes.pop(event["aside"], None)
+        return sizes
+
+    def events(self) -> list[dict[str, Any]]:
+        """The manifest's lines; one that a kill cut short is passed over."""
+        try:
+            lines = (self.path / "manifest.jsonl").read_bytes().splitlines()
+        except FileNotFoundError:
+            return []
+        events = []
+        for line in lines:
+            try:
+                events.append(json.loads(line))
+            except ValueError:
+                continue
+        return [event for event in events if isinstance(event, dict)]
+
+    def record(self, event: dict[str, Any]) -> None:
+        """Adds a line to the manifest."""
+        with writing(self.lake.root):
+            path = self.path / "manifest.jsonl"
+            cut_short = path.exists() and path.stat().st_size and path.read_bytes()[-1:] != b"\n"
+            with path.open("ab") as file:
+                file.write(b"\n" * bool(cut_short) + json.dumps(event).encode() + b"\n")
+
+    def set_aside(self, broken: list[Broken]) -> None:
+        """Moves broken shards out of the set: their rows are then simply missing."""
+        with writing(self.lake.root):
+            for shard in broken:
+                if shard.path.exists():
+                    aside = self.lake.root / "aside" / self.table / self.key
+                    aside.mkdir(parents=True, exist_ok=True)
+                    shard.path.replace(aside / shard.path.name)
+                self.record({"aside": shard.path.name, "why": shard.why})
+
+    @contextmanager
+    def lock(self, holder: str, on_wait: Callable[[str], None]) -> Iterator[IO[str]]:
+        """Holds the folder, for writing, and gives the lock's file (a child that inherits it
+        holds the folder too). Where another process does, `on_wait` is told who, and this waits.
+        What a killed holder left half-written is removed."""
+        with writing(self.lake.root):
+            locks = self.lake.root / "locks"
+            locks.mkdir(parents=True, exist_ok=True)
+            file = (locks / f"{self.table}-{self.key}").open("a+")
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                on_wait(file.read().strip() or "another process")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            with writing(self.lake.root):
+                file.truncate(0)
+                file.write(holder)
+                file.flush()
+                for path in self.path.glob(".tmp-*"):
+                    path.unlink()
+            yield file
+
+    def create(self, settings: dict[str, Any]) -> None:
+        """Makes the folder and says in it what its key was made of."""
+        with writing(self.lake.root):
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not (self.path / "settings.json").exists():
+                text = json.dumps(settings, indent=1, ensure_ascii=False, sort_keys=True)
+                write_whole(self.path / "settings.json", text + "\n")
+
+    def append(self, table: pa.Table) -> Path:
+        """Writes rows as one more shard, whole or not at all."""
+        return self.append_batches(table.schema, iter(table.to_batches()))
+
+    def append_batches(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Path:
+        """Writes batches as one shard, holding one of them at a time in memory."""
+        temporary = self.path / f".tmp-{os.getpid()}-{threading.get_ident()}"
+        with writing(self.lake.root, temporary):
+            n_rows = write_parquet(temporary, schema, batches)
+            shard = self.path / f"{file_digest(temporary)}.parquet"
+            size = temporary.stat().st_size
+            temporary.rename(shard)
+            _fsync(self.path)
+        self.lake.is_whole(shard)
+        self.record({"shard": shard.name, "rows": n_rows, "bytes": size})
+        return shard
+
+
+class ShardWriter:
+    """Gathers rows and writes a shard of the next `rows`, or of those of the last `seconds`.
+
+    Writing happens in a thread of its own: who puts rows waits neither for Parquet nor for the
+    disk, and a silent engine does not keep finished rows from the disk. Leaving the context writes
+    what is left, also when it is left by an exception.
+    """
+
+    def __init__(self, folder: Folder, schema: pa.Schema, rows: int, seconds: float) -> None:
+        self._folder = folder
+        self._schema = schema
+        self._rows = rows
+        self._seconds = seconds
+        self._queue: queue.Queue[Row | None] = queue.Queue(maxsize=2 * rows)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name=f"writer of {folder}")
+
+    def __enter__(self) -> "ShardWriter":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._queue.put(None)
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def put(self, row: Row) -> None:
+        if self._error is not None:
+            raise self._error
+        self._queue.put(row)
+
+    def _work(self) -> None:
+        buffer: list[Row] = []
+        deadline = 0.0
+        row: Row | None = {}
+        while row is not None:
+            try:
+                wait = max(0.0, deadline - time.monotonic()) if buffer else None
+                row = self._queue.get(timeout=wait)
+                if row is not None:
+                    if not buffer:
+                        deadline = time.monotonic() + self._seconds
+                    buffer.append(row)
+                full = len(buffer) >= self._rows or row is None
+            except queue.Empty:
+                full = True
+            if full and buffer:
+                self._write(buffer)
+                buffer = []
+
+    def _write(self, buffer: list[Row]) -> None:
+        if self._error is not None:
+            return  # the rows are lost to this run and asked again by the next
+        try:
+            self._folder.append(pa.Table.from_pylist(buffer, schema=self._schema))
+        except BaseException as error:  # raised again where the rows come from
+            self._error = error
+
+
+def write_parquet(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> int:
+    """Writes a Parquet file as the Hub likes it and fsyncs it; the number of its rows."""
+    n_rows = 0
+    with pq.ParquetWriter(
+        path,
+        schema,
+        compression="zstd",
+        compression_level=3,
+        use_content_defined_chunking=True,
+        write_page_index=True,
+    ) as writer:
+        for batch in batches:
+            writer.write_batch(batch, row_group_size=ROW_GROUP)
+            n_rows += batch.num_rows
+    _fsync(path)
+    return n_rows
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a small text file, whole or not at all."""
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        _fsync(temporary)
+        temporary.rename(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(root: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Says in a sentence what keeps the lake from being written; leaves nothing half-written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise LakeError(
+                f"the disk of the lake {root} is full: make space and run the same command again; "
+                "what was finished is kept"
+            ) from error
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise LakeError(
+                f"the lake {root} cannot be written ({error.strerror}): "
+                "make it writable, or name another with --lake"
+            ) from error
+        raise
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,134 @@
+"""The plan: which steps a recipe takes, in which order. Looks at no lake and no model.
+
+Steps are ordered so that a model is loaded as rarely as possible: M_0 samples the past role of
+all iterations in its first load, and with full fine-tuning an iteration takes three loads (M_i
+samples and judges; the future model samples; M_i judges it).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from factory.recipe import PAST_OFFSET, Recipe
+from factory.stages.pairs import FIRST, POLICIES, SECOND, phases, roles
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage in one place of the plan."""
+
+    stage: str
+    """prompts, samples, judgments, verdicts, pairs, train"""
+    iteration: int = 0
+    role: str = ""
+    """Whose samples are made, judged or scored: past, current, future, probe. Of a prompts step:
+    loop or probe."""
+    name: str = ""
+    """The model that plays the role, or that is trained: M_0, F_0, M_1, …"""
+    judge: str = ""
+    """The model that judges; empty where a function does."""
+    phase: str = ""
+    """Of pairs, and of the training upon them: D1 or D2."""
+    parent: str = ""
+    """The model that a training starts from."""
+
+    @property
+    def loads(self) -> str | None:
+        """The model that an engine must hold for this step."""
+        if self.stage == "samples":
+            return self.name
+        return (self.judge or None) if self.stage == "judgments" else None
+
+    @property
+    def title(self) -> str:
+        match self.stage:
+            case "prompts":
+                return "prompts" if self.role == "loop" else "prompts of the probe"
+            case "samples":
+                return f"samples of {self.name} as {self.role}"
+            case "judgments":
+                by = self.judge or "a function"
+                return f"judgments of {self.name} as {self.role} by {by}"
+            case "verdicts":
+                return f"verdicts on {self.name} as {self.role}"
+            case "pairs":
+                return f"pairs {self.phase}"
+            case _:
+                return f"training of {self.name} on {self.phase}"
+
+    @property
+    def label(self) -> str:
+        """The title with its place in the loop."""
+        return (
+            self.title if self.stage == "prompts" else f"{self.title}, iteration {self.iteration}"
+        )
+
+
+def first_draw(step: Step) -> int:
+    """Past and current are one model in iteration 0: their draws lie apart."""
+    return PAST_OFFSET if step.role == "past" and step.iteration == 0 else 0
+
+
+def steps(recipe: Recipe) -> list[Step]:
+    """Every step of a recipe, in the order in which they are run."""
+    return list(_steps(recipe))
+
+
+def _steps(recipe: Recipe) -> Iterator[Step]:
+    yield Step("prompts", role="loop")
+    if recipe.probe:
+        yield Step("prompts", role="probe")
+    for iteration in range(recipe.loop.iterations):
+        yield from _iteration(recipe, iteration)
+    yield from _probe(recipe, recipe.loop.iterations, f"M_{recipe.loop.iterations}")
+
+
+def _iteration(recipe: Recipe, i: int) -> Iterator[Step]:
+    policy = recipe.loop.policy
+    model, future = f"M_{i}", f"F_{i}"
+    players = {"current": model, "past": "M_0", "future": future}
+    first = [(role, players[role]) for role in roles(policy, FIRST)]
+
+    yield Step("samples", i, "current", model)
+    if i == 0 and "past" in POLICIES[policy]:
+        for later in range(recipe.loop.iterations):
+            yield Step("samples", later, "past", "M_0")
+    probe = list(_probe(recipe, i, model))
+    yield from probe[:1]
+    yield from _judged(recipe, i, first, model)
+    yield from probe[1:]
+    if FIRST in phases(policy):
+        yield Step("pairs", i, phase=FIRST)
+        yield Step("train", i, name=future, phase=FIRST, parent=model)
+        yield Step("samples", i, "future", future)
+        yield from _probe(recipe, i, future)
+        yield from _judged(recipe, i, [("future", future)], model)
+    yield Step("pairs", i, phase=SECOND)
+    yield Step("train", i, name=f"M_{i + 1}", phase=SECOND, parent=model)
+
+
+def _judged(recipe: Recipe, i: int, players: list[tuple[str, str]], judge: str) -> Iterator[Step]:
+    by = "" if recipe.judge.function else judge
+    for role, name in players:
+        yield Step("judgments", i, role, name, judge=by)
+    for role, name in players:
+        yield Step("verdicts", i, role, name, judge=by)
+
+
+def _probe(recipe: Recipe, i: int, name: str) -> Iterator[Step]:
+    if recipe.probe:
+        yield Step("samples", i, "probe", name)
+        yield Step("judgments", i, "probe", name)
+        yield Step("verdicts", i, "probe", name)
+
+
+def loads(recipe_steps: list[Step]) -> int:
+    """How often a model is loaded when these steps are run in this order."""
+    held: str | None = None
+    count = 0
+    for step in recipe_steps:
+        if step.stage == "train":
+            held = None
+        elif step.loads is not None and step.loads != held:
+            held = step.loads
+            count += 1
+    return count

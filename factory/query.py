@@ -1,0 +1,151 @@
+"""DuckDB over the lake: the tables as views, and the named queries of `factory/sql/`.
+
+Knows which view needs which; knows no step and no policy.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from factory.errors import QueryError
+from factory.schema import TABLES
+
+BATCH = 1000
+"""Rows that are read from DuckDB at a time."""
+
+SHARD_TABLES = {"samples", "judgments", "verdicts"}
+"""Tables whose rows can have been made twice; the view of the same name keeps the first."""
+
+
+_SHARDS = {
+    "prompts": "prompts",
+    "probe": "prompts",
+    "samples": "samples",
+    "judgments": "judgments",
+    "verdicts": "verdicts",
+    "pairs": "pairs",
+}
+"""The names under which shards are registered, and their tables."""
+
+_VIEWS = ("prompts", "samples", "judgments", "verdicts", "scores", "placed", "candidates")
+
+
+@cache
+def sql_text(name: str) -> str:
+    """The text of a query of `factory/sql/`."""
+    return (resources.files("factory") / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+
+
+class Views:
+    """A DuckDB connection with the lake's tables as views.
+
+    The named views are made once, on tables with nothing in them; what they read is then put
+    under them, as often as needed: a view finds the shards of the moment by their name.
+    """
+
+    def __init__(self) -> None:
+        self.con = duckdb.connect()
+        self.con.execute(sql_text("macros"))
+        self._defined: dict[str, str] = {}
+        self._registered: dict[str, Sequence[Path]] = {}
+        self.setting("recipe_settings", {"chunks": 1, "test_fraction": 0.0})
+        self.rows("roles", TABLES["roles"].empty_table())
+        for view, table in _SHARDS.items():
+            self.shards(view, table, [])
+        self.view(*_VIEWS)
+
+    def __enter__(self) -> "Views":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.con.close()
+
+    def shards(self, view: str, table: str, paths: Sequence[Path]) -> None:
+        """Registers shards of a table as `<view>_shards`, with `filename` and, for tables with
+        rows that can be made twice, `file_row_number`."""
+        numbered = table in SHARD_TABLES
+        name = f"{view}_shards"
+        if self._registered.get(name) == paths:
+            return
+        self._registered[name] = paths
+        if paths:
+            # As SQL: a relation's own view would be shadowed by a registered one of its name.
+            files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
+            row_number = ", file_row_number = true" if numbered else ""
+            if name not in self._defined:
+                self.con.unregister(name)
+            self.define(name, f"from read_parquet([{files}], filename = true{row_number})")
+            return
+        extra = [("filename", pa.string())] + [("file_row_number", pa.int64())] * numbered
+        schema = pa.schema([*TABLES[table], *(pa.field(*column) for column in extra)])
+        self._register(name, schema.empty_table())
+
+    def rows(self, name: str, table: pa.Table) -> None:
+        """Registers an Arrow table as a view."""
+        self._registered.pop(name, None)
+        self._register(name, table)
+
+    def _register(self, name: str, table: pa.Table) -> None:
+        if self._defined.pop(name, None) is not None:
+            self.con.execute(f"drop view {name}")
+        self.con.register(name, table)
+
+    def setting(self, name: str, values: Mapping[str, Any]) -> None:
+        """Registers a row of settings, for queries that take them as a relation (views cannot
+        have parameters)."""
+        self.rows(name, pa.Table.from_pylist([dict(values)]))
+
+    def view(self, *names: str) -> None:
+        """Registers named queries as views, in this order."""
+        for name in names:
+            self.define(name, sql_text(name))
+
+    def define(self, name: str, text: str) -> None:
+        """Registers a query's text as a view."""
+        if self._defined.get(name) != text:
+            self.con.execute(f"create or replace temp view {name} as {text}")
+            self._defined[name] = text
+
+    def one(self, name: str) -> dict[str, Any]:
+        """The only row of a named query."""
+        (row,) = self.all(name)
+        return row
+
+    def all(self, name: str) -> list[dict[str, Any]]:
+        """The rows of a named query that has few."""
+        rows: list[dict[str, Any]] = self.con.sql(sql_text(name)).to_arrow_table().to_pylist()
+        return rows
+
+    def stream(self, name: str, schema: pa.Schema | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows of a named query, a batch at a time; cast to `schema` where one is given.
+        The connection is busy until the last."""
+        for batch in self.con.sql(sql_text(name)).to_arrow_reader(BATCH):
+            yield batch if schema is None else batch.select(schema.names).cast(schema)
+
+    def read_only(self, query: str) -> duckdb.DuckDBPyRelation:
+        """A user's query as a relation. Raises QueryError unless it is one that only reads."""
+        try:
+            statements = self.con.extract_statements(query)
+        except duckdb.Error as error:
+            raise QueryError(_sentence(error)) from None
+        kinds = {statement.type for statement in statements}
+        if len(statements) != 1 or kinds - {
+            duckdb.StatementType.SELECT,
+            duckdb.StatementType.EXPLAIN,
+        }:
+            raise QueryError("expected one query that reads (select, from, describe, summarize)")
+        try:
+            return self.con.sql(query)
+        except duckdb.Error as error:
+            raise QueryError(_sentence(error)) from None
+
+
+def _sentence(error: duckdb.Error) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return "the query failed: " + re.sub(r"\s+", " ", " ".join(lines[:2]))

@@ -1,0 +1,384 @@
+"""The recipe: one YAML file with everything that decides the data, and how it is run.
+
+Reading it touches no model and no lake. Every field says what it does; `SIDES` says of every field
+whether it bears identity (a change makes the named stages again) or only decides how the work is
+run (a change makes nothing again). Paths in a recipe are relative to the recipe's own folder.
+"""
+
+import difflib
+import math
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from factory.errors import RecipeError
+
+PAST_OFFSET = 1024
+"""First draw of the past role where past and current are the same model: the two sets differ."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
+    )
+
+
+class Model(_Section):
+    path: str
+    """A folder (beginning with `.`, `/` or `~`, or existing beside the recipe), or a Hub
+    repository `organisation/name`, of a causal language model with a chat template."""
+    revision: str | None = None
+    """The Hub revision: a commit, tag or branch. What was downloaded is what the digest covers."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """The number type that the weights are run in; auto is what the model's config.json says."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shorthand(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
+
+
+class Prompts(_Section):
+    files: list[str] = Field(min_length=1)
+    """JSONL files: each line an object with a `prompt` string or a `messages` list, and optionally
+    reference, tools, template_kwargs, criteria, source, license, meta."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """What a line that cannot be used does: stop the run before any generation, or be left out,
+    counted and listed."""
+    test_fraction: float = Field(default=0.1, ge=0, lt=1)
+    """The share of prompts that is sampled, judged and paired, and never trained on."""
+    source: str | None = None
+    """The source of every line that names none."""
+    license: str | None = None
+    """The licence of every line that names none."""
+
+
+class Loop(_Section):
+    policy: Literal["temporal", "self_rewarding"] = "temporal"
+    """How pairs are chosen: a file of `factory/sql/`."""
+    iterations: int = Field(default=2, ge=1)
+    """How many models are trained one upon the other: M_1 … M_n. The paper uses 2 for TSR."""
+    chunks: int | None = Field(default=None, ge=1)
+    """Into how many parts the prompts are cut, one for each iteration; as many as there are
+    iterations if not set. Set it to keep finished iterations when you may want more of them."""
+
+    @model_validator(mode="after")
+    def _enough_chunks(self) -> "Loop":
+        if self.chunks is not None and self.chunks < self.iterations:
+            raise ValueError(f"chunks is {self.chunks}, expected at least {self.iterations}")
+        return self
+
+    @property
+    def n_chunks(self) -> int:
+        return self.chunks or self.iterations
+
+
+class Generation(_Section):
+    """How a model writes. The defaults are borrowed: TSR publishes none."""
+
+    temperature: float = Field(default=0.8, ge=0)
+    """Borrowed from Meta-Rewarding (arXiv 2407.19594), which draws K = 7 too. 0 is greedy."""
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    """Borrowed from Meta-Rewarding (arXiv 2407.19594)."""
+    max_tokens: int = Field(default=1024, ge=1)
+    """The longest answer, in tokens; ours."""
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What decides a draw's distribution up to where it is cut off.
+
+        The limit is left out, so that a finished answer keeps its ids under another limit.
+        """
+        return {"temperature": self.temperature, "top_p": self.top_p}
+
+
+class Sampling(Generation):
+    draws: int = Field(default=7, ge=1, le=PAST_OFFSET)
+    """K, answers per model and prompt: 7 in TSR (arXiv 2508.06026)."""
+
+    @model_validator(mode="after")
+    def _greedy_once(self) -> "Sampling":
+        if self.temperature == 0 and self.draws > 1:
+            raise ValueError(
+                f"temperature is 0 with {self.draws} draws, which are one answer repeated: "
+                "expected draws 1 or a temperature above 0"
+            )
+        return self
+
+
+class Judge(Generation):
+    rubric: str = "additive"
+    """The judge prompt, its parser and scale: a file, or the name of one in `factory/rubrics/`."""
+    parser: str | None = None
+    """A regular expression whose one group is the score; the rubric's own if not set."""
+    scale: tuple[float, float] | None = None
+    """Lowest and highest score; the rubric's own if not set (for a function: any number)."""
+    draws: int = Field(default=3, ge=1)
+    """Judgments per answer, averaged: 3 in SR (arXiv 2401.10020); TSR publishes none."""
+    function: str | None = None
+    """`file.py:function` or `module:function` instead of a model: rows in, one number a row out.
+    The model and its rubric are then not used, and there is one judgment an answer."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _scale_from_yaml(cls, value: Any) -> Any:
+        if isinstance(value, dict) and isinstance(value.get("scale"), list):
+            return {**value, "scale": tuple(value["scale"])}
+        return value
+
+    @model_validator(mode="after")
+    def _greedy_once(self) -> "Judge":
+        if self.temperature == 0 and self.draws > 1 and self.function is None:
+            raise ValueError(
+                f"temperature is 0 with {self.draws} draws, which are one judgment repeated: "
+                "expected draws 1 or a temperature above 0"
+            )
+        return self
+
+    @property
+    def n_draws(self) -> int:
+        return 1 if self.function else self.draws
+
+
+class Probe(_Section):
+    """Prompts and a judge that never choose a pair, asked of every model of the loop."""
+
+    files: list[str] = Field(min_length=1)
+    """JSONL files, read as `prompts.files` are."""
+    function: str
+    """The judge: `file.py:function` or `module:function`."""
+    draws: int = Field(default=1, ge=1, le=PAST_OFFSET)
+    """Answers per model and probe prompt, written as `sampling` says."""
+
+
+class Train(_Section):
+    with_: Literal["trl", "scripted"] = Field(default="trl", alias="with")
+    """Who trains: TRL's DPOTrainer, or nobody (`scripted`: for dry runs and tests)."""
+    dpo: dict[str, Any] = Field(default_factory=dict)
+    """Any fields of TRL's DPOConfig. Where the recipe is silent: beta 0.1 (borrowed: SR,
+    Meta-Rewarding), learning_rate 1e-6 (borrowed: SR), num_train_epochs 1 (borrowed: TSR
+    publishes none)."""
+    checkpoint_seconds: float = Field(default=600, gt=0)
+    """How often a checkpoint is written to go on from after a kill, where `dpo` does not set TRL's
+    own `save_…` fields."""
+    launcher: list[str] = Field(default_factory=list)
+    """Arguments for `accelerate launch`, which starts the trainer where any are given."""
+
+
+class TransformersEngine(_Section):
+    name: Literal["transformers"] = "transformers"
+    device: str = "auto"
+    """auto takes the first GPU if there is one, else the CPU."""
+    batch_size: int = Field(default=64, ge=1)
+    """Sequences that are decoded together."""
+    window: int = Field(default=16, ge=1)
+    """How many batches are read ahead and sorted by length."""
+
+
+class ScriptedEngine(_Section):
+    name: Literal["scripted"]
+    script: str | None = None
+    """`file.py:function` (messages, seed → text) that answers; a few seeded words if not set."""
+    delay: float = Field(default=0, ge=0)
+    """Seconds that each answer takes."""
+
+
+class Shards(_Section):
+    rows: int = Field(default=5000, ge=1)
+    """Finished rows that make a shard."""
+    seconds: float = Field(default=60, gt=0)
+    """The longest that a finished row waits for its shard: what a kill can cost."""
+
+
+class Recipe(_Section):
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=64)
+    """Names the dataset's folder: lower-case letters, digits, `-`, `_`, `.`."""
+    seed: int = Field(default=0, ge=0)
+    """Every draw's seed is a hash of this, the model, the sampling and the prompt, plus the
+    draw."""
+    model: Model
+    """M_0: the model that the loop starts from, and that every rejected answer is anchored to."""
+    prompts: Prompts
+    loop: Loop = Loop()
+    sampling: Sampling = Sampling()
+    judge: Judge = Judge()
+    probe: Probe | None = None
+    train: Train = Train()
+    engine: Annotated[TransformersEngine | ScriptedEngine, Field(discriminator="name")] = (
+        TransformersEngine()
+    )
+    shards: Shards = Shards()
+    max_failed: float = Field(default=0.05, ge=0, le=1)
+    """The share of a step's requests that may fail before the run stops."""
+    folder: Path = Field(default=Path(), exclude=True)
+    """Where the recipe lies; set by `load_recipe`."""
+
+    def resolve(self, path: str) -> Path:
+        return (self.folder / Path(path).expanduser()).resolve()
+
+
+SIDES: dict[str, tuple[str, ...]] = {
+    # Bears identity: a change makes these stages again, and what they change after them.
+    "seed": ("samples", "judgments", "train"),
+    "model.path": ("samples", "judgments"),  # by the model's digest, not by where it lies
+    "model.revision": ("samples", "judgments"),
+    "model.dtype": ("samples", "judgments"),
+    "prompts.files": ("prompts",),
+    "prompts.on_error": ("prompts",),
+    "prompts.source": ("prompts",),
+    "prompts.license": ("prompts",),
+    "prompts.test_fraction": ("pairs",),
+    "loop.policy": ("pairs",),
+    "loop.iterations": ("pairs",),
+    "loop.chunks": ("pairs",),
+    "sampling.temperature": ("samples",),
+    "sampling.top_p": ("samples",),
+    "sampling.max_tokens": ("prompts", "samples"),  # prompts too long for it are refused
+    "judge.temperature": ("judgments",),
+    "judge.top_p": ("judgments",),
+    "judge.max_tokens": ("judgments",),
+    "judge.rubric": ("judgments", "verdicts"),  # its prompt, and its parser and scale, apart
+    "judge.function": ("judgments",),
+    "judge.parser": ("verdicts",),
+    "judge.scale": ("verdicts",),
+    "probe.files": ("prompts",),
+    "probe.function": ("judgments",),
+    "train.with": ("train",),
+    "train.dpo": ("train",),  # but for the fields that `stages.train` lists as how it is run
+    # Outside every key: only the rows that are missing are asked for, and what reads the rows
+    # changes with them.
+    "sampling.draws": (),
+    "judge.draws": (),
+    "probe.draws": (),
+    # How it is run.
+    "name": (),
+    "max_failed": (),
+    "train.checkpoint_seconds": (),
+    "train.launcher": (),
+    "engine.name": (),
+    "engine.device": (),
+    "engine.batch_size": (),
+    "engine.window": (),
+    "engine.script": (),
+    "engine.delay": (),
+    "shards.rows": (),
+    "shards.seconds": (),
+}
+"""Every field of a recipe and the stages whose keys it enters; tested field by field."""
+
+
+def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
+    """Reads and checks a recipe; `overrides` are `field.of.section=value`, the value in YAML.
+
+    Raises RecipeError with the file, the field, what came and what was expected.
+    """
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: no such file; expected a recipe (YAML)") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read as a recipe: {error}") from None
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path}: not valid YAML: {_one_line(error)}") from None
+    if not isinstance(data, dict):
+        raise RecipeError(f"{path}: got {_show(data)}, expected a mapping of fields")
+    for override in overrides or []:
+        _apply(data, override)
+    if "folder" in data:
+        raise RecipeError(f"{path}: folder: unknown field")
+    try:
+        return Recipe.model_validate({**data, "folder": path.resolve().parent})
+    except ValidationError as error:
+        raise RecipeError("\n".join(_sentences(path, error))) from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that refuses a key given twice and reads 1e-6 as the number it is."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                line = key_node.start_mark.line + 1
+                raise yaml.YAMLError(f"line {line}: the field {key!r} is given twice")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    field, equals, text = override.partition("=")
+    if not equals or not field:
+        raise RecipeError(f"--set {override}: expected field.of.section=value")
+    try:
+        value = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {override}: not valid YAML: {_one_line(error)}") from None
+    *sections, last = field.split(".")
+    for section in sections:
+        inner = data.get(section)
+        if section == "model" and isinstance(inner, str):
+            inner = {"path": inner}
+        if inner is not None and not isinstance(inner, dict):
+            raise RecipeError(f"--set {override}: {section} is {_show(inner)}, not a section")
+        data[section] = dict(inner or {})
+        data = data[section]
+    data[last] = value
+
+
+def _sentences(path: Path, error: ValidationError) -> list[str]:
+    sentences = []
+    for problem in error.errors():
+        field = ".".join(str(part) for part in problem["loc"])
+        for variant in ("transformers", "scripted"):
+            field = field.replace(f"engine.{variant}", "engine")
+        got = _show(problem["input"])
+        match problem["type"]:
+            case "extra_forbidden":
+                known = [name for name in _fields() if name.count(".") == field.count(".")]
+                near = difflib.get_close_matches(field, known, n=1, cutoff=0.7)
+                hint = f"; did you mean {near[0]}?" if near else f"; expected {_siblings(field)}"
+                sentences.append(f"{path}: {field}: unknown field{hint}")
+            case "missing":
+                sentences.append(f"{path}: {field}: missing, and it has no default")
+            case "value_error":
+                message = str(problem["ctx"]["error"])
+                sentences.append(f"{path}: {field or 'recipe'}: {message}")
+            case _:
+                message = problem["msg"].replace("Input should be ", "")
+                sentences.append(f"{path}: {field}: got {got}, expected {message}")
+    return sentences
+
+
+def _fields() -> list[str]:
+    return [*SIDES, *sorted({name.split(".")[0] for name in SIDES if "." in name})]
+
+
+def _siblings(field: str) -> str:
+    section = field.rpartition(".")[0]
+    names = [name for name in _fields() if name.rpartition(".")[0] == section]
+    return "one of " + ", ".join(name.rpartition(".")[2] for name in names)
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def in_scale(score: float, scale: tuple[float, float] | None) -> bool:
+    """Whether a score is a finite number within a scale; without a scale, any finite number."""
+    return math.isfinite(score) and (scale is None or scale[0] <= score <= scale[1])

@@ -1,0 +1,251 @@
+"""The loop over steps: look at one, do what is missing in it, go on to the next.
+
+A run has no state of its own. What it leaves is rows; what it does next follows from them.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+
+import duckdb
+
+from factory.engines import Engine, function, open_engine
+from factory.errors import LakeError, StepFailed
+from factory.functions import Function
+from factory.lake import Broken, Folder, Lake
+from factory.plan import Step, steps
+from factory.progress import Progress
+from factory.recipe import Recipe
+from factory.stages import train
+from factory.survey import Found, Survey
+from factory.train import check_fields
+from factory.work import (
+    generate,
+    key_of,
+    make_pairs,
+    make_prompts,
+    make_verdicts,
+    too_many,
+    train_model,
+)
+
+
+class _LookAgain(Exception):
+    """Shards were set aside: rows that an earlier step made are missing."""
+
+
+def run(recipe: Recipe, lake: Lake, progress: Progress) -> Survey:
+    """Runs every step of a recipe that is not done; the survey of the finished lake.
+
+    Raises StepFailed where a step's failures pass `max_failed`, where a step ends with requests
+    that failed only for now, and where a training has nothing to learn from.
+    """
+    return _run(recipe, lake, progress, steps(recipe), None)
+
+
+def preview(recipe: Recipe, lake: Lake, progress: Progress, limit: int) -> Survey:
+    """Samples and judges the first prompts with M_0, and keeps the rows."""
+    first = [
+        step
+        for step in steps(recipe)
+        if step.stage == "prompts"
+        or (step.iteration == 0 and step.name == "M_0" and step.role in ("current", "past"))
+    ]
+    return _run(recipe, lake, progress, first, limit)
+
+
+def _run(
+    recipe: Recipe, lake: Lake, progress: Progress, wanted: list[Step], limit: int | None
+) -> Survey:
+    fields_checked = False
+    while True:
+        survey = Survey.begin(recipe, lake, download=True)
+        with _Engines(survey) as engines:
+            try:
+                for step in wanted:
+                    found = _look(survey, step, progress, limit)
+                    if not found.done:
+                        if not fields_checked:
+                            _check_training(survey, wanted)
+                            fields_checked = True
+                        found = _do(survey, found, engines, progress, limit)
+                    _check_failures(found, recipe)
+            except _LookAgain:
+                continue
+            finally:
+                survey.remember()
+        return survey
+
+
+def _look(survey: Survey, step: Step, progress: Progress, limit: int | None) -> Found:
+    """Looks at a step; shards of its folder that are broken by name or size are set aside."""
+    try:
+        found = survey.look(step, limit=limit)
+    except duckdb.Error:
+        # A shard that cannot be read: find out which, by their hashes.
+        if not _set_aside(_read_folders(survey, step), progress, content=True):
+            raise
+        raise _LookAgain from None
+    if found.folder is None:
+        raise StepFailed(f"{step.label}: waits for {found.waits_for}, which no step makes")
+    if _set_aside([found.folder], progress, content=False):
+        found = survey.look(step, limit=limit)
+    return found
+
+
+def _do(
+    survey: Survey, found: Found, engines: "_Engines", progress: Progress, limit: int | None
+) -> Found:
+    step, folder = found.step, key_of(found)
+    if _set_aside(_read_folders(survey, step), progress, content=True):
+        raise _LookAgain
+
+    def on_wait(holder: str) -> None:
+        progress.say(f"  {step.label}: waiting for {holder}, which holds {folder}")
+
+    holder = f"process {os.getpid()} (factory run of {survey.recipe.name})"
+    if step.stage == "train":
+        engines.close()
+    with folder.lock(holder, on_wait) as lock:
+        found = survey.look(step, limit=limit)
+        if not found.done:
+            _work(survey, found, engines, progress, lock, limit)
+            found = survey.look(step, limit=limit)
+    assert found.wanted == found.answered + found.failed + found.filtered + found.missing
+    return found
+
+
+def _work(
+    survey: Survey,
+    found: Found,
+    engines: "_Engines",
+    progress: Progress,
+    lock: Any,
+    limit: int | None,
+) -> None:
+    match found.step.stage:
+        case "prompts":
+            make_prompts(survey, found, progress)
+        case "samples" | "judgments":
+            with engines.for_step(found.step) as engine:
+                generate(survey, found, engine, progress, limit)
+        case "verdicts":
+            make_verdicts(survey, found, progress, limit)
+        case "pairs":
+            make_pairs(survey, found, progress)
+        case _:
+            train_model(survey, found, lock, progress)
+
+
+def _check_failures(found: Found, recipe: Recipe) -> None:
+    failed = found.failed + found.transient
+    if failed > recipe.max_failed * found.wanted:
+        raise StepFailed(too_many(found.step, failed, found.wanted, recipe, []))
+    if not found.done:
+        raise StepFailed(
+            f"{found.step.label}: {found.missing:,} of {found.wanted:,} have no answer "
+            f"({found.transient:,} failed for now): run the same command again to ask them again"
+        )
+
+
+def _check_training(survey: Survey, wanted: list[Step]) -> None:
+    """Refuses what TRL would refuse, before anything is generated."""
+    if not any(step.stage == "train" for step in wanted) or survey.recipe.train.with_ != "trl":
+        return
+    spec = survey.recipe.train
+    from factory.errors import RecipeError
+
+    if refused := train.refused(spec):
+        raise RecipeError(f"train.dpo.{refused[0]}: is set by the factory; take it out")
+    check_fields("dpo", train.effective(spec), survey.models["M_0"].dtype)
+
+
+def _read_folders(survey: Survey, step: Step) -> list[Folder]:
+    """The folders whose shards a step reads: its own, and those of its inputs."""
+    keys: set[tuple[str, str]] = set()
+    for row in survey.roles.values():
+        if row["iteration"] != step.iteration:
+            continue
+        for table, column in (
+            ("samples", "sampling"),
+            ("judgments", "judge"),
+            ("verdicts", "parser"),
+        ):
+            if row.get(column):
+                keys.add((table, row[column]))
+    for other, found in survey.found.items():
+        same_phase = (other.iteration, other.phase) == (step.iteration, step.phase)
+        if found.folder and (other.stage == "prompts" or (other.stage == "pairs" and same_phase)):
+            keys.add((other.stage, found.folder.key))
+    if step in survey.found and (own := survey.found[step].folder) and step.stage != "train":
+        keys.add((own.table, own.key))
+    return [survey.lake.folder(table, key) for table, key in sorted(keys)]
+
+
+def _set_aside(folders: list[Folder], progress: Progress, *, content: bool) -> bool:
+    """Takes broken shards out of their folders and names them."""
+    found: list[Broken] = []
+    for folder in folders:
+        broken = folder.broken(content=content)
+        if broken:
+            holder = f"process {os.getpid()} (setting broken shards aside)"
+            with folder.lock(holder, lambda other: progress.say(f"  waiting for {other}")):
+                folder.set_aside(broken)
+        found += broken
+    for shard in found:
+        name = folders[0].lake.relative(shard.path)
+        progress.say(f"  broken shard {name}: {shard.why}; its rows are made again")
+    return bool(found)
+
+
+class _Engines(AbstractContextManager["_Engines"]):
+    """The one engine that is open at a time: kept while steps need the same model."""
+
+    def __init__(self, survey: Survey) -> None:
+        self._survey = survey
+        self._stack = ExitStack()
+        self._open: tuple[str, Engine] | None = None
+        self.loads = 0
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._open = None
+        self._stack.close()
+
+    @contextlib.contextmanager
+    def for_step(self, step: Step) -> Iterator[Engine]:
+        judge = self._survey.judge(step) if step.stage == "judgments" else None
+        if isinstance(judge, Function):
+            with function.open_engine(judge) as engine:
+                yield engine
+            return
+        name = step.loads
+        assert name is not None, f"{step.label} needs a model"
+        if self._open is None or self._open[0] != name:
+            self.close()
+            model = self._survey.models[name]
+            self._open = (
+                name,
+                self._stack.enter_context(open_engine(self._survey.recipe, [model])),
+            )
+            self.loads += 1
+        yield self._open[1]
+
+
+def look_at_all(recipe: Recipe, lake: Lake) -> Survey:
+    """A survey of every step, for verbs that only look. Raises LakeError where a shard is broken
+    so that it cannot be read."""
+    survey = Survey.begin(recipe, lake)
+    for step in steps(recipe):
+        try:
+            survey.look(step)
+        except duckdb.Error as error:
+            raise LakeError(
+                f"{step.label}: a shard cannot be read ({str(error).splitlines()[0]}): "
+                "`factory verify` names it, and `factory run` makes its rows again"
+            ) from None
+    return survey

@@ -1,0 +1,238 @@
+"""What the verbs print: tables for people, JSON and data formats for programs.
+
+Results go to standard output, progress and errors to standard error.
+"""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from factory import summary
+from factory.errors import QueryError
+from factory.export import all_views, dataset_rows
+from factory.progress import duration
+from factory.stages.judgments import reads_context
+from factory.survey import Survey
+from factory.verify import Report
+
+FORMATS = ("table", "csv", "json", "parquet")
+
+
+def table(rows: list[dict[str, Any]], title: str | None = None) -> None:
+    """Rows as a plain table, as wide as it needs to be where nobody reads it on a terminal."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False)
+    drawn = Table(title=title, title_justify="left", box=SIMPLE_HEAD, title_style="bold")
+    columns = list(rows[0]) if rows else []
+    for column in columns:
+        numeric = all(isinstance(row[column], int | float | None) for row in rows)
+        drawn.add_column(column.replace("_", " "), justify="right" if numeric else "left")
+    for row in rows:
+        drawn.add_row(*(_cell(row[column]) for column in columns))
+    console.print(drawn)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    if isinstance(value, list | dict):
+        return _escape(json.dumps(value, ensure_ascii=False))
+    return _escape(str(value))
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=1, default=str))
+
+
+def run_end(survey: Survey, dataset: Path, recipe: Path, lake: Path, *, as_json: bool) -> None:
+    """The table that a run ends with, the dataset's folder, and what to do next."""
+    came = summary.iterations(survey)
+    rows = dataset_rows(dataset)
+    if as_json:
+        _json({**came, "dataset": str(dataset), "rows": rows})
+        return
+    _iterations(came)
+    counted = ", ".join(f"{count:,} {split}" for split, count in rows.items()) or "no pairs"
+    where = "" if lake == Path("lake") else f" --lake {shlex.quote(str(lake))}"
+    print(f"\nThe dataset, {counted}: {dataset}")
+    print("\nNext:")
+    print(f'  factory sql {recipe}{where} "from gaps"')
+    print(f"  factory status {recipe}{where}")
+    print(f"  factory preview {recipe}{where} --first 2")
+    print(f"  python -c \"import datasets; print(datasets.load_dataset('{dataset}'))\"")
+
+
+def _iterations(came: dict[str, summary.Rows]) -> None:
+    table(came["gaps"], "Pairs (gap: mean margin of the kept, on the judge's own scale)")
+    if came["probe"]:
+        table(came["probe"], "Probe (mean score of each model, by a check that chose no pair)")
+
+
+def preview(survey: Survey, first: int, *, as_json: bool) -> None:
+    """The first prompts with their answers, judgments and scores."""
+    views = survey.views(list(survey.roles.values()))
+    prompts = views.con.sql(
+        "select prompt_id, messages from prompts "
+        f"where iteration = 0 and split = 'train' limit {first}"
+    )
+    views.rows("shown", prompts.to_arrow_table())
+    rows = (
+        views.con.sql(
+            "select shown.messages[-1].content as prompt, role, draw, text as answer, score, "
+            "coalesce(candidates.error, '') as error, "
+            "(select list(judgments.text order by judgments.draw) from judgments "
+            " where judgments.sample_id = candidates.sample_id) as judgments, "
+            "(select list(reason) from verdicts where verdicts.sample_id = "
+            " candidates.sample_id and reason is not null) as unscored "
+            "from candidates join shown using (prompt_id) order by prompt_id, role, draw"
+        )
+        .to_arrow_table()
+        .to_pylist()
+    )
+    if as_json:
+        _json(rows)
+        return
+    for prompt in dict.fromkeys(row["prompt"] for row in rows):
+        print(f"\n{prompt}")
+        for row in rows:
+            if row["prompt"] == prompt:
+                _previewed(row)
+    if survey.rubric and not reads_context(survey.rubric):
+        print(
+            f"\nScale {survey.rubric.scale[0]:g} to {survey.rubric.scale[1]:g}; kept in the lake."
+        )
+
+
+def _previewed(row: dict[str, Any]) -> None:
+    score = "no score" if row["score"] is None else f"{row['score']:.2f}"
+    print(f"  {row['role']} {row['draw']}  [{score}]  {row['error'] or row['answer']}")
+    said = [
+        text.strip().splitlines()[-1] for text in row["judgments"] or [] if text and text.strip()
+    ]
+    print("      judged: " + " | ".join(said))
+    for reason in dict.fromkeys(row["unscored"] or []):
+        print(f"      no score from a judgment: {reason}")
+
+
+def plan(survey: Survey, *, as_json: bool) -> None:
+    """Every step with what is held and why it will run, and what it all comes to."""
+    rows = summary.plan_rows(survey)
+    totals = summary.plan_totals(survey, rows)
+    if as_json:
+        _json({"steps": rows, "totals": totals})
+        return
+    shown = [
+        {
+            "step": row["step"],
+            "iteration": row["iteration"],
+            "state": row["state"],
+            "held": row["answered"],
+            "to do": row["missing"],
+            "tokens": _tokens(row),
+        }
+        for row in rows
+    ]
+    table(shown, f"{survey.recipe.name}: {survey.recipe.loop.policy}")
+    if not totals["steps"]:
+        print("Nothing to do.")
+        return
+    print(
+        f"To do: {totals['steps']} steps, {totals['requests']:,} requests, about "
+        f"{totals['tokens']:,} tokens, {totals['trainings']} trainings, "
+        f"{totals['loads']} loads of a model."
+    )
+
+
+def _tokens(row: dict[str, Any]) -> str:
+    if not row["expected_tokens"]:
+        return ""
+    about = "at most " if row["tokens_are"] == "at most" else "about "
+    return f"{about}{row['expected_tokens']:,}"
+
+
+def status(survey: Survey, *, as_json: bool) -> None:
+    """What each step has made, and the iterations so far."""
+    rows, came = summary.step_rows(survey), summary.iterations(survey)
+    if as_json:
+        _json({"steps": rows, **came})
+        return
+    shown = [
+        {
+            "step": row["step"],
+            "iteration": row["iteration"],
+            "state": row["state"],
+            "wanted": row["wanted"],
+            "answered": row["answered"],
+            "failed": row["failed"] + row["failed_for_now"],
+            "filtered": row["filtered"],
+            "unparsed": row["unparsed"],
+            "tokens": row["tokens"],
+            "time": duration(row["seconds"]) if row["seconds"] else "",
+        }
+        for row in rows
+    ]
+    table(shown, f"{survey.recipe.name}: wanted = answered + failed + filtered when done")
+    _iterations(came)
+
+
+def query(survey: Survey, text: str, output: str) -> None:
+    """The rows of a user's query."""
+    import duckdb
+
+    views = all_views(survey)
+    try:
+        found = views.read_only(text).to_arrow_table()
+    except duckdb.Error as error:
+        raise QueryError(f"the query failed: {str(error).splitlines()[0]}") from None
+    if output == "parquet":
+        import pyarrow.parquet as pq
+
+        pq.write_table(found, sys.stdout.buffer)
+    elif output == "csv":
+        import pyarrow as pa
+        import pyarrow.csv
+
+        nested = [pa.types.is_nested(column.type) for column in found.schema]
+        for place, is_nested in enumerate(nested):
+            if is_nested:
+                texts = [
+                    json.dumps(value, ensure_ascii=False) for value in found[place].to_pylist()
+                ]
+                found = found.set_column(place, found.schema.names[place], pa.array(texts))
+        pyarrow.csv.write_csv(found, sys.stdout.buffer)
+    elif output == "json":
+        _json(found.to_pylist())
+    elif found.num_rows:
+        table(found.to_pylist())
+    else:
+        print("no rows: " + ", ".join(found.schema.names))
+
+
+def verified(report: Report, *, as_json: bool) -> bool:
+    """Whether the lake is whole; prints the files that are not."""
+    faults = [{"file": fault.file, "why": fault.why} for fault in report.faults]
+    if as_json:
+        counts = {"shards": report.shards, "rows": report.rows, "models": report.models}
+        _json({**counts, "faults": faults})
+    else:
+        for fault in faults:
+            print(f"{fault['file']}: {fault['why']}")
+        print(
+            f"{report.shards:,} shards with {report.rows:,} rows and {report.models} models read; "
+            + (f"{len(faults)} not as they were written" if faults else "all as they were written"),
+            file=sys.stderr,
+        )
+    return not faults

@@ -1,0 +1,12 @@
+-- Grain: one row for the step: how many of the wanted draws are answered, failed for good, failed
+-- for now, or never asked for.
+select
+    count(*) as wanted,
+    count(*) filter (asks and answers.request_id is not null and error is null) as answered,
+    count(*) filter (asks and error_kind = 'permanent') as failed,
+    count(*) filter (asks and error_kind = 'transient') as transient,
+    count(*) filter (not asks) as filtered,
+    coalesce(sum(n_prompt_tokens), 0)::bigint as prompt_tokens,
+    coalesce(sum(n_tokens), 0)::bigint as tokens
+from wanted
+left join answers using (request_id, draw)

@@ -1,0 +1,31 @@
+-- Grain: one row a published pair of one iteration and split: D2, kept.
+select
+    pairs.pair_id,
+    pairs.prompt_id,
+    pairs.iteration,
+    list_transform(
+        prompts.messages, lambda message: {'role': message.role, 'content': message.content}
+    ) as prompt,
+    [{'role': 'assistant', 'content': chosen.text}] as chosen,
+    [{'role': 'assistant', 'content': rejected.text}] as rejected,
+    pairs.score_chosen,
+    pairs.score_rejected,
+    pairs.margin,
+    pairs.chosen_role,
+    pairs.rejected_role,
+    pairs.chosen_model,
+    pairs.rejected_model,
+    pairs.judge_model,
+    least(pairs.n_judgments_chosen, pairs.n_judgments_rejected) as n_judgments,
+    pairs.prompt_tokens,
+    pairs.chosen_tokens,
+    pairs.rejected_tokens,
+    pairs.chosen_id,
+    pairs.rejected_id
+from pairs
+join part on part.iteration = pairs.iteration and part.split = pairs.split
+join prompts on prompts.prompt_id = pairs.prompt_id and prompts.split = pairs.split
+join samples as chosen on chosen.sample_id = pairs.chosen_id
+join samples as rejected on rejected.sample_id = pairs.rejected_id
+where pairs.outcome = 'kept' and pairs.phase = 'D2'
+order by pairs.prompt_id

@@ -1,0 +1,17 @@
+-- Grain: one row an iteration and phase: how far chosen and rejected lie apart, and what came of
+-- the prompts. The gap is the mean margin of the kept pairs, on the judge's own scale.
+select
+    iteration,
+    phase,
+    count(*) as prompts,
+    count(*) filter (outcome = 'kept') as kept,
+    count(*) filter (outcome = 'tie') as ties,
+    count(*) filter (outcome not in ('kept', 'tie')) as failures,
+    round(avg(margin) filter (outcome = 'kept'), 3) as gap,
+    round(avg(score_chosen) filter (outcome = 'kept'), 3) as score_chosen,
+    round(avg(score_rejected) filter (outcome = 'kept'), 3) as score_rejected,
+    count(*) filter (outcome = 'kept' and chosen_role = 'future') as chosen_from_future,
+    count(*) filter (outcome = 'kept' and rejected_role = 'past') as rejected_from_past
+from pairs
+group by iteration, phase
+order by iteration, phase

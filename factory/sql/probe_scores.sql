@@ -1,0 +1,6 @@
+-- Grain: one row a model of the loop: its mean score on the probe, which chose no pair.
+select name, round(avg(score), 3) as score, count(score)::int as answers
+from candidates
+where role = 'probe'
+group by name
+order by name

@@ -1,0 +1,21 @@
+-- Grain: one row a prompt of the recipe, with its split and its iteration.
+-- Split and iteration hash the prompt's id with different salts: one hash for both would put
+-- every test prompt into the same iteration. Prompts of the probe have no iteration.
+with recipe as (select * from recipe_settings),
+
+loop_prompts as (
+    select
+        shards.* exclude (filename),
+        if(share_of('split', prompt_id) < test_fraction, 'test', 'train') as split,
+        floor(share_of('iteration', prompt_id) * chunks)::int as iteration
+    from prompts_shards as shards, recipe
+),
+
+probe_prompts as (
+    select shards.* exclude (filename), 'probe' as split, null::int as iteration
+    from probe_shards as shards
+)
+
+select * from loop_prompts
+union all
+select * from probe_prompts

@@ -1,0 +1,13 @@
+-- Grain: one row: a digest of the candidates that a policy reads, whatever their order.
+with hashed as (
+    select sha256(concat_ws(
+        chr(31), prompt_id, split, role, sample_id, draw, coalesce(score::varchar, '')
+    )) as row_hash
+    from candidates
+)
+
+select
+    count(*)::varchar
+    || '-' || coalesce(sum(md5_number_lower(row_hash)), 0)::varchar
+    || '-' || coalesce(sum(md5_number_upper(row_hash)), 0)::varchar as digest
+from hashed

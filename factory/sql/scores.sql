@@ -1,0 +1,20 @@
+-- Grain: one row a sample and parser: what its verdicts come to.
+-- The score is the mean over the valid verdicts; NULL where there is none, never a made-up number.
+with draws as (select distinct parser, n_judge_draws from roles),
+
+counted as (
+    select verdicts.*
+    from verdicts
+    join draws on draws.parser = verdicts.parser and verdicts.draw < draws.n_judge_draws
+)
+
+select
+    parser,
+    sample_id,
+    avg(score) as score,
+    avg(expected_score) as expected_score,
+    stddev_pop(score) as spread,
+    count(score)::int as n_judgments,
+    (count(*) - count(score))::int as n_unparsed
+from counted
+group by parser, sample_id

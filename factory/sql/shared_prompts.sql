@@ -1,0 +1,6 @@
+-- Grain: one row: how many prompts of the probe are also the loop's.
+with of_probe as (select prompt_id from prompts where split = 'probe'),
+
+of_loop as (select prompt_id from prompts where split != 'probe')
+
+select count(*) as n from of_probe semi join of_loop using (prompt_id)

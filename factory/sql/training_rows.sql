@@ -1,0 +1,13 @@
+-- Grain: one row a pair that a model learns from: kept, and not a test prompt's.
+select
+    list_transform(
+        prompts.messages, lambda message: {'role': message.role, 'content': message.content}
+    ) as prompt,
+    [{'role': 'assistant', 'content': chosen.text}] as chosen,
+    [{'role': 'assistant', 'content': rejected.text}] as rejected
+from pairs
+join prompts on prompts.prompt_id = pairs.prompt_id and prompts.split = pairs.split
+join samples as chosen on chosen.sample_id = pairs.chosen_id
+join samples as rejected on rejected.sample_id = pairs.rejected_id
+where pairs.outcome = 'kept' and pairs.split = 'train'
+order by pairs.pair_id

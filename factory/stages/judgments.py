@@ -1,0 +1,87 @@
+"""Judgments: what a judge says of samples, as it said it."""
+
+import json
+from typing import Any
+
+from factory.checkpoint import Checkpoint
+from factory.engines import Request, Result
+from factory.fingerprint import seed_of
+from factory.functions import Function
+from factory.judge import Rubric, render, transcript
+from factory.recipe import Generation
+from factory.schema import Row, answer_id
+from factory.stages.samples import generated
+
+VERSION = 1
+
+
+def settings(
+    judge: Checkpoint | Function, rubric: Rubric | None, generation: Generation, seed: int
+) -> dict[str, Any]:
+    """What decides what a judge says: for a model its rubric's prompt, not its parser or scale."""
+    if isinstance(judge, Function):
+        return {"function": judge.digest}
+    assert rubric is not None, "a model judges with a rubric"
+    return {
+        "model": judge.digest,
+        "prompt": rubric.template,
+        **generation.asked,
+        "seed": seed,
+    }
+
+
+def reads_context(rubric: Rubric | None) -> bool:
+    """Whether the judge is shown more of a prompt than its messages; a function always is."""
+    return rubric is None or bool({"reference", "criteria"} & rubric.placeholders)
+
+
+def request(
+    row: Row,
+    asked: str,
+    generation: Generation,
+    judge: Checkpoint | Function,
+    rubric: Rubric | None,
+) -> Request:
+    """A row of `asked_judgments.sql` as a request."""
+    common: dict[str, Any] = {
+        "id": row["request_id"],
+        "draws": tuple(row["draws"]),
+        "seed": seed_of(asked, row["sample_id"]),
+        "generation": generation,
+    }
+    if isinstance(judge, Function):
+        context = {
+            "reference": row["reference"],
+            "criteria": row["criteria"],
+            "meta": json.loads(row["meta"]) if row["meta"] else {},
+        }
+        answer = {"role": "assistant", "content": row["text"]}
+        return Request(messages=[*row["messages"], answer], model=None, context=context, **common)
+    assert rubric is not None, "a model judges with a rubric"
+    messages = render(
+        rubric,
+        {
+            "prompt": transcript(row["messages"]),
+            "answer": row["text"],
+            "reference": row["reference"],
+            "criteria": row["criteria"],
+        },
+    )
+    return Request(messages=messages, model=judge, **common)
+
+
+def row(result: Result, sample_id: str, judge: Checkpoint | Function, key: str) -> Row:
+    """A result as a row of `judgments`, but for the columns that name the engine."""
+    return {
+        "judgment_id": answer_id(result.request_id, result.draw, result.text, result.reasoning),
+        "request_id": result.request_id,
+        "sample_id": sample_id,
+        "other_id": None,
+        "draw": result.draw,
+        "judge": key,
+        "judge_model": judge.digest,
+        "text": result.text,
+        "value": result.value,
+        "score_logprobs": result.score_logprobs,
+        **generated(result),
+    }

@@ -1,0 +1,62 @@
+"""Samples: what a model answers to prompts."""
+
+import json
+from typing import Any
+
+from factory.checkpoint import Checkpoint
+from factory.engines import Request, Result
+from factory.fingerprint import seed_of
+from factory.recipe import Generation
+from factory.schema import Row, answer_id
+
+VERSION = 1
+
+
+def settings(model: Checkpoint, generation: Generation, seed: int) -> dict[str, Any]:
+    """What decides the distribution of a model's answers, up to where they are cut off."""
+    return {"model": model.digest, **generation.asked, "seed": seed}
+
+
+def request(row: Row, asked: str, generation: Generation, model: Checkpoint) -> Request:
+    """A row of `asked_samples.sql` as a request."""
+    return Request(
+        id=row["request_id"],
+        messages=row["messages"],
+        draws=tuple(row["draws"]),
+        seed=seed_of(asked, row["prompt_id"]),
+        generation=generation,
+        model=model,
+        tools=json.loads(row["tools"]) if row["tools"] else None,
+        template_kwargs=json.loads(row["template_kwargs"]) if row["template_kwargs"] else {},
+    )
+
+
+def row(result: Result, prompt_id: str, model: Checkpoint, key: str) -> Row:
+    """A result as a row of `samples`, but for the columns that name the engine."""
+    return {
+        "sample_id": answer_id(
+            result.request_id, result.draw, result.text, result.reasoning, result.tool_calls
+        ),
+        "request_id": result.request_id,
+        "prompt_id": prompt_id,
+        "draw": result.draw,
+        "model": model.digest,
+        "sampling": key,
+        "text": result.text,
+        "tool_calls": result.tool_calls,
+        **generated(result),
+    }
+
+
+def generated(result: Result) -> Row:
+    """The columns that every generated row has."""
+    return {
+        "reasoning": result.reasoning,
+        "n_prompt_tokens": result.n_prompt_tokens,
+        "n_cached_tokens": result.n_cached_tokens,
+        "n_tokens": result.n_tokens,
+        "finish_reason": result.finish_reason,
+        "cumulative_logprob": result.cumulative_logprob,
+        "error": result.error,
+        "error_kind": result.error_kind,
+    }

@@ -1,0 +1,103 @@
+"""Is the lake what it was when it was written: every shard's hash, schema and ids, every model."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pyarrow.parquet as pq
+
+from factory.fingerprint import file_digest
+from factory.lake import Folder, Lake
+from factory.query import Views
+from factory.schema import ROW_ID, TABLES, prompt_id
+from factory.survey import model_manifest
+
+
+@dataclass(frozen=True)
+class Fault:
+    file: str
+    """Relative to the lake."""
+    why: str
+
+
+@dataclass
+class Report:
+    shards: int = 0
+    rows: int = 0
+    models: int = 0
+    faults: list[Fault] = field(default_factory=list)
+
+
+def verify(lake: Lake) -> Report:
+    """Reads the whole lake."""
+    report = Report()
+    for table in ROW_ID:
+        for folder in lake.folders(table):
+            report.faults += _folder_faults(folder, report)
+    for folder in lake.folders("models"):
+        report.faults += _model_faults(folder, report)
+    return report
+
+
+def _folder_faults(folder: Folder, report: Report) -> Iterator[Fault]:
+    broken = folder.broken(content=True)
+    yield from (Fault(folder.lake.relative(shard.path), shard.why) for shard in broken)
+    names = {shard.path for shard in broken}
+    for shard in folder.shards():
+        if shard in names:
+            continue
+        report.shards += 1
+        name = folder.lake.relative(shard)
+        schema = pq.read_schema(shard)
+        if not schema.remove_metadata().equals(TABLES[folder.table]):
+            yield Fault(name, "its schema is not the table's")
+            continue
+        report.rows += pq.read_metadata(shard).num_rows
+        if wrong := _wrong_ids(folder.table, shard.as_posix()):
+            yield Fault(name, f"{wrong} of its rows have ids that do not follow from them")
+
+
+def _wrong_ids(table: str, path: str) -> int:
+    if table == "prompts":
+        rows = pq.read_table(path, columns=["prompt_id", "messages", "tools"]).to_pylist()
+        return sum(
+            row["prompt_id"]
+            != prompt_id(
+                [{k: v for k, v in m.items() if v is not None} for m in row["messages"]],
+                row["tools"],
+            )
+            for row in rows
+        )
+    expression = _ID_SQL.get(table)
+    if expression is None:
+        return 0
+    with Views() as views:
+        views.con.read_parquet(path).create_view("rows")
+        (row,) = views.con.sql(
+            f"select count(*) from rows where {ROW_ID[table]} is distinct from {expression}"
+        ).fetchall()
+    return int(row[0])
+
+
+def _row_id(*columns: str) -> str:
+    parts = ", ".join(f"coalesce({column}::varchar, '')" for column in columns)
+    return f"left(sha256(concat_ws(chr(31), {parts})), 24)"
+
+
+_ID_SQL = {
+    "samples": _row_id("request_id", "draw", "reasoning", "tool_calls", "text"),
+    "judgments": _row_id("request_id", "draw", "reasoning", "text"),
+    "pairs": _row_id("prompt_id", "chosen_id", "rejected_id"),
+}
+
+
+def _model_faults(folder: Folder, report: Report) -> Iterator[Fault]:
+    manifest = model_manifest(folder)
+    if manifest is None:
+        return  # a training that has not come to its end
+    report.models += 1
+    for name, (size, digest) in manifest["files"].items():
+        file = folder.path / "model" / name
+        if not file.is_file():
+            yield Fault(folder.lake.relative(file), "it was deleted")
+        elif file.stat().st_size != size or file_digest(file) != digest:
+            yield Fault(folder.lake.relative(file), "its content changed")

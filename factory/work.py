@@ -1,0 +1,377 @@
+"""One step's work: what is missing → requests → engine → rows → shards.
+
+The only place where stages, engines and the lake meet. It is given a step that was found
+incomplete, holds its folder's lock, and does not decide what comes next.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from factory import __version__
+from factory.checkpoint import Checkpoint, folder_digest, model_files
+from factory.engines import Engine, Request, Result
+from factory.errors import StepFailed, TrainError
+from factory.fingerprint import file_digest
+from factory.lake import Folder, ShardWriter, write_parquet, write_whole, writing
+from factory.plan import Step
+from factory.progress import Progress, Task
+from factory.query import Views, sql_text
+from factory.recipe import Recipe
+from factory.schema import BARE_MESSAGE, TABLES, Row
+from factory.stages import judgments, samples, train, verdicts
+from factory.survey import Found, Survey, problem_list
+from factory.train import EVENT, Job
+
+FIRST_ERRORS = 3
+"""How many failures a person is shown."""
+
+
+def key_of(found: Found) -> Folder:
+    assert found.folder is not None, f"{found.step.label} has no key yet"
+    return found.folder
+
+
+# generating stages
+
+
+class _Asking:
+    """The requests of a step, and the rows that their results make."""
+
+    def __init__(self, survey: Survey, found: Found, engine: Engine) -> None:
+        self._survey, self._found, self._engine = survey, found, engine
+        self._stage = found.step.stage
+        self._subjects: dict[str, list[Any]] = {}
+
+    def requests(self, views: Views) -> Iterator[Request]:
+        for batch in views.stream(f"asked_{self._stage}"):
+            for row in batch.to_pylist():
+                request = self._request(row)
+                subject = row["sample_id" if self._stage == "judgments" else "prompt_id"]
+                self._subjects[request.id] = [subject, len(request.draws)]
+                yield request
+
+    def _request(self, row: Row) -> Request:
+        found, recipe = self._found, self._survey.recipe
+        if self._stage == "samples":
+            model = self._survey.models[found.step.name]
+            return samples.request(row, found.asked, recipe.sampling, model)
+        judge = self._survey.judge(found.step)
+        assert judge is not None, "a step that waits for its judge is not run"
+        return judgments.request(row, found.asked, recipe.judge, judge, self._survey.rubric)
+
+    def row(self, result: Result) -> Row:
+        subject = self._subjects[result.request_id]
+        subject[1] -= 1
+        if subject[1] == 0:
+            del self._subjects[result.request_id]
+        key = key_of(self._found).key
+        if self._stage == "samples":
+            model = self._survey.models[self._found.step.name]
+            row = samples.row(result, subject[0], model, key)
+            dtype: str | None = model.dtype
+        else:
+            judge = self._survey.judge(self._found.step)
+            assert judge is not None, "a step that waits for its judge is not run"
+            row = judgments.row(result, subject[0], judge, key)
+            dtype = judge.dtype if isinstance(judge, Checkpoint) else None
+        return {
+            **row,
+            "engine": self._engine.name,
+            "engine_version": self._engine.version,
+            "dtype": dtype,
+        }
+
+
+def generate(
+    survey: Survey, found: Found, engine: Engine, progress: Progress, limit: int | None = None
+) -> None:
+    """Asks an engine for what a step misses. Raises StepFailed once more of the step's requests
+    have failed than `max_failed` allows; what was finished is kept."""
+    folder, recipe = key_of(found), survey.recipe
+    folder.create(found.settings)
+    asking = _Asking(survey, found, engine)
+    failed, errors = found.failed, list[str]()
+    count = _Count()
+    unit = "answers" if found.step.stage == "samples" else "judgments"
+    writer = ShardWriter(
+        folder, TABLES[found.step.stage], recipe.shards.rows, recipe.shards.seconds
+    )
+    views = survey.step_views(found, limit)
+    with (
+        progress.task(found.step.label, found.missing, unit) as task,
+        writer,
+    ):
+        for result in engine.generate(asking.requests(views)):
+            writer.put(asking.row(result))
+            count.add(result, task)
+            if result.error is not None:
+                failed += 1
+                errors.append(result.error) if len(errors) < FIRST_ERRORS else None
+                if failed > recipe.max_failed * found.wanted:
+                    raise StepFailed(too_many(found.step, failed, found.wanted, recipe, errors))
+    folder.record({"step": found.step.label, **count.manifest(engine)})
+
+
+def too_many(step: Step, failed: int, wanted: int, recipe: Recipe, errors: list[str]) -> str:
+    """Why a step stops."""
+    shown = "; ".join(dict.fromkeys(errors))
+    return (
+        f"{step.label}: {failed} of {wanted} failed, and max_failed is {recipe.max_failed:g}"
+        + (f". The first: {shown}" if shown else "")
+        + ". What was finished is kept; mend the cause, or raise max_failed"
+    )
+
+
+@dataclasses.dataclass
+class _Count:
+    """What a step's manifest says of one run of it."""
+
+    answered: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    tokens: int = 0
+    began: float = dataclasses.field(default_factory=time.time)
+
+    def add(self, result: Result, task: Task) -> None:
+        self.answered += result.error is None
+        self.failed += result.error is not None
+        self.prompt_tokens += result.n_prompt_tokens or 0
+        self.tokens += result.n_tokens or 0
+        task.advance(1, result.n_tokens or 0)
+
+    def manifest(self, engine: Engine | None = None) -> dict[str, Any]:
+        versions = {"factory": __version__, **({engine.name: engine.version} if engine else {})}
+        return {
+            "answered": self.answered,
+            "failed": self.failed,
+            "prompt_tokens": self.prompt_tokens,
+            "tokens": self.tokens,
+            "began": round(self.began, 1),
+            "seconds": round(time.time() - self.began, 3),
+            "versions": versions,
+        }
+
+
+# tabular stages
+
+
+def make_prompts(survey: Survey, found: Found, progress: Progress) -> None:
+    """Writes the prompts that were read, and says which lines were left out."""
+    folder = key_of(found)
+    reading = survey.readings[found.step.role]
+    folder.create(found.settings)
+    folder.append(pa.Table.from_pylist(reading.rows, TABLES["prompts"]))
+    left_out = [dataclasses.asdict(problem) for problem in reading.problems]
+    folder.record({"step": found.step.label, "answered": len(reading.rows), "left_out": left_out})
+    progress.say(f"  {found.step.label}: {len(reading.rows):,} read")
+    if left_out:
+        progress.say(f"  {len(left_out):,} lines left out:\n" + problem_list(reading.problems))
+
+
+def make_verdicts(
+    survey: Survey, found: Found, progress: Progress, limit: int | None = None
+) -> None:
+    """Reads the judgments that have no verdict yet."""
+    folder, recipe = key_of(found), survey.recipe
+    rubric, scale = survey.reading(found.step)
+    folder.create(found.settings)
+    count = _Count()
+    writer = ShardWriter(folder, TABLES["verdicts"], 10 * recipe.shards.rows, recipe.shards.seconds)
+    views = survey.step_views(found, limit)
+    with writer:
+        for batch in views.stream("unparsed"):
+            for judgment in batch.to_pylist():
+                writer.put(verdicts.row(judgment, rubric, scale, folder.key))
+                count.answered += 1
+    folder.record({"step": found.step.label, **count.manifest()})
+    progress.say(f"  {found.step.label}: {count.answered:,} read")
+
+
+def make_pairs(survey: Survey, found: Found, progress: Progress) -> None:
+    """Writes every pair that the policy considers, with its outcome."""
+    step, folder = found.step, key_of(found)
+    folder.create(found.settings)
+    began = time.time()
+    views = pair_views(survey, step, folder.key)
+    folder.append_batches(TABLES["pairs"], views.stream("pairs", TABLES["pairs"]))
+    folder.record({"step": step.label, "seconds": round(time.time() - began, 3)})
+    outcomes = pair_outcomes(survey, folder)
+    shown = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items())
+    progress.say(f"  {step.label}: {shown or 'no prompts'}")
+
+
+def pair_views(survey: Survey, step: Step, build: str) -> Views:
+    """The views that a policy is run on."""
+    views = survey.views(survey.phase_roles(step))
+    judge = survey.models[f"M_{step.iteration}"].digest
+    if survey.function is not None:
+        judge = survey.function.digest
+    views.setting(
+        "build_settings",
+        {"build": build, "iteration": step.iteration, "phase": step.phase, "judge_model": judge},
+    )
+    views.define("policy", sql_text(survey.recipe.loop.policy))
+    return views
+
+
+def pair_outcomes(survey: Survey, folder: Folder) -> dict[str, int]:
+    """How many pairs of a build had which outcome."""
+    views = survey.views([])
+    views.shards("pairs", "pairs", folder.shards())
+    rows = views.con.sql(
+        "select outcome, count(*) from pairs_shards group by outcome order by 2 desc, 1"
+    ).fetchall()
+    return {str(outcome): int(count) for outcome, count in rows}
+
+
+# training
+
+
+def train_model(survey: Survey, found: Found, lock: Any, progress: Progress) -> None:
+    """Trains a model, in a process of its own, and writes its manifest last."""
+    step, folder, recipe = found.step, key_of(found), survey.recipe
+    parent = survey.models[step.parent]
+    folder.create(found.settings)
+    (folder.path / "manifest.json").unlink(missing_ok=True)
+    built = key_of(survey.found[Step("pairs", step.iteration, phase=step.phase)])
+    began = time.time()
+    n_pairs = _training_rows(survey, step, built, folder)
+    if n_pairs == 0:
+        outcomes = pair_outcomes(survey, built)
+        counted = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items())
+        raise StepFailed(
+            f"pairs {step.phase} of iteration {step.iteration}: no pair of the training split was "
+            f"kept ({counted or 'no prompts'}), so there is nothing for {step.name} to learn from; "
+            "look at the judgments with `factory preview`, or at "
+            f'"select * from judgments" with `factory sql`'
+        )
+    if recipe.train.with_ == "trl":
+        _run_trainer(recipe, found, parent, n_pairs, lock, progress)
+    else:
+        _scripted_trainer(found, parent)
+    model = folder.path / "model"
+    manifest = {
+        "digest": folder_digest(model, parent.dtype, {}),
+        "dtype": parent.dtype,
+        "parent": parent.digest,
+        "build": built.key,
+        "n_pairs": n_pairs,
+        "settings": found.settings,
+        "seconds": round(time.time() - began, 1),
+        "versions": {"factory": __version__, **_trainer_versions(recipe)},
+        "files": {
+            file.name: [file.stat().st_size, file_digest(file)] for file in model_files(model)
+        },
+    }
+    with writing(folder.lake.root):
+        for name in ("data.parquet", "job.json"):
+            (folder.path / name).unlink(missing_ok=True)
+        write_whole(folder.path / "manifest.json", json.dumps(manifest, indent=1))
+
+
+def _training_rows(survey: Survey, step: Step, built: Folder, folder: Folder) -> int:
+    """Writes what the trainer reads: kept pairs of the training split, in the order of pair_id."""
+    messages = pa.list_(BARE_MESSAGE)
+    schema = pa.schema([("prompt", messages), ("chosen", messages), ("rejected", messages)])
+    views = survey.views(survey.phase_roles(step))
+    views.shards("pairs", "pairs", built.shards())
+    views.define("pairs", "from pairs_shards")
+    with writing(folder.lake.root):
+        return write_parquet(
+            folder.path / "data.parquet", schema, views.stream("training_rows", schema)
+        )
+
+
+def _scripted_trainer(found: Found, parent: Checkpoint) -> None:
+    """Trains nothing: the scripted engine's models are told apart by what they learned from."""
+    folder = key_of(found)
+    with writing(folder.lake.root):
+        model = folder.path / "model"
+        model.mkdir(exist_ok=True)
+        learned = {"parent": parent.digest, "rows": found.settings["rows"], "key": folder.key}
+        write_whole(model / "scripted.json", json.dumps(learned))
+
+
+def _run_trainer(
+    recipe: Recipe, found: Found, parent: Checkpoint, n_pairs: int, lock: Any, progress: Progress
+) -> None:
+    folder = key_of(found).path
+    fields = {**train.effective(recipe.train), "seed": recipe.train.dpo.get("seed", recipe.seed)}
+    job = Job("dpo", str(parent.path), parent.dtype, fields, recipe.train.checkpoint_seconds)
+    with writing(key_of(found).lake.root):
+        write_whole(folder / "job.json", json.dumps(dataclasses.asdict(job)))
+    launcher = [sys.executable]
+    if recipe.train.launcher:
+        launcher += ["-m", "accelerate.commands.launch", *recipe.train.launcher]
+    command = [*launcher, "-m", "factory.train", str(folder)]
+    log = folder / "train.log"
+    title = f"{found.step.label} ({n_pairs:,} pairs)"
+    with log.open("a") as errors, progress.task(title, 1, "steps") as task:
+        # The trainer inherits the folder's lock and ends when its standard input closes: a killed
+        # run leaves neither a trainer behind nor a folder that two of them write to.
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            pass_fds=[lock.fileno()],
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        try:
+            assert process.stdout is not None, "stdout is a pipe"
+            for line in process.stdout:
+                _read_event(line, errors, task)
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            code = process.wait()
+    if code != 0:
+        last = [line for line in log.read_text().splitlines() if line.strip()][-1:]
+        raise TrainError(
+            f"{found.step.label}: the trainer ended with code {code}: {''.join(last)[:300]} "
+            f"(all of it: {key_of(found).lake.relative(log)} in the lake)"
+        )
+
+
+def _read_event(line: str, log: Any, task: Task) -> None:
+    if not line.startswith(EVENT):
+        log.write(line)
+        return
+    event = json.loads(line.removeprefix(EVENT))
+    if "step" in event:
+        task.at(event["step"], event["of"])
+    else:
+        log.write(json.dumps(event["log"]) + "\n")
+
+
+def _trainer_versions(recipe: Recipe) -> dict[str, str]:
+    if recipe.train.with_ != "trl":
+        return {}
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("trl", "transformers", "torch")}
+
+
+def remove_unfinished(path: Path) -> None:
+    """Removes a folder that something was about to be written to, whole."""
+    if path.exists():
+        shutil.rmtree(path)
+
+
+def temporary_folder(parent: Path) -> Path:
+    """A new folder beside where its content will be moved to."""
+    parent.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=".tmp-", dir=parent))
