@@ -88,6 +88,41 @@ def model_files(path: Path) -> list[Path]:
     return sorted({*weights, *(file for glob in _MEANING for file in path.glob(glob))})
 
 
+def trained_model(name: str, folder: Path) -> Checkpoint | None:
+    """The model that a training left in a folder, if it came to its end and all files are there
+    in their sizes."""
+    manifest = model_manifest(folder)
+    if manifest is None:
+        return None
+    path = folder / "model"
+    for file, (size, _) in manifest["files"].items():
+        if not (path / file).is_file() or (path / file).stat().st_size != size:
+            return None
+    return Checkpoint(name, path, manifest["digest"], manifest["dtype"])
+
+
+def model_manifest(folder: Path) -> dict[str, Any] | None:
+    """What a training wrote last; without it the model does not exist."""
+    try:
+        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+    except FileNotFoundError:
+        return None
+    return manifest
+
+
+def broken_files(folder: Path) -> list[tuple[Path, str]]:
+    """The files of a trained model that are not as they were written, and why."""
+    manifest = model_manifest(folder)
+    faults = []
+    for name, (size, digest) in (manifest or {"files": {}})["files"].items():
+        file = folder / "model" / name
+        if not file.is_file():
+            faults.append((file, "it was deleted"))
+        elif file.stat().st_size != size or file_digest(file) != digest:
+            faults.append((file, "its content changed"))
+    return faults
+
+
 def _cached_digest(file: Path, known: dict[str, str]) -> str:
     stat = file.stat()
     stamp = f"{stat.st_dev}-{stat.st_ino}-{stat.st_size}-{stat.st_mtime_ns}"

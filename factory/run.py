@@ -61,7 +61,7 @@ def _run(
 ) -> Survey:
     fields_checked = False
     while True:
-        survey = Survey.begin(recipe, lake, download=True)
+        survey = Survey(recipe, lake, download=True)
         with _Engines(survey) as engines:
             try:
                 for step in wanted:
@@ -75,7 +75,7 @@ def _run(
             except _LookAgain:
                 continue
             finally:
-                survey.remember()
+                survey.holdings.save_memo()
         return survey
 
 
@@ -239,7 +239,7 @@ class _Engines(AbstractContextManager["_Engines"]):
 def look_at_all(recipe: Recipe, lake: Lake) -> Survey:
     """A survey of every step, for verbs that only look. Raises LakeError where a shard is broken
     so that it cannot be read."""
-    survey = Survey.begin(recipe, lake)
+    survey = Survey(recipe, lake)
     for step in steps(recipe):
         try:
             survey.look(step)

@@ -5,11 +5,10 @@ from dataclasses import dataclass, field
 
 import pyarrow.parquet as pq
 
-from factory.fingerprint import file_digest
+from factory.checkpoint import broken_files, model_manifest
 from factory.lake import Folder, Lake
 from factory.query import Views
 from factory.schema import ROW_ID, TABLES, prompt_id
-from factory.survey import model_manifest
 
 
 @dataclass(frozen=True)
@@ -91,13 +90,6 @@ _ID_SQL = {
 
 
 def _model_faults(folder: Folder, report: Report) -> Iterator[Fault]:
-    manifest = model_manifest(folder)
-    if manifest is None:
-        return  # a training that has not come to its end
-    report.models += 1
-    for name, (size, digest) in manifest["files"].items():
-        file = folder.path / "model" / name
-        if not file.is_file():
-            yield Fault(folder.lake.relative(file), "it was deleted")
-        elif file.stat().st_size != size or file_digest(file) != digest:
-            yield Fault(folder.lake.relative(file), "its content changed")
+    report.models += model_manifest(folder.path) is not None
+    for file, why in broken_files(folder.path):
+        yield Fault(folder.lake.relative(file), why)

@@ -26,11 +26,12 @@ from factory.fingerprint import file_digest
 from factory.lake import Folder, ShardWriter, write_parquet, write_whole, writing
 from factory.plan import Step
 from factory.progress import Progress, Task
+from factory.prompt_files import problem_list
 from factory.query import Views, sql_text
 from factory.recipe import Recipe
 from factory.schema import BARE_MESSAGE, TABLES, Row
 from factory.stages import judgments, samples, train, verdicts
-from factory.survey import Found, Survey, problem_list
+from factory.survey import Found, Survey
 from factory.train import EVENT, Job
 
 FIRST_ERRORS = 3
@@ -169,14 +170,15 @@ class _Count:
 def make_prompts(survey: Survey, found: Found, progress: Progress) -> None:
     """Writes the prompts that were read, and says which lines were left out."""
     folder = key_of(found)
-    reading = survey.readings[found.step.role]
+    rows, problems = survey.holdings.prompts[found.step.role], survey.left_out[found.step.role]
+    assert isinstance(rows, pa.Table), "prompts that are not in the lake were read"
     folder.create(found.settings)
-    folder.append(pa.Table.from_pylist(reading.rows, TABLES["prompts"]))
-    left_out = [dataclasses.asdict(problem) for problem in reading.problems]
-    folder.record({"step": found.step.label, "answered": len(reading.rows), "left_out": left_out})
-    progress.say(f"  {found.step.label}: {len(reading.rows):,} read")
-    if left_out:
-        progress.say(f"  {len(left_out):,} lines left out:\n" + problem_list(reading.problems))
+    folder.append(rows)
+    left_out = [dataclasses.asdict(problem) for problem in problems]
+    folder.record({"step": found.step.label, "answered": len(rows), "left_out": left_out})
+    progress.say(f"  {found.step.label}: {len(rows):,} read")
+    if problems:
+        progress.say(f"  {len(problems):,} lines left out:\n" + problem_list(problems))
 
 
 def make_verdicts(

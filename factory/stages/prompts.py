@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from factory.fingerprint import canonical
@@ -35,14 +35,6 @@ class Problem:
     reason: str
 
 
-@dataclass
-class Reading:
-    """What reading the files came to."""
-
-    rows: list[Row] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-
-
 @dataclass(frozen=True)
 class Limit:
     """How long a prompt may be: count(messages) ≤ most tokens."""
@@ -67,34 +59,28 @@ def settings(
 
 
 def read(
-    files: Iterable[tuple[str, Iterable[bytes]]], prompts: Prompts, limit: Limit | None
-) -> Reading:
-    """Reads named files of JSON lines. Blank lines are passed over; a prompt given twice is a
-    problem at its second place."""
-    reading = Reading()
+    lines: Iterable[tuple[str, bytes]],
+    prompts: Prompts,
+    limit: Limit | None,
+    problems: list[Problem],
+) -> Iterator[Row]:
+    """Rows of JSON lines, each given with its place. Lines that cannot be used are added to
+    `problems`; a prompt given twice is one at its second place."""
     first: dict[str, str] = {}
-    for name, lines in files:
-        for place, line in _places(name, lines):
-            try:
-                row = _row(line, prompts, limit)
-            except _Unusable as problem:
-                reading.problems.append(Problem(place, str(problem)))
-                continue
-            if seen := first.get(row["prompt_id"]):
-                reading.problems.append(Problem(place, f"the same prompt as {seen}"))
-                continue
-            first[row["prompt_id"]] = place
-            reading.rows.append(row)
-    return reading
+    for place, line in lines:
+        try:
+            row = _row(line, prompts, limit)
+        except _Unusable as problem:
+            problems.append(Problem(place, str(problem)))
+            continue
+        if seen := first.get(row["prompt_id"]):
+            problems.append(Problem(place, f"the same prompt as {seen}"))
+            continue
+        first[row["prompt_id"]] = place
+        yield row
 
 
 class _Unusable(Exception): ...
-
-
-def _places(name: str, lines: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            yield f"{name}:{number}", line
 
 
 def _row(line: bytes, prompts: Prompts, limit: Limit | None) -> Row:

@@ -1,0 +1,120 @@
+"""What a lake holds of a recipe, as views: its prompts, and the rows of its roles.
+
+Queries on shards are remembered by the shards' names: content has one name, so the same query on
+the same names has the same result, and a command with nothing to do opens no shard.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from factory.fingerprint import canonical, short_hash
+from factory.lake import Lake
+from factory.query import Views
+from factory.recipe import Recipe
+from factory.schema import TABLES, Row
+
+ROLE_KEYS = {"samples": "sampling", "judgments": "judge", "verdicts": "parser"}
+"""The tables that a role's rows lie in, and the column of `roles` with the folder's key."""
+
+MEMO_VERSION = 1
+"""To be raised when a query whose result is remembered gives other results."""
+
+STEP = pa.schema(
+    [
+        ("asked", pa.string()),
+        ("iteration", pa.int32()),
+        ("of_probe", pa.bool_()),
+        ("first_prompts", pa.int64()),
+        ("first_draw", pa.int32()),
+        ("n_draws", pa.int32()),
+        ("reads_context", pa.bool_()),
+        ("reads_meta", pa.bool_()),
+    ]
+)
+"""What the queries of a step ask about it: one row."""
+
+
+class Holdings:
+    def __init__(self, recipe: Recipe, lake: Lake) -> None:
+        self.recipe = recipe
+        self.lake = lake
+        self.prompts: dict[str, pa.Table | Sequence[Path]] = {}
+        """By loop or probe: shards, or rows that were read and are not in the lake yet."""
+        self._memo: dict[str, dict[str, Any]] = lake.load_json(self._memo_name)
+        self._used: set[str] = set()
+
+    @property
+    def _memo_name(self) -> str:
+        return f"memo-{self.recipe.name}.json"
+
+    def save_memo(self) -> None:
+        """Keeps what was counted for the next command."""
+        used = {signature: self._memo[signature] for signature in sorted(self._used)}
+        self.lake.save_json(self._memo_name, used)
+
+    @cached_property
+    def _views(self) -> Views:
+        return Views()
+
+    def views(self, roles: Sequence[Row]) -> Views:
+        """The lake's tables as views, holding what these roles read. There is one connection: the
+        next call changes what its views hold."""
+        views = self._views
+        views.setting("recipe_settings", self._settings)
+        for role, view in (("loop", "prompts"), ("probe", "probe")):
+            held = self.prompts.get(role, [])
+            if isinstance(held, pa.Table):
+                filename = pa.nulls(len(held), pa.string())
+                views.rows(f"{view}_shards", held.append_column("filename", filename))
+            else:
+                views.shards(view, "prompts", held)
+        views.rows("roles", pa.Table.from_pylist(list(roles), TABLES["roles"]))
+        for table in ROLE_KEYS:
+            views.shards(table, table, self._shards(roles, table))
+        return views
+
+    def step_views(self, stage: str, role: Row, step: Row) -> Views:
+        """The views that the queries of one step are made on; `step` is its row of STEP."""
+        views = self.views([role])
+        views.rows("step", pa.Table.from_pylist([step], STEP))
+        views.view("scope_prompts", "scope_placed")
+        if stage in ("samples", "judgments"):
+            views.view(f"wanted_{stage}")
+            views.define("wanted", f"from wanted_{stage}")
+            views.define("answers", f"from {stage}")
+            views.view("missing")
+        return views
+
+    def count_step(self, query: str, stage: str, role: Row, step: Row) -> dict[str, Any]:
+        """The only row of a query on a step's views."""
+        asked = [query, stage, step, role]
+        return self.recall(asked, [role], lambda: self.step_views(stage, role, step).one(query))
+
+    def recall(
+        self, asked: list[Any], roles: Sequence[Row], compute: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """What `compute` came to before on the same shards of these roles, or comes to now."""
+        if any(isinstance(held, pa.Table) for held in self.prompts.values()):
+            return compute()
+        shards = [*self.prompts.values(), *(self._shards(roles, table) for table in ROLE_KEYS)]
+        names = [[path.name for path in paths] for paths in shards]
+        signature = short_hash(canonical([MEMO_VERSION, asked, self._settings, names]))
+        if signature not in self._memo:
+            self._memo[signature] = compute()
+        self._used.add(signature)
+        return dict(self._memo[signature])
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "chunks": self.recipe.loop.n_chunks,
+            "test_fraction": self.recipe.prompts.test_fraction,
+        }
+
+    def _shards(self, roles: Sequence[Row], table: str) -> list[Path]:
+        keys = sorted({row[ROLE_KEYS[table]] for row in roles if row.get(ROLE_KEYS[table])})
+        return [path for key in keys for path in self.lake.folder(table, key).shards()]
