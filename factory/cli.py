@@ -178,12 +178,17 @@ def _progress() -> "Progress":
     return Bars() if sys.stderr.isatty() else Lines()
 
 
+class _Interrupted(BaseException):
+    """Ctrl-C or a termination; not KeyboardInterrupt, which typer turns into a bare exit."""
+
+
 def _end_gently() -> None:
-    """A termination is an interrupt: finished rows are written before the process ends."""
+    """On Ctrl-C or a termination, finished rows are written before the process ends."""
 
     def interrupt(*_: Any) -> NoReturn:
-        raise KeyboardInterrupt
+        raise _Interrupted
 
+    signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, interrupt)
 
 
@@ -200,7 +205,7 @@ def main() -> None:
         app()
     except FactoryError as error:
         _fail(error.exit_code, str(error), as_json="--json" in sys.argv)
-    except KeyboardInterrupt:
+    except _Interrupted:
         _fail(130, "interrupted; what was finished is kept, run the same command to go on")
 
 

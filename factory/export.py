@@ -5,6 +5,7 @@ split. Its name ends in a hash of the builds in it; another content is another f
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factory.fingerprint import folder_key
-from factory.lake import write_parquet, writing
+from factory.lake import remove_unfinished, write_parquet, writing
 from factory.plan import steps
 from factory.query import Views
 from factory.schema import BARE_MESSAGE
 from factory.stages.pairs import SECOND
 from factory.survey import Survey
-from factory.work import remove_unfinished, temporary_folder
 
 VERSION = 1
 
@@ -80,21 +80,23 @@ def write_dataset(survey: Survey) -> Path:
     folder = datasets / f"{survey.recipe.name}-{key[:8]}"
     if folder.exists():
         return folder
-    with writing(survey.lake.root):
-        unfinished = temporary_folder(datasets)
-        try:
+    with (
+        survey.lake.lock("datasets", f"process {os.getpid()}", lambda _: None),
+        writing(survey.lake.root),
+    ):
+        datasets.mkdir(exist_ok=True)
+        remove_unfinished(datasets)
+        if not folder.exists():
+            unfinished = datasets / f".tmp-{folder.name}"
             _write(survey, unfinished)
-            unfinished.chmod(0o755)
             unfinished.rename(folder)
-        finally:
-            remove_unfinished(unfinished)
     return folder
 
 
 def _write(survey: Survey, folder: Path) -> None:
     info = json.dumps({"info": {"features": features(PAIR_COLUMNS)}})
     schema = PAIR_COLUMNS.with_metadata({"huggingface": info})
-    (folder / "data").mkdir()
+    (folder / "data").mkdir(parents=True)
     rows: dict[str, int] = {}
     views = all_views(survey)
     for iteration in range(survey.recipe.loop.iterations):

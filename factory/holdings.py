@@ -45,7 +45,7 @@ class Holdings:
         self.prompts: dict[str, pa.Table | Sequence[Path]] = {}
         """By loop or probe: shards, or rows that were read and are not in the lake yet."""
         self._memo: dict[str, dict[str, Any]] = lake.load_json(self._memo_name)
-        self._used: set[str] = set()
+        self._used: dict[str, str] = {}
 
     @property
     def _memo_name(self) -> str:
@@ -53,8 +53,11 @@ class Holdings:
 
     def save_memo(self) -> None:
         """Keeps what was counted for the next command."""
-        used = {signature: self._memo[signature] for signature in sorted(self._used)}
-        self.lake.save_json(self._memo_name, used)
+        self.lake.save_json(self._memo_name, self._memo)
+
+    def prune_memo(self) -> None:
+        """Forgets what this command, having looked at every step, had no use for."""
+        self._memo = {name: self._memo[name] for name in sorted(set(self._used.values()))}
 
     @cached_property
     def _views(self) -> Views:
@@ -91,21 +94,30 @@ class Holdings:
 
     def count_step(self, query: str, stage: str, role: Row, step: Row) -> dict[str, Any]:
         """The only row of a query on a step's views."""
-        asked = [query, stage, step, role]
-        return self.recall(asked, [role], lambda: self.step_views(stage, role, step).one(query))
+        place = f"{query} {stage} {role['iteration']} {role['role']} {role['name']}"
+        return self.recall(
+            place, [step, role], [role], lambda: self.step_views(stage, role, step).one(query)
+        )
 
     def recall(
-        self, asked: list[Any], roles: Sequence[Row], compute: Callable[[], dict[str, Any]]
+        self,
+        place: str,
+        asked: list[Any],
+        roles: Sequence[Row],
+        compute: Callable[[], dict[str, Any]],
     ) -> dict[str, Any]:
-        """What `compute` came to before on the same shards of these roles, or comes to now."""
+        """What `compute` came to before on the same shards of these roles, or comes to now.
+
+        `place` names the query and where it is asked; `asked` is what else it follows from.
+        """
         if any(isinstance(held, pa.Table) for held in self.prompts.values()):
             return compute()
         shards = [*self.prompts.values(), *(self._shards(roles, table) for table in ROLE_KEYS)]
         names = [[path.name for path in paths] for paths in shards]
-        signature = short_hash(canonical([MEMO_VERSION, asked, self._settings, names]))
+        signature = short_hash(canonical([MEMO_VERSION, place, asked, self._settings, names]))
         if signature not in self._memo:
             self._memo[signature] = compute()
-        self._used.add(signature)
+        self._used[place] = signature
         return dict(self._memo[signature])
 
     @property

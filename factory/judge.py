@@ -4,6 +4,7 @@ Pure: no model, no file but the rubric's own, no table. The prompt of a rubric i
 judgments; its parser and scale identify verdicts, so that a better parser asks no model.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -92,7 +93,9 @@ def _parser(name: str, parser: Any) -> str:
 
 def _scale(name: str, scale: Any) -> tuple[float, float]:
     match scale:
-        case [int() | float() as lowest, int() | float() as highest] if lowest < highest:
+        case [int() | float() as lowest, int() | float() as highest] if (
+            -math.inf < lowest < highest < math.inf
+        ):
             return float(lowest), float(highest)
     raise RubricError(
         f"rubric {name}: scale: got {scale!r}, expected two numbers, [lowest, highest]"

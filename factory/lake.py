@@ -18,6 +18,7 @@ import fcntl
 import json
 import os
 import queue
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -84,8 +85,31 @@ class Lake:
         """Keeps it for the next command, where the lake can be written and it has changed."""
         if content == self.load_json(name) or not os.access(self.root, os.W_OK):
             return
+        with self.lock("files", f"process {os.getpid()}", lambda _: None):
+            remove_unfinished(self.root)
+            with writing(self.root):
+                write_whole(self.root / name, json.dumps(content))
+
+    @contextmanager
+    def lock(self, name: str, holder: str, on_wait: Callable[[str], None]) -> Iterator[IO[str]]:
+        """Holds what the name stands for, and gives the lock's file (a child that inherits it
+        holds it too). Where another process does, `on_wait` is told who, and this waits."""
         with writing(self.root):
-            write_whole(self.root / name, json.dumps(content))
+            locks = self.root / "locks"
+            locks.mkdir(parents=True, exist_ok=True)
+            file = (locks / name).open("a+")
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                on_wait(file.read().strip() or "another process")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            with writing(self.root):
+                file.truncate(0)
+                file.write(holder)
+                file.flush()
+            yield file
 
 
 class Folder:
@@ -172,26 +196,10 @@ class Folder:
 
     @contextmanager
     def lock(self, holder: str, on_wait: Callable[[str], None]) -> Iterator[IO[str]]:
-        """Holds the folder, for writing, and gives the lock's file (a child that inherits it
-        holds the folder too). Where another process does, `on_wait` is told who, and this waits.
-        What a killed holder left half-written is removed."""
-        with writing(self.lake.root):
-            locks = self.lake.root / "locks"
-            locks.mkdir(parents=True, exist_ok=True)
-            file = (locks / f"{self.table}-{self.key}").open("a+")
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                on_wait(file.read().strip() or "another process")
-                fcntl.flock(file, fcntl.LOCK_EX)
-            with writing(self.lake.root):
-                file.truncate(0)
-                file.write(holder)
-                file.flush()
-                for path in self.path.glob(".tmp-*"):
-                    path.unlink()
+        """Holds the folder, for writing: see `Lake.lock`. What a killed holder left half-written
+        is removed."""
+        with self.lake.lock(f"{self.table}-{self.key}", holder, on_wait) as file:
+            remove_unfinished(self.path)
             yield file
 
     def create(self, settings: dict[str, Any]) -> None:
@@ -307,6 +315,17 @@ def write_whole(path: Path, text: str) -> None:
         temporary.rename(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what was being written to a folder when its writer was killed; to be called by who
+    holds the folder's lock."""
+    with writing(folder):
+        for path in folder.glob(".tmp-*"):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 @contextmanager

@@ -12,9 +12,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from factory.errors import RecipeError
+from factory.fingerprint import canonical
 
 PAST_OFFSET = 1024
 """First draw of the past role where past and current are the same model: the two sets differ."""
@@ -79,7 +88,7 @@ class Loop(_Section):
 class Generation(_Section):
     """How a model writes. The defaults are borrowed: TSR publishes none."""
 
-    temperature: float = Field(default=0.8, ge=0)
+    temperature: FiniteFloat = Field(default=0.8, ge=0)
     """Borrowed from Meta-Rewarding (arXiv 2407.19594), which draws K = 7 too. 0 is greedy."""
     top_p: float = Field(default=0.95, gt=0, le=1)
     """Borrowed from Meta-Rewarding (arXiv 2407.19594)."""
@@ -114,7 +123,7 @@ class Judge(Generation):
     """The judge prompt, its parser and scale: a file, or the name of one in `factory/rubrics/`."""
     parser: str | None = None
     """A regular expression whose one group is the score; the rubric's own if not set."""
-    scale: tuple[float, float] | None = None
+    scale: tuple[FiniteFloat, FiniteFloat] | None = None
     """Lowest and highest score; the rubric's own if not set (for a function: any number)."""
     draws: int = Field(default=3, ge=1)
     """Judgments per answer, averaged: 3 in SR (arXiv 2401.10020); TSR publishes none."""
@@ -128,6 +137,12 @@ class Judge(Generation):
         if isinstance(value, dict) and isinstance(value.get("scale"), list):
             return {**value, "scale": tuple(value["scale"])}
         return value
+
+    @model_validator(mode="after")
+    def _scale_rises(self) -> "Judge":
+        if self.scale is not None and self.scale[0] >= self.scale[1]:
+            raise ValueError(f"scale is {list(self.scale)}, expected [lowest, highest]")
+        return self
 
     @model_validator(mode="after")
     def _greedy_once(self) -> "Judge":
@@ -166,6 +181,16 @@ class Train(_Section):
     own `save_…` fields."""
     launcher: list[str] = Field(default_factory=list)
     """Arguments for `accelerate launch`, which starts the trainer where any are given."""
+
+    @field_validator("dpo")
+    @classmethod
+    def _canonical(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name, setting in value.items():
+            try:
+                canonical(setting)
+            except TypeError as error:
+                raise ValueError(f"{name}: {error}") from None
+        return value
 
 
 class TransformersEngine(_Section):
@@ -210,11 +235,17 @@ class Recipe(_Section):
     engine: Annotated[TransformersEngine | ScriptedEngine, Field(discriminator="name")] = (
         TransformersEngine()
     )
+    """What answers; `transformers` if it has no name."""
     shards: Shards = Shards()
     max_failed: float = Field(default=0.05, ge=0, le=1)
     """The share of a step's requests that may fail before the run stops."""
     folder: Path = Field(default=Path(), exclude=True)
     """Where the recipe lies; set by `load_recipe`."""
+
+    @field_validator("engine", mode="before")
+    @classmethod
+    def _default_engine(cls, value: Any) -> Any:
+        return {"name": "transformers", **value} if isinstance(value, dict) else value
 
     def resolve(self, path: str) -> Path:
         return (self.folder / Path(path).expanduser()).resolve()
@@ -299,13 +330,14 @@ class _Loader(yaml.SafeLoader):
     """Safe YAML that refuses a key given twice and reads 1e-6 as the number it is."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
+        seen: set[str] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                line = key_node.start_mark.line + 1
-                raise yaml.YAMLError(f"line {line}: the field {key!r} is given twice")
-            seen.add(key)
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag.endswith(":merge"):
+                raise yaml.YAMLError(f"line {line}: expected the name of a field before the colon")
+            if key_node.value in seen:
+                raise yaml.YAMLError(f"line {line}: the field {key_node.value} is given twice")
+            seen.add(key_node.value)
         return super().construct_mapping(node, deep)
 
 
@@ -354,6 +386,14 @@ def _sentences(path: Path, error: ValidationError) -> list[str]:
             case "value_error":
                 message = str(problem["ctx"]["error"])
                 sentences.append(f"{path}: {field or 'recipe'}: {message}")
+            case "model_type" | "model_attributes_type":
+                sentences.append(f"{path}: {field}: got {got}, expected a section of fields")
+            case "union_tag_invalid":
+                expected = problem["ctx"]["expected_tags"].replace("'", "")
+                sentences.append(f"{path}: {field}.name: got {got}, expected one of {expected}")
+            case "string_pattern_mismatch":
+                pattern = problem["ctx"]["pattern"]
+                sentences.append(f"{path}: {field}: got {got}, expected text like {pattern}")
             case _:
                 message = problem["msg"].replace("Input should be ", "")
                 sentences.append(f"{path}: {field}: got {got}, expected {message}")

@@ -11,10 +11,11 @@ from typing import Any
 
 import duckdb
 
+from factory.checkpoint import broken_files
 from factory.engines import Engine, function, open_engine
 from factory.errors import LakeError, StepFailed
 from factory.functions import Function
-from factory.lake import Broken, Folder, Lake
+from factory.lake import Broken, Folder, Lake, writing
 from factory.plan import Step, steps
 from factory.progress import Progress
 from factory.recipe import Recipe
@@ -42,7 +43,10 @@ def run(recipe: Recipe, lake: Lake, progress: Progress) -> Survey:
     Raises StepFailed where a step's failures pass `max_failed`, where a step ends with requests
     that failed only for now, and where a training has nothing to learn from.
     """
-    return _run(recipe, lake, progress, steps(recipe), None)
+    survey = _run(recipe, lake, progress, steps(recipe), None)
+    survey.holdings.prune_memo()
+    survey.save_memo()
+    return survey
 
 
 def preview(recipe: Recipe, lake: Lake, progress: Progress, limit: int) -> Survey:
@@ -74,8 +78,6 @@ def _run(
                     _check_failures(found, recipe)
             except _LookAgain:
                 continue
-            finally:
-                survey.holdings.save_memo()
         return survey
 
 
@@ -88,9 +90,12 @@ def _look(survey: Survey, step: Step, progress: Progress, limit: int | None) -> 
         if not _set_aside(_read_folders(survey, step), progress, content=True):
             raise
         raise _LookAgain from None
+    if step.stage == "train" and not found.done and found.folder is not None:
+        for file, why in broken_files(found.folder.path):
+            progress.say(f"  broken model {survey.lake.relative(file)}: {why}; it is trained again")
     if found.folder is None:
         raise StepFailed(f"{step.label}: waits for {found.waits_for}, which no step makes")
-    if _set_aside([found.folder], progress, content=False):
+    if step.stage != "train" and _set_aside([found.folder], progress, content=False):
         found = survey.look(step, limit=limit)
     return found
 
@@ -99,7 +104,8 @@ def _do(
     survey: Survey, found: Found, engines: "_Engines", progress: Progress, limit: int | None
 ) -> Found:
     step, folder = found.step, key_of(found)
-    if _set_aside(_read_folders(survey, step), progress, content=True):
+    set_aside = _set_aside(_read_folders(survey, step), progress, content=True)
+    if set_aside or _discard_broken_models(survey, step, progress):
         raise _LookAgain
 
     def on_wait(holder: str) -> None:
@@ -198,6 +204,21 @@ def _set_aside(folders: list[Folder], progress: Progress, *, content: bool) -> b
         name = folders[0].lake.relative(shard.path)
         progress.say(f"  broken shard {name}: {shard.why}; its rows are made again")
     return bool(found)
+
+
+def _discard_broken_models(survey: Survey, step: Step, progress: Progress) -> bool:
+    """Whether a trained model that a step needs is not as it was written: it is then no model any
+    more, and is trained again."""
+    model = survey.models.get(step.parent if step.stage == "train" else step.loads or "")
+    if model is None or model.name == "M_0":
+        return False
+    broken = broken_files(model.path.parent)
+    for file, why in broken:
+        progress.say(f"  broken model {survey.lake.relative(file)}: {why}; it is trained again")
+    if broken:
+        with writing(survey.lake.root):
+            (model.path.parent / "manifest.json").unlink()
+    return bool(broken)
 
 
 class _Engines(AbstractContextManager["_Engines"]):

@@ -172,7 +172,7 @@ def answer_id(request_id: str, draw: int, text: str | None, *more: str | None) -
     """The id of an answer to a draw of a request: another answer is another id.
 
     `more` is what was answered beside the text, in a fixed order: reasoning and tool calls for a
-    sample, reasoning and value for a judgment.
+    sample, reasoning for a judgment.
     """
     return row_id(request_id, draw, *more, text)
 

@@ -27,13 +27,15 @@ def table(rows: list[dict[str, Any]], title: str | None = None) -> None:
     from rich.table import Table
 
     console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False)
-    drawn = Table(title=title, title_justify="left", box=SIMPLE_HEAD, title_style="bold")
+    drawn = Table(box=SIMPLE_HEAD, show_edge=False)
     columns = list(rows[0]) if rows else []
     for column in columns:
         numeric = all(isinstance(row[column], int | float | None) for row in rows)
         drawn.add_column(column.replace("_", " "), justify="right" if numeric else "left")
     for row in rows:
         drawn.add_row(*(_cell(row[column]) for column in columns))
+    if title:
+        console.print(f"\n{title}", style="bold")
     console.print(drawn)
 
 

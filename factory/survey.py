@@ -65,10 +65,8 @@ class Survey:
         """Checks what a recipe points to: its model, rubric and functions."""
         self.recipe = recipe
         self.lake = lake
-        known = lake.load_json("digests.json")
-        model = open_checkpoint("M_0", recipe.model, recipe, known, download=download)
-        if lake.root.is_dir():
-            lake.save_json("digests.json", known)
+        self._digests = lake.load_json("digests.json")
+        model = open_checkpoint("M_0", recipe.model, recipe, self._digests, download=download)
         self.models: dict[str, Checkpoint] = {"M_0": model}
         """The models that are there, by name."""
         self.roles: dict[tuple[int, str, str], Row] = {}
@@ -82,6 +80,12 @@ class Survey:
         self.rubric = None if recipe.judge.function else load_rubric(recipe.judge, recipe.folder)
         self.function = self._find(recipe.judge.function)
         self.probe_function = self._find(recipe.probe.function if recipe.probe else None)
+
+    def save_memo(self) -> None:
+        """Keeps what took time to work out, for the next command."""
+        if self.lake.root.is_dir():
+            self.lake.save_json("digests.json", self._digests)
+            self.holdings.save_memo()
 
     def _find(self, name: str | None) -> Function | None:
         return find_function(name, self.recipe.folder) if name else None
@@ -126,7 +130,7 @@ class Survey:
 
     def _count_prompts(self) -> None:
         counts = self.holdings.recall(
-            ["count_prompts"], [], lambda: {"counts": self.views([]).all("count_prompts")}
+            "count_prompts", [], [], lambda: {"counts": self.views([]).all("count_prompts")}
         )
         self._n_prompts = {
             row["iteration"]: (row["prompts"], row["trained_on"]) for row in counts["counts"]
@@ -140,7 +144,7 @@ class Survey:
 
     def _check_apart(self) -> None:
         shared = self.holdings.recall(
-            ["shared_prompts"], [], lambda: self.views([]).one("shared_prompts")
+            "shared_prompts", [], [], lambda: self.views([]).one("shared_prompts")
         )
         if shared["n"]:
             raise PromptsError(
@@ -254,7 +258,10 @@ class Survey:
             return Found(step, waits_for=waits_for)
         roles = self.phase_roles(step)
         rows = self.holdings.recall(
-            ["rows_read", roles], roles, lambda: self.views(roles).one("rows_read")
+            f"rows_read {step.iteration} {step.phase}",
+            [roles],
+            roles,
+            lambda: self.views(roles).one("rows_read"),
         )["digest"]
         settings = pairs.settings(
             step.iteration, step.phase, sql_text(self.recipe.loop.policy), sql_text("pairs"), rows

@@ -171,7 +171,8 @@ def _die_with_parent() -> None:
     """Ends this process when the one that started it is gone: its end of the pipe closes."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        while os.read(0, 1024):  # not sys.stdin: its lock would be held at the interpreter's end
+            pass
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()

@@ -7,13 +7,10 @@ incomplete, holds its folder's lock, and does not decide what comes next.
 import dataclasses
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -188,16 +185,19 @@ def make_verdicts(
     folder, recipe = key_of(found), survey.recipe
     rubric, scale = survey.reading(found.step)
     folder.create(found.settings)
-    count = _Count()
+    count, unscored = _Count(), 0
     writer = ShardWriter(folder, TABLES["verdicts"], 10 * recipe.shards.rows, recipe.shards.seconds)
     views = survey.step_views(found, limit)
     with writer:
         for batch in views.stream("unparsed"):
             for judgment in batch.to_pylist():
-                writer.put(verdicts.row(judgment, rubric, scale, folder.key))
+                row = verdicts.row(judgment, rubric, scale, folder.key)
+                writer.put(row)
                 count.answered += 1
+                unscored += row["score"] is None
     folder.record({"step": found.step.label, **count.manifest()})
-    progress.say(f"  {found.step.label}: {count.answered:,} read")
+    said = f", {unscored:,} without a score" if unscored else ""
+    progress.say(f"  {found.step.label}: {count.answered:,}{said}")
 
 
 def make_pairs(survey: Survey, found: Found, progress: Progress) -> None:
@@ -365,15 +365,3 @@ def _trainer_versions(recipe: Recipe) -> dict[str, str]:
     from importlib.metadata import version
 
     return {name: version(name) for name in ("trl", "transformers", "torch")}
-
-
-def remove_unfinished(path: Path) -> None:
-    """Removes a folder that something was about to be written to, whole."""
-    if path.exists():
-        shutil.rmtree(path)
-
-
-def temporary_folder(parent: Path) -> Path:
-    """A new folder beside where its content will be moved to."""
-    parent.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix=".tmp-", dir=parent))

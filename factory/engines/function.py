@@ -64,7 +64,7 @@ def _results(request: Request, value: Any) -> Iterator[Result]:
         yield from (Result(request.id, draw) for draw in request.draws)
     elif isinstance(value, numbers.Real):
         number = float(value)
-        yield from (Result(request.id, d, text=repr(number), value=number) for d in request.draws)
+        yield from (Result(request.id, draw, value=number) for draw in request.draws)
     else:
         reason = f"the function returned a {type(value).__name__}, expected a number or None"
         yield from failures(request, reason, "permanent")

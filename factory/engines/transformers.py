@@ -32,6 +32,9 @@ except ImportError as missing:
     raise MissingExtra("transformers", "train") from missing
 
 
+transformers.utils.logging.disable_progress_bar()
+
+
 class SeededSampling(LogitsProcessor):  # type: ignore[misc]
     """Chooses each row's next token from its own seed, and notes its log-probability.
 

@@ -2,3 +2,11 @@
 
 create macro share_of(salt, item) as
     ('0x' || left(sha256(salt || '/' || item), 12))::ubigint / 281474976710656.0;
+
+-- Without the white space at both ends, as Python's str.strip() sees it; NULL is the empty text.
+create macro bare(text) as regexp_replace(
+    coalesce(text, ''),
+    '^[\s\v\x1c-\x1f\x{85}\p{Z}]+|[\s\v\x1c-\x1f\x{85}\p{Z}]+$',
+    '',
+    'g'
+);

@@ -28,8 +28,8 @@ considered as (
         coalesce(chosen.n_prompt_tokens, rejected.n_prompt_tokens) as prompt_tokens,
         chosen.n_tokens as chosen_tokens,
         rejected.n_tokens as rejected_tokens,
-        trim(coalesce(chosen.text, '')) as chosen_text,
-        trim(coalesce(rejected.text, '')) as rejected_text
+        bare(chosen.text) as chosen_text,
+        bare(rejected.text) as rejected_text
     from policy
     join prompts on prompts.prompt_id = policy.prompt_id and prompts.split != 'probe', build
     left join sides as chosen on chosen.sample_id = policy.chosen_id

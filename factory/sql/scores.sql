@@ -1,5 +1,6 @@
 -- Grain: one row a sample and parser: what its verdicts come to.
 -- The score is the mean over the valid verdicts; NULL where there is none, never a made-up number.
+-- Summed in the order of the scores, so that the same verdicts have the same mean to the last bit.
 with draws as (select distinct parser, n_judge_draws from roles),
 
 counted as (
@@ -11,9 +12,9 @@ counted as (
 select
     parser,
     sample_id,
-    avg(score) as score,
-    avg(expected_score) as expected_score,
-    stddev_pop(score) as spread,
+    avg(score order by score) as score,
+    avg(expected_score order by expected_score) as expected_score,
+    stddev_pop(score order by score) as spread,
     count(score)::int as n_judgments,
     (count(*) - count(score))::int as n_unparsed
 from counted

@@ -22,6 +22,6 @@ select
     sample_id as subject_id,
     left(sha256(concat_ws(chr(31), asked, sample_id, context)), 24) as request_id,
     unnest(range(n_draws))::int as draw,
-    error is null and trim(coalesce(text, '')) != '' as asks
+    error is null and bare(text) != '' as asks
 from scope_placed
 join context using (prompt_id), step

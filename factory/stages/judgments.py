@@ -71,16 +71,20 @@ def request(
 
 
 def row(result: Result, sample_id: str, judge: Checkpoint | Function, key: str) -> Row:
-    """A result as a row of `judgments`, but for the columns that name the engine."""
+    """A result as a row of `judgments`, but for the columns that name the engine. The text of a
+    judge that gives a number is that number."""
+    text = result.text
+    if text is None and result.value is not None:
+        text = repr(result.value)
     return {
-        "judgment_id": answer_id(result.request_id, result.draw, result.text, result.reasoning),
+        "judgment_id": answer_id(result.request_id, result.draw, text, result.reasoning),
         "request_id": result.request_id,
         "sample_id": sample_id,
         "other_id": None,
         "draw": result.draw,
         "judge": key,
         "judge_model": judge.digest,
-        "text": result.text,
+        "text": text,
         "value": result.value,
         "score_logprobs": result.score_logprobs,
         **generated(result),

@@ -113,11 +113,14 @@ _MESSAGE_FIELDS = [field.name for field in MESSAGE]
 def _fields(line: bytes) -> dict[str, Any]:
     try:
         fields = json.loads(line.decode("utf-8-sig"))
-        json.dumps(fields, ensure_ascii=False).encode()  # refuses half of a surrogate pair
+        # Refuses half of a surrogate pair (a UnicodeError), NaN and infinities (a ValueError).
+        json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeError:
         raise _Unusable("not UTF-8") from None
     except ValueError as error:
         raise _Unusable(f"not JSON: {error}") from None
+    except RecursionError:
+        raise _Unusable("nested too deeply") from None
     if not isinstance(fields, dict):
         raise _Unusable(f"a {type(fields).__name__}, expected an object")
     fields = {name: value for name, value in fields.items() if value is not None}

@@ -1,0 +1,220 @@
+"""A rubric and an answer make messages; a text makes a verdict, or says why it makes none."""
+
+import re
+
+import pytest
+
+from factory.errors import RubricError
+from factory.judge import Rubric, Verdict, check_value, load_rubric, parse, render, transcript
+from factory.recipe import Judge
+
+OWN = "---\nscale: [1, 10]\nparser: 'Grade: (\\d+)'\n---\nAsked: {prompt}\nSaid: {answer}\n"
+SCALE = (0.0, 5.0)
+PARSER = re.compile(r"Score:\s*(-?\d+(?:\.\d+)?)")
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Loads a rubric of this text, with what the recipe says over it."""
+
+    def load(text, **judge):
+        (tmp_path / "own.md").write_text(text, encoding="utf-8")
+        return load_rubric(Judge(rubric="own.md", **judge), tmp_path)
+
+    return load
+
+
+# rubrics
+
+
+def test_the_additive_rubric_ships_with_the_factory(tmp_path):
+    rubric = load_rubric(Judge(), tmp_path)
+    assert rubric.scale == SCALE
+    assert rubric.placeholders == {"prompt", "answer"}
+    (message,) = render(rubric, {"prompt": "What is 2 + 2?", "answer": "Four."})
+    assert "<question>\nWhat is 2 + 2?\n</question>" in message["content"]
+    assert parse("Good.\nScore: 4", re.compile(rubric.parser), rubric.scale) == Verdict(4.0, None)
+    assert parse(rubric.template, re.compile(rubric.parser), rubric.scale).score is None
+
+
+def test_a_rubric_of_ones_own_lies_beside_the_recipe(load):
+    rubric = load(OWN)
+    assert rubric == Rubric("Asked: {prompt}\nSaid: {answer}", r"Grade: (\d+)", (1.0, 10.0))
+
+
+def test_the_recipes_parser_and_scale_win_over_the_rubrics(load):
+    rubric = load(OWN, parser=r"<(\d)>", scale=(0, 3))
+    assert (rubric.parser, rubric.scale) == (r"<(\d)>", (0.0, 3.0))
+    assert rubric.template == load(OWN).template
+
+
+def test_a_rubric_may_leave_parser_and_scale_to_the_recipe(load):
+    rubric = load("---\nsource: me\n---\n{prompt} {answer}", parser=r"(\d)", scale=(0, 1))
+    assert (rubric.parser, rubric.scale) == (r"(\d)", (0.0, 1.0))
+
+
+def test_a_rubric_with_the_line_ends_of_windows_is_the_same(load, tmp_path):
+    (tmp_path / "crlf.md").write_bytes(OWN.replace("\n", "\r\n").encode())
+    assert load_rubric(Judge(rubric="crlf.md"), tmp_path) == load(OWN)
+
+
+@pytest.mark.parametrize("name", ["nothing", "nothing.md", "../nothing.md"])
+def test_a_rubric_that_is_not_there_is_refused(tmp_path, name):
+    with pytest.raises(RubricError, match=rf"rubric {name}: cannot be read \(FileNotFoundError\)"):
+        load_rubric(Judge(rubric=name), tmp_path)
+
+
+def test_a_rubric_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "own.md").write_bytes(b"\xff")
+    with pytest.raises(RubricError, match="cannot be read"):
+        load_rubric(Judge(rubric="own.md"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{prompt} {answer}",
+        "---\nscale: [0, 5]\n{prompt} {answer}",
+        "---\n- a list\n---\n{prompt} {answer}",
+        "---\na: [\n---\n{prompt} {answer}",
+        "",
+    ],
+)
+def test_a_rubric_without_a_header_is_refused(load, text):
+    with pytest.raises(RubricError, match="expected a header in YAML between two lines of ---"):
+        load(text)
+
+
+@pytest.mark.parametrize("parser", ["'('", r"'\d'", r"'(\d)(\d)'", "3", "null"])
+def test_a_parser_is_a_regular_expression_with_one_group(load, parser):
+    with pytest.raises(RubricError, match=r"parser: got .*, expected a regular expression"):
+        load(f"---\nscale: [0, 5]\nparser: {parser}\n---\n{{prompt}} {{answer}}")
+
+
+@pytest.mark.parametrize(
+    "scale",
+    ["5", "[0]", "[0, 1, 2]", "[5, 0]", "[1, 1]", "[a, b]", "null", "[0, .nan]", "[0, .inf]"],
+)
+def test_a_scale_is_two_finite_numbers_the_lower_one_first(load, scale):
+    with pytest.raises(RubricError, match=r"scale: got .*, expected two numbers"):
+        load(f"---\nscale: {scale}\nparser: '(\\d)'\n---\n{{prompt}} {{answer}}")
+
+
+def test_a_placeholder_that_nothing_fills_is_refused(load):
+    with pytest.raises(RubricError, match=r"unknown placeholder \{question\}: expected \{prompt\}"):
+        load(OWN + "{question}")
+
+
+@pytest.mark.parametrize("name", ["prompt", "answer"])
+def test_a_rubric_without_the_prompt_or_the_answer_is_refused(load, name):
+    with pytest.raises(RubricError, match=rf"the placeholder \{{{name}\}} is missing"):
+        load(OWN.replace(f"{{{name}}}", "it"))
+
+
+def test_braces_that_name_nothing_are_text(load):
+    rubric = load(OWN + 'Answer like {"score": 3} or {} or {{N}}.')
+    assert '{"score": 3} or {} or {{N}}' in render(rubric, {})[0]["content"]
+
+
+# rendering
+
+
+def test_a_rubric_is_one_message_of_the_user_with_all_that_it_names():
+    rubric = Rubric("{prompt}|{answer}|{reference}|{criteria}|{answer}", "(.)", SCALE)
+    item = {"prompt": "p", "answer": "a", "reference": "r", "criteria": "c"}
+    assert render(rubric, item) == [{"role": "user", "content": "p|a|r|c|a"}]
+
+
+def test_what_is_missing_is_left_empty():
+    rubric = Rubric("[{prompt}][{reference}]", "(.)", SCALE)
+    assert render(rubric, {"prompt": None})[0]["content"] == "[][]"
+
+
+def test_a_placeholder_within_an_answer_stays_text():
+    rubric = Rubric("Q: {prompt} A: {answer} R: {reference}", "(.)", SCALE)
+    item = {"prompt": "{answer}", "answer": r"{prompt} {reference} \1 \g<0>", "reference": "gold"}
+    assert render(rubric, item)[0]["content"] == (
+        r"Q: {answer} A: {prompt} {reference} \1 \g<0> R: gold"
+    )
+
+
+def test_a_single_turn_is_read_bare():
+    assert transcript([{"role": "user", "content": "Hello: you"}]) == "Hello: you"
+
+
+def test_several_turns_are_read_with_who_spoke():
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "2 + 2?"},
+        {"role": "assistant", "content": None},
+        {"role": "user", "content": "Well?"},
+    ]
+    assert transcript(messages) == (
+        "System: Be brief.\n\nUser: 2 + 2?\n\nAssistant: \n\nUser: Well?"
+    )
+
+
+# verdicts
+
+
+@pytest.mark.parametrize(
+    ("text", "score"),
+    [("Score: 4", 4.0), ("Fine.\nScore:\n2.5\n", 2.5), ("Score: 0", 0.0), ("Score: 5.0", 5.0)],
+)
+def test_a_score_is_read(text, score):
+    assert parse(text, PARSER, SCALE) == Verdict(score, None)
+
+
+@pytest.mark.parametrize("text", ["Score: 3 … Score: 3", "Score: 3 and Score: 3.0"])
+def test_the_same_score_twice_is_a_score(text):
+    assert parse(text, PARSER, SCALE) == Verdict(3.0, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("I would rather not say.", "no score"),
+        ("Score: N", "no score"),
+        ("", "empty judgment"),
+        (" \n", "empty judgment"),
+        (None, "empty judgment"),
+        ("Score: 5, no, Score: 2", "several scores: 2, 5"),
+        ("Score: 6", "out of scale: 6 is not in 0 to 5"),
+        ("Score: -1", "out of scale: -1 is not in 0 to 5"),
+        ("Score: 5.1", "out of scale: 5.1 is not in 0 to 5"),
+        ("Score: 1 Score: 9", "several scores: 1, 9"),
+    ],
+)
+def test_what_states_no_score_makes_none_up(text, reason):
+    assert parse(text, PARSER, SCALE) == Verdict(None, reason)
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [("four", "not a number: four"), ("nan", "out of scale: nan"), ("inf", "out of scale: inf")],
+)
+def test_a_parser_that_catches_words_makes_no_score_of_them(word, reason):
+    verdict = parse(f"Score: {word}", re.compile(r"Score: (\w+)"), SCALE)
+    assert verdict.score is None
+    assert verdict.reason.startswith(reason)
+
+
+def test_a_value_of_a_function_is_its_score():
+    assert check_value(2.5, SCALE) == Verdict(2.5, None)
+    assert check_value(-1e6, None) == Verdict(-1e6, None)
+    assert check_value(0, SCALE) == Verdict(0, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "scale", "reason"),
+    [
+        (None, SCALE, "no score"),
+        (None, None, "no score"),
+        (float("nan"), None, "out of scale: nan is not in the finite numbers"),
+        (float("inf"), None, "out of scale: inf is not in the finite numbers"),
+        (-float("inf"), SCALE, "out of scale: -inf is not in 0 to 5"),
+        (5.5, SCALE, "out of scale: 5.5 is not in 0 to 5"),
+    ],
+)
+def test_a_value_that_is_no_score_says_why(value, scale, reason):
+    assert check_value(value, scale) == Verdict(None, reason)

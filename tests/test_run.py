@@ -1,0 +1,181 @@
+"""The whole factory on a toy: what a run leaves, and that running again leaves it alone."""
+
+import json
+
+import pytest
+
+from factory.errors import StepFailed
+
+
+def test_a_run_leaves_pairs_of_the_future_and_the_past(toy):
+    toy.run()
+    gaps = toy.query("from gaps")
+    assert [(row["iteration"], row["phase"]) for row in gaps] == [
+        (0, "D1"),
+        (0, "D2"),
+        (1, "D1"),
+        (1, "D2"),
+    ]
+    assert sum(row["kept"] + row["ties"] + row["failures"] for row in gaps) == 24
+    assert sum(row["chosen_from_future"] for row in gaps if row["phase"] == "D1") == 0
+    assert sum(row["chosen_from_future"] for row in gaps if row["phase"] == "D2") > 0
+    assert sum(row["rejected_from_past"] for row in gaps) > 0
+    assert all(row["score_chosen"] > row["score_rejected"] for row in gaps)
+
+
+def test_running_again_does_nothing_and_changes_no_file(toy):
+    toy.add_probe()
+    toy.run()
+    before = tables(toy)
+    toy.run()
+    assert tables(toy) == before
+
+
+def tables(toy):
+    """Every file of the lake but those at its root, which only save time."""
+    return {path: path.stat().st_mtime_ns for path in toy.lake.glob("*/**/*") if path.is_file()}
+
+
+def test_every_step_accounts_for_all_it_wanted(toy):
+    toy.add_probe()
+    survey = toy.run()
+    for found in survey.found.values():
+        assert found.wanted == found.answered + found.failed + found.filtered
+    wanted = {step.label: found.wanted for step, found in survey.found.items()}
+    n = survey.n_prompts(next(s for s in survey.found if s.stage == "pairs"), None)
+    assert wanted["samples of M_0 as current, iteration 0"] == 3 * n
+    assert wanted["judgments of F_0 as future by M_0, iteration 0"] == 2 * 3 * n
+
+
+def test_past_and_current_are_different_draws_of_the_same_model(toy):
+    toy.run()
+    rows = toy.query(
+        "select role, min(draw) as first, max(draw) as last, count(distinct model) as models "
+        "from candidates where iteration = 0 and role != 'future' group by role order by role"
+    )
+    assert rows == [
+        {"role": "current", "first": 0, "last": 2, "models": 1},
+        {"role": "past", "first": 1024, "last": 1026, "models": 1},
+    ]
+
+
+def test_models_do_not_share_noise(toy):
+    toy.run()
+    (row,) = toy.query(
+        "select count(*) filter (a.text = b.text) as same, count(*) as pairs from candidates a "
+        "join candidates b using (iteration, prompt_id, draw) "
+        "where a.role = 'current' and b.role = 'future'"
+    )
+    assert row["pairs"] > 0
+    assert row["same"] == 0
+
+
+def test_test_prompts_are_paired_and_never_trained_on(toy):
+    toy.write(prompts={"test_fraction": 0.5})
+    survey = toy.run()
+    splits = {row["split"] for row in toy.query("select distinct split from pairs")}
+    assert splits == {"train", "test"}
+    for step, found in survey.found.items():
+        if step.stage == "train":
+            manifest = json.loads((found.folder.path / "manifest.json").read_text())
+            (kept,) = toy.query(
+                "select count(*) as n from pairs where outcome = 'kept' and split = 'train' "
+                f"and iteration = {step.iteration} and phase = '{step.phase}'"
+            )
+            assert manifest["n_pairs"] == kept["n"]
+
+
+def test_iterations_share_no_prompt(toy):
+    toy.write(loop={"iterations": 3})
+    toy.write_prompts(40)
+    toy.run()
+    (row,) = toy.query(
+        "select count(*) as prompts, count(distinct prompt_id) as distinct_prompts from pairs "
+        "where phase = 'D2'"
+    )
+    assert row["prompts"] == row["distinct_prompts"] == 40
+
+
+def test_the_probe_is_asked_of_every_model_and_chooses_no_pair(toy):
+    toy.add_probe()
+    toy.run()
+    names = toy.query("select distinct name from candidates where role = 'probe' order by name")
+    assert [row["name"] for row in names] == ["F_0", "F_1", "M_0", "M_1", "M_2"]
+    (row,) = toy.query(
+        "select count(*) as n from pairs join prompts using (prompt_id) where prompts.split = "
+        "'probe'"
+    )
+    assert row["n"] == 0
+
+
+def test_self_rewarding_takes_both_sides_from_the_current_model(toy):
+    toy.write(loop={"policy": "self_rewarding"})
+    survey = toy.run()
+    assert {name[0] for name in survey.models} == {"M"}
+    roles = toy.query("select distinct chosen_role, rejected_role from pairs")
+    assert roles == [{"chosen_role": "current", "rejected_role": "current"}]
+    assert {row["phase"] for row in toy.query("from gaps")} == {"D2"}
+
+
+def test_a_function_judge_scores_without_a_model(toy):
+    toy.write(judge={"function": "gold.py:grade", "scale": [0, 5]})
+    toy.run()
+    assert toy.query("select distinct engine, dtype from judgments") == [
+        {"engine": "function", "dtype": None}
+    ]
+    (row,) = toy.query("select count(*) as n from candidates where score != length(text) % 6")
+    assert row["n"] == 0
+
+
+def test_all_ties_stop_before_any_training_and_leave_the_pairs(toy):
+    toy.script("def answer(messages, seed):\n    return f'word {seed}\\nScore: 3'\n")
+    with pytest.raises(StepFailed, match=r"no pair of the training split was kept .* tie"):
+        toy.run()
+    assert {row["outcome"] for row in toy.query("select distinct outcome from pairs")} == {"tie"}
+    assert not list(toy.lake.glob("models/*/model"))
+
+
+def test_judges_that_say_nothing_make_no_score(toy):
+    said = ["nonsense", "", "Score: 1 or Score: 4", "Score: 77", "Score: -1"]
+    toy.script(
+        "def answer(messages, seed):\n"
+        "    if 'grade one answer' not in messages[0]['content']:\n"
+        "        return f'word {seed}'\n"
+        f"    return {said!r}[seed % {len(said)}]\n"
+    )
+    with pytest.raises(StepFailed, match="unscored"):
+        toy.run()
+    assert toy.query("select count(*) as n from verdicts where score is not null") == [{"n": 0}]
+    reasons = {row["reason"] for row in toy.query("select distinct reason from verdicts")}
+    assert reasons == {
+        "no score",
+        "empty judgment",
+        "several scores: 1, 4",
+        "out of scale: 77 is not in 0 to 5",
+        "out of scale: -1 is not in 0 to 5",
+    }
+
+
+def test_a_build_without_kept_pairs_is_an_empty_dataset_with_its_columns(toy):
+    import pyarrow.parquet as pq
+
+    toy.write_prompts(1)
+    toy.write(loop={"iterations": 1, "chunks": 2})
+    toy.write(prompts={"test_fraction": 0.999})
+    with pytest.raises(StepFailed, match="nothing for F_0 to learn from"):
+        toy.run()
+    (shard,) = toy.shards("pairs")
+    assert "chosen_id" in pq.read_schema(shard).names
+
+
+def test_preview_keeps_its_rows_and_the_run_goes_on_from_them(toy, factory):
+    shown = factory("preview", toy.path, "--lake", toy.lake, "--first", 2)
+    assert shown.code == 0
+    assert shown.out.count("Say number") == 2
+    held = sum(found.answered for s, found in toy.look().found.items() if s.stage == "samples")
+    assert held == 2 * 3 * 2
+    survey = toy.run()
+    folders = {str(f.folder): f.folder for s, f in survey.found.items() if s.stage == "samples"}
+    events = [event for folder in folders.values() for event in folder.events()]
+    (held,) = toy.query("select count(distinct (sampling, request_id, draw)) as n from samples")
+    assert sum(event.get("answered", 0) for event in events) == held["n"]
