@@ -1,0 +1,171 @@
+"""Make everything the quickstart needs, from nothing: prompts, probe and the model M_0.
+
+M_0 is trained from scratch on two kinds of demonstrations, as in Self-Rewarding LMs: answers (IFT),
+part of them spoiled, so that M_0 writes answers of mixed quality, and verdicts (EFT), the judge
+prompt with the right score. All of it follows from SEED, the weights up to floating point.
+
+    python train_m0.py                  prompts.jsonl, probe.jsonl and m0/ (ten minutes on one core)
+    python train_m0.py --prompts-only   the two files of prompts alone
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from itertools import islice, zip_longest
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from gold import points
+from world import TASKS, Item, draw, spoil
+
+HERE = Path(__file__).parent
+RUBRIC = (HERE / "rubric.md").read_text().split("---\n", 2)[2].strip()
+SEED = 20
+PROMPTS, PROBE = 560, 150
+BATCH = 32
+IFT_BATCHES, EFT_BATCHES = 1200, 1100
+"""The first half of the IFT batches comes before any verdict, the rest is mixed with them."""
+CLEAN = 0.55
+"""Share of the demonstrated answers without a slip; it sets how good M_0 is."""
+
+Message = dict[str, str]
+Row = dict[str, list[Message]]
+
+
+def judge_prompt(prompt: str, answer: str) -> str:
+    """Fill in the rubric, as the factory does for every answer it has judged."""
+    return RUBRIC.replace("{prompt}", prompt).replace("{answer}", answer).strip()
+
+
+def verdict(answer: str, reference: str) -> str:
+    """Judge as M_0 is taught to: right letter, given letter and mark at each place, then score."""
+    places = zip_longest(reference.removesuffix("."), answer.removesuffix("."), fillvalue="_")
+    compared = "".join(f"{want}{got}{'+' if want == got else '-'}" for want, got in places)
+    return f"{compared} Score: {points(answer, reference)}"
+
+
+def turn(prompt: str, completion: str) -> Row:
+    """Write one demonstration; the loss is on the completion."""
+    return {
+        "prompt": [{"role": "user", "content": prompt}],
+        "completion": [{"role": "assistant", "content": completion}],
+    }
+
+
+def demonstrations(rng: Random, taken: set[str]) -> Iterator[tuple[Row, Row]]:
+    """Answer tasks and grade answers without end, on strings that are not `taken`."""
+    while True:
+        item, judged = draw(rng), draw(rng)
+        if item.letters in taken or judged.letters in taken:
+            continue
+        slips = 0 if rng.random() < CLEAN else rng.choice([1, 1, 2, 3])
+        answer = spoil(rng, judged.reference, rng.choice([0, 0, 1, 1, 1, 2, 2, 3, 4, 6]))
+        yield (
+            turn(item.prompt, spoil(rng, item.reference, slips)),
+            turn(judge_prompt(judged.prompt, answer), verdict(answer, judged.reference)),
+        )
+
+
+def curriculum(rng: Random, taken: set[str]) -> list[Row]:
+    """Order the demonstrations: answers first, then batches of answers and verdicts by turns.
+
+    A batch holds one kind only, so that short answers are not padded to the length of verdicts.
+    """
+    pairs = list(islice(demonstrations(rng, taken), BATCH * max(IFT_BATCHES, EFT_BATCHES)))
+    ift = [[pair[0] for pair in pairs[i * BATCH :][:BATCH]] for i in range(IFT_BATCHES)]
+    eft = [[pair[1] for pair in pairs[i * BATCH :][:BATCH]] for i in range(EFT_BATCHES)]
+    first = ift[: IFT_BATCHES // 2]
+    mixed = ift[IFT_BATCHES // 2 :] + eft
+    rng.shuffle(mixed)
+    return [row for batch in first + mixed for row in batch]
+
+
+def sft(model: Any, tokenizer: Any, rows: list[Row], out: str, **args: Any) -> None:
+    """Fine-tune `model` in place on conversational rows, in their order."""
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    config = SFTConfig(
+        out,
+        train_sampling_strategy="sequential",
+        save_strategy="no",
+        report_to="none",
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        logging_steps=50,
+        seed=SEED,
+        **args,
+    )
+    data = Dataset.from_list(rows)
+    SFTTrainer(model, config, train_dataset=data, processing_class=tokenizer).train()
+
+
+def train(rows: list[Row]) -> None:
+    """Train M_0 from scratch and save it in m0/."""
+    import torch
+    from tokenizer import MAX_LENGTH, build
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(SEED)
+    fixed = [RUBRIC, " Score:", *(Item(task, "").prompt for task in TASKS)]
+    tokenizer = build("\n".join(fixed))
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        intermediate_size=256,
+        num_hidden_layers=6,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=MAX_LENGTH,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model = LlamaForCausalLM(config)
+    with TemporaryDirectory() as out:
+        sft(
+            model,
+            tokenizer,
+            rows,
+            out,
+            per_device_train_batch_size=BATCH,
+            num_train_epochs=1,
+            learning_rate=2e-3,
+            lr_scheduler_type="cosine",
+            warmup_steps=100,
+            adam_beta2=0.99,
+        )
+    model.config.use_cache = True  # the trainer turned it off
+    model.save_pretrained(HERE / "m0")
+    tokenizer.save_pretrained(HERE / "m0")
+
+
+def write_prompts(rng: Random) -> set[str]:
+    """Write prompts.jsonl and probe.jsonl, no string in both, and return their strings."""
+    items: dict[str, Item] = {}
+    while len(items) < PROMPTS + PROBE:
+        item = draw(rng)
+        items.setdefault(item.letters, item)
+    lines = [
+        json.dumps({"prompt": i.prompt, "reference": i.reference, "meta": {"task": i.task}}) + "\n"
+        for i in items.values()
+    ]
+    (HERE / "prompts.jsonl").write_text("".join(lines[:PROMPTS]))
+    (HERE / "probe.jsonl").write_text("".join(lines[PROMPTS:]))
+    return set(items)
+
+
+def main() -> None:
+    """Write the prompts and, unless they alone are asked for, train on all other strings."""
+    rng = Random(SEED)
+    taken = write_prompts(rng)
+    if "--prompts-only" not in sys.argv:
+        train(curriculum(rng, taken))
+
+
+if __name__ == "__main__":
+    main()
