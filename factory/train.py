@@ -159,6 +159,7 @@ def _finish(job: Job, folder: Path) -> None:
 
     trained, final = folder / "trained", folder / "model"
     model = AutoModelForCausalLM.from_pretrained(trained, dtype=job.dtype)
+    model.config.use_cache = True  # which training turns off
     model.save_pretrained(final)
     for pattern in (*_TOKENIZER, "generation_config.json"):
         for file in Path(job.parent).glob(pattern):

@@ -9,13 +9,13 @@ prompt with the right score. All of it follows from SEED, the weights up to floa
 """
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from itertools import islice, zip_longest
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from gold import points
 from world import TASKS, Item, draw, spoil
@@ -23,7 +23,8 @@ from world import TASKS, Item, draw, spoil
 HERE = Path(__file__).parent
 RUBRIC = (HERE / "rubric.md").read_text().split("---\n", 2)[2].strip()
 SEED = 20
-PROMPTS, PROBE = 560, 150
+PROMPTS, SPARE, PROBE = 300, 260, 150
+"""Strings of prompts.jsonl, of nothing (for those who want more prompts), and of probe.jsonl."""
 BATCH = 32
 IFT_BATCHES, EFT_BATCHES = 1200, 1100
 """The first half of the IFT batches comes before any verdict, the rest is mixed with them."""
@@ -82,29 +83,8 @@ def curriculum(rng: Random, taken: set[str]) -> list[Row]:
     return [row for batch in first + mixed for row in batch]
 
 
-def sft(model: Any, tokenizer: Any, rows: list[Row], out: str, **args: Any) -> None:
-    """Fine-tune `model` in place on conversational rows, in their order."""
-    from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
-
-    config = SFTConfig(
-        out,
-        train_sampling_strategy="sequential",
-        save_strategy="no",
-        report_to="none",
-        use_cpu=True,
-        bf16=False,
-        gradient_checkpointing=False,
-        logging_steps=50,
-        seed=SEED,
-        **args,
-    )
-    data = Dataset.from_list(rows)
-    SFTTrainer(model, config, train_dataset=data, processing_class=tokenizer).train()
-
-
-def train(rows: list[Row]) -> None:
-    """Train M_0 from scratch and save it in m0/."""
+def untrained(folder: Path) -> None:
+    """Write a model with random weights, its tokenizer and chat template."""
     import torch
     from tokenizer import MAX_LENGTH, build
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -125,29 +105,42 @@ def train(rows: list[Row]) -> None:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    model = LlamaForCausalLM(config)
-    with TemporaryDirectory() as out:
-        sft(
-            model,
-            tokenizer,
-            rows,
-            out,
-            per_device_train_batch_size=BATCH,
-            num_train_epochs=1,
-            learning_rate=2e-3,
-            lr_scheduler_type="cosine",
-            warmup_steps=100,
-            adam_beta2=0.99,
-        )
-    model.config.use_cache = True  # the trainer turned it off
-    model.save_pretrained(HERE / "m0")
-    tokenizer.save_pretrained(HERE / "m0")
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def train(rows: list[Row]) -> None:
+    """Train M_0 on the demonstrations, in their order, and save it in m0/."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from factory.train import Job, fit
+
+    fields = {
+        "per_device_train_batch_size": BATCH,
+        "num_train_epochs": 1,
+        "learning_rate": 2e-3,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": 100,
+        "adam_beta2": 0.99,
+        "train_sampling_strategy": "sequential",
+        "gradient_checkpointing": False,
+        "logging_steps": 50,
+        "seed": SEED,
+    }
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        untrained(folder / "untrained")
+        pq.write_table(pa.Table.from_pylist(rows), folder / "data.parquet")
+        parent = str(folder / "untrained")
+        fit(Job("sft", parent, "float32", fields, checkpoint_seconds=600), folder)
+        shutil.copytree(folder / "model", HERE / "m0", dirs_exist_ok=True)
 
 
 def write_prompts(rng: Random) -> set[str]:
     """Write prompts.jsonl and probe.jsonl, no string in both, and return their strings."""
     items: dict[str, Item] = {}
-    while len(items) < PROMPTS + PROBE:
+    while len(items) < PROMPTS + SPARE + PROBE:
         item = draw(rng)
         items.setdefault(item.letters, item)
     lines = [
@@ -155,7 +148,7 @@ def write_prompts(rng: Random) -> set[str]:
         for i in items.values()
     ]
     (HERE / "prompts.jsonl").write_text("".join(lines[:PROMPTS]))
-    (HERE / "probe.jsonl").write_text("".join(lines[PROMPTS:]))
+    (HERE / "probe.jsonl").write_text("".join(lines[-PROBE:]))
     return set(items)
 
 
