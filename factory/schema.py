@@ -75,6 +75,7 @@ TABLES: dict[str, pa.Schema] = {
             ("request_id", pa.string()),
             ("sample_id", pa.string()),
             ("other_id", pa.string()),  # the sample compared with, where a rubric takes two
+            ("context", pa.string()),  # hash of what was shown of the prompt beside its messages
             ("draw", pa.int32()),
             ("judge", pa.string()),  # the folder's key
             ("judge_model", pa.string()),  # digest of the model or of the function's source

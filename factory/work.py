@@ -43,20 +43,34 @@ def key_of(found: Found) -> Folder:
 # generating stages
 
 
+@dataclasses.dataclass
+class _Subject:
+    """What a request in flight is about."""
+
+    id: str
+    """Of the prompt, or of the sample that is judged."""
+    context: str
+    """For judgments: the hash of what is shown beside the messages."""
+    open_draws: int
+
+
 class _Asking:
     """The requests of a step, and the rows that their results make."""
 
     def __init__(self, survey: Survey, found: Found, engine: Engine) -> None:
         self._survey, self._found, self._engine = survey, found, engine
         self._stage = found.step.stage
-        self._subjects: dict[str, list[Any]] = {}
+        self._subjects: dict[str, _Subject] = {}
 
     def requests(self, views: Views) -> Iterator[Request]:
         for batch in views.stream(f"asked_{self._stage}"):
             for row in batch.to_pylist():
                 request = self._request(row)
-                subject = row["sample_id" if self._stage == "judgments" else "prompt_id"]
-                self._subjects[request.id] = [subject, len(request.draws)]
+                self._subjects[request.id] = _Subject(
+                    row["sample_id" if self._stage == "judgments" else "prompt_id"],
+                    row["context"],
+                    len(request.draws),
+                )
                 yield request
 
     def _request(self, row: Row) -> Request:
@@ -70,18 +84,18 @@ class _Asking:
 
     def row(self, result: Result) -> Row:
         subject = self._subjects[result.request_id]
-        subject[1] -= 1
-        if subject[1] == 0:
+        subject.open_draws -= 1
+        if subject.open_draws == 0:
             del self._subjects[result.request_id]
         key = key_of(self._found).key
         if self._stage == "samples":
             model = self._survey.models[self._found.step.name]
-            row = samples.row(result, subject[0], model, key)
+            row = samples.row(result, subject.id, model, key)
             dtype: str | None = model.dtype
         else:
             judge = self._survey.judge(self._found.step)
             assert judge is not None, "a step that waits for its judge is not run"
-            row = judgments.row(result, subject[0], judge, key)
+            row = judgments.row(result, subject.id, subject.context, judge, key)
             dtype = judge.dtype if isinstance(judge, Checkpoint) else None
         return {
             **row,
@@ -322,7 +336,7 @@ def _run_trainer(
     with log.open("a") as errors, progress.task(title, 1, "steps") as task:
         # The trainer inherits the folder's lock and ends when its standard input closes: a killed
         # run leaves neither a trainer behind nor a folder that two of them write to.
-        process = subprocess.Popen(
+        with subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -330,16 +344,15 @@ def _run_trainer(
             text=True,
             pass_fds=[lock.fileno()],
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
-        try:
+        ) as process:
             assert process.stdout is not None, "stdout is a pipe"
-            for line in process.stdout:
-                _read_event(line, errors, task)
-        except BaseException:
-            process.kill()
-            raise
-        finally:
-            code = process.wait()
+            try:
+                for line in process.stdout:
+                    _read_event(line, errors, task)
+            except BaseException:
+                process.kill()
+                raise
+        code = process.returncode
     if code != 0:
         last = [line for line in log.read_text().splitlines() if line.strip()][-1:]
         raise TrainError(

@@ -69,6 +69,7 @@ def judgment(name, text="fine", error_kind=None, draw=0, judge="judge"):
     return {
         "judgment_id": name,
         "request_id": f"request of {name.partition('=')[0]}",
+        "context": "",
         "draw": draw,
         "judge": judge,
         "text": text,

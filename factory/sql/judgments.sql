@@ -1,5 +1,6 @@
 -- Grain: one row a judgment: (judge, sample, draw).
--- Made twice: as in samples.sql.
+-- Made twice: as in samples.sql. Where the judge was shown a reference or criteria that are no
+-- longer the prompt's, the judgment is left out.
 with ranked as (
     select
         filename,
@@ -11,8 +12,26 @@ with ranked as (
     from judgments_shards
 ),
 
-superseded as (select filename, file_row_number from ranked where place > 1)
+superseded as (select filename, file_row_number from ranked where place > 1),
 
-select shards.* exclude (filename, file_row_number)
-from judgments_shards as shards
-anti join superseded using (filename, file_row_number)
+first_made as (
+    select shards.*
+    from judgments_shards as shards
+    anti join superseded using (filename, file_row_number)
+),
+
+contexts as (
+    select samples.sample_id, unnest([prompts.context, prompts.context_with_meta]) as context
+    from samples
+    join prompts using (prompt_id)
+),
+
+without_context as (select * from first_made where context = ''),
+
+in_context as (
+    select * from first_made semi join contexts using (sample_id, context) where context != ''
+)
+
+select * exclude (filename, file_row_number) from without_context
+union all
+select * exclude (filename, file_row_number) from in_context

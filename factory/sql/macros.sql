@@ -3,6 +3,9 @@
 create macro share_of(salt, item) as
     ('0x' || left(sha256(salt || '/' || item), 12))::ubigint / 281474976710656.0;
 
+create macro row_id(a, b, c) as
+    left(sha256(concat_ws(chr(31), coalesce(a, ''), coalesce(b, ''), c)), 24);
+
 -- Without the white space at both ends, as Python's str.strip() sees it; NULL is the empty text.
 create macro bare(text) as regexp_replace(
     coalesce(text, ''),

@@ -37,9 +37,7 @@ considered as (
 )
 
 select
-    left(sha256(concat_ws(
-        chr(31), prompt_id, coalesce(chosen_id, ''), coalesce(rejected_id, '')
-    )), 24) as pair_id,
+    row_id(prompt_id, chosen_id, coalesce(rejected_id, '')) as pair_id,
     build,
     prompt_id,
     iteration,

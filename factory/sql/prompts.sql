@@ -1,6 +1,8 @@
 -- Grain: one row a prompt of the recipe, with its split and its iteration.
 -- Split and iteration hash the prompt's id with different salts: one hash for both would put
 -- every test prompt into the same iteration. Prompts of the probe have no iteration.
+-- The two contexts are hashes of what a judge may be shown beside the messages: a judgment that
+-- was made with another reference is no judgment of this prompt's samples.
 with recipe as (select * from recipe_settings),
 
 loop_prompts as (
@@ -14,8 +16,16 @@ loop_prompts as (
 probe_prompts as (
     select shards.* exclude (filename), 'probe' as split, null::int as iteration
     from probe_shards as shards
+),
+
+all_prompts as (
+    select * from loop_prompts
+    union all
+    select * from probe_prompts
 )
 
-select * from loop_prompts
-union all
-select * from probe_prompts
+select
+    *,
+    row_id(reference, criteria, '') as context,
+    row_id(reference, criteria, coalesce(meta, '')) as context_with_meta
+from all_prompts

@@ -70,7 +70,9 @@ def request(
     return Request(messages=messages, model=judge, **common)
 
 
-def row(result: Result, sample_id: str, judge: Checkpoint | Function, key: str) -> Row:
+def row(
+    result: Result, sample_id: str, context: str, judge: Checkpoint | Function, key: str
+) -> Row:
     """A result as a row of `judgments`, but for the columns that name the engine. The text of a
     judge that gives a number is that number."""
     text = result.text
@@ -81,6 +83,7 @@ def row(result: Result, sample_id: str, judge: Checkpoint | Function, key: str) 
         "request_id": result.request_id,
         "sample_id": sample_id,
         "other_id": None,
+        "context": context,
         "draw": result.draw,
         "judge": key,
         "judge_model": judge.digest,

@@ -1,0 +1,181 @@
+"""What a change makes again: the stages that depend on it, and no other."""
+
+import json
+
+import pytest
+
+from factory.recipe import SIDES
+
+EVERYTHING = {"samples", "judgments", "verdicts", "pairs", "train"}
+
+# Each change, and the stages of which at least one step has something to do after it. A stage
+# follows from those before it: other samples are other judgments, verdicts, pairs and trainings.
+CHANGES = {
+    "sampling.temperature": ("sampling.temperature=0.5", EVERYTHING),
+    "sampling.top_p": ("sampling.top_p=0.5", EVERYTHING),
+    "sampling.max_tokens": ("sampling.max_tokens=65", {"samples"}),
+    "seed": ("seed=1", EVERYTHING),
+    "model.dtype": ("model.dtype=bfloat16", EVERYTHING),
+    "judge.temperature": ("judge.temperature=0.5", EVERYTHING - {"samples"}),
+    "judge.top_p": ("judge.top_p=0.5", EVERYTHING - {"samples"}),
+    "judge.max_tokens": ("judge.max_tokens=65", {"judgments", "verdicts"}),
+    "judge.function": ("judge.function='gold.py:grade'", EVERYTHING - {"samples"}),
+    "judge.scale": ("judge.scale=[0, 4]", {"verdicts", "pairs", "train"}),
+    "judge.parser": ("judge.parser='Score: ([0-4])'", {"verdicts", "pairs", "train"}),
+    "loop.policy": ("loop.policy=self_rewarding", {"pairs", "train"}),
+    "loop.chunks": ("loop.chunks=5", {"pairs", "train"}),
+    "prompts.test_fraction": ("prompts.test_fraction=0.9", {"pairs", "train"}),
+    "prompts.source": ("prompts.source=there", {"prompts"}),
+    "prompts.license": ("prompts.license=MIT", {"prompts"}),
+    "prompts.on_error": ("prompts.on_error=skip", {"prompts"}),
+    "train.dpo": ("train.dpo.beta=0.2", {"train"}),
+    "train.with": ("train.with=trl", {"train"}),
+}
+
+NOTHING = {
+    "name": "name=other",
+    "max_failed": "max_failed=0.5",
+    "train.launcher": "train.launcher=[--num_processes, '2']",
+    "train.checkpoint_seconds": "train.checkpoint_seconds=5",
+    "engine.delay": "engine.delay=0.5",
+    "engine.script": "engine.script='script.py:answer'",
+    "shards.rows": "shards.rows=7",
+    "shards.seconds": "shards.seconds=7",
+    "logging_steps of DPOConfig": "train.dpo.logging_steps=3",
+    "gradient_checkpointing of DPOConfig": "train.dpo.gradient_checkpointing=false",
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    from conftest import Toy
+
+    toy = Toy(tmp_path_factory.mktemp("identity") / "toy", n_prompts=30)
+    toy.run()
+    return toy
+
+
+def until_first_training(toy, *overrides):
+    """The stages with something to do up to the first training: after it, everything follows."""
+    stages = set()
+    for step, at in toy.look(*overrides).found.items():
+        if not at.done:
+            stages.add(step.stage)
+        if step.stage == "train":
+            return stages
+    return stages
+
+
+def first_missing(toy, *overrides):
+    """The stages of the steps that would be run, and not only wait for others."""
+    found = toy.look(*overrides).found
+    return {step.stage for step, at in found.items() if not at.done and at.waits_for is None}
+
+
+@pytest.mark.parametrize("field", CHANGES)
+def test_a_change_of_what_decides_the_data_makes_its_dependants_again(made, field):
+    override, stages = CHANGES[field]
+    again = until_first_training(made, override)
+    # A new limit on length makes the same scripted answers, so what follows them is unchanged;
+    # before it is run nobody can know.
+    if field.endswith("max_tokens"):
+        assert stages <= again
+        assert "samples" in again or field.startswith("judge")
+    else:
+        assert again == stages
+
+
+@pytest.mark.parametrize("field", NOTHING)
+def test_a_change_of_how_it_is_run_makes_nothing_again(made, field):
+    assert made.to_do(NOTHING[field]) == set()
+
+
+def test_another_place_for_the_lake_makes_nothing_again(made, tmp_path):
+    made.lake.rename(tmp_path / "moved")
+    try:
+        made.lake, here = tmp_path / "moved", made.lake
+        assert made.to_do() == set()
+    finally:
+        made.lake = here
+        (tmp_path / "moved").rename(here)
+
+
+def test_the_same_model_in_another_place_makes_nothing_again(made):
+    (made.folder / "m0").rename(made.folder / "elsewhere")
+    try:
+        assert made.to_do("model=elsewhere") == set()
+    finally:
+        (made.folder / "elsewhere").rename(made.folder / "m0")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "chat_template.jinja", "tokenizer.json"])
+def test_other_weights_template_or_tokenizer_make_everything_again(made, name):
+    file = made.folder / "m0" / name
+    file.write_text("other")
+    try:
+        assert made.to_do() >= EVERYTHING
+    finally:
+        file.unlink()
+    assert made.to_do() == set()
+
+
+def test_a_rubric_s_prompt_makes_judgments_again_and_its_parser_only_verdicts(toy):
+    rubric = "---\nscale: [0, 5]\nparser: 'Score: (\\d)'\n---\n{prompt} {answer} Score?"
+    (toy.folder / "rubric.md").write_text(rubric)
+    toy.write(judge={"rubric": "rubric.md"}, loop={"iterations": 1})
+    toy.run()
+    (toy.folder / "rubric.md").write_text(rubric.replace("(\\d)", "([0-3])"))
+    assert toy.to_do() == {"verdicts", "pairs", "train"} | waiting(toy)
+    (toy.folder / "rubric.md").write_text(rubric.replace("Score?", "How good?"))
+    assert "judgments" in first_missing(toy)
+    assert "samples" not in first_missing(toy)
+
+
+def waiting(toy):
+    """Stages of steps that wait for a model that would be trained anew."""
+    return {step.stage for step, found in toy.look().found.items() if found.waits_for}
+
+
+def test_a_function_judge_is_told_apart_by_its_source(toy):
+    toy.write(judge={"function": "gold.py:grade"}, loop={"iterations": 1})
+    toy.run()
+    source = (toy.folder / "gold.py").read_text()
+    (toy.folder / "gold.py").write_text(source + "# mended\n")
+    assert "judgments" in first_missing(toy)
+    assert "samples" not in first_missing(toy)
+
+
+def test_what_a_judge_reads_of_a_prompt_is_part_of_what_it_is_asked(toy):
+    toy.write(judge={"function": "gold.py:grade"}, loop={"iterations": 1})
+    toy.run()
+    lines = [json.loads(line) for line in toy.prompts.read_text().splitlines()]
+    lines[0]["reference"] = "another"
+    toy.prompts.write_text("\n".join(map(json.dumps, lines)))
+    found = toy.look().found
+    missing = {step.stage: at.missing for step, at in found.items() if step.role == "current"}
+    assert missing == {"samples": 0, "judgments": 3, "verdicts": 3}
+
+
+def test_every_field_of_a_recipe_is_tested_on_one_side():
+    others = {  # tested above by files, in test_resume by counting rows, or without an effect here
+        "model.path",
+        "model.revision",
+        "prompts.files",
+        "probe.files",
+        "probe.function",
+        "probe.draws",
+        "judge.rubric",
+        "judge.draws",
+        "sampling.draws",
+        "loop.iterations",
+        "engine.name",
+        "engine.device",
+        "engine.batch_size",
+        "engine.window",
+    }
+    tested = set(CHANGES) | set(NOTHING) | others
+    assert set(SIDES) <= tested
+    for field in CHANGES:
+        assert SIDES[field], f"{field} makes something again and must be said to bear identity"
+    for field in set(NOTHING) & set(SIDES):
+        assert SIDES[field] == (), f"{field} makes nothing again"
