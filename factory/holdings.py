@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from factory.fingerprint import canonical, short_hash
 from factory.lake import Lake
-from factory.query import Views
+from factory.query import Views, sql_text
 from factory.recipe import Recipe
 from factory.schema import TABLES, Row
 
@@ -84,12 +84,14 @@ class Holdings:
         """The views that the queries of one step are made on; `step` is its row of STEP."""
         views = self.views([role])
         views.rows("step", pa.Table.from_pylist([step], STEP))
-        views.view("scope_prompts", "scope_placed")
+        # A limit cannot be taken from a relation, and a window would hold every prompt in memory.
+        first = "" if step["first_prompts"] is None else f"limit {step['first_prompts']}"
+        views.define("scope_prompts", f"{sql_text('scope_prompts')} {first}")
+        views.view("scope_placed")
         if stage in ("samples", "judgments"):
             views.view(f"wanted_{stage}")
             views.define("wanted", f"from wanted_{stage}")
             views.define("answers", f"from {stage}")
-            views.view("missing")
         return views
 
     def count_step(self, query: str, stage: str, role: Row, step: Row) -> dict[str, Any]:

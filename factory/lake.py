@@ -241,7 +241,7 @@ class ShardWriter:
         self._schema = schema
         self._rows = rows
         self._seconds = seconds
-        self._queue: queue.Queue[Row | None] = queue.Queue(maxsize=2 * rows)
+        self._queue: queue.Queue[Row | None] = queue.Queue(maxsize=256)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name=f"writer of {folder}")
 

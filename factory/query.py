@@ -33,6 +33,14 @@ _SHARDS = {
 }
 """The names under which shards are registered, and their tables."""
 
+_SETTINGS = (
+    "enable_progress_bar = false",  # it would be drawn into what a verb prints
+    # Memory goes back to the system when a query ends, not when a lot of it has gathered: a run
+    # is mostly waiting for its engine, which may want it.
+    "allocator_flush_threshold = '1MB'",
+    "allocator_bulk_deallocation_flush_threshold = '1MB'",
+)
+
 _VIEWS = ("prompts", "samples", "judgments", "verdicts", "scores", "placed", "candidates")
 
 
@@ -51,6 +59,8 @@ class Views:
 
     def __init__(self) -> None:
         self.con = duckdb.connect()
+        for setting in _SETTINGS:
+            self.con.execute(f"set {setting}")
         self.con.execute(sql_text("macros"))
         self._defined: dict[str, str] = {}
         self._registered: dict[str, Sequence[Path]] = {}
@@ -111,6 +121,10 @@ class Views:
         if self._defined.get(name) != text:
             self.con.execute(f"create or replace temp view {name} as {text}")
             self._defined[name] = text
+
+    def table(self, name: str, query: str) -> None:
+        """Makes a table of what a named query comes to now."""
+        self.con.execute(f"create or replace temp table {name} as {sql_text(query)}")
 
     def one(self, name: str) -> dict[str, Any]:
         """The only row of a named query."""

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from factory.checkpoint import broken_files
 from factory.engines import Engine, function, open_engine
@@ -118,6 +119,7 @@ def _do(
         found = survey.look(step, limit=limit)
         if not found.done:
             _work(survey, found, engines, progress, lock, limit)
+            pa.default_memory_pool().release_unused()  # the next step may be an engine's
             found = survey.look(step, limit=limit)
     assert found.wanted == found.answered + found.failed + found.filtered + found.missing
     return found

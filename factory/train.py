@@ -80,7 +80,10 @@ def fit(job: Job, folder: Path) -> None:
         callbacks=[_callback(job.checkpoint_seconds if saving else None)],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
+    checkpoint = _last_checkpoint(checkpoints)
+    if checkpoint is not None:
+        print(f"going on from {Path(checkpoint).name}", file=sys.stderr)
+    trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model(str(folder / "trained"))
     if trainer.is_world_process_zero():
         _finish(job, folder)

@@ -63,6 +63,7 @@ class _Asking:
         self._subjects: dict[str, _Subject] = {}
 
     def requests(self, views: Views) -> Iterator[Request]:
+        views.table("to_ask", "missing")  # ids alone: the texts then stream past them
         for batch in views.stream(f"asked_{self._stage}"):
             for row in batch.to_pylist():
                 request = self._request(row)
@@ -200,7 +201,7 @@ def make_verdicts(
     rubric, scale = survey.reading(found.step)
     folder.create(found.settings)
     count, unscored = _Count(), 0
-    writer = ShardWriter(folder, TABLES["verdicts"], 10 * recipe.shards.rows, recipe.shards.seconds)
+    writer = ShardWriter(folder, TABLES["verdicts"], recipe.shards.rows, recipe.shards.seconds)
     views = survey.step_views(found, limit)
     with writer:
         for batch in views.stream("unparsed"):

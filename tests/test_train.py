@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("trl")
 
-from factory.errors import RecipeError, TrainError
+from factory.errors import RecipeError
 from factory.lake import Lake
 from factory.train import check_fields
 from factory.verify import verify
@@ -56,16 +56,11 @@ def test_a_training_killed_in_its_middle_goes_on_from_its_checkpoint(small):
     again = small.process(*args)
     _, err = again.communicate(timeout=200)
     assert again.returncode == 0, err
-    (log,) = [path for path in small.lake.glob("models/*/train.log") if trained_twice(path)]
-    logged = [json.loads(line) for line in log.read_text().splitlines() if line[:1] == "{"]
-    assert logged
+    logs = [path.read_text() for path in small.lake.glob("models/*/train.log")]
+    assert [log.count("going on from checkpoint-") for log in sorted(logs)].count(1) == 1
     assert not list(small.lake.glob("models/*/checkpoints"))
     assert not list(small.lake.glob("models/*/data.parquet"))
     assert verify(Lake(small.lake)).faults == []
-
-
-def trained_twice(log):
-    return "Continuing training from checkpoint" in log.read_text() or "resum" in log.read_text()
 
 
 def test_a_trainer_that_fails_is_a_sentence_that_names_its_log(small, factory):
@@ -75,7 +70,6 @@ def test_a_trainer_that_fails_is_a_sentence_that_names_its_log(small, factory):
     assert ended.code == 1
     assert "the trainer ended with code" in ended.err
     assert "train.log in the lake" in ended.err
-    assert issubclass(TrainError, Exception)
 
 
 def test_a_trained_model_keeps_the_tokenizer_and_the_template_of_its_parent(small):

@@ -1,4 +1,4 @@
 -- Grain: one row a request of a sampling step, with all that the request needs.
-select missing.request_id, missing.draws, prompts.*
+select to_ask.request_id, to_ask.draws, prompts.* replace (to_ask.context as context)
 from scope_prompts as prompts
-join missing on missing.subject_id = prompts.prompt_id
+join to_ask on to_ask.subject_id = prompts.prompt_id

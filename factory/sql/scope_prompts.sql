@@ -1,8 +1,7 @@
 -- Grain: one row a prompt that the step is about: its iteration's, or the probe's; of a preview,
--- the first few that are not held out.
+-- those that are not held out.
 select prompts.*
 from prompts, step
 where
     if(step.of_probe, prompts.split = 'probe', prompts.iteration = step.iteration)
     and (step.first_prompts is null or prompts.split != 'test')
-qualify step.first_prompts is null or row_number() over () <= step.first_prompts

@@ -1,0 +1,84 @@
+"""Do memory and the cost of a request grow with the number of prompts? The scripted engine.
+
+    python tests/benchmarks/growth.py
+
+Runs the sampling and judging of 1,000, 10,000 and 25,000 prompts (4, 40 and 100 thousand
+answers and as many judgments), each in a process of its own, and prints peak memory and the cost of a request,
+the start of the command included, side by side.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+CHILD = """
+import resource, sys, time
+from pathlib import Path
+from factory.lake import Lake
+from factory.progress import Silent
+from factory.recipe import load_recipe
+from factory.plan import steps
+from factory.run import _run
+
+folder = Path(sys.argv[1])
+recipe = load_recipe(folder / "recipe.yaml")
+until = {"samples": ("prompts", "samples"), "judgments": ("prompts", "samples", "judgments")}
+for stage, before in until.items():
+    wanted = [step for step in steps(recipe) if step.stage in before and step.name in ("", "M_0")]
+    began = time.perf_counter()
+    survey = _run(recipe, Lake(folder / "lake"), Silent(), wanted, None)
+    seconds = time.perf_counter() - began
+    done = sum(found.answered for step, found in survey.found.items() if step.stage == stage)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(done, seconds, peak)
+"""
+
+RECIPE = """
+name: growth
+model: m0
+prompts: {files: [prompts.jsonl], test_fraction: 0}
+loop: {policy: self_rewarding, iterations: 1}
+sampling: {draws: 4, max_tokens: 64}
+judge: {draws: 1, max_tokens: 64}
+train: {with: scripted}
+engine: {name: scripted}
+"""
+
+
+def measure(n_prompts: int) -> list[tuple[int, float, float]]:
+    """Requests, seconds, and the highest memory so far, of sampling and then of judging."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "m0").mkdir()
+        (folder / "m0" / "scripted.json").write_text("{}")
+        (folder / "recipe.yaml").write_text(RECIPE)
+        with (folder / "prompts.jsonl").open("w") as file:
+            for i in range(n_prompts):
+                prompt = f"Question {i}: " + "tell me about rivers and hills. " * 10
+                file.write(json.dumps({"prompt": prompt}) + "\n")
+        command = [sys.executable, "-c", CHILD, name]
+        ran = subprocess.run(command, check=True, capture_output=True, text=True)
+    stages = [line.split() for line in ran.stdout.splitlines()]
+    return [(int(done), float(seconds), float(peak)) for done, seconds, peak in stages]
+
+
+def main() -> None:
+    print("prompts   stage       requests   µs a request   peak memory   against 1,000 prompts")
+    first: list[tuple[int, float, float]] = []
+    for n_prompts in (1_000, 10_000, 25_000):
+        stages = measure(n_prompts)
+        first = first or stages
+        for name, now, then in zip(("sampling", "judging"), stages, first, strict=True):
+            (done, seconds, peak), (done_1, seconds_1, peak_1) = now, then
+            print(
+                f"{n_prompts:7,}   {name:<9} {done:10,} {seconds / done * 1e6:14.0f} "
+                f"{peak:10.0f} MB   memory {peak / peak_1:.2f}, "
+                f"cost {seconds / done * done_1 / seconds_1:.2f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
