@@ -7,11 +7,18 @@ import json
 import signal
 import sys
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from factory.errors import FactoryError
+try:
+    from factory.errors import FactoryError
+except ImportError as error:
+    raise SystemExit(
+        "factory: its files were overwritten by the package factory_boy, which is imported as "
+        "`factory` too: install preference-factory in an environment of its own"
+    ) from error
 
 if TYPE_CHECKING:
     from factory.lake import Lake
@@ -182,10 +189,16 @@ class _Interrupted(BaseException):
     """Ctrl-C or a termination; not KeyboardInterrupt, which typer turns into a bare exit."""
 
 
+_stopping = Event()
+"""Set once the person, or the system, asked for the end: a library in whose midst the exception
+came up may turn it into an error of its own."""
+
+
 def _end_gently() -> None:
     """On Ctrl-C or a termination, finished rows are written before the process ends."""
 
     def interrupt(*_: Any) -> NoReturn:
+        _stopping.set()
         raise _Interrupted
 
     signal.signal(signal.SIGINT, interrupt)
@@ -199,14 +212,31 @@ def _fail(code: int, message: str, *, as_json: bool = False) -> NoReturn:
     sys.exit(code)
 
 
+def _warn_of_factory_boy() -> None:
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        distribution("factory_boy")
+    except PackageNotFoundError:
+        return
+    print(
+        "factory: factory_boy is installed here too, and is imported as `factory` as this is: "
+        "one of the two is broken; install preference-factory in an environment of its own",
+        file=sys.stderr,
+    )
+
+
 def main() -> None:
     """The `factory` command."""
+    _warn_of_factory_boy()
     try:
         app()
-    except FactoryError as error:
-        _fail(error.exit_code, str(error), as_json="--json" in sys.argv)
-    except _Interrupted:
-        _fail(130, "interrupted; what was finished is kept, run the same command to go on")
+    except BaseException as error:
+        if _stopping.is_set():
+            _fail(130, "interrupted; what was finished is kept, run the same command to go on")
+        if isinstance(error, FactoryError):
+            _fail(error.exit_code, str(error), as_json="--json" in sys.argv)
+        raise
 
 
 if __name__ == "__main__":

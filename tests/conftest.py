@@ -1,10 +1,16 @@
 """What the tests share: toy recipes with the scripted engine, and the command line in-process."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+# Before torch is imported, here or in the processes that tests start: threads of tests that run
+# beside each other would wait for one another most of the time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 import yaml
@@ -134,10 +140,9 @@ def factory(monkeypatch, capsys):
 QUICKSTART = Path(__file__).parent.parent / "recipes" / "quickstart"
 
 
-@pytest.fixture
-def small(tmp_path) -> Toy:
+def small_recipe(folder: Path) -> Toy:
     """The quickstart's real model, engine and trainer on a few of its prompts."""
-    toy = Toy(tmp_path / "small")
+    toy = Toy(folder / "small")
     prompts = (QUICKSTART / "prompts.jsonl").read_text().splitlines()[:24]
     toy.prompts.write_text("\n".join(prompts))
     quickstart = yaml.safe_load((QUICKSTART / "recipe.yaml").read_text())
@@ -156,3 +161,15 @@ def small(tmp_path) -> Toy:
     }
     toy.write()
     return toy
+
+
+def made_small(folder: Path) -> Toy:
+    """The same, run to its end."""
+    toy = small_recipe(folder)
+    toy.run()
+    return toy
+
+
+@pytest.fixture
+def small(tmp_path) -> Toy:
+    return small_recipe(tmp_path)

@@ -199,6 +199,21 @@ def test_a_shard_with_ids_that_do_not_follow_from_its_rows_is_a_fault(toy, facto
     assert f"{forged.name}: 1 of its rows have ids" in told.out
 
 
+def test_factory_boy_beside_it_is_named(toy, factory, tmp_path, monkeypatch):
+    (tmp_path / "factory_boy-3.3.dist-info").mkdir()
+    (tmp_path / "factory_boy-3.3.dist-info" / "METADATA").write_text("Name: factory_boy\n")
+    assert "factory_boy" not in factory("verify", "--help").err
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert "factory_boy is installed here too" in factory("verify", "--help").err
+
+
+def test_a_hub_model_that_is_not_on_this_machine_is_a_sentence(toy, factory, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    ended = factory("plan", toy.path, "--lake", toy.lake, "--set", "model=nobody/nothing")
+    assert ended.code == 2
+    assert "fetch it with `hf download nobody/nothing`" in ended.err
+
+
 def test_a_bug_keeps_its_traceback(toy, factory, monkeypatch):
     from factory import show
 

@@ -5,8 +5,10 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
+from conftest import made_small
 
 from factory.lake import Lake
 from factory.verify import verify
@@ -154,10 +156,45 @@ def test_a_model_that_cannot_be_used_is_a_sentence_before_any_work(small, factor
     assert not small.lake.exists()
 
 
-def test_the_real_loop_on_a_few_prompts_ends_with_a_whole_lake(small):
-    survey = small.run()
+def test_the_real_loop_on_a_few_prompts_ends_with_a_whole_lake(quickly_made):
+    small = quickly_made
+    survey = small.look()
     assert set(survey.models) == {"M_0", "F_0", "M_1"}
     assert len({model.digest for model in survey.models.values()}) == 3
     assert verify(Lake(small.lake)).faults == []
     (row,) = small.query("select avg(score) as score from candidates where role = 'probe'")
     assert 3 < row["score"] < 5
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["engine.batch_size=3", "engine.window=2", "engine.device=cpu", "shards.rows=9"],
+)
+def test_how_the_real_engine_is_run_makes_nothing_again(quickly_made, change):
+    assert quickly_made.to_do(change) == set()
+
+
+@pytest.fixture(scope="module")
+def quickly_made(tmp_path_factory):
+    return made_small(tmp_path_factory.mktemp("made"))
+
+
+def test_a_real_run_killed_while_it_samples_and_judges_goes_on(small):
+    small.write(shards={"rows": 40, "seconds": 0.3}, engine={"batch_size": 16, "window": 1})
+    args = ("run", str(small.path), "--lake", str(small.lake))
+    for table in ("samples", "judgments"):
+        process = small.process(*args)
+        deadline = time.monotonic() + 120
+        while not small.shards(table):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline, f"no shard of {table}"
+            time.sleep(0.01)
+        process.kill()
+        process.communicate()
+    small.run()
+    assert verify(Lake(small.lake)).faults == []
+    for table in ("samples", "judgments"):
+        (twice,) = small.query(
+            f"select count(*) - count(distinct (request_id, draw)) as n from {table}_shards"
+        )
+        assert twice["n"] == 0

@@ -179,3 +179,20 @@ def test_every_field_of_a_recipe_is_tested_on_one_side():
         assert SIDES[field], f"{field} makes something again and must be said to bear identity"
     for field in set(NOTHING) & set(SIDES):
         assert SIDES[field] == (), f"{field} makes nothing again"
+
+
+def test_golden_keys(toy):
+    """Other keys orphan all that users' lakes hold: change them only with the stage's version,
+    and say so in the release's notes."""
+    survey = toy.look()
+    keys = {step.stage: at.folder.key for step, at in survey.found.items() if at.folder}
+    toy.run()
+    found = toy.look().found
+    keys["train"] = next(at.folder.key for step, at in found.items() if step.stage == "train")
+    assert keys == {
+        "prompts": "0c5b0769452b967222c75437",
+        "samples": "26a3a92cd9d09ea1c5b2eb78",
+        "judgments": "628136f282be52cc982d28b4",
+        "verdicts": "ade0e5335aff0d36f8126a2e",
+        "train": "aaefcdd6dd87e88ca019f288",
+    }

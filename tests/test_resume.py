@@ -58,7 +58,7 @@ def test_a_termination_writes_what_was_finished(toy):
     time.sleep(0.4)
     process.terminate()
     _, err = process.communicate(timeout=20)
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert "what was finished is kept" in err
     assert asked(toy) > 0
     assert verify(Lake(toy.lake)).faults == []

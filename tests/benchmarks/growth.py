@@ -3,8 +3,8 @@
     python tests/benchmarks/growth.py
 
 Runs the sampling and judging of 1,000, 10,000 and 25,000 prompts (4, 40 and 100 thousand
-answers and as many judgments), each in a process of its own, and prints peak memory and the cost of a request,
-the start of the command included, side by side.
+answers and as many judgments), each in a process of its own, and prints peak memory and the cost
+of a request, the start of the command included, side by side.
 """
 
 import json
