@@ -45,6 +45,8 @@ def run(recipe: Recipe, lake: Lake, progress: Progress) -> Survey:
     that failed only for now, and where a training has nothing to learn from.
     """
     survey = _run(recipe, lake, progress, steps(recipe), None)
+    for step in steps(recipe):  # folders are shared: what a step found first is not how it ended
+        survey.look(step)
     survey.holdings.prune_memo()
     survey.save_memo()
     return survey

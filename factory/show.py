@@ -5,6 +5,7 @@ Results go to standard output, progress and errors to standard error.
 
 import json
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -70,11 +71,20 @@ def run_end(survey: Survey, dataset: Path, recipe: Path, lake: Path, *, as_json:
     counted = ", ".join(f"{count:,} {split}" for split, count in rows.items()) or "no pairs"
     where = "" if lake == Path("lake") else f" --lake {shlex.quote(str(lake))}"
     print(f"\nThe dataset, {counted}: {dataset}")
+    factory, python = _typed()
     print("\nNext:")
-    print(f'  factory sql {recipe}{where} "from gaps"')
-    print(f"  factory status {recipe}{where}")
-    print(f"  factory preview {recipe}{where} --first 2")
-    print(f"  python -c \"import datasets; print(datasets.load_dataset('{dataset}'))\"")
+    print(f"  {factory} preview {recipe}{where} --first 1")
+    print(f'  {factory} sql {recipe}{where} "from gaps"')
+    print(f"  {factory} status {recipe}{where}")
+    print(f"  {python} -c \"import datasets; print(datasets.load_dataset('{dataset}'))\"")
+
+
+def _typed() -> tuple[str, str]:
+    """How this command, and the Python beside it, are called from the person's shell."""
+    command = Path(sys.argv[0])
+    if command.name != "factory" or shutil.which("factory") == str(command):
+        return "factory", "python"
+    return str(command), str(command.with_name("python"))
 
 
 def _iterations(came: dict[str, summary.Rows]) -> None:
