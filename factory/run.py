@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from factory.checkpoint import broken_files
 from factory.engines import Engine, function, open_engine
-from factory.errors import LakeError, StepFailed
+from factory.errors import LakeError, RecipeError, StepFailed
 from factory.functions import Function
 from factory.lake import Broken, Folder, Lake, writing
 from factory.plan import Step, steps
@@ -24,6 +24,7 @@ from factory.stages import train
 from factory.survey import Found, Survey
 from factory.train import check_fields
 from factory.work import (
+    first_errors,
     generate,
     key_of,
     make_pairs,
@@ -78,7 +79,7 @@ def _run(
                             _check_training(survey, wanted)
                             fields_checked = True
                         found = _do(survey, found, engines, progress, limit)
-                    _check_failures(found, recipe)
+                    _check_failures(survey, found, limit)
             except _LookAgain:
                 continue
         return survey
@@ -123,6 +124,7 @@ def _do(
             _work(survey, found, engines, progress, lock, limit)
             pa.default_memory_pool().release_unused()  # the next step may be an engine's
             found = survey.look(step, limit=limit)
+            survey.save_memo()
     assert found.wanted == found.answered + found.failed + found.filtered + found.missing
     return found
 
@@ -149,14 +151,17 @@ def _work(
             train_model(survey, found, lock, progress)
 
 
-def _check_failures(found: Found, recipe: Recipe) -> None:
+def _check_failures(survey: Survey, found: Found, limit: int | None) -> None:
     failed = found.failed + found.transient
-    if failed > recipe.max_failed * found.wanted:
-        raise StepFailed(too_many(found.step, failed, found.wanted, recipe, []))
+    if failed > survey.recipe.max_failed * found.wanted:
+        errors = first_errors(survey, found, limit)
+        raise StepFailed(too_many(found.step, failed, found.wanted, survey.recipe, errors))
     if not found.done:
+        errors = first_errors(survey, found, limit)
         raise StepFailed(
             f"{found.step.label}: {found.missing:,} of {found.wanted:,} have no answer "
-            f"({found.transient:,} failed for now): run the same command again to ask them again"
+            f"({found.transient:,} failed for now{': ' if errors else ''}{'; '.join(errors)}): "
+            "run the same command again to ask them again"
         )
 
 
@@ -165,8 +170,6 @@ def _check_training(survey: Survey, wanted: list[Step]) -> None:
     if not any(step.stage == "train" for step in wanted) or survey.recipe.train.with_ != "trl":
         return
     spec = survey.recipe.train
-    from factory.errors import RecipeError
-
     if refused := train.refused(spec):
         raise RecipeError(f"train.dpo.{refused[0]}: is set by the factory; take it out")
     check_fields("dpo", train.effective(spec), survey.models["M_0"].dtype)

@@ -158,6 +158,9 @@ def plan(survey: Survey, *, as_json: bool) -> None:
         for row in rows
     ]
     table(shown, f"{survey.recipe.name}: {survey.recipe.loop.policy}")
+    for found in survey.found.values():
+        for shard in found.folder.broken(content=False) if found.folder else []:
+            print(f"broken shard {survey.lake.relative(shard.path)}: {shard.why}")
     if not totals["steps"]:
         print("Nothing to do.")
         return

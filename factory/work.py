@@ -31,6 +31,9 @@ from factory.stages import judgments, samples, train, verdicts
 from factory.survey import Found, Survey
 from factory.train import EVENT, Job
 
+TRL_MAX_LENGTH = 1024
+"""What TRL 1.16 takes for max_length where the recipe is silent."""
+
 FIRST_ERRORS = 3
 """How many failures a person is shown."""
 
@@ -134,6 +137,12 @@ def generate(
                 if failed > recipe.max_failed * found.wanted:
                     raise StepFailed(too_many(found.step, failed, found.wanted, recipe, errors))
     folder.record({"step": found.step.label, **count.manifest(engine)})
+
+
+def first_errors(survey: Survey, found: Found, limit: int | None) -> list[str]:
+    """What the failed requests of a generating step failed with."""
+    rows = survey.step_views(found, limit).all("first_errors")
+    return [str(row["error"]) for row in rows]
 
 
 def too_many(step: Step, failed: int, wanted: int, recipe: Recipe, errors: list[str]) -> str:
@@ -274,6 +283,7 @@ def train_model(survey: Survey, found: Found, lock: Any, progress: Progress) -> 
             f'"select * from judgments" with `factory sql`'
         )
     if recipe.train.with_ == "trl":
+        _tell_too_long(survey, step, built, n_pairs, progress)
         _run_trainer(recipe, found, parent, n_pairs, lock, progress)
     else:
         _scripted_trainer(found, parent)
@@ -307,6 +317,23 @@ def _training_rows(survey: Survey, step: Step, built: Folder, folder: Folder) ->
     with writing(folder.lake.root):
         return write_parquet(
             folder.path / "data.parquet", schema, views.stream("training_rows", schema)
+        )
+
+
+def _tell_too_long(
+    survey: Survey, step: Step, built: Folder, n_pairs: int, progress: Progress
+) -> None:
+    """Says how many pairs TRL will cut, or drop where the prompt alone fills its max_length."""
+    max_length = train.effective(survey.recipe.train).get("max_length", TRL_MAX_LENGTH)
+    if max_length is None:
+        return
+    views = survey.views([])
+    views.shards("pairs", "pairs", built.shards())
+    views.setting("limits", {"max_length": max_length})
+    if n := views.one("too_long")["n"]:
+        progress.say(
+            f"  {step.label}: {n:,} of {n_pairs:,} pairs are longer than max_length {max_length} "
+            "and are cut, or dropped where the prompt alone fills it (train.dpo.max_length)"
         )
 
 

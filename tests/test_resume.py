@@ -19,6 +19,10 @@ def asked(toy) -> int:
     return sum(pq.read_metadata(shard).num_rows for shard in toy.shards("samples"))
 
 
+def n_files(folder) -> int:
+    return sum(len(files) for _, _, files in os.walk(folder))
+
+
 def test_killed_again_and_again_it_ends_with_the_pairs_of_an_undisturbed_run(toy, tmp_path):
     toy.add_probe()
     toy.write(shards={"rows": 5, "seconds": 0.2}, engine={"delay": 0.004})
@@ -28,18 +32,18 @@ def test_killed_again_and_again_it_ends_with_the_pairs_of_an_undisturbed_run(toy
 
     rng = random.Random(0)
     kills = 0
-    for _ in range(60):
+    process = None
+    while process is None or process.returncode != 0:
         process = toy.process("run", str(toy.path), "--lake", str(toy.lake), start_new_session=True)
-        time.sleep(rng.uniform(1.0, 3.0))
+        grown = n_files(toy.lake) + rng.randint(1, 16)
+        while process.poll() is None and n_files(toy.lake) < grown:
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0, 0.05))
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             kills += 1
-        process.communicate()
-        if process.returncode == 0:
-            break
-    else:
-        pytest.fail("it never came to its end")
-    assert kills >= 3
+        assert "Traceback" not in process.communicate()[1]
+    assert kills >= 8
     assert toy.query(PAIRS) == undisturbed.query(PAIRS)
     assert verify(Lake(toy.lake)).faults == []
     assert not [path for path in toy.lake.rglob("*") if path.name.startswith(".tmp-")]
@@ -184,7 +188,7 @@ FLAKY = (
 def test_a_transient_failure_is_asked_again_by_the_next_run(toy):
     toy.script(FLAKY.replace("{error}", "ConnectionError").replace("{seed", "{seed"))
     toy.write(max_failed=0.5)
-    with pytest.raises(StepFailed, match=r"failed for now.*run the same command again"):
+    with pytest.raises(StepFailed, match=r"failed for now: no luck.*run the same command again"):
         toy.run()
     (failed,) = toy.query("select count(*) as n from samples where error_kind = 'transient'")
     assert failed["n"] > 0
@@ -213,6 +217,9 @@ def test_too_many_failures_stop_the_run_and_keep_what_was_finished(toy, factory)
     assert "max_failed is 0.05" in ended.err
     assert "no luck" in ended.err
     assert asked(toy) > 0
+    again = factory("run", toy.path, "--lake", toy.lake)
+    assert again.code == 1
+    assert "no luck" in again.err
     toy.write(max_failed=0.9)
     toy.run()
 

@@ -70,6 +70,7 @@ def test_a_trainer_that_fails_is_a_sentence_that_names_its_log(small, factory):
     assert ended.code == 1
     assert "the trainer ended with code" in ended.err
     assert "train.log in the lake" in ended.err
+    assert "pairs are longer than max_length 1" in ended.err
 
 
 def test_a_trained_model_keeps_the_tokenizer_and_the_template_of_its_parent(small):

@@ -1,0 +1,7 @@
+-- Grain: one row: how many pairs that a model learns from are longer than a trainer's max_length.
+select count(*) as n
+from pairs_shards, limits
+where
+    outcome = 'kept'
+    and split = 'train'
+    and prompt_tokens + greatest(chosen_tokens, rejected_tokens) > max_length
