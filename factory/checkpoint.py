@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.errors import MissingExtra, ModelError
 from factory.fingerprint import file_digest, files_digest, folder_key
+from factory.functions import find_function
 from factory.recipe import Model, Recipe
 
 if TYPE_CHECKING:
@@ -77,12 +78,17 @@ def open_checkpoint(
     if recipe.engine.name != "scripted":
         _check(model.path, path)
     dtype = model.dtype if model.dtype != "auto" else _declared_dtype(path)
-    return Checkpoint(name, path, folder_digest(path, dtype, known), dtype)
+    digest = folder_digest(path, dtype, known)
+    if recipe.engine.name == "scripted":  # a script answers, not the model
+        script = recipe.engine.script
+        told = find_function(script, recipe.folder).digest if script else "words"
+        digest = folder_key("scripted model", 1, {"model": digest, "script": told})
+    return Checkpoint(name, path, digest, dtype)
 
 
 def folder_digest(path: Path, dtype: str, known: dict[str, str]) -> str:
     """The digest of a model's folder run in `dtype`."""
-    files = files_digest((file.name, _cached_digest(file, known)) for file in model_files(path))
+    files = files_digest((file.name, cached_digest(file, known)) for file in model_files(path))
     return folder_key("model", 1, {"files": files, "dtype": dtype})
 
 
@@ -127,7 +133,8 @@ def broken_files(folder: Path) -> list[tuple[Path, str]]:
     return faults
 
 
-def _cached_digest(file: Path, known: dict[str, str]) -> str:
+def cached_digest(file: Path, known: dict[str, str]) -> str:
+    """The SHA-256 of a file, taken once for each device, inode, size and time."""
     stat = file.stat()
     stamp = f"{stat.st_dev}-{stat.st_ino}-{stat.st_size}-{stat.st_mtime_ns}"
     if stamp not in known:
@@ -146,7 +153,11 @@ def _locate(model: Model, recipe: Recipe, *, download: bool) -> Path:
             "organisation/name"
         )
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+    )
 
     try:
         return Path(
@@ -162,7 +173,7 @@ def _locate(model: Model, recipe: Recipe, *, download: bool) -> Path:
             f"model.path: {model.path} is neither a folder beside the recipe nor on this machine: "
             f"fetch it with `hf download {model.path}`, or let `factory run` do so with a network"
         ) from None
-    except (HfHubHTTPError, OSError) as error:
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise ModelError(
             f"model.path: {model.path} could not be fetched from the Hub: {error}"
         ) from error

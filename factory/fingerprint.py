@@ -1,6 +1,6 @@
 """Canonical JSON, and the hashes made of it: ids of rows, keys of folders, digests of files.
 
-Knows nothing of recipes, tables or lakes. What goes into a key is decided in `plan`.
+Knows nothing of recipes, tables or lakes. What goes into a key is decided by the stages.
 """
 
 import hashlib

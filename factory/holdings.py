@@ -1,7 +1,7 @@
 """What a lake holds of a recipe, as views: its prompts, and the rows of its roles.
 
-Queries on shards are remembered by the shards' names: content has one name, so the same query on
-the same names has the same result, and a command with nothing to do opens no shard.
+Counts are remembered by the names of the shards that they were taken from: content has one name,
+so the same query on the same names has the same result.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,15 +13,12 @@ import pyarrow as pa
 
 from factory.fingerprint import canonical, short_hash
 from factory.lake import Lake
-from factory.query import Views, sql_text
+from factory.query import Views, all_sql, sql_text
 from factory.recipe import Recipe
 from factory.schema import TABLES, Row
 
 ROLE_KEYS = {"samples": "sampling", "judgments": "judge", "verdicts": "parser"}
 """The tables that a role's rows lie in, and the column of `roles` with the folder's key."""
-
-MEMO_VERSION = 1
-"""To be raised when a query whose result is remembered gives other results."""
 
 STEP = pa.schema(
     [
@@ -31,8 +28,7 @@ STEP = pa.schema(
         ("first_prompts", pa.int64()),
         ("first_draw", pa.int32()),
         ("n_draws", pa.int32()),
-        ("reads_context", pa.bool_()),
-        ("reads_meta", pa.bool_()),
+        ("judge_reads", pa.string()),
     ]
 )
 """What the queries of a step ask about it: one row."""
@@ -116,7 +112,7 @@ class Holdings:
             return compute()
         shards = [*self.prompts.values(), *(self._shards(roles, table) for table in ROLE_KEYS)]
         names = [[path.name for path in paths] for paths in shards]
-        signature = short_hash(canonical([MEMO_VERSION, place, asked, self._settings, names]))
+        signature = short_hash(canonical([all_sql(), place, asked, self._settings, names]))
         if signature not in self._memo:
             self._memo[signature] = compute()
         self._used[place] = signature

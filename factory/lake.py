@@ -243,7 +243,7 @@ class ShardWriter:
         self._seconds = seconds
         self._queue: queue.Queue[Row | None] = queue.Queue(maxsize=256)
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._work, name=f"writer of {folder}")
+        self._thread = threading.Thread(target=self._work, name=f"writer of {folder}", daemon=True)
 
     def __enter__(self) -> "ShardWriter":
         self._thread.start()

@@ -4,6 +4,7 @@ Knows which view needs which; knows no step and no policy.
 """
 
 import re
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
@@ -14,6 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from factory.errors import QueryError
+from factory.fingerprint import short_hash
 from factory.schema import TABLES
 
 BATCH = 1000
@@ -50,6 +52,14 @@ def sql_text(name: str) -> str:
     return (resources.files("factory") / "sql" / f"{name}.sql").read_text(encoding="utf-8")
 
 
+@cache
+def all_sql() -> str:
+    """A hash of all named queries: what was remembered of others is not theirs."""
+    folder = resources.files("factory") / "sql"
+    names = sorted(file.name for file in folder.iterdir() if file.name.endswith(".sql"))
+    return short_hash("".join((folder / name).read_text(encoding="utf-8") for name in names))
+
+
 class Views:
     """A DuckDB connection with the lake's tables as views.
 
@@ -61,6 +71,7 @@ class Views:
         self.con = duckdb.connect()
         for setting in _SETTINGS:
             self.con.execute(f"set {setting}")
+        self.con.execute(f"set temp_directory = '{tempfile.gettempdir()}/factory-duckdb'")
         self.con.execute(sql_text("macros"))
         self._defined: dict[str, str] = {}
         self._registered: dict[str, Sequence[Path]] = {}

@@ -277,6 +277,7 @@ SIDES: dict[str, tuple[str, ...]] = {
     "judge.scale": ("verdicts",),
     "probe.files": ("prompts",),
     "probe.function": ("judgments",),
+    "engine.script": ("samples", "judgments"),  # it is what answers
     "train.with": ("train",),
     "train.dpo": ("train",),  # but for the fields that `stages.train` lists as how it is run
     # Outside every key: only the rows that are missing are asked for, and what reads the rows
@@ -289,11 +290,10 @@ SIDES: dict[str, tuple[str, ...]] = {
     "max_failed": (),
     "train.checkpoint_seconds": (),
     "train.launcher": (),
-    "engine.name": (),
+    "engine.name": (),  # but for scripted, whose answers are no model's
     "engine.device": (),
     "engine.batch_size": (),
     "engine.window": (),
-    "engine.script": (),
     "engine.delay": (),
     "shards.rows": (),
     "shards.seconds": (),

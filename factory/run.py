@@ -30,9 +30,13 @@ from factory.work import (
     make_pairs,
     make_prompts,
     make_verdicts,
+    tidy,
     too_many,
     train_model,
 )
+
+UNREADABLE = (duckdb.Error, pa.ArrowException, OSError)
+"""What a shard raises whose content is broken; other causes raise these too."""
 
 
 class _LookAgain(Exception):
@@ -74,6 +78,8 @@ def _run(
             try:
                 for step in wanted:
                     found = _look(survey, step, progress, limit)
+                    if step.stage == "samples" and limit is None:
+                        survey.check_chunks()
                     if not found.done:
                         if not fields_checked:
                             _check_training(survey, wanted)
@@ -89,11 +95,13 @@ def _look(survey: Survey, step: Step, progress: Progress, limit: int | None) -> 
     """Looks at a step; shards of its folder that are broken by name or size are set aside."""
     try:
         found = survey.look(step, limit=limit)
-    except duckdb.Error:
+    except UNREADABLE:
         # A shard that cannot be read: find out which, by their hashes.
         if not _set_aside(_read_folders(survey, step), progress, content=True):
             raise
         raise _LookAgain from None
+    if step.stage == "train" and found.done and (key_of(found).path / "checkpoints").exists():
+        tidy(key_of(found))
     if step.stage == "train" and not found.done and found.folder is not None:
         for file, why in broken_files(found.folder.path):
             progress.say(f"  broken model {survey.lake.relative(file)}: {why}; it is trained again")
@@ -217,8 +225,9 @@ def _discard_broken_models(survey: Survey, step: Step, progress: Progress) -> bo
     """Whether a trained model that a step needs is not as it was written: it is then no model any
     more, and is trained again."""
     model = survey.models.get(step.parent if step.stage == "train" else step.loads or "")
-    if model is None or model.name == "M_0":
+    if model is None or model.name == "M_0" or model.digest in survey.checked_models:
         return False
+    survey.checked_models.add(model.digest)
     broken = broken_files(model.path.parent)
     for file, why in broken:
         progress.say(f"  broken model {survey.lake.relative(file)}: {why}; it is trained again")
@@ -235,7 +244,6 @@ class _Engines(AbstractContextManager["_Engines"]):
         self._survey = survey
         self._stack = ExitStack()
         self._open: tuple[str, Engine] | None = None
-        self.loads = 0
 
     def __exit__(self, *exception: object) -> None:
         self.close()
@@ -260,7 +268,6 @@ class _Engines(AbstractContextManager["_Engines"]):
                 name,
                 self._stack.enter_context(open_engine(self._survey.recipe, [model])),
             )
-            self.loads += 1
         yield self._open[1]
 
 
@@ -271,9 +278,13 @@ def look_at_all(recipe: Recipe, lake: Lake) -> Survey:
     for step in steps(recipe):
         try:
             survey.look(step)
-        except duckdb.Error as error:
+        except UNREADABLE as error:
+            folders = _read_folders(survey, step)
+            if not any(folder.broken(content=True) for folder in folders):
+                raise
             raise LakeError(
                 f"{step.label}: a shard cannot be read ({str(error).splitlines()[0]}): "
                 "`factory verify` names it, and `factory run` makes its rows again"
             ) from None
+    survey.save_memo()
     return survey

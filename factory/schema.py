@@ -145,7 +145,9 @@ TABLES: dict[str, pa.Schema] = {
             ("name", pa.string()),  # M_0, M_1, …; F_0, F_1, … for the future models
             ("model", pa.string()),  # digest
             ("sampling", pa.string()),  # key of the folder of its samples
+            ("asked", pa.string()),  # what their requests were made of
             ("judge", pa.string()),  # key of the folder of their judgments
+            ("judge_reads", pa.string()),  # of a prompt, beside its messages: '', context, meta
             ("parser", pa.string()),  # key of the folder of their verdicts
             ("first_draw", pa.int32()),
             ("n_draws", pa.int32()),

@@ -14,7 +14,7 @@ from factory import summary
 from factory.errors import QueryError
 from factory.export import all_views, dataset_rows
 from factory.progress import duration
-from factory.stages.judgments import reads_context
+from factory.schema import ROW_ID
 from factory.survey import Survey
 from factory.verify import Report
 
@@ -122,7 +122,7 @@ def preview(survey: Survey, first: int, *, as_json: bool) -> None:
         for row in rows:
             if row["prompt"] == prompt:
                 _previewed(row)
-    if survey.rubric and not reads_context(survey.rubric):
+    if survey.rubric:
         print(
             f"\nScale {survey.rubric.scale[0]:g} to {survey.rubric.scale[1]:g}; kept in the lake."
         )
@@ -158,8 +158,9 @@ def plan(survey: Survey, *, as_json: bool) -> None:
         for row in rows
     ]
     table(shown, f"{survey.recipe.name}: {survey.recipe.loop.policy}")
-    for found in survey.found.values():
-        for shard in found.folder.broken(content=False) if found.folder else []:
+    for step, found in survey.found.items():
+        folder = found.folder if step.stage in ROW_ID else None
+        for shard in folder.broken(content=False) if folder else []:
             print(f"broken shard {survey.lake.relative(shard.path)}: {shard.why}")
     if not totals["steps"]:
         print("Nothing to do.")

@@ -67,6 +67,8 @@ class Survey:
         self.lake = lake
         self._digests = lake.load_json("digests.json")
         model = open_checkpoint("M_0", recipe.model, recipe, self._digests, download=download)
+        if lake.root.is_dir():
+            lake.save_json("digests.json", self._digests)
         self.models: dict[str, Checkpoint] = {"M_0": model}
         """The models that are there, by name."""
         self.roles: dict[tuple[int, str, str], Row] = {}
@@ -77,6 +79,9 @@ class Survey:
         """By loop or probe: lines of prompts that were read and cannot be used."""
         self.holdings = Holdings(recipe, lake)
         self._n_prompts: dict[int, tuple[int, int]] = {}
+        self._read: dict[str, str] = {}
+        self.checked_models: set[str] = set()
+        """Digests of trained models whose files were read and found whole."""
         self.rubric = None if recipe.judge.function else load_rubric(recipe.judge, recipe.folder)
         self.function = self._find(recipe.judge.function)
         self.probe_function = self._find(recipe.probe.function if recipe.probe else None)
@@ -120,8 +125,11 @@ class Survey:
             n_rows = _n_rows(folder)
             found = Found(step, folder, settings, wanted=n_rows, answered=n_rows)
         else:
-            rows, self.left_out[step.role] = files.read()
-            self.holdings.prompts[step.role] = rows
+            if self._read.get(step.role) != folder.key:  # once, however often it is looked at
+                rows, self.left_out[step.role] = files.read()
+                self.holdings.prompts[step.role] = rows
+                self._read[step.role] = folder.key
+            rows = self.holdings.prompts[step.role]
             found = Found(step, folder, settings, wanted=len(rows))
         self._count_prompts()
         if step.role == "probe":
@@ -141,6 +149,17 @@ class Survey:
         iteration = -1 if step.role == "probe" else step.iteration
         every, trained_on = self._n_prompts.get(iteration, (0, 0))
         return every if limit is None else min(limit, trained_on)
+
+    def check_chunks(self) -> None:
+        """Raises PromptsError where an iteration has no prompt to learn from."""
+        for iteration in range(self.recipe.loop.iterations):
+            if self._n_prompts.get(iteration, (0, 0))[1] == 0:
+                total = sum(every for place, (every, _) in self._n_prompts.items() if place >= 0)
+                raise PromptsError(
+                    f"prompts.files: of {total} prompts none that is not held out falls to "
+                    f"iteration {iteration} of {self.recipe.loop.n_chunks}: add prompts, or take "
+                    "fewer iterations or a smaller prompts.test_fraction"
+                )
 
     def _check_apart(self) -> None:
         shared = self.holdings.recall(
@@ -165,11 +184,14 @@ class Survey:
         self._role(step).update(
             model=model.digest,
             sampling=folder.key,
+            asked=asked,
             first_draw=first_draw(step),
             n_draws=n_draws,
         )
         found = Found(step, folder, settings, asked, wanted=wanted)
-        return _counted(found, self._count(found, "count", limit))
+        row = self._count(found, "count", limit)
+        _check_count(found, row["wanted"], wanted)
+        return _counted(found, row)
 
     def _judgments(self, step: Step, limit: int | None) -> Found:
         waits_for = self._waits(step)
@@ -186,11 +208,19 @@ class Survey:
             settings,
             generation if rubric else None,
         )
-        self._role(step).update(judge=folder.key, n_judge_draws=self._n_judge_draws(step))
+        self._role(step).update(
+            judge=folder.key,
+            judge_reads=self._judge_reads(step),
+            n_judge_draws=self._n_judge_draws(step),
+        )
         if rubric and step.role != "probe":
             self._judge_role(step, judge.digest, folder.key)
         found = Found(step, folder, settings, asked, wanted=wanted)
-        return _counted(found, self._count(found, "count", limit))
+        row = self._count(found, "count", limit)
+        sampled = self.found[Step("samples", step.iteration, step.role, step.name)]
+        held = sampled.answered + sampled.failed + sampled.transient
+        _check_count(found, row["wanted"], held * self._n_judge_draws(step))
+        return _counted(found, row)
 
     def _verdicts(self, step: Step, limit: int | None) -> Found:
         judged = self.found[replace(step, stage="judgments")]
@@ -202,6 +232,7 @@ class Survey:
         self._role(step).update(parser=folder.key)
         found = Found(step, folder, settings, wanted=judged.wanted)
         row = self._count(found, "count_verdicts", limit)
+        _check_count(found, row["wanted"], judged.answered + judged.failed + judged.transient)
         row["filtered"] += judged.filtered
         return _counted(found, row)
 
@@ -264,12 +295,21 @@ class Survey:
             lambda: self.views(roles).one("rows_read"),
         )["digest"]
         settings = pairs.settings(
-            step.iteration, step.phase, sql_text(self.recipe.loop.policy), sql_text("pairs"), rows
+            step.iteration,
+            step.phase,
+            sql_text(self.recipe.loop.policy),
+            sql_text("pairs"),
+            self.pair_judge(step),
+            rows,
         )
         folder = self.lake.folder("pairs", folder_key("pairs", pairs.VERSION, settings))
         n_rows = _n_rows(folder)
         wanted = n_rows if folder.shards() else max(1, self.n_prompts(step, None))
         return Found(step, folder, settings, wanted=wanted, answered=n_rows)
+
+    def pair_judge(self, step: Step) -> str:
+        """The digest of what scored the candidates of a pairs step."""
+        return (self.function or self.models[f"M_{step.iteration}"]).digest
 
     def phase_roles(self, step: Step) -> list[Row]:
         """The roles whose samples are candidates for a pairs step."""
@@ -336,7 +376,6 @@ class Survey:
     def _step_row(self, found: Found, limit: int | None) -> Row:
         step = found.step
         samples_step = step.stage == "samples"
-        function = isinstance(self.judge(step), Function)
         return {
             "asked": found.asked,
             "iteration": step.iteration,
@@ -344,9 +383,12 @@ class Survey:
             "first_prompts": limit,
             "first_draw": first_draw(step),
             "n_draws": self._n_draws(step) if samples_step else self._n_judge_draws(step),
-            "reads_context": function or judgments.reads_context(self.rubric),
-            "reads_meta": function,
+            "judge_reads": self._judge_reads(step),
         }
+
+    def _judge_reads(self, step: Step) -> str:
+        function = step.role == "probe" or self.function is not None
+        return judgments.reads(None if function else self.rubric)
 
     def models_table(self) -> pa.Table:
         """The models of the recipe that are there, as rows of `models`."""
@@ -368,6 +410,12 @@ class Survey:
 
 def _n_rows(folder: Folder) -> int:
     return sum(pq.read_metadata(shard).num_rows for shard in folder.shards())
+
+
+def _check_count(found: Found, counted: int, expected: int) -> None:
+    """The rows that a step is about, counted in the lake, are as many as it was asked for: no row
+    of another prompt, draw or context is among them, and none is missing."""
+    assert counted == expected, f"{found.step.label}: {counted} rows, expected {expected}"
 
 
 def _counted(found: Found, row: dict[str, Any]) -> Found:

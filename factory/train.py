@@ -168,7 +168,6 @@ def _finish(job: Job, folder: Path) -> None:
         for file in Path(job.parent).glob(pattern):
             shutil.copyfile(file, final / file.name)
     shutil.rmtree(trained)
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
 def _die_with_parent() -> None:

@@ -27,7 +27,7 @@ class Report:
 
 
 def verify(lake: Lake) -> Report:
-    """Reads the whole lake."""
+    """Reads every shard and trained model of the lake; its datasets follow from these."""
     report = Report()
     for table in ROW_ID:
         for folder in lake.folders(table):

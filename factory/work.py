@@ -7,19 +7,20 @@ incomplete, holds its folder's lock, and does not decide what comes next.
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from factory import __version__
-from factory.checkpoint import Checkpoint, folder_digest, model_files
+from factory.checkpoint import Checkpoint, cached_digest, folder_digest, model_files
 from factory.engines import Engine, Request, Result
 from factory.errors import StepFailed, TrainError
-from factory.fingerprint import file_digest
 from factory.lake import Folder, ShardWriter, write_parquet, write_whole, writing
 from factory.plan import Step
 from factory.progress import Progress, Task
@@ -101,12 +102,21 @@ class _Asking:
             assert judge is not None, "a step that waits for its judge is not run"
             row = judgments.row(result, subject.id, subject.context, judge, key)
             dtype = judge.dtype if isinstance(judge, Checkpoint) else None
+        if row["error"] is not None:
+            row["error"] = self._without_paths(row["error"])
         return {
             **row,
             "engine": self._engine.name,
             "engine_version": self._engine.version,
             "dtype": dtype,
         }
+
+    def _without_paths(self, error: str) -> str:
+        """Places of this machine are nobody's business who reads the lake."""
+        recipe = self._survey.recipe.folder
+        for place, shown in ((recipe, "."), (self._survey.lake.root.resolve(), "lake")):
+            error = error.replace(str(place), shown)
+        return error.replace(str(Path.home()), "~")
 
 
 def generate(
@@ -141,6 +151,8 @@ def generate(
 
 def first_errors(survey: Survey, found: Found, limit: int | None) -> list[str]:
     """What the failed requests of a generating step failed with."""
+    if found.step.stage not in ("samples", "judgments"):
+        return []
     rows = survey.step_views(found, limit).all("first_errors")
     return [str(row["error"]) for row in rows]
 
@@ -240,12 +252,14 @@ def make_pairs(survey: Survey, found: Found, progress: Progress) -> None:
 def pair_views(survey: Survey, step: Step, build: str) -> Views:
     """The views that a policy is run on."""
     views = survey.views(survey.phase_roles(step))
-    judge = survey.models[f"M_{step.iteration}"].digest
-    if survey.function is not None:
-        judge = survey.function.digest
     views.setting(
         "build_settings",
-        {"build": build, "iteration": step.iteration, "phase": step.phase, "judge_model": judge},
+        {
+            "build": build,
+            "iteration": step.iteration,
+            "phase": step.phase,
+            "judge_model": survey.pair_judge(step),
+        },
     )
     views.define("policy", sql_text(survey.recipe.loop.policy))
     return views
@@ -288,8 +302,9 @@ def train_model(survey: Survey, found: Found, lock: Any, progress: Progress) -> 
     else:
         _scripted_trainer(found, parent)
     model = folder.path / "model"
+    hashes: dict[str, str] = {}
     manifest = {
-        "digest": folder_digest(model, parent.dtype, {}),
+        "digest": folder_digest(model, parent.dtype, hashes),
         "dtype": parent.dtype,
         "parent": parent.digest,
         "build": built.key,
@@ -298,13 +313,23 @@ def train_model(survey: Survey, found: Found, lock: Any, progress: Progress) -> 
         "seconds": round(time.time() - began, 1),
         "versions": {"factory": __version__, **_trainer_versions(recipe)},
         "files": {
-            file.name: [file.stat().st_size, file_digest(file)] for file in model_files(model)
+            file.name: [file.stat().st_size, cached_digest(file, hashes)]
+            for file in model_files(model)
         },
     }
     with writing(folder.lake.root):
+        write_whole(folder.path / "manifest.json", json.dumps(manifest, indent=1))
+    tidy(folder)
+
+
+def tidy(folder: Folder) -> None:
+    """Removes what a finished training no longer needs. The manifest comes first: until it is
+    there, a kill costs no more than what came after the last checkpoint."""
+    with writing(folder.lake.root):
         for name in ("data.parquet", "job.json"):
             (folder.path / name).unlink(missing_ok=True)
-        write_whole(folder.path / "manifest.json", json.dumps(manifest, indent=1))
+        if (folder.path / "checkpoints").exists():
+            shutil.rmtree(folder.path / "checkpoints")
 
 
 def _training_rows(survey: Survey, step: Step, built: Folder, folder: Folder) -> int:

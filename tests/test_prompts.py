@@ -72,16 +72,16 @@ def test_all_that_a_line_says_is_kept():
     assert {name: row[name] for name in line} == line
 
 
-def test_meta_tools_and_template_kwargs_are_kept_as_canonical_json():
+def test_meta_tools_and_template_kwargs_are_kept_as_they_were_given():
     row = one(
         {
             "prompt": "Hi.",
-            "meta": {"b": 1.0, "a": "é"},
+            "meta": {"b": 1.0, "a": "é", "c": None},
             "tools": [{"type": "function", "name": "f"}],
             "template_kwargs": {"thinking": False},
         }
     )
-    assert row["meta"] == '{"a":"é","b":1}'
+    assert row["meta"] == '{"a":"é","b":1.0,"c":null}'
     assert row["tools"] == '[{"name":"f","type":"function"}]'
     assert row["template_kwargs"] == '{"thinking":false}'
 
@@ -93,7 +93,7 @@ def test_tools_are_part_of_the_prompt_and_meta_is_not():
     assert one({"prompt": "Hi.", "tools": [], "meta": {}})["prompt_id"] == plain
 
 
-def test_tool_calls_are_kept_as_canonical_json():
+def test_tool_calls_are_kept_as_they_were_given():
     call = {"role": "assistant", "tool_calls": [{"name": "f", "arguments": {"b": 1, "a": 2}}]}
     answer = {"role": "tool", "content": "3", "tool_call_id": "x"}
     row = one(chat(USER, call, answer))

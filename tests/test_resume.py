@@ -81,13 +81,24 @@ BREAKS = {
 }
 
 
+def read_by_m0(toy, table):
+    """A shard that M_0's samples as the current model are in, or come from, or led to."""
+    (keys,) = toy.query(
+        "select sampling as samples, judge as judgments, parser as verdicts from roles "
+        "where name = 'M_0' and role = 'current'"
+    )
+    return next(
+        path for path in toy.shards(table) if path.parent.name in keys.get(table, str(path))
+    )
+
+
 @pytest.mark.parametrize("table", ["prompts", "samples", "judgments", "verdicts", "pairs"])
 @pytest.mark.parametrize("broken", BREAKS)
 def test_a_broken_shard_is_named_and_its_rows_are_made_again(toy, factory, table, broken):
     toy.write(loop={"iterations": 1})
     toy.run()
     before = toy.query(PAIRS)
-    shard = toy.shards(table)[0]
+    shard = read_by_m0(toy, table)
     BREAKS[broken](shard)
 
     checked = factory("verify", "--lake", toy.lake)
@@ -158,13 +169,19 @@ def test_recipes_that_share_a_model_share_its_samples(toy):
 
 
 def test_a_regenerated_answer_never_meets_the_old_judgment(toy):
-    toy.script("def answer(messages, seed):\n    return f'old {seed}\\nScore: {seed % 6}'\n")
+    toy.script(
+        "import pathlib\n"
+        "SAID = pathlib.Path(__file__).with_name('said')\n"
+        "def answer(messages, seed):\n"
+        "    return f'{SAID.read_text()} {seed}\\nScore: {seed % 6}'\n"
+    )
+    (toy.folder / "said").write_text("old")
     toy.write(loop={"policy": "self_rewarding", "iterations": 1})
     toy.run()
     old = {row["judgment_id"] for row in toy.query("select judgment_id from judgments")}
     for shard in toy.shards("samples"):
         shard.unlink()
-    toy.script("def answer(messages, seed):\n    return f'new {seed}\\nScore: {seed % 6}'\n")
+    (toy.folder / "said").write_text("new")
     toy.run()
     new = toy.query(
         "select judgments.judgment_id, candidates.text from candidates "

@@ -2,9 +2,11 @@
 
 import json
 
+import pyarrow.parquet as pq
 import pytest
 
 from factory.errors import StepFailed
+from factory.export import dataset_rows, write_dataset
 
 
 def test_a_run_leaves_pairs_of_the_future_and_the_past(toy):
@@ -160,16 +162,23 @@ def test_judges_that_say_nothing_make_no_score(toy):
     }
 
 
-def test_a_build_without_kept_pairs_is_an_empty_dataset_with_its_columns(toy):
-    import pyarrow.parquet as pq
-
-    toy.write_prompts(1)
-    toy.write(loop={"iterations": 1, "chunks": 2})
-    toy.write(prompts={"test_fraction": 0.999})
+def test_a_build_without_kept_pairs_keeps_its_columns_and_is_an_empty_dataset(toy):
+    toy.script("def answer(messages, seed):\n    return f'word {seed}\\nScore: 3'\n")
     with pytest.raises(StepFailed, match="nothing for F_0 to learn from"):
         toy.run()
-    (shard,) = toy.shards("pairs")
-    assert "chosen_id" in pq.read_schema(shard).names
+    folder = write_dataset(toy.look())
+    assert dataset_rows(folder) == {}
+    (file,) = toy.shards("pairs")
+    assert "chosen_id" in pq.read_schema(file).names
+
+
+def test_an_iteration_without_prompts_is_refused_before_any_generation(toy, factory):
+    toy.write_prompts(3)
+    toy.write(loop={"iterations": 9})
+    ended = factory("run", toy.path, "--lake", toy.lake)
+    assert ended.code == 2
+    assert "add prompts, or take fewer iterations" in ended.err
+    assert not list(toy.lake.glob("samples/*"))
 
 
 def test_preview_keeps_its_rows_and_the_run_goes_on_from_them(toy, factory):

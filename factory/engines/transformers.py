@@ -163,7 +163,13 @@ class _Engine:
             by_generation = itertools.groupby(window.rows, lambda row: row.request.generation)
             for generation, rows in by_generation:
                 while batch := list(itertools.islice(rows, self._settings.batch_size)):
-                    yield from self._decode(generation, batch)
+                    try:
+                        yield from self._decode(generation, batch)
+                    except torch.OutOfMemoryError as error:
+                        raise EngineError(
+                            f"out of memory with {len(batch)} sequences at once: lower "
+                            "engine.batch_size, or sampling.max_tokens"
+                        ) from error
 
     def _read_window(self, remaining: Iterator[Request]) -> "_Window | None":
         window = _Window()

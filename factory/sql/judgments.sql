@@ -20,16 +20,21 @@ first_made as (
     anti join superseded using (filename, file_row_number)
 ),
 
+judges as (select distinct judge, judge_reads from roles),
+
 contexts as (
-    select samples.sample_id, unnest([prompts.context, prompts.context_with_meta]) as context
+    select
+        judges.judge,
+        samples.sample_id,
+        if(judges.judge_reads = 'meta', prompts.context_with_meta, prompts.context) as context
     from samples
-    join prompts using (prompt_id)
+    join prompts using (prompt_id), judges
 ),
 
 without_context as (select * from first_made where context = ''),
 
 in_context as (
-    select * from first_made semi join contexts using (sample_id, context) where context != ''
+    select * from first_made semi join contexts using (judge, sample_id, context) where context != ''
 )
 
 select * exclude (filename, file_row_number) from without_context

@@ -1,7 +1,8 @@
 -- Grain: one row: a digest of the candidates that a policy reads, whatever their order.
 with hashed as (
     select sha256(concat_ws(
-        chr(31), prompt_id, split, role, sample_id, draw, coalesce(score::varchar, '')
+        chr(31), prompt_id, split, role, sample_id, draw, coalesce(score::varchar, ''),
+        coalesce(n_judgments::varchar, '')
     )) as row_hash
     from candidates
 )

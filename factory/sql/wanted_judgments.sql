@@ -5,8 +5,8 @@
 with contexts as (
     select
         prompt_id,
-        case
-            when reads_meta then context_with_meta when reads_context then context else ''
+        case judge_reads
+            when 'meta' then context_with_meta when 'context' then context else ''
         end as context
     from scope_prompts, step
 )

@@ -30,9 +30,12 @@ def settings(
     }
 
 
-def reads_context(rubric: Rubric | None) -> bool:
-    """Whether the judge is shown more of a prompt than its messages; a function always is."""
-    return rubric is None or bool({"reference", "criteria"} & rubric.placeholders)
+def reads(rubric: Rubric | None) -> str:
+    """What a judge is shown of a prompt beside its messages: a function (no rubric) its `meta`
+    and what `context` is, reference and criteria; a rubric that names one of these, `context`."""
+    if rubric is None:
+        return "meta"
+    return "context" if {"reference", "criteria"} & rubric.placeholders else ""
 
 
 def request(

@@ -27,12 +27,13 @@ def roles(policy: str, phase: str) -> tuple[str, ...]:
 
 
 def settings(
-    iteration: int, phase: str, policy_sql: str, pairs_sql: str, rows_read: str
+    iteration: int, phase: str, policy_sql: str, pairs_sql: str, judge: str, rows_read: str
 ) -> dict[str, Any]:
     return {
         "iteration": iteration,
         "phase": phase,
         "policy": policy_sql,
         "outcomes": pairs_sql,
+        "judge": judge,
         "rows": rows_read,
     }

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from factory.fingerprint import canonical
 from factory.recipe import Prompts
 from factory.schema import MESSAGE, Row, prompt_id
 
@@ -86,7 +85,7 @@ class _Unusable(Exception): ...
 def _row(line: bytes, prompts: Prompts, limit: Limit | None) -> Row:
     fields = _fields(line)
     messages = _messages(fields)
-    tools = canonical(fields["tools"]) if fields.get("tools") else None
+    tools = _json(fields.get("tools"))
     if limit is not None:
         try:
             length = limit.count(messages)
@@ -159,12 +158,15 @@ def _message(message: Any) -> dict[str, Any]:
         raise _Unusable(f"unknown field {unknown[0]} in a message")
     plain = dict(message)
     if plain.get("tool_calls") is not None:
-        plain["tool_calls"] = canonical(plain["tool_calls"])
+        plain["tool_calls"] = _json(plain["tool_calls"])
     for name, value in plain.items():
         if value is not None and not isinstance(value, str):
             raise _Unusable(f"{name} of a message is a {type(value).__name__}, expected a str")
     return {name: value for name, value in plain.items() if value is not None}
 
 
-def _json(value: dict[str, Any] | None) -> str | None:
-    return canonical(value) if value else None
+def _json(value: Any) -> str | None:
+    """A value as it was given (canonical JSON, which keys are made of, leaves out nulls)."""
+    if not value:
+        return None
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))

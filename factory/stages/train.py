@@ -18,7 +18,10 @@ HOW_RUN = (
     "report_to",
     "run_name",
     "disable_tqdm",
-    "dataloader_*",
+    "dataloader_num_workers",
+    "dataloader_persistent_workers",
+    "dataloader_pin_memory",
+    "dataloader_prefetch_factor",
     "dataset_num_proc",
     "gradient_checkpointing*",
     "use_cpu",
@@ -40,11 +43,12 @@ def effective(train: Train) -> dict[str, Any]:
 
 def settings(train: Train, parent: str, rows_read: str, seed: int) -> dict[str, Any]:
     """What decides a trained model: trainer, its settings, the parent, the pairs' digest."""
-    fields = {
-        name: value
-        for name, value in effective(train).items()
+    # As a list: a field set to null says something that a field left out does not.
+    fields = [
+        [name, value]
+        for name, value in sorted(effective(train).items())
         if not any(fnmatch.fnmatch(name, pattern) for pattern in HOW_RUN)
-    }
+    ]
     return {
         "with": train.with_,
         "method": "dpo",
