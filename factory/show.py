@@ -8,7 +8,7 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from factory import summary
 from factory.errors import QueryError
@@ -28,11 +28,12 @@ def table(rows: list[dict[str, Any]], title: str | None = None) -> None:
     from rich.table import Table
 
     console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False)
-    drawn = Table(box=SIMPLE_HEAD, show_edge=False)
+    drawn = Table(box=SIMPLE_HEAD, show_edge=False, collapse_padding=True, pad_edge=False)
     columns = list(rows[0]) if rows else []
     for column in columns:
         numeric = all(isinstance(row[column], int | float | None) for row in rows)
-        drawn.add_column(column.replace("_", " "), justify="right" if numeric else "left")
+        justify: Literal["left", "right"] = "right" if numeric else "left"
+        drawn.add_column(column.replace("_", " "), justify=justify, overflow="fold")
     for row in rows:
         drawn.add_row(*(_cell(row[column]) for column in columns))
     if title:
@@ -87,8 +88,29 @@ def _typed() -> tuple[str, str]:
     return str(command), str(command.with_name("python"))
 
 
+_SHORT = {
+    "iteration": "it",
+    "phase": "phase",
+    "prompts": "prompts",
+    "kept": "kept",
+    "ties": "ties",
+    "failures": "failed",
+    "gap": "gap",
+    "score_chosen": "chosen",
+    "score_rejected": "rejected",
+    "chosen_from_future": "future",
+    "rejected_from_past": "past",
+}
+"""The columns of `gaps` as they fit a terminal of 80 columns."""
+
+
 def _iterations(came: dict[str, summary.Rows]) -> None:
-    table(came["gaps"], "Pairs (gap: mean margin of the kept, on the judge's own scale)")
+    pairs = [{short: row[name] for name, short in _SHORT.items()} for row in came["gaps"]]
+    table(
+        pairs,
+        "Pairs (gap: mean margin of the kept, on the judge's own scale;\n"
+        "future: chosen from the future model; past: rejected from M_0)",
+    )
     if came["probe"]:
         table(came["probe"], "Probe (mean score of each model, by a check that chose no pair)")
 

@@ -85,8 +85,22 @@ def test_status_of_a_recipe_that_never_ran(toy, factory):
 def test_run_ends_with_the_table_the_dataset_and_what_to_do_next(toy, factory):
     toy.add_probe()
     ran = factory("run", toy.path, "--lake", toy.lake)
-    assert "chosen from future" in ran.out
-    assert "rejected from past" in ran.out
+    assert "future: chosen from the future model; past: rejected from M_0" in ran.out
+    header = next(line for line in ran.out.splitlines() if "phase" in line)
+    assert header.split() == [
+        "it",
+        "phase",
+        "prompts",
+        "kept",
+        "ties",
+        "failed",
+        "gap",
+        "chosen",
+        "rejected",
+        "future",
+        "past",
+    ]
+    assert max(map(len, ran.out.splitlines()[:8])) <= 80
     assert f"{toy.lake}/datasets/toy-" in ran.out
     assert "factory sql" in ran.out
     assert "samples of M_0 as current, iteration 0:" in ran.err
