@@ -7,6 +7,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -16,6 +17,7 @@ from factory.checkpoint import broken_files
 from factory.engines import Engine, function, open_engine
 from factory.errors import LakeError, RecipeError, StepFailed
 from factory.functions import Function
+from factory.holdings import ROLE_KEYS
 from factory.lake import Broken, Folder, Lake, writing
 from factory.plan import Step, steps
 from factory.progress import Progress
@@ -103,8 +105,7 @@ def _look(survey: Survey, step: Step, progress: Progress, limit: int | None) -> 
     if step.stage == "train" and found.done and (key_of(found).path / "checkpoints").exists():
         tidy(key_of(found))
     if step.stage == "train" and not found.done and found.folder is not None:
-        for file, why in broken_files(found.folder.path):
-            progress.say(f"  broken model {survey.lake.relative(file)}: {why}; it is trained again")
+        _tell_broken_files(found.folder.path, survey.lake, progress)
     if found.folder is None:
         raise StepFailed(f"{step.label}: waits for {found.waits_for}, which no step makes")
     if step.stage != "train" and _set_aside([found.folder], progress, content=False):
@@ -133,7 +134,6 @@ def _do(
             pa.default_memory_pool().release_unused()  # the next step may be an engine's
             found = survey.look(step, limit=limit)
             survey.save_memo()
-    assert found.wanted == found.answered + found.failed + found.filtered + found.missing
     return found
 
 
@@ -189,11 +189,7 @@ def _read_folders(survey: Survey, step: Step) -> list[Folder]:
     for row in survey.roles.values():
         if row["iteration"] != step.iteration:
             continue
-        for table, column in (
-            ("samples", "sampling"),
-            ("judgments", "judge"),
-            ("verdicts", "parser"),
-        ):
+        for table, column in ROLE_KEYS.items():
             if row.get(column):
                 keys.add((table, row[column]))
     for other, found in survey.found.items():
@@ -228,12 +224,18 @@ def _discard_broken_models(survey: Survey, step: Step, progress: Progress) -> bo
     if model is None or model.name == "M_0" or model.digest in survey.checked_models:
         return False
     survey.checked_models.add(model.digest)
-    broken = broken_files(model.path.parent)
-    for file, why in broken:
-        progress.say(f"  broken model {survey.lake.relative(file)}: {why}; it is trained again")
+    broken = _tell_broken_files(model.path.parent, survey.lake, progress)
     if broken:
         with writing(survey.lake.root):
             (model.path.parent / "manifest.json").unlink()
+    return broken
+
+
+def _tell_broken_files(folder: Path, lake: Lake, progress: Progress) -> bool:
+    """Names the files of a trained model that are not as they were written; whether there are."""
+    broken = broken_files(folder)
+    for file, why in broken:
+        progress.say(f"  broken model {lake.relative(file)}: {why}; it is trained again")
     return bool(broken)
 
 

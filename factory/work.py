@@ -143,7 +143,8 @@ def generate(
             count.add(result, task)
             if result.error is not None:
                 failed += 1
-                errors.append(result.error) if len(errors) < FIRST_ERRORS else None
+                if len(errors) < FIRST_ERRORS:
+                    errors.append(result.error)
                 if failed > recipe.max_failed * found.wanted:
                     raise StepFailed(too_many(found.step, failed, found.wanted, recipe, errors))
     folder.record({"step": found.step.label, **count.manifest(engine)})
