@@ -6,7 +6,7 @@ Loads no weights and imports neither torch nor an engine.
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from factory.errors import MissingExtra, ModelError
 from factory.fingerprint import file_digest, files_digest, folder_key
 from factory.functions import find_function
-from factory.recipe import Model, Recipe
+from factory.recipe import VLLM_IDENTITY, Model, OpenaiEngine, Recipe, VllmEngine
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -35,6 +35,9 @@ _MEANING = (
 )
 """The files beside the weights that decide what a model answers."""
 
+_ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
+"""The files of a LoRA adapter, as PEFT writes it."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -43,9 +46,29 @@ class Checkpoint:
     name: str
     """What the recipe calls it: M_0, F_0, M_1, …"""
     path: Path
+    """The folder with weights, configuration and tokenizer."""
     digest: str
-    """Of weights, tokenizer, chat template, configuration and dtype."""
+    """Of weights, adapter, tokenizer, chat template, configuration, dtype, and of what else decides
+    the answers of the engine that runs it."""
     dtype: str
+    adapter: Path | None = None
+    """The folder of the LoRA adapter that is put on the weights."""
+    folder: Path | None = None
+    """Of a trained model: where it lies in the lake."""
+    base: str = field(default="", compare=False)
+    """The digest of the weights alone, without an adapter."""
+
+    @cached_property
+    def generation_config(self) -> dict[str, Any]:
+        """What the model's repository says of how it is to be sampled."""
+        return _read_json(self.path / "generation_config.json")
+
+    @property
+    def stop_tokens(self) -> list[int]:
+        """The tokens that end an answer, beside the tokenizer's own: chat models often have
+        several."""
+        stops = self.generation_config.get("eos_token_id", self.config.get("eos_token_id"))
+        return [stops] if isinstance(stops, int) else list(stops or [])
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -78,12 +101,28 @@ def open_checkpoint(
     if recipe.engine.name != "scripted":
         _check(model.path, path)
     dtype = model.dtype if model.dtype != "auto" else _declared_dtype(path)
-    digest = folder_digest(path, dtype, known)
+    base = digest = folder_digest(path, dtype, known)
+    adapter = None
+    if model.adapter is not None:
+        adapter = recipe.resolve(model.adapter)
+        check_adapter(adapter, path)
+        digest = adapter_digest(adapter, base, known)
     if recipe.engine.name == "scripted":  # a script answers, not the model
         script = recipe.engine.script
         told = find_function(script, recipe.folder).digest if script else "words"
         digest = folder_key("scripted model", 1, {"model": digest, "script": told})
-    return Checkpoint(name, path, digest, dtype)
+    return Checkpoint(name, path, as_run(digest, recipe), dtype, adapter, base=base)
+
+
+def as_run(digest: str, recipe: Recipe) -> str:
+    """A model's digest with what the recipe's engine adds to what decides its answers."""
+    match recipe.engine:
+        case VllmEngine() as engine:
+            set_ = {k: v for k, v in engine.arguments.items() if k in VLLM_IDENTITY}
+            return folder_key("model in vllm", 1, {"model": digest, **set_}) if set_ else digest
+        case OpenaiEngine() as engine:
+            return folder_key("model served", 1, {"model": digest, "name": engine.model})
+    return digest
 
 
 def folder_digest(path: Path, dtype: str, known: dict[str, str]) -> str:
@@ -92,15 +131,23 @@ def folder_digest(path: Path, dtype: str, known: dict[str, str]) -> str:
     return folder_key("model", 1, {"files": files, "dtype": dtype})
 
 
+def adapter_digest(adapter: Path, base: str, known: dict[str, str]) -> str:
+    """The digest of an adapter on weights of the digest `base`."""
+    files = files_digest((file.name, cached_digest(file, known)) for file in model_files(adapter))
+    return folder_key("adapter", 1, {"base": base, "adapter": files})
+
+
 def model_files(path: Path) -> list[Path]:
-    """The files of a folder that decide what the model answers, sorted by name."""
+    """The files of a model's or adapter's folder that decide its answers, sorted by name."""
+    if (path / _ADAPTER[0]).is_file():
+        return sorted(file for name in _ADAPTER if (file := path / name).is_file())
     weights = next((found for glob in _WEIGHTS if (found := sorted(path.glob(glob)))), [])
     return sorted({*weights, *(file for glob in _MEANING for file in path.glob(glob))})
 
 
-def trained_model(name: str, folder: Path) -> Checkpoint | None:
+def trained_model(name: str, folder: Path, first: Checkpoint, recipe: Recipe) -> Checkpoint | None:
     """The model that a training left in a folder, if it came to its end and all files are there
-    in their sizes."""
+    in their sizes. Where it is an adapter, its weights are those of `first`, M_0."""
     manifest = model_manifest(folder)
     if manifest is None:
         return None
@@ -108,7 +155,10 @@ def trained_model(name: str, folder: Path) -> Checkpoint | None:
     for file, (size, _) in manifest["files"].items():
         if not (path / file).is_file() or (path / file).stat().st_size != size:
             return None
-    return Checkpoint(name, path, manifest["digest"], manifest["dtype"])
+    digest = as_run(manifest["digest"], recipe)
+    if _ADAPTER[0] in manifest["files"]:
+        return Checkpoint(name, first.path, digest, first.dtype, path, folder, first.base)
+    return Checkpoint(name, path, digest, manifest["dtype"], None, folder, manifest["digest"])
 
 
 def model_manifest(folder: Path) -> dict[str, Any] | None:
@@ -196,6 +246,52 @@ def _check(given: str, path: Path) -> None:
             f"model.path: {given} has no chat template: expected chat_template.jinja or "
             "chat_template in tokenizer_config.json; take the instruction-tuned model, or add one"
         )
+
+
+def check_adapter(adapter: Path, base: Path) -> None:
+    """Raises ModelError unless a folder is a LoRA adapter that fits the weights of another.
+
+    Only headers are read. Every pair of lora_A [r, in] and lora_B [out, r] must fit a weight
+    [out, in] of the base; adapters not in safetensors are not looked into.
+    """
+    config = _read_json(adapter / _ADAPTER[0])
+    if config.get("peft_type") != "LORA":
+        raise ModelError(
+            f"model.adapter: {_shown(adapter)} is no LoRA adapter: expected a folder with "
+            "adapter_config.json and adapter_model.safetensors, as PEFT saves it"
+        )
+    file = adapter / "adapter_model.safetensors"
+    if not file.is_file():
+        return
+    weights: dict[str, list[int]] = {}
+    for part in base.glob("*.safetensors"):
+        weights.update(_shapes(part))
+    for name, shape in _shapes(file).items():
+        module = name.removeprefix("base_model.model.").partition(".lora_")[0]
+        weight = weights.get(f"{module}.weight")
+        sides = {"lora_A": 1, "lora_B": 0}  # which side of the weight each shares, at that place
+        side = next((sides[part] for part in name.split(".") if part in sides), None)
+        if weights and side is not None and (weight is None or weight[side] != shape[side]):
+            has = "it has none of that name" if weight is None else f"its own are {weight}"
+            raise ModelError(
+                f"model.adapter: {_shown(adapter)} was made for another base than {_shown(base)}: "
+                f"it has weights {shape} for {module}, and {has}"
+            )
+
+
+def adapter_rank(adapter: Path) -> int:
+    """The rank of a LoRA adapter: the largest of its modules'."""
+    config = _read_json(adapter / _ADAPTER[0])
+    return int(max([config.get("r", 0), *(config.get("rank_pattern") or {}).values()]))
+
+
+def _shapes(file: Path) -> dict[str, list[int]]:
+    """The shapes of a safetensors file's tensors, from its header: its length in eight bytes
+    (little-endian), then JSON."""
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        header = json.loads(opened.read(length))
+    return {name: at["shape"] for name, at in header.items() if name != "__metadata__"}
 
 
 def chat_template(path: Path) -> str | None:

@@ -172,6 +172,28 @@ def verify(lake: LakePath = LAKE, as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def doctor(
+    recipe: RecipePath,
+    lake: LakePath = LAKE,
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Says whether this machine can run a recipe, and what to do where it cannot.
+
+    Looks at packages, GPUs, memory, disk and keys; loads no model and changes nothing. Ends with
+    code 1 where something would stop a run.
+
+    Example: factory doctor recipes/quickstart/recipe.yaml
+    """
+    from factory import show
+    from factory.doctor import examine
+
+    opened, held = _open(recipe, lake, overrides)
+    if not show.doctor(examine(opened, held.root), as_json=as_json):
+        raise typer.Exit(1)
+
+
 def _open(path: Path, lake: Path, overrides: list[str] | None) -> "tuple[Recipe, Lake]":
     from factory.lake import Lake
     from factory.recipe import load_recipe

@@ -20,6 +20,13 @@ from factory.recipe import Judge, in_scale
 PLACEHOLDERS = ("prompt", "answer", "reference", "criteria")
 """What a rubric may name in braces; `{prompt}` and `{answer}` it must."""
 
+MOST_LABELS = 101
+"""Scores of a scale that are taken for labels; ours: 0 to 100 is the longest scale in use."""
+
+MIN_MASS = 0.5
+"""The least probability that the labels hold together where the score stands; ours. With less, the
+judge was about to write something else there."""
+
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
 
@@ -31,6 +38,13 @@ class Rubric:
     """A regular expression with one group: the score."""
     scale: tuple[float, float]
     """Lowest and highest score."""
+    labels: tuple[str, ...] = ()
+    """The scores as they are written, where they can be counted: of a scale between whole numbers,
+    these numbers, if the header does not say otherwise."""
+
+    @property
+    def pattern(self) -> re.Pattern[str]:
+        return re.compile(self.parser)
 
     @property
     def placeholders(self) -> frozenset[str]:
@@ -63,7 +77,7 @@ def load_rubric(judge: Judge, folder: Path) -> Rubric:
     parser = _parser(name, judge.parser or header.get("parser"))
     scale = _scale(name, judge.scale or header.get("scale"))
     _check_placeholders(name, template)
-    return Rubric(template, parser, scale)
+    return Rubric(template, parser, scale, _labels(name, header.get("labels"), scale))
 
 
 def _split(name: str, text: str) -> tuple[dict[str, Any], str]:
@@ -100,6 +114,15 @@ def _scale(name: str, scale: Any) -> tuple[float, float]:
     raise RubricError(
         f"rubric {name}: scale: got {scale!r}, expected two numbers, [lowest, highest]"
     )
+
+
+def _labels(name: str, labels: Any, scale: tuple[float, float]) -> tuple[str, ...]:
+    if labels is None:
+        whole = all(end.is_integer() for end in scale) and scale[1] - scale[0] < MOST_LABELS
+        return tuple(str(n) for n in range(int(scale[0]), int(scale[1]) + 1)) if whole else ()
+    if isinstance(labels, list) and all(isinstance(label, str | int) for label in labels):
+        return tuple(str(label) for label in labels)
+    raise RubricError(f"rubric {name}: labels: got {labels!r}, expected a list of scores")
 
 
 def _check_placeholders(name: str, template: str) -> None:
@@ -152,6 +175,19 @@ def parse(text: str | None, parser: re.Pattern[str], scale: tuple[float, float])
     if not in_scale(scores[0], scale):
         return Verdict(None, f"out of scale: {scores[0]:g} is not in {scale[0]:g} to {scale[1]:g}")
     return Verdict(scores[0], None)
+
+
+def expected_score(logprobs: Sequence[Mapping[str, Any]] | None) -> float | None:
+    """The mean of the labels' scores, weighted by their probabilities where the score stands and
+    renormalised over the labels; None where they hold less than MIN_MASS together.
+
+    After G-Eval (arXiv 2303.16634), which weights the scores of a form by their probabilities.
+    """
+    shares = {float(row["label"]): math.exp(row["logprob"]) for row in logprobs or []}
+    mass = sum(shares.values())
+    if mass < MIN_MASS:
+        return None
+    return sum(score * share for score, share in shares.items()) / mass
 
 
 def check_value(value: float | None, scale: tuple[float, float] | None) -> Verdict:

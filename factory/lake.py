@@ -124,6 +124,10 @@ class Folder:
     def __repr__(self) -> str:
         return f"{self.table}/{self.key}"
 
+    def settings(self) -> dict[str, Any]:
+        """What its key was made of; empty where that was not written down."""
+        return self.lake.load_json(f"{self.table}/{self.key}/settings.json")
+
     def shards(self) -> list[Path]:
         """The shards that names and sizes speak for, sorted by name; no content is read but of
         shards that the manifest does not list (a kill can come between the two)."""

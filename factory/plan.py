@@ -1,12 +1,14 @@
 """The plan: which steps a recipe takes, in which order. Looks at no lake and no model.
 
-Steps are ordered so that a model is loaded as rarely as possible: M_0 samples the past role of
-all iterations in its first load, and with full fine-tuning an iteration takes three loads (M_i
-samples and judges; the future model samples; M_i judges it).
+Steps are ordered so that a model is loaded as rarely as possible. With full fine-tuning an
+iteration takes three loads (M_i samples and judges; the future model samples; M_i judges it), and
+M_0 samples the past role of all iterations in its first. Where one engine holds every role, as
+adapters of one base, it takes two: before the training of the future model and after it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from factory.recipe import PAST_OFFSET, Recipe
 from factory.stages.pairs import FIRST, POLICIES, SECOND, phases, roles
@@ -89,9 +91,10 @@ def _iteration(recipe: Recipe, i: int) -> Iterator[Step]:
     first = [(role, players[role]) for role in roles(policy, FIRST)]
 
     yield Step("samples", i, "current", model)
-    if i == 0 and "past" in POLICIES[policy]:
-        for later in range(recipe.loop.iterations):
-            yield Step("samples", later, "past", "M_0")
+    if "past" in POLICIES[policy]:
+        while_held = range(recipe.loop.iterations) if i == 0 else range(0)
+        for at in [i] if recipe.one_engine else while_held:
+            yield Step("samples", at, "past", "M_0")
     probe = list(_probe(recipe, i, model))
     yield from probe[:1]
     yield from _judged(recipe, i, first, model)
@@ -121,14 +124,34 @@ def _probe(recipe: Recipe, i: int, name: str) -> Iterator[Step]:
         yield Step("verdicts", i, "probe", name)
 
 
-def loads(recipe_steps: list[Step]) -> int:
+def holder(recipe: Recipe, step: Step) -> str | None:
+    """What an engine must have loaded for a step: steps with the same need no other."""
+    if step.loads is None:
+        return None
+    return "the base of all adapters" if recipe.one_engine else step.loads
+
+
+def asked_together(recipe: Recipe, first: Step, later: Sequence[Step]) -> list[Step]:
+    """A generating step and those after it that one engine is asked in one pass: nothing that
+    they need is made in between."""
+    held = holder(recipe, first)
+    if held is None:
+        return [first]
+    alike = takewhile(
+        lambda step: step.stage == first.stage and holder(recipe, step) == held, later
+    )
+    return [first, *alike]
+
+
+def loads(recipe: Recipe, recipe_steps: Sequence[Step]) -> int:
     """How often a model is loaded when these steps are run in this order."""
     held: str | None = None
     count = 0
     for step in recipe_steps:
+        needed = holder(recipe, step)
         if step.stage == "train":
             held = None
-        elif step.loads is not None and step.loads != held:
-            held = step.loads
+        elif needed is not None and needed != held:
+            held = needed
             count += 1
     return count

@@ -133,9 +133,13 @@ class Views:
             self.con.execute(f"create or replace temp view {name} as {text}")
             self._defined[name] = text
 
-    def table(self, name: str, query: str) -> None:
-        """Makes a table of what a named query comes to now."""
-        self.con.execute(f"create or replace temp table {name} as {sql_text(query)}")
+    def table(self, name: str, text: str) -> None:
+        """Makes a table of what a query comes to now."""
+        self.con.execute(f"create or replace temp table {name} as {text}")
+
+    def add(self, name: str, text: str) -> None:
+        """Adds to a table what a query comes to now."""
+        self.con.execute(f"insert into {name} {text}")
 
     def one(self, name: str) -> dict[str, Any]:
         """The only row of a named query."""

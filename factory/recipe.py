@@ -43,6 +43,8 @@ class Model(_Section):
     """The Hub revision: a commit, tag or branch. What was downloaded is what the digest covers."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """The number type that the weights are run in; auto is what the model's config.json says."""
+    adapter: str | None = None
+    """A folder with a LoRA adapter, as PEFT saves it: M_0 is the model with this adapter on it."""
 
     @model_validator(mode="before")
     @classmethod
@@ -94,14 +96,33 @@ class Generation(_Section):
     """Borrowed from Meta-Rewarding (arXiv 2407.19594)."""
     max_tokens: int = Field(default=1024, ge=1)
     """The longest answer, in tokens; ours."""
+    top_k: int | None = Field(default=None, ge=0)
+    """Only the k likeliest tokens are drawn from; 0 is all. What the model's generation_config
+    says if not set, as are the next two; what came of it is shown by `factory plan`."""
+    min_p: float | None = Field(default=None, ge=0, le=1)
+    """Only tokens with this share of the likeliest one's probability are drawn; 0 is all."""
+    repetition_penalty: float | None = Field(default=None, gt=0)
+    """Divides the logits of tokens that were read or written before; 1 changes nothing."""
 
     @property
     def asked(self) -> dict[str, Any]:
         """What decides a draw's distribution up to where it is cut off.
 
-        The limit is left out, so that a finished answer keeps its ids under another limit.
+        The limit is left out, so that a finished answer keeps its ids under another limit; so is
+        what changes nothing, so that a setting that was resolved to it is the same as none.
         """
-        return {"temperature": self.temperature, "top_p": self.top_p}
+        set_ = {name: value for name in NEUTRAL if (value := self.value(name)) is not None}
+        return {"temperature": self.temperature, "top_p": self.top_p, **set_}
+
+    def value(self, name: str) -> float | None:
+        """One of the settings in NEUTRAL; None where it changes nothing."""
+        value: float | None = getattr(self, name)
+        return None if value == NEUTRAL[name] else value
+
+
+NEUTRAL = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+"""The settings that a model's generation_config decides where the recipe is silent, and the value
+of each that changes nothing."""
 
 
 class Sampling(Generation):
@@ -127,6 +148,12 @@ class Judge(Generation):
     """Lowest and highest score; the rubric's own if not set (for a function: any number)."""
     draws: int = Field(default=3, ge=1)
     """Judgments per answer, averaged: 3 in SR (arXiv 2401.10020); TSR publishes none."""
+    expected_score: bool = False
+    """Keeps the log-probabilities of the rubric's labels where the score stands, and makes
+    `expected_score` of them beside the score that was drawn."""
+    constrained: bool = False
+    """The judgment is one of the rubric's labels and nothing else; for rubrics that ask for a
+    number only."""
     function: str | None = None
     """`file.py:function` or `module:function` instead of a model: rows in, one number a row out.
     The model and its rubric are then not used, and there is one judgment an answer."""
@@ -179,13 +206,17 @@ class Train(_Section):
     checkpoint_seconds: float = Field(default=600, gt=0)
     """How often a checkpoint is written to go on from after a kill, where `dpo` does not set TRL's
     own `save_…` fields."""
+    lora: dict[str, Any] | None = None
+    """Any fields of PEFT's LoraConfig: an adapter is trained instead of all weights, and one engine
+    then holds every role. Where the recipe is silent: r 16, lora_alpha 32, target_modules
+    all-linear (ours), and `dpo.learning_rate` 1e-5 (ten times that of full tuning)."""
     launcher: list[str] = Field(default_factory=list)
     """Arguments for `accelerate launch`, which starts the trainer where any are given."""
 
-    @field_validator("dpo")
+    @field_validator("dpo", "lora")
     @classmethod
-    def _canonical(cls, value: dict[str, Any]) -> dict[str, Any]:
-        for name, setting in value.items():
+    def _canonical(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        for name, setting in (value or {}).items():
             try:
                 canonical(setting)
             except TypeError as error:
@@ -203,12 +234,107 @@ class TransformersEngine(_Section):
     """How many batches are read ahead and sorted by length."""
 
 
-class ScriptedEngine(_Section):
+class _Processes(_Section):
+    """Engines that run in processes of their own."""
+
+    max_restarts: int = Field(default=3, ge=0)
+    """How often an engine that died is started again before the run stops."""
+    hang_seconds: float = Field(default=600, gt=0)
+    """An engine that has work and has made no token for so long is taken for dead."""
+
+
+class ScriptedEngine(_Processes):
     name: Literal["scripted"]
     script: str | None = None
     """`file.py:function` (messages, seed → text) that answers; a few seeded words if not set."""
     delay: float = Field(default=0, ge=0)
     """Seconds that each answer takes."""
+    replicas: int | None = Field(default=None, ge=1)
+    """Processes that answer beside each other; none of its own if not set."""
+
+
+class VllmEngine(_Processes):
+    """vLLM, offline. Beside the fields here, every argument of vLLM's EngineArgs: those in
+    VLLM_IDENTITY decide what is sampled, the others how it is run."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: Literal["vllm"]
+    replicas: Literal["auto"] | int = "auto"
+    """Engines beside each other, each with GPUs of its own; auto is as many as there are groups of
+    tensor_parallel_size × pipeline_parallel_size GPUs (without a GPU: one)."""
+
+    @field_validator("replicas")
+    @classmethod
+    def _at_least_one(cls, value: Literal["auto"] | int) -> Literal["auto"] | int:
+        if isinstance(value, int) and value < 1:
+            raise ValueError(f"got {value}, expected auto or 1 and more")
+        return value
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """vLLM's own, as the recipe sets them."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+class OpenaiEngine(_Section):
+    """Any server that speaks OpenAI's chat completions, `vllm serve` among them.
+
+    What the server really runs cannot be checked: its name for the model is part of what bears
+    identity, and no more is known. Adapters are asked for by name, and given to the server as
+    vLLM takes them (`--enable-lora`, VLLM_ALLOW_RUNTIME_LORA_UPDATING).
+    """
+
+    name: Literal["openai"]
+    base_url: str = Field(pattern=r"^https?://[^\s/]+")
+    """Where it answers, `http://localhost:8000/v1`."""
+    model: str
+    """What the server calls M_0."""
+    key: str = Field(default="OPENAI_API_KEY", pattern=r"^[A-Z_][A-Z0-9_]*$")
+    """The environment variable that holds the key; the key itself is written nowhere."""
+    concurrency: int = Field(default=64, ge=1)
+    """Requests that are in flight at once."""
+    timeout: float = Field(default=600, gt=0)
+    """Seconds after which a request is given up, and asked again."""
+    max_retries: int = Field(default=6, ge=0)
+    """How often a request is asked again after 429, 5xx or a lost connection, each time later."""
+    native_n: bool = True
+    """Whether the server draws several answers to one request."""
+    price_prompt: float | None = Field(default=None, ge=0)
+    """What a million tokens of prompts cost, in any currency; shown in sums and nowhere else."""
+    price_generated: float | None = Field(default=None, ge=0)
+    """What a million generated tokens cost."""
+
+
+Engine = TransformersEngine | ScriptedEngine | VllmEngine | OpenaiEngine
+
+VLLM_IDENTITY = (
+    "config_format",
+    "hf_config_path",
+    "hf_overrides",
+    "kv_cache_dtype",
+    "kv_cache_dtype_skip_layers",
+    "load_format",
+    "logits_processors",
+    "lora_dtype",
+    "mamba_cache_dtype",
+    "mamba_ssm_cache_dtype",
+    "model_class_overrides",
+    "model_impl",
+    "quantization",
+    "quantization_config",
+    "reasoning_parser",
+    "reasoning_parser_plugin",
+    "speculative_config",
+    "spec_method",
+    "spec_model",
+    "spec_tokens",
+    "tokenizer_mode",
+    "watermark_config",
+)
+"""Arguments of vLLM that change what is sampled: weights or keys and values in other numbers,
+another configuration, tokens other than the model alone would draw. They are part of the models'
+digests. The rest (memory, parallel sizes, batch limits, …) is how it is run."""
 
 
 class Shards(_Section):
@@ -232,9 +358,7 @@ class Recipe(_Section):
     judge: Judge = Judge()
     probe: Probe | None = None
     train: Train = Train()
-    engine: Annotated[TransformersEngine | ScriptedEngine, Field(discriminator="name")] = (
-        TransformersEngine()
-    )
+    engine: Annotated[Engine, Field(discriminator="name")] = TransformersEngine()
     """What answers; `transformers` if it has no name."""
     shards: Shards = Shards()
     max_failed: float = Field(default=0.05, ge=0, le=1)
@@ -247,6 +371,11 @@ class Recipe(_Section):
     def _default_engine(cls, value: Any) -> Any:
         return {"name": "transformers", **value} if isinstance(value, dict) else value
 
+    @property
+    def one_engine(self) -> bool:
+        """Whether one engine holds every role: trained models are adapters, asked for by name."""
+        return self.train.lora is not None and self.engine.name in ("vllm", "openai")
+
     def resolve(self, path: str) -> Path:
         return (self.folder / Path(path).expanduser()).resolve()
 
@@ -257,6 +386,7 @@ SIDES: dict[str, tuple[str, ...]] = {
     "model.path": ("samples", "judgments"),  # by the model's digest, not by where it lies
     "model.revision": ("samples", "judgments"),
     "model.dtype": ("samples", "judgments"),
+    "model.adapter": ("samples", "judgments"),
     "prompts.files": ("prompts",),
     "prompts.on_error": ("prompts",),
     "prompts.source": ("prompts",),
@@ -267,10 +397,18 @@ SIDES: dict[str, tuple[str, ...]] = {
     "loop.chunks": ("pairs",),
     "sampling.temperature": ("samples",),
     "sampling.top_p": ("samples",),
+    "sampling.top_k": ("samples",),
+    "sampling.min_p": ("samples",),
+    "sampling.repetition_penalty": ("samples",),
     "sampling.max_tokens": ("prompts", "samples"),  # prompts too long for it are refused
     "judge.temperature": ("judgments",),
     "judge.top_p": ("judgments",),
+    "judge.top_k": ("judgments",),
+    "judge.min_p": ("judgments",),
+    "judge.repetition_penalty": ("judgments",),
     "judge.max_tokens": ("judgments",),
+    "judge.expected_score": ("judgments",),
+    "judge.constrained": ("judgments",),
     "judge.rubric": ("judgments", "verdicts"),  # its prompt, and its parser and scale, apart
     "judge.function": ("judgments",),
     "judge.parser": ("verdicts",),
@@ -278,7 +416,9 @@ SIDES: dict[str, tuple[str, ...]] = {
     "probe.files": ("prompts",),
     "probe.function": ("judgments",),
     "engine.script": ("samples", "judgments"),  # it is what answers
+    "engine.model": ("samples", "judgments"),  # the server's name for it
     "train.with": ("train",),
+    "train.lora": ("train",),
     "train.dpo": ("train",),  # but for the fields that `stages.train` lists as how it is run
     # Outside every key: only the rows that are missing are asked for, and what reads the rows
     # changes with them.
@@ -295,10 +435,40 @@ SIDES: dict[str, tuple[str, ...]] = {
     "engine.batch_size": (),
     "engine.window": (),
     "engine.delay": (),
+    "engine.replicas": (),
+    "engine.max_restarts": (),
+    "engine.hang_seconds": (),
+    "engine.base_url": (),
+    "engine.key": (),
+    "engine.concurrency": (),
+    "engine.timeout": (),
+    "engine.max_retries": (),
+    "engine.native_n": (),
+    "engine.price_prompt": (),
+    "engine.price_generated": (),
     "shards.rows": (),
     "shards.seconds": (),
 }
-"""Every field of a recipe and the stages whose keys it enters; tested field by field."""
+"""Every field of a recipe and the stages whose keys it enters; tested field by field. vLLM's own
+arguments are told apart by VLLM_IDENTITY."""
+
+
+def resolved(recipe: Recipe, generation_config: dict[str, Any]) -> Recipe:
+    """The recipe with what a model's generation_config says where it is silent (NEUTRAL)."""
+    sections = {}
+    for name in ("sampling", "judge"):
+        section: Generation = getattr(recipe, name)
+        said = {
+            field: generation_config[field]
+            for field in NEUTRAL
+            if getattr(section, field) is None and _is_number(generation_config.get(field))
+        }
+        sections[name] = section.model_copy(update=said)
+    return recipe.model_copy(update=sections)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
@@ -372,7 +542,7 @@ def _sentences(path: Path, error: ValidationError) -> list[str]:
     sentences = []
     for problem in error.errors():
         field = ".".join(str(part) for part in problem["loc"])
-        for variant in ("transformers", "scripted"):
+        for variant in ("transformers", "scripted", "vllm", "openai"):
             field = field.replace(f"engine.{variant}", "engine")
         got = _show(problem["input"])
         match problem["type"]:

@@ -5,7 +5,7 @@ A run has no state of its own. What it leaves is rows; what it does next follows
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,18 @@ import duckdb
 import pyarrow as pa
 
 from factory.checkpoint import broken_files
+from factory.checks import check
 from factory.engines import Engine, function, open_engine
-from factory.errors import LakeError, RecipeError, StepFailed
+from factory.errors import LakeError, StepFailed
 from factory.functions import Function
 from factory.holdings import ROLE_KEYS
 from factory.lake import Broken, Folder, Lake, writing
-from factory.plan import Step, steps
+from factory.plan import Step, asked_together, holder, steps
 from factory.progress import Progress
 from factory.recipe import Recipe
-from factory.stages import train
 from factory.survey import Found, Survey
-from factory.train import check_fields
 from factory.work import (
+    carry_over,
     first_errors,
     generate,
     key_of,
@@ -73,20 +73,21 @@ def preview(recipe: Recipe, lake: Lake, progress: Progress, limit: int) -> Surve
 def _run(
     recipe: Recipe, lake: Lake, progress: Progress, wanted: list[Step], limit: int | None
 ) -> Survey:
-    fields_checked = False
+    checked = False
     while True:
         survey = Survey(recipe, lake, download=True)
         with _Engines(survey) as engines:
             try:
-                for step in wanted:
+                for place, step in enumerate(wanted):
                     found = _look(survey, step, progress, limit)
                     if step.stage == "samples" and limit is None:
                         survey.check_chunks()
                     if not found.done:
-                        if not fields_checked:
-                            _check_training(survey, wanted)
-                            fields_checked = True
-                        found = _do(survey, found, engines, progress, limit)
+                        if not checked:
+                            check(survey, wanted)
+                            checked = True
+                        together = asked_together(recipe, step, wanted[place + 1 :])
+                        found = _do(survey, together, engines, progress, limit)
                     _check_failures(survey, found, limit)
             except _LookAgain:
                 continue
@@ -114,49 +115,85 @@ def _look(survey: Survey, step: Step, progress: Progress, limit: int | None) -> 
 
 
 def _do(
-    survey: Survey, found: Found, engines: "_Engines", progress: Progress, limit: int | None
+    survey: Survey,
+    together: Sequence[Step],
+    engines: "_Engines",
+    progress: Progress,
+    limit: int | None,
 ) -> Found:
-    step, folder = found.step, key_of(found)
-    set_aside = _set_aside(_read_folders(survey, step), progress, content=True)
-    if set_aside or _discard_broken_models(survey, step, progress):
-        raise _LookAgain
-
-    def on_wait(holder: str) -> None:
-        progress.say(f"  {step.label}: waiting for {holder}, which holds {folder}")
-
-    holder = f"process {os.getpid()} (factory run of {survey.recipe.name})"
-    if step.stage == "train":
+    """Does a step and those that are asked in one pass with it; what the first then holds."""
+    to_do = [found for step in together if not (found := _look(survey, step, progress, limit)).done]
+    for found in to_do:
+        set_aside = _set_aside(_read_folders(survey, found.step), progress, content=True)
+        if set_aside or _discard_broken_models(survey, found.step, progress):
+            raise _LookAgain
+    if together[0].stage == "train":
         engines.close()
-    with folder.lock(holder, on_wait) as lock:
-        found = survey.look(step, limit=limit)
-        if not found.done:
-            _work(survey, found, engines, progress, lock, limit)
+    with _locks(survey, to_do, progress) as lock:
+        looked = [survey.look(found.step, limit=limit) for found in to_do]
+        if to_do := [found for found in looked if not found.done]:
+            _work(survey, to_do, engines, progress, lock, limit)
             pa.default_memory_pool().release_unused()  # the next step may be an engine's
-            found = survey.look(step, limit=limit)
             survey.save_memo()
-    return found
+    for found in to_do[1:]:
+        survey.look(found.step, limit=limit)
+    return survey.look(together[0], limit=limit)
+
+
+@contextlib.contextmanager
+def _locks(survey: Survey, founds: Sequence[Found], progress: Progress) -> Iterator[Any]:
+    """Holds the folders of all steps; the file of the first one's lock. In the order of their
+    names: two runs that want the same folders never hold one each."""
+    folders = {repr(key_of(found)): (key_of(found), found.step) for found in founds}
+
+    with ExitStack() as stack:
+        files = {}
+        for name, (folder, step) in sorted(folders.items()):
+
+            def on_wait(holder: str, step: Step = step, folder: Folder = folder) -> None:
+                progress.say(f"  {step.label}: waiting for {holder}, which holds {folder}")
+
+            holder = f"process {os.getpid()} (factory run of {survey.recipe.name})"
+            files[name] = stack.enter_context(folder.lock(holder, on_wait))
+        yield files[repr(key_of(founds[0]))] if founds else None
 
 
 def _work(
     survey: Survey,
-    found: Found,
+    founds: Sequence[Found],
     engines: "_Engines",
     progress: Progress,
     lock: Any,
     limit: int | None,
 ) -> None:
+    found = founds[0]
     match found.step.stage:
         case "prompts":
             make_prompts(survey, found, progress)
         case "samples" | "judgments":
-            with engines.for_step(found.step) as engine:
-                generate(survey, found, engine, progress, limit)
+            _generate(survey, founds, engines, progress, limit)
         case "verdicts":
             make_verdicts(survey, found, progress, limit)
         case "pairs":
             make_pairs(survey, found, progress)
         case _:
             train_model(survey, found, lock, progress)
+
+
+def _generate(
+    survey: Survey,
+    founds: Sequence[Found],
+    engines: "_Engines",
+    progress: Progress,
+    limit: int | None,
+) -> None:
+    for found in founds:
+        if found.carried:
+            carry_over(survey, found, limit, progress)
+    looked = [survey.look(found.step, limit=limit) for found in founds]
+    if to_ask := [found for found in looked if found.missing]:
+        with engines.for_step(to_ask[0].step) as engine:
+            generate(survey, to_ask, engine, progress, limit)
 
 
 def _check_failures(survey: Survey, found: Found, limit: int | None) -> None:
@@ -171,16 +208,6 @@ def _check_failures(survey: Survey, found: Found, limit: int | None) -> None:
             f"({found.transient:,} failed for now{': ' if errors else ''}{'; '.join(errors)}): "
             "run the same command again to ask them again"
         )
-
-
-def _check_training(survey: Survey, wanted: list[Step]) -> None:
-    """Refuses what TRL would refuse, before anything is generated."""
-    if not any(step.stage == "train" for step in wanted) or survey.recipe.train.with_ != "trl":
-        return
-    spec = survey.recipe.train
-    if refused := train.refused(spec):
-        raise RecipeError(f"train.dpo.{refused[0]}: is set by the factory; take it out")
-    check_fields("dpo", train.effective(spec), survey.models["M_0"].dtype)
 
 
 def _read_folders(survey: Survey, step: Step) -> list[Folder]:
@@ -221,13 +248,13 @@ def _discard_broken_models(survey: Survey, step: Step, progress: Progress) -> bo
     """Whether a trained model that a step needs is not as it was written: it is then no model any
     more, and is trained again."""
     model = survey.models.get(step.parent if step.stage == "train" else step.loads or "")
-    if model is None or model.name == "M_0" or model.digest in survey.checked_models:
+    if model is None or model.folder is None or model.digest in survey.checked_models:
         return False
     survey.checked_models.add(model.digest)
-    broken = _tell_broken_files(model.path.parent, survey.lake, progress)
+    broken = _tell_broken_files(model.folder, survey.lake, progress)
     if broken:
         with writing(survey.lake.root):
-            (model.path.parent / "manifest.json").unlink()
+            (model.folder / "manifest.json").unlink()
     return broken
 
 
@@ -247,8 +274,9 @@ class _Engines(AbstractContextManager["_Engines"]):
         self._stack = ExitStack()
         self._open: tuple[str, Engine] | None = None
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+    def __exit__(self, *exception: Any) -> None:
+        self._open = None
+        self._stack.__exit__(*exception)  # an engine that is left by an exception ends at once
 
     def close(self) -> None:
         self._open = None
@@ -261,15 +289,16 @@ class _Engines(AbstractContextManager["_Engines"]):
             with function.open_engine(judge) as engine:
                 yield engine
             return
-        name = step.loads
-        assert name is not None, f"{step.label} needs a model"
-        if self._open is None or self._open[0] != name:
+        survey = self._survey
+        held = holder(survey.recipe, step)
+        assert held is not None, f"{step.label} needs a model"
+        assert step.loads is not None, f"{step.label} needs a model"
+        if self._open is None or self._open[0] != held:
             self.close()
-            model = self._survey.models[name]
-            self._open = (
-                name,
-                self._stack.enter_context(open_engine(self._survey.recipe, [model])),
-            )
+            model = survey.models[step.loads]
+            logs = survey.lake.root / "logs"
+            opened = open_engine(survey.recipe, [model], survey.rank, logs)
+            self._open = (held, self._stack.enter_context(opened))
         yield self._open[1]
 
 

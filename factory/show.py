@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from factory import summary
+from factory.doctor import Check
 from factory.errors import QueryError
 from factory.export import all_views, dataset_rows
 from factory.progress import duration
@@ -274,3 +275,17 @@ def verified(report: Report, *, as_json: bool) -> bool:
             file=sys.stderr,
         )
     return not faults
+
+
+def doctor(checks: list[Check], *, as_json: bool) -> bool:
+    """Whether nothing would stop a run; prints what was looked at, a line each."""
+    stops = sum(check.mark == "stop" for check in checks)
+    if as_json:
+        _json({"ok": not stops, "checks": [vars(check) for check in checks]})
+        return not stops
+    width = max(len(check.name) for check in checks)
+    for check in checks:
+        print(f"{check.mark:<4}  {check.name:<{width}}  {check.said}")
+    verdict = f"{stops} of these would stop a run" if stops else "this machine can run it"
+    print(verdict, file=sys.stderr)
+    return not stops

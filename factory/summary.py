@@ -110,5 +110,5 @@ def plan_totals(survey: Survey, rows: Rows) -> dict[str, Any]:
         ),
         "tokens": sum(row["expected_tokens"] for row in rows),
         "trainings": sum(step.stage == "train" for step in to_do),
-        "loads": loads(to_do),
+        "loads": loads(survey.recipe, to_do),
     }

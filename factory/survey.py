@@ -7,14 +7,21 @@ earlier one made. It reads the lake and writes none of its tables.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from factory.checkpoint import Checkpoint, model_manifest, open_checkpoint, trained_model
+from factory.checkpoint import (
+    Checkpoint,
+    adapter_rank,
+    model_manifest,
+    open_checkpoint,
+    trained_model,
+)
 from factory.errors import PromptsError
-from factory.fingerprint import folder_key, short_hash
+from factory.fingerprint import canonical, folder_key, short_hash
 from factory.functions import Function, find_function
 from factory.holdings import Holdings
 from factory.judge import Rubric, load_rubric
@@ -22,7 +29,7 @@ from factory.lake import Folder, Lake
 from factory.plan import Step, first_draw
 from factory.prompt_files import PromptFiles
 from factory.query import Views, sql_text
-from factory.recipe import Generation, Recipe
+from factory.recipe import Generation, Recipe, resolved
 from factory.schema import TABLES, Row
 from factory.stages import judgments, pairs, prompts, samples, train, verdicts
 
@@ -48,7 +55,10 @@ class Found:
     filtered: int = 0
     """Not asked for: their input failed."""
     unparsed: int = 0
+    carried: int = 0
+    """Of what is missing: answered under another limit on length, and taken over from there."""
     prompt_tokens: int = 0
+    cached_tokens: int = 0
     tokens: int = 0
 
     @property
@@ -63,12 +73,12 @@ class Found:
 class Survey:
     def __init__(self, recipe: Recipe, lake: Lake, *, download: bool = False) -> None:
         """Checks what a recipe points to: its model, rubric and functions."""
-        self.recipe = recipe
         self.lake = lake
         self._digests = lake.load_json("digests.json")
         model = open_checkpoint("M_0", recipe.model, recipe, self._digests, download=download)
         if lake.root.is_dir():
             lake.save_json("digests.json", self._digests)
+        self.recipe = recipe = resolved(recipe, model.generation_config)
         self.models: dict[str, Checkpoint] = {"M_0": model}
         """The models that are there, by name."""
         self.roles: dict[tuple[int, str, str], Row] = {}
@@ -85,6 +95,15 @@ class Survey:
         self.rubric = None if recipe.judge.function else load_rubric(recipe.judge, recipe.folder)
         self.function = self._find(recipe.judge.function)
         self.probe_function = self._find(recipe.probe.function if recipe.probe else None)
+
+    @property
+    def rank(self) -> int:
+        """The largest of the adapters that an engine will be asked for; 0 where there are none."""
+        held = [adapter_rank(model.adapter) for model in self.models.values() if model.adapter]
+        fields = train.adapter_fields(self.recipe.train)
+        if fields is not None and self.recipe.one_engine:
+            held += [fields["r"], *(fields.get("rank_pattern") or {}).values()]
+        return max(held, default=0)
 
     def save_memo(self) -> None:
         """Keeps what took time to work out, for the next command."""
@@ -180,8 +199,9 @@ class Survey:
         if model is None:
             return Found(step, waits_for=step.name, wanted=wanted)
         settings = samples.settings(model, self.recipe.sampling, self.recipe.seed)
-        folder, asked = self._generating("samples", samples.VERSION, settings, self.recipe.sampling)
-        self._role(step).update(
+        generation = self.recipe.sampling
+        folder, asked, settings = self._generating("samples", samples.VERSION, settings, generation)
+        self.role(step).update(
             model=model.digest,
             sampling=folder.key,
             asked=asked,
@@ -191,7 +211,7 @@ class Survey:
         found = Found(step, folder, settings, asked, wanted=wanted)
         row = self._count(found, "count", limit)
         _check_count(found, row["wanted"], wanted)
-        return _counted(found, row)
+        return self._with_carried(_counted(found, row), limit)
 
     def _judgments(self, step: Step, limit: int | None) -> Found:
         waits_for = self._waits(step)
@@ -202,13 +222,13 @@ class Survey:
         generation = self.recipe.judge
         rubric = self.rubric if isinstance(judge, Checkpoint) else None
         settings = judgments.settings(judge, rubric, generation, self.recipe.seed)
-        folder, asked = self._generating(
+        folder, asked, settings = self._generating(
             "judgments",
             judgments.VERSION,
             settings,
             generation if rubric else None,
         )
-        self._role(step).update(
+        self.role(step).update(
             judge=folder.key,
             judge_reads=self._judge_reads(step),
             n_judge_draws=self._n_judge_draws(step),
@@ -220,7 +240,7 @@ class Survey:
         sampled = self.found[Step("samples", step.iteration, step.role, step.name)]
         held = sampled.answered + sampled.failed + sampled.transient
         _check_count(found, row["wanted"], held * self._n_judge_draws(step))
-        return _counted(found, row)
+        return self._with_carried(_counted(found, row), limit)
 
     def _verdicts(self, step: Step, limit: int | None) -> Found:
         judged = self.found[replace(step, stage="judgments")]
@@ -229,7 +249,7 @@ class Survey:
         rubric, scale = self.reading(step)
         settings = verdicts.settings(judged.folder.key, rubric, scale)
         folder = self.lake.folder("verdicts", folder_key("verdicts", verdicts.VERSION, settings))
-        self._role(step).update(parser=folder.key)
+        self.role(step).update(parser=folder.key)
         found = Found(step, folder, settings, wanted=judged.wanted)
         row = self._count(found, "count_verdicts", limit)
         _check_count(found, row["wanted"], judged.answered + judged.failed + judged.transient)
@@ -238,13 +258,42 @@ class Survey:
 
     def _generating(
         self, table: str, version: int, settings: dict[str, Any], generation: Generation | None
-    ) -> tuple[Folder, str]:
-        """The folder of a generating step, and what its requests are made of: the limit on an
-        answer's length names the folder and not the request, so that an answer that ended within
-        two limits has one id under both."""
+    ) -> tuple[Folder, str, dict[str, Any]]:
+        """The folder of a generating step, what its requests are made of, and what the folder is
+        made of: the limit on an answer's length names the folder and not the request, so that an
+        answer that ended within two limits has one id under both."""
         asked = folder_key(f"asked {table}", version, settings)
-        limit = {"max_tokens": generation.max_tokens} if generation else {}
-        return self.lake.folder(table, folder_key(table, version, {**settings, **limit})), asked
+        if generation:
+            settings = {**settings, "max_tokens": generation.max_tokens}
+        return self.lake.folder(table, folder_key(table, version, settings)), asked, settings
+
+    def _with_carried(self, found: Found, limit: int | None) -> Found:
+        if not found.missing or not self.others(found):
+            return found
+        return replace(found, carried=self.carried(found, limit).one("count_carried")["n"])
+
+    def others(self, found: Found) -> list[Path]:
+        """The shards of the folders that were asked the same under another limit on length."""
+        if found.folder is None or "max_tokens" not in found.settings:
+            return []
+        mine = canonical({**found.settings, "max_tokens": None})
+        return [
+            shard
+            for folder in self.lake.folders(found.folder.table)
+            if folder.key != found.folder.key
+            and canonical({**folder.settings(), "max_tokens": None}) == mine
+            for shard in folder.shards()
+        ]
+
+    def carried(self, found: Found, limit: int | None) -> Views:
+        """The step's views, with `carried`: the rows of those shards that answer what is
+        missing."""
+        views = self.step_views(found, limit)
+        views.shards("other", found.step.stage, self.others(found))
+        views.setting("limits", {"max_tokens": found.settings["max_tokens"]})
+        # Its columns are those of the table: a view of one name cannot change them unseen.
+        views.define("carried", f"-- {found.step.stage}\n{sql_text('carried')}")
+        return views
 
     def judge(self, step: Step) -> Checkpoint | Function | None:
         """Who judges in a step; None for a model that is not there yet."""
@@ -258,7 +307,8 @@ class Survey:
             return None, None
         return self.rubric, self.recipe.judge.scale
 
-    def _role(self, step: Step) -> Row:
+    def role(self, step: Step) -> Row:
+        """The row of `roles` that a step's samples belong to."""
         key = (step.iteration, step.role, step.name)
         return self.roles.setdefault(
             key,
@@ -272,7 +322,7 @@ class Survey:
 
     def _judge_role(self, step: Step, digest: str, key: str) -> None:
         role = replace(step, role="judge", name=step.judge)
-        self._role(role).update(model=digest, judge=key, n_judge_draws=self._n_judge_draws(step))
+        self.role(role).update(model=digest, judge=key, n_judge_draws=self._n_judge_draws(step))
 
     def _n_draws(self, step: Step) -> int:
         if step.role == "probe" and self.recipe.probe:
@@ -330,7 +380,7 @@ class Survey:
         parent = self.models[step.parent]
         settings = train.settings(self.recipe.train, parent.digest, learned, self.recipe.seed)
         folder = self.lake.folder("models", folder_key("train", train.VERSION, settings))
-        model = trained_model(step.name, folder.path)
+        model = trained_model(step.name, folder.path, self.models["M_0"], self.recipe)
         if model is None:
             self.models.pop(step.name, None)
             return Found(step, folder, settings, wanted=1)
@@ -365,12 +415,12 @@ class Survey:
     def step_views(self, found: Found, limit: int | None) -> Views:
         """The views that the queries of a step are made on."""
         return self.holdings.step_views(
-            found.step.stage, self._role(found.step), self._step_row(found, limit)
+            found.step.stage, self.role(found.step), self._step_row(found, limit)
         )
 
     def _count(self, found: Found, query: str, limit: int | None) -> dict[str, Any]:
         return self.holdings.count_step(
-            query, found.step.stage, self._role(found.step), self._step_row(found, limit)
+            query, found.step.stage, self.role(found.step), self._step_row(found, limit)
         )
 
     def _step_row(self, found: Found, limit: int | None) -> Row:
@@ -395,10 +445,10 @@ class Survey:
         rows: list[Row] = []
         for model in self.models.values():
             row: Row = {"digest": model.digest, "dtype": model.dtype}
-            manifest = model_manifest(model.path.parent) if model.name != "M_0" else None
-            if manifest is not None:
+            manifest = model_manifest(model.folder) if model.folder else None
+            if model.folder and manifest:
                 row.update(
-                    key=model.path.parent.name,
+                    key=model.folder.name,
                     parent=manifest["parent"],
                     build=manifest["build"],
                     n_pairs=manifest["n_pairs"],

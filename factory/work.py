@@ -11,16 +11,24 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from factory import __version__
-from factory.checkpoint import Checkpoint, cached_digest, folder_digest, model_files
+from factory.checkpoint import (
+    Checkpoint,
+    adapter_digest,
+    cached_digest,
+    folder_digest,
+    model_files,
+)
 from factory.engines import Engine, Request, Result
 from factory.errors import StepFailed, TrainError
+from factory.holdings import ROLE_KEYS
 from factory.lake import Folder, ShardWriter, write_parquet, write_whole, writing
 from factory.plan import Step
 from factory.progress import Progress, Task
@@ -47,38 +55,17 @@ def key_of(found: Found) -> Folder:
 # generating stages
 
 
-@dataclasses.dataclass
-class _Subject:
-    """What a request in flight is about."""
-
-    id: str
-    """Of the prompt, or of the sample that is judged."""
-    context: str
-    """For judgments: the hash of what is shown beside the messages."""
-    open_draws: int
-
-
 class _Asking:
-    """The requests of a step, and the rows that their results make."""
+    """One step of a pass: its requests, the rows that their results make, and their count."""
 
-    def __init__(self, survey: Survey, found: Found, engine: Engine) -> None:
+    def __init__(self, survey: Survey, found: Found, engine: Engine, writer: ShardWriter) -> None:
         self._survey, self._found, self._engine = survey, found, engine
         self._stage = found.step.stage
-        self._subjects: dict[str, _Subject] = {}
+        self._writer = writer
+        self._failed, self._errors = found.failed, list[str]()
+        self.count = _Count()
 
-    def requests(self, views: Views) -> Iterator[Request]:
-        views.table("to_ask", "missing")  # ids alone: the texts then stream past them
-        for batch in views.stream(f"asked_{self._stage}"):
-            for row in batch.to_pylist():
-                request = self._request(row)
-                self._subjects[request.id] = _Subject(
-                    row["sample_id" if self._stage == "judgments" else "prompt_id"],
-                    row["context"],
-                    len(request.draws),
-                )
-                yield request
-
-    def _request(self, row: Row) -> Request:
+    def request(self, row: Row) -> Request:
         found, recipe = self._found, self._survey.recipe
         if self._stage == "samples":
             model = self._survey.models[found.step.name]
@@ -87,11 +74,22 @@ class _Asking:
         assert judge is not None, "a step that waits for its judge is not run"
         return judgments.request(row, found.asked, recipe.judge, judge, self._survey.rubric)
 
-    def row(self, result: Result) -> Row:
-        subject = self._subjects[result.request_id]
-        subject.open_draws -= 1
-        if subject.open_draws == 0:
-            del self._subjects[result.request_id]
+    def take(self, result: Result, subject: "_Subject") -> None:
+        """Writes a result down. Raises StepFailed once more of the step's requests have failed
+        than `max_failed` allows."""
+        self._writer.put(self._row(result, subject))
+        self.count.add(result)
+        if result.error is None:
+            return
+        self._failed += 1
+        if len(self._errors) < FIRST_ERRORS:
+            self._errors.append(result.error)
+        found, recipe = self._found, self._survey.recipe
+        if self._failed > recipe.max_failed * found.wanted:
+            errors = self._errors
+            raise StepFailed(too_many(found.step, self._failed, found.wanted, recipe, errors))
+
+    def _row(self, result: Result, subject: "_Subject") -> Row:
         key = key_of(self._found).key
         if self._stage == "samples":
             model = self._survey.models[self._found.step.name]
@@ -118,36 +116,118 @@ class _Asking:
             error = error.replace(str(place), shown)
         return error.replace(str(Path.home()), "~")
 
+    def record(self, share: float, seconds: float) -> None:
+        """Notes in the manifest what the step took: its share of the pass, by tokens."""
+        event = {**self.count.manifest(self._engine), "seconds": round(share * seconds, 3)}
+        key_of(self._found).record({"step": self._found.step.label, **event})
+
+
+@dataclasses.dataclass(frozen=True)
+class _Subject:
+    """What a draw in flight is about."""
+
+    asking: _Asking
+    id: str
+    """Of the prompt, or of the sample that is judged."""
+    context: str
+    """For judgments: the hash of what is shown beside the messages."""
+
 
 def generate(
-    survey: Survey, found: Found, engine: Engine, progress: Progress, limit: int | None = None
+    survey: Survey,
+    founds: Sequence[Found],
+    engine: Engine,
+    progress: Progress,
+    limit: int | None = None,
 ) -> None:
-    """Asks an engine for what a step misses. Raises StepFailed once more of the step's requests
-    have failed than `max_failed` allows; what was finished is kept."""
-    folder, recipe = key_of(found), survey.recipe
+    """Asks an engine, in one pass, for what steps of one stage miss. Raises StepFailed once more of
+    a step's requests have failed than `max_failed` allows; what was finished is kept."""
+    recipe = survey.recipe
+    stage = founds[0].step.stage
+    in_flight: dict[tuple[str, int], _Subject] = {}
+
+    def requests() -> Iterator[Request]:
+        for batch in _to_ask(survey, founds, limit).stream(f"asked_{stage}"):
+            for row in batch.to_pylist():
+                asking = askings[row["place"]]
+                request = asking.request(row)
+                id_ = row["sample_id" if stage == "judgments" else "prompt_id"]
+                subject = _Subject(asking, id_, row["context"])
+                for draw in request.draws:
+                    in_flight[request.id, draw] = subject
+                yield request
+
+    with ExitStack() as stack:
+        writers: dict[str, ShardWriter] = {}
+        askings: list[_Asking] = []
+        for found in founds:
+            folder = key_of(found)
+            folder.create(found.settings)
+            if folder.key not in writers:
+                writer = ShardWriter(
+                    folder, TABLES[stage], recipe.shards.rows, recipe.shards.seconds
+                )
+                writers[folder.key] = stack.enter_context(writer)
+            askings.append(_Asking(survey, found, engine, writers[folder.key]))
+        unit = "answers" if stage == "samples" else "judgments"
+        total = sum(found.missing for found in founds)
+        task = stack.enter_context(progress.task(pass_title(founds), total, unit))
+        began = time.monotonic()
+        for result in engine.generate(requests()):
+            subject = in_flight.pop((result.request_id, result.draw))
+            task.advance(1, result.n_tokens or 0)
+            subject.asking.take(result, subject)
+    tokens = sum(asking.count.all_tokens for asking in askings)
+    for asking in askings:
+        share = asking.count.all_tokens / tokens if tokens else 1 / len(askings)
+        asking.record(share, time.monotonic() - began)
+
+
+def _to_ask(survey: Survey, founds: Sequence[Found], limit: int | None) -> Views:
+    """The views of all steps of a pass, with `to_ask`: what each misses. It holds ids alone; the
+    texts stream past them."""
+    models = list(dict.fromkeys(found.step.loads for found in founds))
+    for place, found in enumerate(founds):
+        views = survey.step_views(found, limit)
+        model = models.index(found.step.loads)
+        missing = f"select {place} as place, {model} as model, * from ({sql_text('missing')})"
+        if place == 0:
+            views.table("to_ask", missing)
+        else:
+            views.add("to_ask", missing)
+    return survey.views([survey.role(found.step) for found in founds])
+
+
+def carry_over(survey: Survey, found: Found, limit: int | None, progress: Progress) -> None:
+    """Takes over the answers that ended by themselves under another limit on their length."""
+    folder, stage = key_of(found), found.step.stage
     folder.create(found.settings)
-    asking = _Asking(survey, found, engine)
-    failed, errors = found.failed, list[str]()
-    count = _Count()
-    unit = "answers" if found.step.stage == "samples" else "judgments"
-    writer = ShardWriter(
-        folder, TABLES[found.step.stage], recipe.shards.rows, recipe.shards.seconds
+    views = survey.carried(found, limit)
+    column = ROLE_KEYS[stage]
+    place = TABLES[stage].get_field_index(column)
+    batches = (
+        batch.set_column(place, column, pa.array([folder.key] * batch.num_rows, pa.string()))
+        for batch in views.stream("all_carried", TABLES[stage])
     )
-    views = survey.step_views(found, limit)
-    with (
-        progress.task(found.step.label, found.missing, unit) as task,
-        writer,
-    ):
-        for result in engine.generate(asking.requests(views)):
-            writer.put(asking.row(result))
-            count.add(result, task)
-            if result.error is not None:
-                failed += 1
-                if len(errors) < FIRST_ERRORS:
-                    errors.append(result.error)
-                if failed > recipe.max_failed * found.wanted:
-                    raise StepFailed(too_many(found.step, failed, found.wanted, recipe, errors))
-    folder.record({"step": found.step.label, **count.manifest(engine)})
+    folder.append_batches(TABLES[stage], batches)
+    progress.say(
+        f"  {found.step.label}: {found.carried:,} that had ended by themselves taken over from "
+        "another max_tokens"
+    )
+
+
+def pass_title(founds: Sequence[Found]) -> str:
+    """What a pass makes: the title of its step, or those of several in one."""
+    if len(founds) == 1:
+        return founds[0].step.label
+    players: dict[str, list[str]] = {}
+    for found in founds:
+        roles = players.setdefault(found.step.name, [])
+        if found.step.role not in roles:
+            roles.append(found.step.role)
+    who = ", ".join(f"{name} as {' and '.join(roles)}" for name, roles in players.items())
+    by = f" by {founds[0].step.judge}" if founds[0].step.judge else ""
+    return f"{founds[0].step.stage} of {who}{by}, iteration {founds[0].step.iteration}"
 
 
 def first_errors(survey: Survey, found: Found, limit: int | None) -> list[str]:
@@ -175,15 +255,20 @@ class _Count:
     answered: int = 0
     failed: int = 0
     prompt_tokens: int = 0
+    cached_tokens: int = 0
     tokens: int = 0
     began: float = dataclasses.field(default_factory=time.time)
 
-    def add(self, result: Result, task: Task) -> None:
+    @property
+    def all_tokens(self) -> int:
+        return self.prompt_tokens + self.tokens
+
+    def add(self, result: Result) -> None:
         self.answered += result.error is None
         self.failed += result.error is not None
         self.prompt_tokens += result.n_prompt_tokens or 0
+        self.cached_tokens += result.n_cached_tokens or 0
         self.tokens += result.n_tokens or 0
-        task.advance(1, result.n_tokens or 0)
 
     def manifest(self, engine: Engine | None = None) -> dict[str, Any]:
         versions = {"factory": __version__, **({engine.name: engine.version} if engine else {})}
@@ -191,6 +276,7 @@ class _Count:
             "answered": self.answered,
             "failed": self.failed,
             "prompt_tokens": self.prompt_tokens,
+            "cached_tokens": self.cached_tokens,
             "tokens": self.tokens,
             "began": round(self.began, 1),
             "seconds": round(time.time() - self.began, 3),
@@ -304,8 +390,10 @@ def train_model(survey: Survey, found: Found, lock: Any, progress: Progress) -> 
         _scripted_trainer(found, parent)
     model = folder.path / "model"
     hashes: dict[str, str] = {}
+    lora = recipe.train.lora is not None and recipe.train.with_ == "trl"
+    digest = adapter_digest(model, parent.base, hashes) if lora else None
     manifest = {
-        "digest": folder_digest(model, parent.dtype, hashes),
+        "digest": digest or folder_digest(model, parent.dtype, hashes),
         "dtype": parent.dtype,
         "parent": parent.digest,
         "build": built.key,
@@ -378,7 +466,15 @@ def _run_trainer(
 ) -> None:
     folder = key_of(found).path
     fields = {**train.effective(recipe.train), "seed": recipe.train.dpo.get("seed", recipe.seed)}
-    job = Job("dpo", str(parent.path), parent.dtype, fields, recipe.train.checkpoint_seconds)
+    job = Job(
+        "dpo",
+        str(parent.path),
+        parent.dtype,
+        fields,
+        recipe.train.checkpoint_seconds,
+        lora=train.adapter_fields(recipe.train),
+        adapter=str(parent.adapter) if parent.adapter else None,
+    )
     with writing(key_of(found).lake.root):
         write_whole(folder / "job.json", json.dumps(dataclasses.asdict(job)))
     launcher = [sys.executable]
@@ -431,4 +527,5 @@ def _trainer_versions(recipe: Recipe) -> dict[str, str]:
         return {}
     from importlib.metadata import version
 
-    return {name: version(name) for name in ("trl", "transformers", "torch")}
+    names = ("trl", "transformers", "torch", *(["peft"] if recipe.train.lora is not None else []))
+    return {name: version(name) for name in names}

@@ -103,7 +103,7 @@ def test_run_ends_with_the_table_the_dataset_and_what_to_do_next(toy, factory):
     assert max(map(len, ran.out.splitlines()[:8])) <= 80
     assert f"{toy.lake}/datasets/toy-" in ran.out
     assert "factory sql" in ran.out
-    assert "samples of M_0 as current, iteration 0:" in ran.err
+    assert "samples of M_0 as current and past and probe, iteration 0:" in ran.err
 
 
 def test_run_as_json(toy, factory):

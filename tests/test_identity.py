@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from factory.recipe import SIDES
+from factory.checkpoint import as_run
+from factory.recipe import SIDES, VLLM_IDENTITY, Recipe
 
 EVERYTHING = {"samples", "judgments", "verdicts", "pairs", "train"}
 
@@ -13,11 +14,19 @@ EVERYTHING = {"samples", "judgments", "verdicts", "pairs", "train"}
 CHANGES = {
     "sampling.temperature": ("sampling.temperature=0.5", EVERYTHING),
     "sampling.top_p": ("sampling.top_p=0.5", EVERYTHING),
+    "sampling.top_k": ("sampling.top_k=5", EVERYTHING),
+    "sampling.min_p": ("sampling.min_p=0.1", EVERYTHING),
+    "sampling.repetition_penalty": ("sampling.repetition_penalty=1.1", EVERYTHING),
     "sampling.max_tokens": ("sampling.max_tokens=65", {"samples"}),
     "seed": ("seed=1", EVERYTHING),
     "model.dtype": ("model.dtype=bfloat16", EVERYTHING),
     "judge.temperature": ("judge.temperature=0.5", EVERYTHING - {"samples"}),
     "judge.top_p": ("judge.top_p=0.5", EVERYTHING - {"samples"}),
+    "judge.top_k": ("judge.top_k=5", EVERYTHING - {"samples"}),
+    "judge.min_p": ("judge.min_p=0.1", EVERYTHING - {"samples"}),
+    "judge.repetition_penalty": ("judge.repetition_penalty=1.1", EVERYTHING - {"samples"}),
+    "judge.expected_score": ("judge.expected_score=true", EVERYTHING - {"samples"}),
+    "judge.constrained": ("judge.constrained=true", EVERYTHING - {"samples"}),
     "judge.max_tokens": ("judge.max_tokens=65", {"judgments", "verdicts"}),
     "judge.function": ("judge.function='gold.py:grade'", EVERYTHING - {"samples"}),
     "judge.scale": ("judge.scale=[0, 4]", {"verdicts", "pairs", "train"}),
@@ -29,6 +38,7 @@ CHANGES = {
     "prompts.license": ("prompts.license=MIT", {"prompts"}),
     "prompts.on_error": ("prompts.on_error=skip", {"prompts"}),
     "train.dpo": ("train.dpo.beta=0.2", {"train"}),
+    "train.lora": ("train.lora={r: 8}", {"train"}),
     "train.with": ("train.with=trl", {"train"}),
     "engine.script": ("engine.script='gold.py:grade'", EVERYTHING),
     "max_length of DPOConfig": ("train.dpo.max_length=null", {"train"}),
@@ -40,6 +50,11 @@ NOTHING = {
     "train.launcher": "train.launcher=[--num_processes, '2']",
     "train.checkpoint_seconds": "train.checkpoint_seconds=5",
     "engine.delay": "engine.delay=0.5",
+    "engine.replicas": "engine.replicas=2",
+    "engine.max_restarts": "engine.max_restarts=1",
+    "engine.hang_seconds": "engine.hang_seconds=5",
+    "a setting that changes nothing": "sampling={draws: 3, max_tokens: 64, top_k: 0, min_p: 0.0, "
+    "repetition_penalty: 1.0}",
     "shards.rows": "shards.rows=7",
     "shards.seconds": "shards.seconds=7",
     "logging_steps of DPOConfig": "train.dpo.logging_steps=3",
@@ -215,6 +230,55 @@ def test_a_dry_run_is_no_answer_of_the_real_model(toy):
     assert folder_digest(toy.folder / "m0", "float32", {}) != scripted
 
 
+SERVED = {"engine.base_url", "engine.key", "engine.concurrency", "engine.timeout"}
+SERVED |= {"engine.max_retries", "engine.native_n", "engine.price_prompt", "engine.price_generated"}
+
+
+def digest_in(engine, **fields):
+    recipe = {"name": "r", "model": "m", "prompts": {"files": ["p"]}}
+    return as_run("digest", Recipe.model_validate({**recipe, "engine": {"name": engine, **fields}}))
+
+
+@pytest.mark.parametrize("argument", VLLM_IDENTITY)
+def test_arguments_of_vllm_that_change_what_is_sampled_are_part_of_the_model(argument):
+    assert digest_in("vllm", **{argument: "a"}) != digest_in("vllm")
+    assert digest_in("vllm", **{argument: "a"}) != digest_in("vllm", **{argument: "b"})
+
+
+def test_arguments_of_vllm_that_say_how_it_is_run_are_not():
+    how = {
+        "replicas": 2,
+        "tensor_parallel_size": 4,
+        "pipeline_parallel_size": 2,
+        "gpu_memory_utilization": 0.5,
+        "max_model_len": 128,
+        "max_num_seqs": 8,
+        "max_num_batched_tokens": 512,
+        "enforce_eager": True,
+        "enable_prefix_caching": False,
+        "block_size": 32,
+        "max_lora_rank": 8,
+    }
+    assert digest_in("vllm", **how) == digest_in("vllm") == digest_in("transformers") == "digest"
+
+
+def test_every_argument_that_bears_identity_is_one_that_vllm_has():
+    pytest.importorskip("vllm.version", reason="vllm is not installed")
+    from factory.engines.vllm import OURS, argument_names
+
+    assert set(VLLM_IDENTITY) <= argument_names()
+    assert set(OURS) <= argument_names()
+
+
+def test_a_server_s_name_for_a_model_is_part_of_it_and_where_it_answers_is_not():
+    url = "http://localhost/v1"
+    one = digest_in("openai", base_url=url, model="one")
+    assert one != "digest"
+    assert one != digest_in("openai", base_url=url, model="two")
+    how = {"base_url": "http://there/v1", "key": "KEY", "concurrency": 2, "timeout": 5.0}
+    assert one == digest_in("openai", model="one", max_retries=0, native_n=False, **how)
+
+
 def test_every_field_of_a_recipe_is_tested_on_one_side():
     others = {  # tested above by files, in test_resume by counting rows, or without an effect here
         "model.path",
@@ -231,6 +295,9 @@ def test_every_field_of_a_recipe_is_tested_on_one_side():
         "engine.device",
         "engine.batch_size",
         "engine.window",
+        "engine.model",
+        "model.adapter",
+        *SERVED,
     }
     tested = set(CHANGES) | set(NOTHING) | others
     assert set(SIDES) <= tested

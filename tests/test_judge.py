@@ -39,7 +39,8 @@ def test_the_additive_rubric_ships_with_the_factory(tmp_path):
 
 def test_a_rubric_of_ones_own_lies_beside_the_recipe(load):
     rubric = load(OWN)
-    assert rubric == Rubric("Asked: {prompt}\nSaid: {answer}", r"Grade: (\d+)", (1.0, 10.0))
+    labels = tuple("1 2 3 4 5 6 7 8 9 10".split())
+    assert rubric == Rubric("Asked: {prompt}\nSaid: {answer}", r"Grade: (\d+)", (1.0, 10.0), labels)
 
 
 def test_the_recipes_parser_and_scale_win_over_the_rubrics(load):

@@ -262,9 +262,9 @@ def test_an_engine_without_a_name_is_the_default_one(load):
 
 
 def test_an_unknown_engine_is_refused_with_the_ones_there_are(refuse):
-    sentence = refuse("engine: {name: vllm}\n")
-    assert "'vllm'" in sentence
-    assert "expected one of transformers, scripted" in sentence
+    sentence = refuse("engine: {name: vlm}\n")
+    assert "'vlm'" in sentence
+    assert "expected one of transformers, scripted, vllm, openai" in sentence
 
 
 # --set

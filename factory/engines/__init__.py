@@ -1,16 +1,25 @@
 """What an engine is: it is asked requests and gives results, in any order.
 
 An engine knows nothing of stages, tables or the lake. Each is one file, imported only when chosen:
-`transformers` and `scripted` answer messages, `function` values answers.
+`vllm`, `openai`, `transformers` and `scripted` answer messages, `function` values answers.
+`processes` runs engines in processes of their own.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from factory.checkpoint import Checkpoint
-from factory.recipe import Generation, Recipe
+from factory.recipe import (
+    Generation,
+    OpenaiEngine,
+    Recipe,
+    ScriptedEngine,
+    TransformersEngine,
+    VllmEngine,
+)
 
 ErrorKind = Literal["permanent", "transient"]
 
@@ -34,6 +43,12 @@ class Request:
     template_kwargs: dict[str, Any] = field(default_factory=dict)
     context: Mapping[str, Any] = field(default_factory=dict)
     """For functions: reference, criteria and meta of the prompt."""
+    labels: tuple[str, ...] = ()
+    """The score's labels, where their log-probabilities are wanted."""
+    score_at: str = ""
+    """With labels: a regular expression whose one group is the score in the answer."""
+    choices: tuple[str, ...] = ()
+    """The only answers that the model is to be held to, where there are any."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +68,16 @@ class Result:
     finish_reason: str | None = None
     cumulative_logprob: float | None = None
     score_logprobs: list[dict[str, Any]] | None = None
+    """{label, logprob} of each of the request's labels where the score stands."""
     error: str | None = None
     error_kind: ErrorKind | None = None
 
 
 class Engine(Protocol):
     name: str
-    version: str
+
+    @property
+    def version(self) -> str: ...
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Result]:
         """Yields one result for every draw of every request, in any order.
@@ -71,17 +89,58 @@ class Engine(Protocol):
         ...
 
 
-def open_engine(recipe: Recipe, models: Sequence[Checkpoint]) -> AbstractContextManager[Engine]:
-    """The engine that the recipe chose, with its models loaded until the context ends."""
-    match recipe.engine.name:
-        case "transformers":
+def check_engine(recipe: Recipe, rank: int) -> None:
+    """Refuses settings that the chosen engine does not have; `rank` is the largest of the recipe's
+    adapters, 0 where there are none. Imports no engine."""
+    if isinstance(recipe.engine, VllmEngine):
+        from factory.engines import vllm
+
+        vllm.check(recipe.engine, rank)
+
+
+def open_engine(
+    recipe: Recipe, models: Sequence[Checkpoint], rank: int, logs: Path
+) -> AbstractContextManager[Engine]:
+    """The engine that the recipe chose, with its models loaded until the context ends.
+
+    Engines in processes of their own write what they say to files in `logs`, and are still
+    starting when the context begins: a failure to start is raised by `generate`.
+    """
+    match recipe.engine:
+        case TransformersEngine() as settings:
             from factory.engines import transformers
 
-            return transformers.open_engine(recipe.engine, models)
-        case "scripted":
+            return transformers.open_engine(settings, models)
+        case OpenaiEngine() as settings:
+            from factory.engines import openai
+
+            return openai.open_engine(settings, models)
+        case ScriptedEngine(replicas=None) as settings:
             from factory.engines import scripted
 
-            return scripted.open_engine(recipe.engine, recipe.folder)
+            return scripted.open_engine(settings, recipe.folder)
+        case ScriptedEngine(replicas=int(replicas)) as settings:
+            return _open_fleet(settings, models, rank, recipe, [{}] * replicas, logs)
+        case VllmEngine() as settings:
+            from factory.engines import vllm
+
+            environments = vllm.environments(settings)
+            return _open_fleet(settings, models, rank, recipe, environments, logs)
+    raise AssertionError(f"no engine {recipe.engine.name}")
+
+
+def _open_fleet(
+    settings: VllmEngine | ScriptedEngine,
+    models: Sequence[Checkpoint],
+    rank: int,
+    recipe: Recipe,
+    environments: Sequence[Mapping[str, str]],
+    logs: Path,
+) -> AbstractContextManager[Engine]:
+    from factory.engines.processes import open_fleet
+    from factory.engines.worker import Start
+
+    return open_fleet(Start(settings, tuple(models), rank, recipe.folder), environments, logs)
 
 
 def failures(

@@ -3,11 +3,11 @@
 Requests are read a window ahead and sorted by length, so that a batch holds little padding, and
 the draws of one request share the reading of its prompt. Every
 draw has a seed of its own and does not depend on its neighbours in the batch but for rounding:
-`generate` has no seed per row, so the choice of the token is made here, by inverse transform
-sampling with one uniform number per row and position.
+`generate` has no seed per row, so the token is chosen by `sampling`.
 """
 
 import itertools
+import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,11 +16,11 @@ from typing import Any
 
 from factory.checkpoint import Checkpoint
 from factory.engines import Request, Result, failures
+from factory.engines.labels import by_label, label_tokens, score_token
 from factory.errors import EngineError, MissingExtra
-from factory.recipe import Generation, TransformersEngine
+from factory.recipe import TransformersEngine
 
 try:
-    import numpy as np
     import torch
     import transformers
     from transformers import (
@@ -29,54 +29,16 @@ try:
         Cache,
         DynamicCache,
         GenerationConfig,
-        LogitsProcessor,
         LogitsProcessorList,
     )
     from transformers.cache_utils import DynamicLayer
+
+    from factory.engines.sampling import Choices, SeededSampling
 except ImportError as missing:
     raise MissingExtra("transformers", "train") from missing
 
 
 transformers.utils.logging.disable_progress_bar()
-
-
-class SeededSampling(LogitsProcessor):  # type: ignore[misc]
-    """Chooses each row's next token from its own seed, and notes its log-probability.
-
-    Temperature, then top-p, then the first token at which the cumulative probability passes the
-    row's uniform number for this position. All other tokens get -inf, so that greedy decoding
-    takes the chosen one. Temperature 0 leaves the scores as they are.
-    """
-
-    def __init__(self, seeds: Sequence[int], generation: Generation, device: torch.device) -> None:
-        uniforms = [np.random.Philox(key=seed).random_raw(generation.max_tokens) for seed in seeds]
-        # 53 random bits make a double in [0, 1), as numpy's own generator does.
-        uniform = (np.stack(uniforms) >> 11) * (1.0 / 2**53)
-        self._uniform = torch.from_numpy(uniform).to(device)
-        self._generation = generation
-        self.logprobs: list[torch.Tensor] = []
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        scores = scores.float()
-        if self._generation.temperature == 0:
-            token = scores.argmax(dim=-1, keepdim=True)
-        else:
-            probabilities = torch.softmax(scores / self._generation.temperature, dim=-1)
-            token = self._draw(probabilities)
-        self.logprobs.append(torch.log_softmax(scores, dim=-1).gather(1, token).squeeze(1))
-        return torch.full_like(scores, -torch.inf).scatter_(1, token, 0.0)
-
-    def _draw(self, probabilities: torch.Tensor) -> torch.Tensor:
-        order = None
-        if self._generation.top_p < 1:
-            probabilities, order = probabilities.sort(dim=-1, descending=True)
-            before = probabilities.cumsum(dim=-1) - probabilities
-            probabilities = probabilities.masked_fill(before > self._generation.top_p, 0.0)
-        cumulative = probabilities.double().cumsum(dim=-1)
-        uniform = self._uniform[:, len(self.logprobs), None] * cumulative[:, -1:]
-        place = torch.searchsorted(cumulative, uniform, right=True)
-        place = place.clamp(max=probabilities.shape[-1] - 1)
-        return place if order is None else order.gather(1, place)
 
 
 class _RoomyLayer(DynamicLayer):  # type: ignore[misc]
@@ -122,6 +84,12 @@ class _Row:
     tokens: list[int]
     """The prompt's."""
 
+    @property
+    def asked(self) -> tuple[Any, ...]:
+        """What the rows of one batch have in common."""
+        request = self.request
+        return request.generation, request.labels, request.score_at, request.choices
+
 
 class _Window:
     """Requests that were read ahead: rows to decode, results of those that cannot be asked."""
@@ -141,30 +109,28 @@ class _Engine:
         self._device = _device(settings.device)
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(model.path, padding_side="left")
-            self._model = AutoModelForCausalLM.from_pretrained(
-                model.path, dtype=getattr(torch, model.dtype)
-            ).to(self._device)
+            self._model = _load(model).to(self._device)
         except (OSError, ValueError, RuntimeError) as error:
             raise EngineError(f"{model.name} could not be loaded: {error}") from error
         self._model.eval()
-        self._stops = _stop_tokens(self._model, self._tokenizer)
+        self._stops = _stop_tokens(model, self._tokenizer)
         self._pad = self._tokenizer.pad_token_id
         if self._pad is None:
             self._pad = self._stops[0] if self._stops else 0
         # Nothing that the model's repository sets may change the sampling unseen.
         self._model.generation_config = GenerationConfig()
         self._context = model.context_length or sys.maxsize
+        self._label_tokens: dict[tuple[str, ...], dict[str, list[int]]] = {}
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Result]:
         remaining = iter(requests)
         while window := self._read_window(remaining):
             yield from window.refused
             window.rows.sort(key=lambda row: (len(row.tokens), row.request.id))
-            by_generation = itertools.groupby(window.rows, lambda row: row.request.generation)
-            for generation, rows in by_generation:
+            for _, rows in itertools.groupby(window.rows, lambda row: row.asked):
                 while batch := list(itertools.islice(rows, self._settings.batch_size)):
                     try:
-                        yield from self._decode(generation, batch)
+                        yield from self._decode(batch)
                     except torch.OutOfMemoryError as error:
                         raise EngineError(
                             f"out of memory with {len(batch)} sequences at once: lower "
@@ -209,30 +175,60 @@ class _Engine:
         return tokens
 
     @torch.inference_mode()
-    def _decode(self, generation: Generation, batch: Sequence[_Row]) -> Iterator[Result]:
+    def _decode(self, batch: Sequence[_Row]) -> Iterator[Result]:
         prompts = {row.request.id: row.tokens for row in batch}
         place = {request_id: place for place, request_id in enumerate(prompts)}
         ids, mask = self._pad_left(list(prompts.values()))
         rows = torch.tensor([place[row.request.id] for row in batch], device=self._device)
-        sampling = SeededSampling(
-            [row.request.seed + row.draw for row in batch], generation, self._device
-        )
+        most = batch[0].request.generation.max_tokens
+        sampling = self._sampling(batch)
         output = self._model.generate(
             input_ids=ids[rows],
             attention_mask=mask[rows],
-            past_key_values=self._read_prompts(ids, mask, rows, generation.max_tokens),
+            past_key_values=self._read_prompts(ids, mask, rows, most),
             logits_processor=LogitsProcessorList([sampling]),
             generation_config=GenerationConfig(
                 do_sample=False,
-                max_new_tokens=generation.max_tokens,
+                max_new_tokens=most,
                 eos_token_id=self._stops or None,
                 pad_token_id=self._pad,
             ),
         )
         answers = output[:, ids.shape[1] :].tolist()
         logprobs = torch.stack(sampling.logprobs, dim=1).tolist()
-        for row, answer, logprob in zip(batch, answers, logprobs, strict=True):
-            yield self._result(row, answer, logprob)
+        watched = torch.stack(sampling.watched, dim=1).cpu() if sampling.watched else None
+        for number, row in enumerate(batch):
+            seen = None if watched is None else watched[number]
+            yield self._result(row, answers[number], logprobs[number], seen)
+
+    def _sampling(self, batch: Sequence[_Row]) -> SeededSampling:
+        request = batch[0].request
+        choices = None
+        if request.choices:
+            answers = [self._tokens(choice) for choice in request.choices]
+            choices = Choices(answers, self._stops or [self._pad])
+        return SeededSampling(
+            [row.request.seed + row.draw for row in batch],
+            request.generation,
+            self._device,
+            prompts=[row.tokens for row in batch],
+            choices=choices,
+            watched=self._watched(request.labels),
+        )
+
+    def _tokens(self, text: str) -> list[int]:
+        tokens: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        return tokens
+
+    def _tokens_of(self, labels: tuple[str, ...]) -> dict[str, list[int]]:
+        if labels not in self._label_tokens:
+            vocabulary = self._tokenizer.get_vocab()
+            self._label_tokens[labels] = label_tokens(vocabulary, self._tokenizer.tokenize, labels)
+        return self._label_tokens[labels]
+
+    def _watched(self, labels: tuple[str, ...]) -> list[int]:
+        """The tokens of all labels, in a fixed order."""
+        return [token for tokens in self._tokens_of(labels).values() for token in tokens]
 
     def _pad_left(self, prompts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         longest = max(map(len, prompts))
@@ -265,19 +261,42 @@ class _Engine:
         cache.layers = [_RoomyLayer(layer, rows, most + 1) for layer in read.layers]
         return cache
 
-    def _result(self, row: _Row, answer: list[int], logprob: list[float]) -> Result:
+    def _result(
+        self, row: _Row, answer: list[int], logprob: list[float], watched: torch.Tensor | None
+    ) -> Result:
         ends = [place for place, token in enumerate(answer) if token in self._stops]
         n_tokens = ends[0] + 1 if ends else len(answer)
-        text = self._tokenizer.decode(answer[:n_tokens], skip_special_tokens=True)
         return Result(
             row.request.id,
             row.draw,
-            text=text,
+            text=self._text(answer[:n_tokens]),
             n_prompt_tokens=len(row.tokens),
             n_tokens=n_tokens,
             finish_reason="stop" if ends else "length",
             cumulative_logprob=sum(logprob[:n_tokens]),
+            score_logprobs=(
+                None if watched is None else self._score(row.request, answer[:n_tokens], watched)
+            ),
         )
+
+    def _text(self, tokens: Sequence[int]) -> str:
+        text: str = self._tokenizer.decode(tokens, skip_special_tokens=True)
+        return text
+
+    def _score(
+        self, request: Request, answer: Sequence[int], watched: torch.Tensor
+    ) -> list[dict[str, Any]] | None:
+        """The labels' log-probabilities where the score stands; None where it is no label's token.
+
+        `watched`: positions × tokens of the labels.
+        """
+        tokens = self._watched(request.labels)
+        place = score_token(answer, self._text, request.score_at)
+        if place is None or answer[place] not in tokens:
+            return None
+        logprobs = dict(zip(tokens, watched[place].tolist(), strict=True))
+        allowed = {token: logprob for token, logprob in logprobs.items() if logprob > -math.inf}
+        return by_label(allowed, self._tokens_of(request.labels))
 
 
 def _device(name: str) -> torch.device:
@@ -289,11 +308,28 @@ def _device(name: str) -> torch.device:
         raise EngineError(f"engine.device: {name} is no device of this machine: {error}") from None
 
 
-def _stop_tokens(model: Any, tokenizer: Any) -> list[int]:
-    """The tokens that end an answer: the model's generation config names them, for chat models
-    often more than the tokenizer's one."""
-    stops = model.generation_config.eos_token_id
-    found = [stops] if isinstance(stops, int) else list(stops or [])
+def _load(model: Checkpoint) -> Any:
+    """The weights in the model's dtype, with its adapter.
+
+    In float32 the adapter is merged and costs nothing more. In half precision it stays beside the
+    weights, as in training and in vLLM: merged, a change smaller than half a step between two
+    numbers of that type (in bfloat16 one in 256) would be rounded away.
+    """
+    base = AutoModelForCausalLM.from_pretrained(model.path, dtype=getattr(torch, model.dtype))
+    if model.adapter is None:
+        return base
+    try:
+        from peft import PeftModel
+    except ImportError:
+        raise MissingExtra("peft", "train") from None
+    adapted = PeftModel.from_pretrained(base, model.adapter)
+    return adapted.merge_and_unload() if model.dtype == "float32" else adapted.get_base_model()
+
+
+def _stop_tokens(model: Checkpoint, tokenizer: Any) -> list[int]:
+    """The tokens that end an answer: the model's, for chat models often more than the tokenizer's
+    one."""
+    found = model.stop_tokens
     if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in found:
         found.append(tokenizer.eos_token_id)
     return found

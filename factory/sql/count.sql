@@ -7,6 +7,7 @@ select
     count(*) filter (asks and error_kind = 'transient') as transient,
     count(*) filter (not asks) as filtered,
     coalesce(sum(n_prompt_tokens), 0)::bigint as prompt_tokens,
+    coalesce(sum(n_cached_tokens), 0)::bigint as cached_tokens,
     coalesce(sum(n_tokens), 0)::bigint as tokens
 from wanted
 left join answers using (request_id, draw)

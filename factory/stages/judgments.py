@@ -8,7 +8,7 @@ from factory.engines import Request, Result
 from factory.fingerprint import seed_of
 from factory.functions import Function
 from factory.judge import Rubric, render, transcript
-from factory.recipe import Generation
+from factory.recipe import Judge
 from factory.schema import Row, answer_id
 from factory.stages.samples import generated
 
@@ -16,7 +16,7 @@ VERSION = 1
 
 
 def settings(
-    judge: Checkpoint | Function, rubric: Rubric | None, generation: Generation, seed: int
+    judge: Checkpoint | Function, rubric: Rubric | None, generation: Judge, seed: int
 ) -> dict[str, Any]:
     """What decides what a judge says: for a model its rubric's prompt, not its parser or scale."""
     if isinstance(judge, Function):
@@ -26,8 +26,20 @@ def settings(
         "model": judge.digest,
         "prompt": rubric.template,
         **generation.asked,
+        **_score_asked(rubric, generation),
         "seed": seed,
     }
+
+
+def _score_asked(rubric: Rubric, generation: Judge) -> dict[str, Any]:
+    """What is asked about the score beside its text. The parser is part of it where it says at
+    which place log-probabilities are kept."""
+    asked: dict[str, Any] = {}
+    if generation.expected_score:
+        asked.update(labels=rubric.labels, score_at=rubric.parser)
+    if generation.constrained:
+        asked["choices"] = rubric.labels
+    return asked
 
 
 def reads(rubric: Rubric | None) -> str:
@@ -41,7 +53,7 @@ def reads(rubric: Rubric | None) -> str:
 def request(
     row: Row,
     asked: str,
-    generation: Generation,
+    generation: Judge,
     judge: Checkpoint | Function,
     rubric: Rubric | None,
 ) -> Request:
@@ -70,7 +82,7 @@ def request(
             "criteria": row["criteria"],
         },
     )
-    return Request(messages=messages, model=judge, **common)
+    return Request(messages=messages, model=judge, **_score_asked(rubric, generation), **common)
 
 
 def row(

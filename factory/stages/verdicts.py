@@ -1,9 +1,8 @@
 """Verdicts: what judgments come to. Asks no model."""
 
-import re
 from typing import Any
 
-from factory.judge import Rubric, Verdict, check_value, parse
+from factory.judge import Rubric, Verdict, check_value, expected_score, parse
 from factory.schema import Row
 
 VERSION = 1
@@ -24,7 +23,7 @@ def row(judgment: Row, rubric: Rubric | None, scale: tuple[float, float] | None,
     if rubric is None:
         verdict = check_value(judgment["value"], scale)
     else:
-        verdict = parse(judgment["text"], re.compile(rubric.parser), rubric.scale)
+        verdict = parse(judgment["text"], rubric.pattern, rubric.scale)
     return {
         "judgment_id": judgment["judgment_id"],
         "sample_id": judgment["sample_id"],
@@ -32,6 +31,6 @@ def row(judgment: Row, rubric: Rubric | None, scale: tuple[float, float] | None,
         "judge": judgment["judge"],
         "parser": key,
         "score": verdict.score,
-        "expected_score": None,
+        "expected_score": expected_score(judgment["score_logprobs"]),
         "reason": verdict.reason,
     }

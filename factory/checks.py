@@ -1,0 +1,114 @@
+"""What is refused before anything is generated, since it would fail only hours later."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from factory.checkpoint import Checkpoint, token_counter
+from factory.engines import check_engine
+from factory.engines.labels import label_tokens
+from factory.errors import RecipeError, RubricError
+from factory.judge import Rubric, parse, render
+from factory.plan import Step
+from factory.recipe import OpenaiEngine, VllmEngine
+from factory.stages import train
+from factory.survey import Survey
+from factory.train import check_fields, check_lora
+
+
+def check(survey: Survey, wanted: Sequence[Step]) -> None:
+    """Raises a UserError where the engine, the trainer or the judge cannot do what the recipe's
+    steps ask of them."""
+    check_engine(survey.recipe, survey.rank)
+    trained = [step for step in wanted if step.stage == "train"]
+    if trained:
+        _check_training(survey)
+    if survey.rubric is not None and survey.recipe.engine.name != "scripted":
+        _check_judge(survey, survey.rubric)
+
+
+def _check_training(survey: Survey) -> None:
+    recipe = survey.recipe
+    spec, first = recipe.train, survey.models["M_0"]
+    if isinstance(recipe.engine, OpenaiEngine) and not recipe.one_engine:
+        raise RecipeError(
+            "engine: a server cannot be given the models that are trained in full: train adapters "
+            "(train.lora: {}), or take the vllm engine"
+        )
+    if spec.with_ != "trl":
+        return
+    if refused := train.refused(spec):
+        raise RecipeError(f"train.dpo.{refused[0]}: is set by the factory; take it out")
+    check_fields("dpo", train.effective(spec), first.dtype)
+    if first.adapter is not None and spec.lora is None:
+        raise RecipeError(
+            "train.lora: missing, and M_0 is an adapter: set it (train.lora: {}), so that this "
+            "adapter is trained on"
+        )
+    if spec.lora is not None:
+        fields = train.adapter_fields(spec) or {}
+        check_lora(spec.lora, fields, first.path, first.adapter)
+        if isinstance(recipe.engine, VllmEngine):
+            _check_vllm_lora(fields)
+
+
+def _check_vllm_lora(fields: dict[str, Any]) -> None:
+    """What vLLM 0.32 refuses of an adapter (vllm.lora.peft_helper), said before one is trained."""
+    for name in ("use_dora", "lora_bias", "modules_to_save"):
+        if fields.get(name):
+            raise RecipeError(f"train.lora.{name}: vLLM holds no adapter with it; take it out")
+    if fields.get("bias", "none") != "none":
+        raise RecipeError(f"train.lora.bias: got {fields['bias']}, and vLLM takes none only")
+
+
+def _check_judge(survey: Survey, rubric: Rubric) -> None:
+    judge, first = survey.recipe.judge, survey.models["M_0"]
+    room = _context(survey, first)
+    if room is not None:
+        empty = render(rubric, {"prompt": "", "answer": ""})
+        needed = token_counter(first)(empty) + judge.max_tokens
+        if needed >= room:
+            raise RubricError(
+                f"rubric {judge.rubric}: needs {needed} tokens without a prompt or an answer "
+                f"({judge.max_tokens} of them judge.max_tokens), and the context is {room}: take "
+                "a shorter rubric, a smaller judge.max_tokens or a longer context"
+            )
+    if judge.expected_score or judge.constrained:
+        _check_labels(survey, rubric, first)
+
+
+def _context(survey: Survey, model: Checkpoint) -> int | None:
+    """The most tokens that prompt and answer may have together, where anything says so."""
+    engine = survey.recipe.engine
+    limits = [model.context_length]
+    if isinstance(engine, VllmEngine):
+        limits.append(engine.arguments.get("max_model_len"))
+    known = [limit for limit in limits if isinstance(limit, int)]
+    return min(known) if known else None
+
+
+def _check_labels(survey: Survey, rubric: Rubric, model: Checkpoint) -> None:
+    from tokenizers import Tokenizer
+
+    judge = survey.recipe.judge
+    if not rubric.labels:
+        raise RubricError(
+            f"rubric {judge.rubric}: its scale {list(rubric.scale)} has no labels that can be "
+            "counted: give them in its header (labels: [1, 2, 3])"
+        )
+    if judge.constrained:
+        for label in rubric.labels:
+            if parse(label, rubric.pattern, rubric.scale).score is None:
+                raise RubricError(
+                    f"rubric {judge.rubric}: its parser finds no score in the bare label {label}, "
+                    "which is all that judge.constrained leaves: give judge.parser another"
+                )
+    if judge.expected_score:
+        tokenizer = Tokenizer.from_file(str(model.path / "tokenizer.json"))
+        found = label_tokens(
+            tokenizer.get_vocab(), lambda text: tokenizer.encode(text).tokens, rubric.labels
+        )
+        if missing := [label for label, tokens in found.items() if not tokens]:
+            raise RubricError(
+                f"rubric {judge.rubric}: the label {missing[0]} is no single token for this model, "
+                "and judge.expected_score needs the labels to be: take a scale whose labels are"
+            )

@@ -1,0 +1,456 @@
+"""The `openai` engine: any server that speaks OpenAI's chat completions.
+
+The client lives on an event loop in a thread of its own; requests are read, and results given out,
+in the caller's thread, in the order of finishing. What the server runs is not known: it is believed
+in what it says of itself, and a vLLM is told from others by its list of models.
+
+The key is in no result and no error, and the server's address in no result.
+
+A vLLM 0.32 on a CPU puts an adapter on requests that ask for none, where both are in one batch and
+all its places for adapters are taken (vllm-project/vllm#48421): there, start it with `--max-loras`
+above the number of adapters.
+"""
+
+import asyncio
+import itertools
+import json
+import os
+import queue
+import re
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from factory.checkpoint import Checkpoint, adapter_rank
+from factory.engines import ErrorKind, Request, Result, failures
+from factory.engines.labels import by_label
+from factory.errors import EngineError, MissingExtra
+from factory.recipe import NEUTRAL, OpenaiEngine
+
+try:
+    import openai
+    from openai.types import Model
+    from openai.types.chat import ChatCompletion, ChatCompletionTokenLogprob
+    from openai.types.chat.chat_completion import Choice
+except ImportError as missing:
+    raise MissingExtra("openai", "openai") from missing
+
+READ_AHEAD = 2
+"""Requests that are read for each one in flight: the server is kept busy while rows are written."""
+
+TOP_LOGPROBS = 20
+"""Tokens whose log-probabilities are asked for where the score stands: the most that OpenAI's API
+and a vLLM with its defaults give."""
+
+LOOKS, PATIENCE = 2, 30.0
+"""How often a server is asked again about itself, and for how many seconds each time; ours. A wrong
+address is to be told soon."""
+
+NO_KEY = "none"
+"""What is sent where no key is set, since the client wants one; local servers read none."""
+
+UNFIT = (400, 413, 422)
+"""HTTP's statuses of a request that will not be answered however often it is asked."""
+
+FINISHED = ("stop", "length", "tool_calls")
+"""What an answer may end with; whatever else it ended with, it is none."""
+
+LONGEST_REASON = 300
+"""Characters of what the server says of a failure."""
+
+
+class _Server:
+    """One server: its client, what it serves, and what its errors mean."""
+
+    def __init__(self, settings: OpenaiEngine) -> None:
+        self.settings = settings
+        self._key = os.environ.get(settings.key, "").strip()
+        self.client = openai.AsyncOpenAI(
+            base_url=settings.base_url,
+            api_key=self._key or NO_KEY,
+            timeout=settings.timeout,
+            max_retries=settings.max_retries,
+        )
+        self._asking = self.client.with_options(max_retries=LOOKS, timeout=PATIENCE)
+        self._names: dict[str, str] = {}
+        """The server's names of models, by digest."""
+        self._naming = asyncio.Lock()
+        self.vllm = False
+        """Whether it is one."""
+        self.version = openai.__version__
+        self.context: int | None = None
+        """The most tokens of a prompt and its answer, where it says so."""
+
+    async def look(self, models: Sequence[Checkpoint]) -> None:
+        """Finds out what the server is, and whether it can serve the models."""
+        served = await self.models()
+        model = self.settings.model
+        if model not in served:
+            names = ", ".join(itertools.islice(served, 10)) or "none"
+            raise EngineError(
+                f"engine.model: {self.settings.base_url} does not serve {model}: "
+                f"expected one of its models ({names})"
+            )
+        self.context = getattr(served[model], "max_model_len", None)
+        if served[model].owned_by == "vllm":
+            self.vllm = True
+            self.version = await self._vllm_version()
+        for asked in models:
+            await self.name(asked)
+
+    async def models(self) -> dict[str, Model]:
+        """What the server serves, by name. Raises EngineError where it does not say so."""
+        try:
+            page = await self._asking.models.list()
+        except openai.APIError as error:
+            raise self.trouble(error) from None
+        return {model.id: model for model in getattr(page, "data", None) or []}
+
+    async def _vllm_version(self) -> str:
+        root = str(self.client.base_url).rstrip("/").removesuffix("/v1")
+        try:
+            told: Any = await self._asking.get(f"{root}/version", cast_to=object)
+        except openai.APIError:  # a gateway before it may hide what is not under /v1
+            return "vllm"
+        return f"vllm {told['version']}"
+
+    async def name(self, model: Checkpoint) -> str:
+        """What the server calls a model; an adapter that it does not have yet is given to it."""
+        async with self._naming:
+            if model.digest not in self._names:
+                self._names[model.digest] = await self._find(model)
+        return self._names[model.digest]
+
+    async def _find(self, model: Checkpoint) -> str:
+        if model.adapter is None:
+            if model.name != "M_0":
+                raise EngineError(
+                    f"engine: the server serves {self.settings.model}, and {model.name} has other "
+                    "weights: train adapters (train.lora), or use the vllm engine"
+                )
+            return self.settings.model
+        name = f"factory-{model.digest[:16]}"
+        if name not in await self.models():
+            await self._load(name, model, model.adapter)
+        return name
+
+    async def _load(self, name: str, model: Checkpoint, adapter: Path) -> None:
+        body = {"lora_name": name, "lora_path": str(adapter.resolve())}
+        once = self.client.with_options(max_retries=0)
+        try:
+            await once.post("/load_lora_adapter", body=body, cast_to=str)
+        except openai.APIError as error:
+            if name in await self.models():  # another process was first
+                return
+            raise EngineError(
+                f"the server at {self.settings.base_url} does not take the adapter {model.name} "
+                f"({self.said(error)}): expected a vLLM that was started with --enable-lora and "
+                f"--max-lora-rank {adapter_rank(adapter)} or more, with "
+                f"VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, and that can read {adapter.resolve()}"
+            ) from None
+
+    async def close(self) -> None:
+        """Gives up what is in flight, and its connections."""
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.client.close()
+        await asyncio.get_running_loop().shutdown_default_executor()
+
+    def trouble(self, error: openai.APIError) -> EngineError:
+        """The sentence of an error with which no request can be answered."""
+        settings, status = self.settings, getattr(error, "status_code", None)
+        if status in (401, 403):
+            unset = "" if self._key else ", which is not set"
+            return EngineError(
+                f"the server at {settings.base_url} refused the key ({status}): it is read from "
+                f"the environment variable {settings.key}{unset}; set it to one that is valid there"
+            )
+        if status == 404:
+            return EngineError(
+                f"the server at {settings.base_url} does not know what it was asked for "
+                f"({self.said(error)}): check engine.base_url, which ends in /v1 as a rule, and "
+                "whether the server was started anew; what was finished is kept"
+            )
+        if status is not None:
+            return EngineError(f"the server at {settings.base_url} fails ({self.said(error)})")
+        return EngineError(
+            f"the server at {settings.base_url} cannot be reached ({self.said(error)}): start it, "
+            "or correct engine.base_url"
+        )
+
+    def said(self, error: openai.APIError) -> str:
+        """An error in one line, without the key. What a connection failed of is named by its type
+        alone: its message may name machines."""
+        if not isinstance(error, openai.APIStatusError):
+            return type(error.__cause__ or error).__name__
+        body = error.body
+        message = body.get("message") if isinstance(body, dict) else body
+        line = " ".join(str(message or error.message).split())
+        if self._key:
+            line = line.replace(self._key, "***")
+        return f"{error.status_code}: {line[:LONGEST_REASON]}"
+
+
+class _Engine:
+    name = "openai"
+
+    def __init__(self, server: _Server, loop: asyncio.AbstractEventLoop) -> None:
+        self._server, self._loop = server, loop
+        self._settings = server.settings
+        self._room = asyncio.Semaphore(self._settings.concurrency)
+        self.version = server.version
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Result]:
+        finished: queue.SimpleQueue[Future[list[Result]]] = queue.SimpleQueue()
+        parts = self._parts(requests)
+        most = READ_AHEAD * self._settings.concurrency
+        in_flight: set[Future[list[Result]]] = set()
+        try:
+            while True:
+                for request, draws in itertools.islice(parts, most - len(in_flight)):
+                    answering = self._answer(request, draws)
+                    future = asyncio.run_coroutine_threadsafe(answering, self._loop)
+                    in_flight.add(future)
+                    future.add_done_callback(finished.put)
+                if not in_flight:
+                    return
+                future = finished.get()
+                in_flight.remove(future)
+                yield from future.result()
+        finally:
+            for future in in_flight:
+                future.cancel()
+
+    def _parts(self, requests: Iterable[Request]) -> Iterator[tuple[Request, list[int]]]:
+        """Requests as the server is asked: draws that follow one another go together, since
+        a vLLM seeds the k-th answer to a request with its seed + k."""
+        for request in requests:
+            # Where the likeliest token is always taken, vLLM refuses to do so n times.
+            if self._settings.native_n and request.generation.temperature > 0:
+                for _, run in itertools.groupby(enumerate(request.draws), lambda at: at[1] - at[0]):
+                    yield request, [draw for _, draw in run]
+            else:
+                for draw in request.draws:
+                    yield request, [draw]
+
+    async def _answer(self, request: Request, draws: Sequence[int]) -> list[Result]:
+        assert request.model is not None, "functions are not asked here"
+        async with self._room:
+            model = await self._server.name(request.model)
+            try:
+                completion = await self._complete(model, request, draws)
+            except openai.APIError as error:
+                reason, kind = await self._fault(error)
+                return list(failures(request, reason, kind, draws))
+            except json.JSONDecodeError:
+                reason = "the server's answer is not JSON"
+                return list(failures(request, reason, "transient", draws))
+        return list(self._results(request, draws, completion))
+
+    async def _complete(self, model: str, request: Request, draws: Sequence[int]) -> ChatCompletion:
+        generation = request.generation
+        messages: Any = [_message(message) for message in request.messages]
+        tools: Any = request.tools or openai.omit
+        return await self._server.client.chat.completions.create(
+            model=model,
+            messages=messages,
+            tools=tools,
+            temperature=generation.temperature,
+            top_p=generation.top_p,
+            max_tokens=generation.max_tokens,
+            seed=request.seed + draws[0],
+            n=len(draws) if len(draws) > 1 else openai.omit,
+            logprobs=True if request.labels else openai.omit,
+            top_logprobs=TOP_LOGPROBS if request.labels else openai.omit,
+            extra_body=self._extra(request, draws),
+        )
+
+    def _extra(self, request: Request, draws: Sequence[int]) -> dict[str, Any]:
+        """What OpenAI's API does not have, in vLLM's words."""
+        extra: dict[str, Any] = {}
+        for name, neutral in NEUTRAL.items():
+            value = request.generation.value(name)
+            if value is None and self._server.vllm:
+                value = neutral  # else it takes the one of the model's generation_config
+            if value is not None:
+                extra[name] = value
+        if request.template_kwargs:
+            extra["chat_template_kwargs"] = request.template_kwargs
+        if request.choices:
+            extra["structured_outputs"] = {"choice": list(request.choices)}
+        if len(draws) > 1 and self._server.vllm:
+            extra["return_token_ids"] = True
+        return extra
+
+    async def _fault(self, error: openai.APIError) -> tuple[str, ErrorKind]:
+        """Why a request was not answered. Raises EngineError where no other would be either."""
+        said = self._server.said(error)
+        match error:
+            case openai.APIStatusError(status_code=401 | 403 | 404):
+                # 404 is about the model or the address, never about what was asked.
+                raise self._server.trouble(error) from None
+            case openai.APIStatusError(status_code=status) if status in UNFIT:
+                return f"the server refused it ({said})", "permanent"
+            case openai.APIStatusError():
+                return f"the server failed ({said})", "transient"
+            case openai.APITimeoutError():
+                return f"no answer within {self._settings.timeout:g} seconds", "transient"
+            case openai.APIConnectionError():
+                await self._server.models()  # raises where the server is gone
+                return f"the connection was lost ({said})", "transient"
+        return f"the server's answer was not understood ({said})", "transient"
+
+    def _results(
+        self, request: Request, draws: Sequence[int], completion: ChatCompletion
+    ) -> Iterator[Result]:
+        choices = getattr(completion, "choices", None) or []
+        usage = getattr(completion, "usage", None)
+        if len(choices) != len(draws):
+            reason = f"the server gave {len(choices)} answers where {len(draws)} were asked for"
+            if choices:
+                reason += ": set engine.native_n to false"
+            yield from failures(request, reason, "transient", draws)
+            return
+        most = request.generation.max_tokens
+        context = self._server.context
+        # A vLLM cuts such an answer off sooner, where it does not end before by itself.
+        if usage and context and usage.prompt_tokens + most > context:
+            reason = (
+                f"too long: {usage.prompt_tokens} tokens and up to {most} to answer, "
+                f"the server's context is {context}"
+            )
+            yield from failures(request, reason, "permanent", draws)
+            return
+        ordered = sorted(choices, key=lambda choice: choice.index)
+        for draw, choice in zip(draws, ordered, strict=True):
+            yield _result(request, draw, choice, usage, alone=len(draws) == 1)
+
+
+def _message(message: Mapping[str, Any]) -> dict[str, Any]:
+    plain = {name: value for name, value in message.items() if value is not None}
+    if isinstance(plain.get("tool_calls"), str):
+        plain["tool_calls"] = json.loads(plain["tool_calls"])
+    return plain
+
+
+def _result(request: Request, draw: int, choice: Choice, usage: Any, *, alone: bool) -> Result:
+    reason, message = choice.finish_reason, choice.message
+    if reason not in FINISHED:
+        error = f"the server ended it with {reason}"
+        # A vLLM that is shut down says abort; content_filter is about what was asked.
+        kind: ErrorKind = "transient" if reason in ("abort", "error") else "permanent"
+        return Result(request.id, draw, error=error, error_kind=kind)
+    details = usage.prompt_tokens_details if usage else None
+    calls = [call.model_dump(exclude_none=True) for call in message.tool_calls or []]
+    return Result(
+        request.id,
+        draw,
+        text=message.content or "",
+        reasoning=_reasoning(message),
+        tool_calls=json.dumps(calls, ensure_ascii=False) if calls else None,
+        n_prompt_tokens=usage.prompt_tokens if usage else None,
+        # Of several answers it is not said which of them found their prompt in the cache.
+        n_cached_tokens=details.cached_tokens if details and alone else None,
+        n_tokens=usage.completion_tokens if usage and alone else _n_tokens(request, choice),
+        finish_reason=reason,
+        score_logprobs=_score(request, choice) if request.labels else None,
+    )
+
+
+def _reasoning(message: Any) -> str | None:
+    """vLLM calls it reasoning, others and older ones reasoning_content."""
+    return getattr(message, "reasoning", None) or getattr(message, "reasoning_content", None)
+
+
+def _n_tokens(request: Request, choice: Choice) -> int | None:
+    """The length of one answer of several, of which servers tell the sum alone: a vLLM gives the
+    tokens, for others the text is counted, and the token that ended it."""
+    tokens = getattr(choice, "token_ids", None)
+    if tokens is not None:
+        return len(tokens)
+    assert request.model is not None, "functions are not asked here"
+    tokenizer = _tokenizer(request.model.path)
+    if tokenizer is None:
+        return None
+    text = (_reasoning(choice.message) or "") + (choice.message.content or "")
+    n_tokens = len(tokenizer.encode(text, add_special_tokens=False).ids)
+    return n_tokens if choice.finish_reason == "length" else n_tokens + 1
+
+
+@cache
+def _tokenizer(model: Path) -> Tokenizer | None:
+    file = model / "tokenizer.json"
+    return Tokenizer.from_file(str(file)) if file.is_file() else None
+
+
+def _score(request: Request, choice: Choice) -> list[dict[str, Any]] | None:
+    """The labels' log-probabilities at the token with which the score begins; None where that is
+    no label. Labels that are not among the likeliest tokens have none."""
+    text = choice.message.content or ""
+    tokens = (choice.logprobs.content if choice.logprobs else None) or []
+    match = re.search(request.score_at, text)
+    place = None if match is None else _token_at(tokens, text, match.start(1))
+    if place is None or tokens[place].token.strip() not in request.labels:
+        return None
+    seen = [(top.token, top.logprob) for top in tokens[place].top_logprobs]
+    if all(token != tokens[place].token for token, _ in seen):
+        seen.append((tokens[place].token, tokens[place].logprob))
+    places = {
+        label: [at for at, (token, _) in enumerate(seen) if token.strip() == label]
+        for label in request.labels
+    }
+    return by_label({at: logprob for at, (_, logprob) in enumerate(seen)}, places)
+
+
+def _token_at(tokens: Sequence[ChatCompletionTokenLogprob], text: str, start: int) -> int | None:
+    """The place of the token in which the text's character `start` stands.
+
+    The tokens may begin before the text, with reasoning, and end after it, with the token that
+    stands for its end. White space does not count: servers decode tokens one by one, and those of
+    SentencePiece lose the space before a word by that.
+    """
+    bare = ["".join(token.token.split()) for token in tokens]
+    begin = "".join(bare).rfind("".join(text.split()))
+    if begin < 0:
+        return None
+    begin += len("".join(text[:start].split()))
+    ends = itertools.accumulate(map(len, bare))
+    return next((place for place, end in enumerate(ends) if end > begin), None)
+
+
+@contextmanager
+def _loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """An event loop that runs in a thread of its own until the context ends."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="openai", daemon=True)
+    thread.start()
+    try:
+        yield loop
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@contextmanager
+def open_engine(settings: OpenaiEngine, models: Sequence[Checkpoint]) -> Iterator[_Engine]:
+    """Connects to the server that `settings` names, and gives it the models' adapters.
+
+    What is in flight when the context ends is given up. Raises EngineError where the server cannot
+    be reached, refuses the key, or cannot serve one of the models.
+    """
+    server = _Server(settings)
+    with _loop() as loop:
+        try:
+            asyncio.run_coroutine_threadsafe(server.look(models), loop).result()
+            yield _Engine(server, loop)
+        finally:
+            asyncio.run_coroutine_threadsafe(server.close(), loop).result()

@@ -1,0 +1,25 @@
+-- Grain: one row a draw that the step misses and that was answered under another limit on length:
+-- an answer that ended by itself within both limits is the same under both.
+with held as (
+    select request_id, draw
+    from answers
+    where error_kind is distinct from 'transient'
+),
+
+missing_draws as (
+    select request_id, draw
+    from wanted
+    anti join held using (request_id, draw)
+    where asks
+),
+
+ended as (
+    select other.*
+    from other_shards as other
+    semi join missing_draws using (request_id, draw), limits
+    where other.error is null and other.finish_reason = 'stop' and other.n_tokens <= max_tokens
+)
+
+select distinct on (request_id, draw) * exclude (filename, file_row_number)
+from ended
+order by request_id, draw, filename, file_row_number
