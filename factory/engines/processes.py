@@ -284,7 +284,8 @@ def start_failure(name: str, why: str, log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     errors = [line for line in lines if _ERROR.search(line) and "Engine core init" not in line]
     said = _ERROR.search(errors[0]) if errors else None
-    cause = said[0] if said else why
+    raised_here = _ERROR.match(why) and "Engine core init" not in why
+    cause = why if raised_here or said is None else said[0]
     lower = cause.lower()
     for signs, advice in _SETTINGS.items():
         if any(sign in lower for sign in signs):

@@ -148,5 +148,5 @@ def main() -> None:
                 outbox.put(result)
             outbox.finish()
     except Exception as error:
-        outbox.send(Ended(f"{type(error).__name__}: {error}"))
+        outbox.send(Ended(f"{type(error).__name__}: {' '.join(str(error).split())}"))
         raise
