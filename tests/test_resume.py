@@ -255,3 +255,28 @@ def test_a_second_run_on_the_same_lake_waits_and_names_the_holder(toy):
         "select count(*) - count(distinct (sampling, request_id, draw)) as n from samples_shards"
     )
     assert twice["n"] == 0
+
+
+def test_a_larger_max_tokens_makes_again_only_what_was_cut_off(small):
+    del small.fields["probe"]
+    small.write(sampling={"max_tokens": 6}, loop={"policy": "self_rewarding"})
+    small.run()
+
+    def current(survey):
+        return next(at for step, at in survey.found.items() if step.stage == "samples")
+
+    rows = small.query("select sample_id, finish_reason from samples where draw < 1024")
+    ended = {row["sample_id"] for row in rows if row["finish_reason"] == "stop"}
+    assert 0 < len(ended) < len(rows)
+
+    planned = current(small.look("sampling.max_tokens=12"))
+    assert 0 < planned.carried < planned.missing == planned.wanted
+    made = current(small.run("sampling.max_tokens=12"))
+    (event,) = [event for event in made.folder.events() if "answered" in event]
+    assert event["answered"] == planned.missing - planned.carried
+    kept = {row["sample_id"] for row in small.query("from samples", "sampling.max_tokens=12")}
+    first = small.query(
+        "select sample_id from samples join roles using (sampling) "
+        "where roles.iteration = 0 and finish_reason = 'stop'"
+    )
+    assert {row["sample_id"] for row in first} <= kept
