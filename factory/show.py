@@ -175,7 +175,7 @@ def plan(survey: Survey, *, as_json: bool) -> None:
             "iteration": row["iteration"],
             "state": row["state"],
             "held": row["answered"],
-            "to do": row["missing"],
+            "to do": row["missing"] - row["carried"],
             "tokens": _tokens(row),
         }
         for row in rows
@@ -219,12 +219,18 @@ def status(survey: Survey, *, as_json: bool) -> None:
             "filtered": row["filtered"],
             "unparsed": row["unparsed"],
             "tokens": row["tokens"],
+            "cached": _share(row["cached_tokens"], row["prompt_tokens"]),
             "time": duration(row["seconds"]) if row["seconds"] else "",
         }
         for row in rows
     ]
     table(shown, f"{survey.recipe.name}: wanted = answered + failed + filtered when done")
     _iterations(came)
+
+
+def _share(part: int, whole: int) -> str:
+    """How much of the prompts' tokens the engine had in its cache, where it says so."""
+    return f"{part / whole:.0%}" if part and whole else ""
 
 
 def query(survey: Survey, text: str, output: str) -> None:

@@ -48,7 +48,9 @@ def _step_row(survey: Survey, step: Step, found: Found) -> dict[str, Any]:
         "filtered": found.filtered,
         "missing": found.missing,
         "unparsed": found.unparsed,
+        "carried": found.carried,
         "prompt_tokens": found.prompt_tokens,
+        "cached_tokens": found.cached_tokens,
         "tokens": found.tokens,
         "seconds": _seconds(found),
         "waits_for": found.waits_for,
@@ -93,7 +95,9 @@ def plan_rows(survey: Survey) -> Rows:
     for row, step in zip(rows, survey.found, strict=True):
         if step.stage in most and (step.loads is not None) and row["missing"]:
             mean = means.get(step.stage)
-            row["expected_tokens"] = round(row["missing"] * (mean or most[step.stage]))
+            row["expected_tokens"] = round(
+                (row["missing"] - row["carried"]) * (mean or most[step.stage])
+            )
             row["tokens_are"] = "from what is held" if mean else "at most"
         else:
             row["expected_tokens"] = 0
@@ -106,7 +110,9 @@ def plan_totals(survey: Survey, rows: Rows) -> dict[str, Any]:
     return {
         "steps": len(to_do),
         "requests": sum(
-            row["missing"] for row, step in zip(rows, survey.found, strict=True) if step.loads
+            row["missing"] - row["carried"]
+            for row, step in zip(rows, survey.found, strict=True)
+            if step.loads
         ),
         "tokens": sum(row["expected_tokens"] for row in rows),
         "trainings": sum(step.stage == "train" for step in to_do),
