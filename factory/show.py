@@ -67,9 +67,11 @@ def run_end(survey: Survey, dataset: Path, recipe: Path, lake: Path, *, as_json:
     came = summary.iterations(survey)
     rows = dataset_rows(dataset)
     if as_json:
-        _json({**came, "dataset": str(dataset), "rows": rows})
+        work = summary.work_rows(survey)
+        _json({**came, "work": work, "dataset": str(dataset), "rows": rows})
         return
     _iterations(came)
+    _work(survey)
     counted = ", ".join(f"{count:,} {split}" for split, count in rows.items()) or "no pairs"
     where = "" if lake == Path("lake") else f" --lake {shlex.quote(str(lake))}"
     print(f"\nThe dataset, {counted}: {dataset}")
@@ -114,6 +116,36 @@ def _iterations(came: dict[str, summary.Rows]) -> None:
     )
     if came["probe"]:
         table(came["probe"], "Probe (mean score of each model, by a check that chose no pair)")
+
+
+def _work(survey: Survey) -> None:
+    """What the stages took that models work in."""
+    rows = [
+        {
+            "stage": row["stage"],
+            "made": row["made"],
+            "read": row["prompt_tokens"] or None,
+            "cached": _share(row["cached_tokens"], row["prompt_tokens"]),
+            "written": row["tokens"] or None,
+            "read/s": _whole(row["prompt_tokens_per_second"]),
+            "written/s": _whole(row["tokens_per_second"]),
+            "time": duration(row["seconds"]),
+            "cost": _money(row["cost"]),
+        }
+        for row in summary.work_rows(survey)
+    ]
+    if not any(row["cost"] for row in rows):
+        for row in rows:
+            del row["cost"]
+    table(rows, "Work of all runs (read and written: tokens of prompts and of answers)")
+
+
+def _whole(rate: float | None) -> int | None:
+    return None if rate is None else round(rate)
+
+
+def _money(cost: float | None) -> str:
+    return "" if cost is None else f"{cost:,.2f}" if cost >= 0.1 else f"{cost:.2g}"
 
 
 def preview(survey: Survey, first: int, *, as_json: bool) -> None:
@@ -166,8 +198,9 @@ def plan(survey: Survey, *, as_json: bool) -> None:
     """Every step with what is held and why it will run, and what it all comes to."""
     rows = summary.plan_rows(survey)
     totals = summary.plan_totals(survey, rows)
+    drawn = summary.generation_lines(survey)
     if as_json:
-        _json({"steps": rows, "totals": totals})
+        _json({"generation": drawn, "steps": rows, "totals": totals})
         return
     shown = [
         {
@@ -177,10 +210,14 @@ def plan(survey: Survey, *, as_json: bool) -> None:
             "held": row["answered"],
             "to do": row["missing"] - row["carried"],
             "tokens": _tokens(row),
+            "time": duration(seconds) if (seconds := row["expected_seconds"]) else "",
         }
         for row in rows
     ]
     table(shown, f"{survey.recipe.name}: {survey.recipe.loop.policy}")
+    print()
+    for line in drawn:
+        print(line)
     for step, found in survey.found.items():
         folder = found.folder if step.stage in ROW_ID else None
         for shard in folder.broken(content=False) if folder else []:
@@ -188,10 +225,12 @@ def plan(survey: Survey, *, as_json: bool) -> None:
     if not totals["steps"]:
         print("Nothing to do.")
         return
+    took = f", about {duration(totals['seconds'])}" if totals["seconds"] else ""
+    cost = f", cost about {_money(totals['cost'])}" if totals["cost"] else ""
     print(
-        f"To do: {totals['steps']} steps, {totals['requests']:,} requests, about "
+        f"To do: {totals['steps']} steps, {totals['requests']:,} answers, about "
         f"{totals['tokens']:,} tokens, {totals['trainings']} trainings, "
-        f"{totals['loads']} loads of a model."
+        f"{totals['loads']} loads of a model{took}{cost}."
     )
 
 
@@ -206,7 +245,7 @@ def status(survey: Survey, *, as_json: bool) -> None:
     """What each step has made, and the iterations so far."""
     rows, came = summary.step_rows(survey), summary.iterations(survey)
     if as_json:
-        _json({"steps": rows, **came})
+        _json({"steps": rows, "work": summary.work_rows(survey), **came})
         return
     shown = [
         {
@@ -218,13 +257,15 @@ def status(survey: Survey, *, as_json: bool) -> None:
             "failed": row["failed"] + row["failed_for_now"],
             "filtered": row["filtered"],
             "unparsed": row["unparsed"],
-            "tokens": row["tokens"],
+            "tokens": row["tokens"] or None,
             "cached": _share(row["cached_tokens"], row["prompt_tokens"]),
+            "written/s": _whole(row["tokens_per_second"]),
             "time": duration(row["seconds"]) if row["seconds"] else "",
         }
         for row in rows
     ]
     table(shown, f"{survey.recipe.name}: wanted = answered + failed + filtered when done")
+    _work(survey)
     _iterations(came)
 
 

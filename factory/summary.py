@@ -5,9 +5,10 @@ Numbers come from SQL views; this only lays them out.
 
 from typing import Any
 
+from factory import accounts
 from factory.export import all_views
 from factory.plan import Step, loads, steps
-from factory.recipe import Recipe
+from factory.recipe import NEUTRAL, Recipe
 from factory.survey import Found, Survey
 
 Rows = list[dict[str, Any]]
@@ -49,20 +50,47 @@ def _step_row(survey: Survey, step: Step, found: Found) -> dict[str, Any]:
         "missing": found.missing,
         "unparsed": found.unparsed,
         "carried": found.carried,
-        "prompt_tokens": found.prompt_tokens,
-        "cached_tokens": found.cached_tokens,
-        "tokens": found.tokens,
-        "seconds": _seconds(found),
         "waits_for": found.waits_for,
+        **accounts.of_step(found).row(),
     }
 
 
-def _seconds(found: Found) -> float | None:
-    """Time spent on the folder so far, by its manifest (folders may be shared)."""
-    if found.folder is None:
-        return None
-    mine = [e for e in found.folder.events() if e.get("step") == found.step.label]
-    return round(sum(float(event.get("seconds", 0)) for event in mine), 1)
+def work_rows(survey: Survey) -> Rows:
+    """A row a stage that takes a model: what it made, and what that took in all runs."""
+    made: dict[str, int] = {}
+    for step, found in survey.found.items():
+        made[step.stage] = made.get(step.stage, 0) + found.answered
+    return [
+        {"stage": stage, "made": made[stage], **spent.row()}
+        for stage, spent in accounts.by_stage(survey).items()
+        if stage in ("samples", "judgments", "train")
+    ]
+
+
+def generation_lines(survey: Survey) -> list[str]:
+    """How samples and judgments are drawn, with what the models' own generation_config decided
+    and what of it was not used."""
+    lines = []
+    for name in ("sampling", "judge"):
+        if name == "judge" and survey.recipe.judge.function:
+            continue
+        written, section = getattr(survey.written, name), getattr(survey.recipe, name)
+        said = survey.models["M_0"].generation_config
+        shown = [f"temperature {section.temperature:g}", f"top_p {section.top_p:g}"]
+        for field in NEUTRAL:
+            if (value := section.value(field)) is not None:
+                theirs = getattr(written, field) is None
+                shown.append(f"{field} {value:g}" + (" (the model's generation_config)" * theirs))
+        line = f"{name}: {', '.join(shown)}, max_tokens {section.max_tokens}"
+        other = [
+            f"{field} {said[field]:g}"
+            for field in ("temperature", "top_p")
+            if isinstance(said.get(field), int | float) and said[field] != getattr(section, field)
+        ]
+        if other:
+            line += f"; the model's generation_config says {', '.join(other)}, which is not used"
+        lines.append(line)
+    return lines
 
 
 def state(found: Found) -> str:
@@ -80,41 +108,39 @@ def state(found: Found) -> str:
 
 
 def plan_rows(survey: Survey) -> Rows:
-    """A row a step, with about how many tokens it will take."""
-    rows = step_rows(survey)
-    means: dict[str, float] = {}
-    for stage in ("samples", "judgments"):
-        answered = sum(row["answered"] for row in rows if row["stage"] == stage)
-        tokens = sum(row["tokens"] for row in rows if row["stage"] == stage)
-        if answered:
-            means[stage] = tokens / answered
-    most = {
-        "samples": survey.recipe.sampling.max_tokens,
-        "judgments": survey.recipe.judge.max_tokens,
-    }
+    """A row a step, with about what it will take."""
+    rows, expected = step_rows(survey), accounts.expected(survey)
     for row, step in zip(rows, survey.found, strict=True):
-        if step.stage in most and (step.loads is not None) and row["missing"]:
-            mean = means.get(step.stage)
-            row["expected_tokens"] = round(
-                (row["missing"] - row["carried"]) * (mean or most[step.stage])
-            )
-            row["tokens_are"] = "from what is held" if mean else "at most"
-        else:
-            row["expected_tokens"] = 0
+        about = expected.get(step, accounts.Expected())
+        row["expected_tokens"] = about.tokens
+        row["tokens_are"] = "at most" if about.at_most else "from what is held"
+        row["expected_seconds"] = None if about.seconds is None else round(about.seconds, 1)
+        row["expected_cost"] = about.cost
     return rows
 
 
 def plan_totals(survey: Survey, rows: Rows) -> dict[str, Any]:
-    """What the whole of a plan comes to."""
+    """What the whole of a plan comes to. Of seconds and cost None where that of some step is not
+    known."""
     to_do = [step for step, found in survey.found.items() if not found.done]
+    asking = [
+        row
+        for row, step in zip(rows, survey.found, strict=True)
+        if not survey.found[step].done and (step.loads or step.stage == "train")
+    ]
     return {
         "steps": len(to_do),
         "requests": sum(
-            row["missing"] - row["carried"]
-            for row, step in zip(rows, survey.found, strict=True)
-            if step.loads
+            row["missing"] - row["carried"] for row in asking if row["stage"] != "train"
         ),
         "tokens": sum(row["expected_tokens"] for row in rows),
         "trainings": sum(step.stage == "train" for step in to_do),
         "loads": loads(survey.recipe, to_do),
+        "seconds": _total([row["expected_seconds"] for row in asking]),
+        "cost": _total([row["expected_cost"] for row in asking if row["stage"] != "train"]),
     }
+
+
+def _total(parts: list[float | None]) -> float | None:
+    known = [part for part in parts if part is not None]
+    return sum(known) if known and len(known) == len(parts) else None

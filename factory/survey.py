@@ -57,9 +57,6 @@ class Found:
     unparsed: int = 0
     carried: int = 0
     """Of what is missing: answered under another limit on length, and taken over from there."""
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    tokens: int = 0
 
     @property
     def missing(self) -> int:
@@ -78,6 +75,8 @@ class Survey:
         model = open_checkpoint("M_0", recipe.model, recipe, self._digests, download=download)
         if lake.root.is_dir():
             lake.save_json("digests.json", self._digests)
+        self.written = recipe
+        """The recipe as it was written; `recipe` has what the model's generation_config decides."""
         self.recipe = recipe = resolved(recipe, model.generation_config)
         self.models: dict[str, Checkpoint] = {"M_0": model}
         """The models that are there, by name."""

@@ -116,9 +116,9 @@ class _Asking:
             error = error.replace(str(place), shown)
         return error.replace(str(Path.home()), "~")
 
-    def record(self, share: float, seconds: float) -> None:
-        """Notes in the manifest what the step took: its share of the pass, by tokens."""
-        event = {**self.count.manifest(self._engine), "seconds": round(share * seconds, 3)}
+    def record(self, seconds: float) -> None:
+        """Notes in the manifest what the step took."""
+        event = {**self.count.manifest(self._engine), "seconds": round(seconds, 3)}
         key_of(self._found).record({"step": self._found.step.label, **event})
 
 
@@ -144,6 +144,7 @@ def generate(
     a step's requests have failed than `max_failed` allows; what was finished is kept."""
     recipe = survey.recipe
     stage = founds[0].step.stage
+    askings: list[_Asking] = []
     in_flight: dict[tuple[str, int], _Subject] = {}
 
     def requests() -> Iterator[Request]:
@@ -157,30 +158,38 @@ def generate(
                     in_flight[request.id, draw] = subject
                 yield request
 
-    with ExitStack() as stack:
-        writers: dict[str, ShardWriter] = {}
-        askings: list[_Asking] = []
-        for found in founds:
-            folder = key_of(found)
-            folder.create(found.settings)
-            if folder.key not in writers:
-                writer = ShardWriter(
-                    folder, TABLES[stage], recipe.shards.rows, recipe.shards.seconds
-                )
-                writers[folder.key] = stack.enter_context(writer)
-            askings.append(_Asking(survey, found, engine, writers[folder.key]))
-        unit = "answers" if stage == "samples" else "judgments"
-        total = sum(found.missing for found in founds)
-        task = stack.enter_context(progress.task(pass_title(founds), total, unit))
-        began = time.monotonic()
-        for result in engine.generate(requests()):
-            subject = in_flight.pop((result.request_id, result.draw))
-            task.advance(1, result.n_tokens or 0)
-            subject.asking.take(result, subject)
+    began = time.monotonic()
+    try:
+        with ExitStack() as stack:
+            writers: dict[str, ShardWriter] = {}
+            for found in founds:
+                folder = key_of(found)
+                folder.create(found.settings)
+                if folder.key not in writers:
+                    writer = ShardWriter(
+                        folder, TABLES[stage], recipe.shards.rows, recipe.shards.seconds
+                    )
+                    writers[folder.key] = stack.enter_context(writer)
+                askings.append(_Asking(survey, found, engine, writers[folder.key]))
+            unit = "answers" if stage == "samples" else "judgments"
+            total = sum(found.missing for found in founds)
+            task = stack.enter_context(progress.task(pass_title(founds), total, unit))
+            for result in engine.generate(requests()):
+                subject = in_flight.pop((result.request_id, result.draw))
+                task.advance(1, result.n_tokens or 0)
+                subject.asking.take(result, subject)
+    finally:
+        _record(askings, time.monotonic() - began)
+
+
+def _record(askings: Sequence[_Asking], seconds: float) -> None:
+    """Notes in the manifests what each step took, also where the pass broke off. A step's share of
+    the time is its share of the tokens."""
     tokens = sum(asking.count.all_tokens for asking in askings)
     for asking in askings:
         share = asking.count.all_tokens / tokens if tokens else 1 / len(askings)
-        asking.record(share, time.monotonic() - began)
+        if asking.count.answered or asking.count.failed:
+            asking.record(share * seconds)
 
 
 def _to_ask(survey: Survey, founds: Sequence[Found], limit: int | None) -> Views:
@@ -257,6 +266,7 @@ class _Count:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     tokens: int = 0
+    cost: float | None = None
     began: float = dataclasses.field(default_factory=time.time)
 
     @property
@@ -269,6 +279,8 @@ class _Count:
         self.prompt_tokens += result.n_prompt_tokens or 0
         self.cached_tokens += result.n_cached_tokens or 0
         self.tokens += result.n_tokens or 0
+        if result.cost is not None:
+            self.cost = (self.cost or 0.0) + result.cost
 
     def manifest(self, engine: Engine | None = None) -> dict[str, Any]:
         versions = {"factory": __version__, **({engine.name: engine.version} if engine else {})}
@@ -278,6 +290,7 @@ class _Count:
             "prompt_tokens": self.prompt_tokens,
             "cached_tokens": self.cached_tokens,
             "tokens": self.tokens,
+            **({} if self.cost is None else {"cost": self.cost}),
             "began": round(self.began, 1),
             "seconds": round(time.time() - self.began, 3),
             "versions": versions,

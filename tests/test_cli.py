@@ -108,7 +108,7 @@ def test_run_ends_with_the_table_the_dataset_and_what_to_do_next(toy, factory):
 
 def test_run_as_json(toy, factory):
     told = factory("run", toy.path, "--lake", toy.lake, "--json").json()
-    assert set(told) == {"gaps", "probe", "dataset", "rows"}
+    assert set(told) == {"gaps", "probe", "work", "dataset", "rows"}
     assert told["rows"]["train"] > 0
 
 

@@ -538,6 +538,17 @@ def test_what_the_server_tells_of_all_answers_is_not_said_of_each(stand_in):
     assert (alone.n_prompt_tokens, alone.n_cached_tokens, alone.n_tokens) == (7, 5, 3)
 
 
+def test_prices_make_costs(stand_in):
+    asked = [request("r", "Hello.", [0, 1]), request("s", "Hello.", [0])]
+    priced = stand_in().settings(price_prompt=3.0, price_generated=10.0)
+    costs = {key: result.cost for key, result in answers(priced, asked).items()}
+    # 7 tokens of prompt and 3 of each answer; the prompt of two answers is paid for once.
+    assert costs["r", 0] == costs["r", 1] == pytest.approx((7 * 3 + 6 * 10) / 2e6)
+    assert costs["s", 0] == pytest.approx((7 * 3 + 3 * 10) / 1e6)
+    unpriced = answers(stand_in().settings(), asked)
+    assert {result.cost for result in unpriced.values()} == {None}
+
+
 def test_an_answer_that_was_filtered_is_a_failure_for_good(stand_in):
     def filtered(body):
         said = completion(body)

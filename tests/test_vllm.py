@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -223,15 +224,24 @@ def test_a_whole_run_with_adapters_two_loads_an_iteration(small, monkeypatch):
 def test_two_engines_beside_each_other_share_the_work(tmp_path):
     settings = VllmEngine(**{**ENGINE, "replicas": 2})
     start = Start(settings, (MODEL,), 0, Path())
-    asked = [request(f"{word}{i}", f"Copy {word}.") for word in WORDS for i in range(40)]
     with processes.open_fleet(start, vllm.environments(settings), tmp_path) as both:
-        given = [0, 0]
-        seen = set()
-        for result in both.generate(iter(asked)):
-            seen.add((result.request_id, result.draw))
+
+        def asked():
+            """Requests until both have started, and 200 more."""
+            more = 200
+            for place in count():
+                more -= all(worker.ready for worker in both._workers)
+                if more < 0:
+                    return
+                wanted.update((f"{place}", draw) for draw in range(3))
+                yield request(f"{place}", f"Copy {WORDS[place % len(WORDS)]}.")
+
+        given, seen, wanted = [0, 0], [], set()
+        for result in both.generate(asked()):
+            seen.append((result.request_id, result.draw))
             for place, worker in enumerate(both._workers):
                 given[place] = max(given[place], len(worker.in_flight))
-    assert len(seen) == 600
+    assert sorted(seen) == sorted(wanted)
     assert min(given) > 0
 
 

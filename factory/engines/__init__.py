@@ -71,6 +71,8 @@ class Result:
     """{label, logprob} of each of the request's labels where the score stands."""
     error: str | None = None
     error_kind: ErrorKind | None = None
+    cost: float | None = None
+    """What a server will want for it, by the recipe's prices; an error may cost too."""
 
 
 class Engine(Protocol):

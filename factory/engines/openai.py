@@ -12,6 +12,7 @@ above the number of adapters.
 """
 
 import asyncio
+import dataclasses
 import itertools
 import json
 import os
@@ -60,6 +61,9 @@ UNFIT = (400, 413, 422)
 
 FINISHED = ("stop", "length", "tool_calls")
 """What an answer may end with; whatever else it ended with, it is none."""
+
+MILLION = 1_000_000
+"""Tokens that a price is for."""
 
 LONGEST_REASON = 300
 """Characters of what the server says of a failure."""
@@ -253,7 +257,9 @@ class _Engine:
             except json.JSONDecodeError:
                 reason = "the server's answer is not JSON"
                 return list(failures(request, reason, "transient", draws))
-        return list(self._results(request, draws, completion))
+        cost = self._cost(completion, len(draws))
+        results = self._results(request, draws, completion)
+        return [dataclasses.replace(result, cost=cost) for result in results]
 
     async def _complete(self, model: str, request: Request, draws: Sequence[int]) -> ChatCompletion:
         generation = request.generation
@@ -307,6 +313,17 @@ class _Engine:
                 await self._server.models()  # raises where the server is gone
                 return f"the connection was lost ({said})", "transient"
         return f"the server's answer was not understood ({said})", "transient"
+
+    def _cost(self, completion: ChatCompletion, n_draws: int) -> float | None:
+        """One draw's share of what the server wants for a request. A prompt that was in its cache
+        is counted as any other."""
+        prices = (self._settings.price_prompt, self._settings.price_generated)
+        usage = getattr(completion, "usage", None)
+        if usage is None or prices == (None, None):
+            return None
+        read, generated = (price or 0.0 for price in prices)
+        cost: float = usage.prompt_tokens * read + usage.completion_tokens * generated
+        return cost / MILLION / n_draws
 
     def _results(
         self, request: Request, draws: Sequence[int], completion: ChatCompletion

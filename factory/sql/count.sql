@@ -5,9 +5,6 @@ select
     count(*) filter (asks and answers.request_id is not null and error is null) as answered,
     count(*) filter (asks and error_kind = 'permanent') as failed,
     count(*) filter (asks and error_kind = 'transient') as transient,
-    count(*) filter (not asks) as filtered,
-    coalesce(sum(n_prompt_tokens), 0)::bigint as prompt_tokens,
-    coalesce(sum(n_cached_tokens), 0)::bigint as cached_tokens,
-    coalesce(sum(n_tokens), 0)::bigint as tokens
+    count(*) filter (not asks) as filtered
 from wanted
 left join answers using (request_id, draw)
