@@ -1,28 +1,40 @@
-"""The factory's cost over raw offline vLLM: `python tests/benchmarks/overhead.py [REQUESTS]`.
+"""The factory's cost over raw offline vLLM: `python tests/benchmarks/overhead.py [KIND] [PROMPTS]`.
 
-The quickstart's model answers the same requests twice: by `LLM.chat`, given one batch of
-everything, and by a `samples` step of the factory, from its start to its last shard on disk.
-Alternating, three times each, engines already loaded. Limits on the answers vary a lot by
-themselves: the model is asked at a high temperature. Prints the wall ratio, and the factory's own
-CPU time (this process's, during the step) as a share of the engine's.
+The quickstart's model answers the very same requests twice, to sample and to judge: by `LLM.chat`
+in a process of its own, and by the factory's steps, from a step's start to its last shard on disk.
+Alternating, three times each, engines loaded before. The answers' lengths vary a lot, for the
+model is asked at a high temperature.
+
+KIND: `base`; `adapter` (every request names a LoRA adapter of rank 16), or `merged` (the same
+adapter, merged into the weights). With VLLM_CPU_OMP_THREADS_BIND=0 the engine computes on one core
+only, and everything else has the others: what an engine with a device of its own is like.
 """
 
 import json
+import multiprocessing
 import os
 import resource
+import signal
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 
-QUICKSTART = Path(__file__).parents[2] / "recipes" / "quickstart"
+QUICKSTART = Path(__file__).resolve().parents[2] / "recipes" / "quickstart"
 ARGUMENTS = {"enforce_eager": True, "max_model_len": 256, "max_num_seqs": 256}
+LORA = {"enable_lora": True, "max_lora_rank": 16, "max_loras": 3}
 ROUNDS = 3
+DRAWS = 2
 LONGEST = 96
+SLICE = 256
+"""Requests of a slice, where raw vLLM is given one after the other."""
+KINDS = ("base", "adapter", "merged")
 
 
 def prompts(n: int) -> list[str]:
@@ -32,7 +44,7 @@ def prompts(n: int) -> list[str]:
 
 
 def cpu_of_group(pid: int) -> float:
-    """CPU seconds of the processes of a group so far."""
+    """CPU seconds so far of the processes of a group."""
     ticks = 0
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -44,7 +56,136 @@ def cpu_of_group(pid: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def factory_round(folder: Path, texts: list[str], fleet_of, seed: int) -> dict[str, float]:
+def make_adapter(folder: Path) -> tuple[Path, Path]:
+    """A LoRA adapter that changes little, and the model that it was merged into."""
+    import peft
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_pretrained(QUICKSTART / "m0")
+    config = peft.LoraConfig(r=16, lora_alpha=32, target_modules="all-linear")
+    adapted = peft.get_peft_model(model, config)
+    for name, weights in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weights, std=0.002)
+    adapted.save_pretrained(folder / "adapter")
+    adapted.merge_and_unload().save_pretrained(folder / "merged")
+    AutoTokenizer.from_pretrained(QUICKSTART / "m0").save_pretrained(folder / "merged")
+    return folder / "adapter", folder / "merged"
+
+
+# raw vLLM
+
+
+def raw_vllm(connection: Any, model: str, adapter: str | None) -> None:
+    """Answers lists of requests until it is killed."""
+    os.setsid()
+    import vllm
+    from vllm.lora.request import LoRARequest
+
+    llm = vllm.LLM(
+        model,
+        dtype="float32",
+        generation_config="vllm",
+        enable_chunked_prefill=False,
+        **ARGUMENTS,
+        **(LORA if adapter else {}),
+    )
+    lora = LoRARequest("adapter", 1, adapter) if adapter else None
+    connection.send(os.getpid())
+    while True:
+        requests, at_once = connection.recv()
+        cpu, began, tokens = cpu_of_group(os.getpid()), time.monotonic(), 0
+        for start in range(0, len(requests), at_once):
+            part = requests[start : start + at_once]
+            settings = [vllm.SamplingParams(**options) for _, options in part]
+            conversations = [messages for messages, _ in part]
+            outputs = llm.chat(conversations, settings, use_tqdm=False, lora_request=lora)
+            tokens += sum(len(one.token_ids) for output in outputs for one in output.outputs)
+        wall = time.monotonic() - began
+        connection.send({"wall": wall, "cpu": cpu_of_group(os.getpid()) - cpu, "tokens": tokens})
+
+
+class Raw:
+    def __init__(self, model: Path, adapter: Path | None) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        given = (theirs, str(model), adapter and str(adapter))
+        self._process = context.Process(target=raw_vllm, args=given)
+        self._process.start()
+        self._group: int = self._connection.recv()
+
+    def ask(self, requests: list[Any], at_once: int) -> dict[str, float]:
+        self._connection.send((requests, at_once))
+        told: dict[str, float] = self._connection.recv()
+        return told
+
+    def close(self) -> None:
+        os.killpg(self._group, signal.SIGKILL)  # vLLM's own processes outlive a plain end
+        self._process.join()
+
+
+def as_raw(request: Any) -> tuple[list[Any], dict[str, Any]]:
+    """A request of the factory, as `LLM.chat` takes it: messages and sampling parameters."""
+    generation = request.generation
+    return list(request.messages), {
+        "n": len(request.draws),
+        "seed": request.seed + request.draws[0],
+        "temperature": generation.temperature,
+        "top_p": generation.top_p,
+        "max_tokens": generation.max_tokens,
+    }
+
+
+# the factory
+
+
+class Tap:
+    """An engine that notes what it is asked."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+        self.name = engine.name
+        self.asked: list[Any] = []
+
+    @property
+    def version(self) -> str:
+        return str(self._engine.version)
+
+    def generate(self, requests: Any) -> Iterator[Any]:
+        def noted() -> Iterator[Any]:
+            for request in requests:
+                self.asked.append(as_raw(request))
+                yield request
+
+        return iter(self._engine.generate(noted()))
+
+
+def write_recipe(folder: Path, model: Path, adapter: Path | None, n_prompts: int) -> Path:
+    texts = prompts(n_prompts)
+    (folder / "prompts.jsonl").write_text("\n".join(json.dumps({"prompt": t}) for t in texts))
+    recipe = {
+        "name": "overhead",
+        "model": {"path": str(model), "adapter": adapter and str(adapter)},
+        "prompts": {"files": ["prompts.jsonl"], "test_fraction": 0.0},
+        "loop": {"iterations": 1, "policy": "self_rewarding"},
+        "sampling": {"draws": DRAWS, "temperature": 1.5, "top_p": 1.0, "max_tokens": LONGEST},
+        "judge": {"draws": 1, "rubric": str(QUICKSTART / "rubric.md"), "max_tokens": 32},
+        "train": {"lora": {}},
+        "engine": {"name": "vllm", **ARGUMENTS},
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(json.dumps(recipe))
+    return path
+
+
+STAGES = ("samples", "judgments")
+
+
+def factory_round(recipe: Path, lake: Path, engine: Any, pid: int) -> dict[str, dict[str, float]]:
+    """Both steps on an empty lake; what each took."""
+    from factory.accounts import of_step
     from factory.lake import Lake
     from factory.plan import Step
     from factory.progress import Silent
@@ -52,98 +193,96 @@ def factory_round(folder: Path, texts: list[str], fleet_of, seed: int) -> dict[s
     from factory.survey import Survey
     from factory.work import generate, make_prompts
 
-    (folder / "prompts.jsonl").write_text("\n".join(json.dumps({"prompt": t}) for t in texts))
-    recipe = {
-        "name": "bench",
-        "seed": seed,
-        "model": str(QUICKSTART / "m0"),
-        "prompts": {"files": ["prompts.jsonl"], "test_fraction": 0.0},
-        "loop": {"iterations": 1, "policy": "self_rewarding"},
-        "sampling": {"draws": 4, "temperature": 1.5, "top_p": 1.0, "max_tokens": LONGEST},
-        "engine": {"name": "vllm", **ARGUMENTS},
-    }
-    (folder / "recipe.yaml").write_text(json.dumps(recipe))
-    survey = Survey(load_recipe(folder / "recipe.yaml"), Lake(folder / f"lake-{seed}"))
+    survey = Survey(load_recipe(recipe), Lake(lake))
     make_prompts(survey, survey.look(Step("prompts", role="loop")), Silent())
     survey.look(Step("prompts", role="loop"))
-    fleet = fleet_of(survey)
-    engine_pid = fleet._workers[0]._process.pid
-    engine = cpu_of_group(engine_pid)
-    own, began = time.process_time(), time.monotonic()
-    found = survey.look(Step("samples", 0, "current", "M_0"))
-    generate(survey, [found], fleet, Silent())
-    wall, own = time.monotonic() - began, time.process_time() - own
-    engine = cpu_of_group(engine_pid) - engine
-    found = survey.look(Step("samples", 0, "current", "M_0"))
-    assert found.done
-    return {"wall": wall, "own": own, "engine": engine, "tokens": found.tokens}
-
-
-def raw_engine():
-    import vllm
-
-    return vllm.LLM(
-        str(QUICKSTART / "m0"),
-        dtype="float32",
-        generation_config="vllm",
-        enable_chunked_prefill=False,
-        **ARGUMENTS,
-    )
-
-
-def raw_round(llm, texts: list[str], seed: int) -> dict[str, float]:
-    from vllm import SamplingParams
-
-    conversations = [[{"role": "user", "content": text}] for text in texts]
-    settings = [
-        SamplingParams(
-            n=4, temperature=1.5, top_p=1.0, max_tokens=LONGEST, seed=seed * 100_000 + 16 * place
-        )
-        for place in range(len(texts))
-    ]
-    began = time.monotonic()
-    outputs = llm.chat(conversations, settings, use_tqdm=False)
-    wall = time.monotonic() - began
-    tokens = sum(len(part.token_ids) for output in outputs for part in output.outputs)
-    return {"wall": wall, "tokens": tokens}
+    took = {}
+    for stage in STAGES:
+        step = Step(stage, 0, "current", "M_0", judge="M_0" if stage == "judgments" else "")
+        cpu, own, began = cpu_of_group(pid), time.process_time(), time.monotonic()
+        generate(survey, [survey.look(step)], engine, Silent())
+        wall, own = time.monotonic() - began, time.process_time() - own
+        found = survey.look(step)
+        assert found.done, f"{step.label} is not done"
+        took[stage] = {
+            "wall": wall,
+            "own": own,
+            "cpu": cpu_of_group(pid) - cpu,
+            "tokens": of_step(found).tokens,
+        }
+    return took
 
 
 def main() -> None:
-    from factory.engines import vllm as engine
-    from factory.engines.processes import open_fleet
-    from factory.engines.worker import Start
+    from factory.engines import open_engine
+    from factory.lake import Lake
+    from factory.recipe import load_recipe
+    from factory.survey import Survey
 
-    texts = prompts(int(sys.argv[1]) if len(sys.argv) > 1 else 2000)
+    words = [word for word in sys.argv[1:] if not word.isdecimal()]
+    kind = words[0] if words else "base"
+    n_prompts = int(next((word for word in sys.argv[1:] if word.isdecimal()), "2000"))
+    assert kind in KINDS, f"got {kind}, expected one of {KINDS}"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        opened = []
+        model, adapter = QUICKSTART / "m0", None
+        if kind != "base":
+            adapter, merged = make_adapter(folder)
+            model, adapter = (merged, None) if kind == "merged" else (model, adapter)
+        path = write_recipe(folder, model, adapter, n_prompts)
+        recipe = load_recipe(path)
+        survey = Survey(recipe, Lake(folder / "lake"))
+        rank = 16 if adapter else 0
+        with open_engine(recipe, [survey.models["M_0"]], rank, folder / "logs") as fleet:
+            tap = Tap(fleet)
+            pid = fleet._workers[0]._process.pid
+            factory_round(path, folder / "warm", tap, pid)
+            n_samples = n_prompts
+            asked = {"samples": tap.asked[:n_samples], "judgments": tap.asked[n_samples:]}
+            raw = Raw(model, adapter)
+            raw.ask(asked["samples"][:64], n_prompts)
+            measure(path, folder, fleet, pid, raw, asked, kind)
+            raw.close()
 
-        def fleet_of(survey):
-            if not opened:
-                settings = survey.recipe.engine
-                start = Start(settings, (survey.models["M_0"],), 0, folder)
-                fleet = open_fleet(start, engine.environments(settings), folder / "logs")
-                opened.append((fleet, fleet.__enter__()))
-            return opened[0][1]
 
-        llm = raw_engine()
-        raw_round(llm, texts[:64], 0)
-        factory_round(folder, texts[:64], fleet_of, 1)
-        raws, ours = [], []
-        for place in range(ROUNDS):
-            raws.append(raw_round(llm, texts, place + 2))
-            ours.append(factory_round(folder, texts, fleet_of, place + 2))
-            print(f"  raw {raws[-1]}, factory {ours[-1]}", flush=True)
-        opened[0][0].__exit__(None, None, None)
-    raw = statistics.median(one["tokens"] / one["wall"] for one in raws)
-    mine = statistics.median(one["tokens"] / one["wall"] for one in ours)
-    share = statistics.median(one["own"] / one["engine"] for one in ours)
+def measure(
+    path: Path, folder: Path, fleet: Any, pid: int, raw: Raw, asked: dict[str, list[Any]], kind: str
+) -> None:
+    rounds: dict[tuple[str, str], list[dict[str, float]]] = {}
+    for place in range(ROUNDS):
+        for stage in STAGES:
+            rounds.setdefault((stage, "raw"), []).append(raw.ask(asked[stage], len(asked[stage])))
+        for stage, took in factory_round(path, folder / f"lake-{place}", fleet, pid).items():
+            rounds.setdefault((stage, "factory"), []).append(took)
+        if kind == "base":
+            for stage in STAGES:
+                rounds.setdefault((stage, "slices"), []).append(raw.ask(asked[stage], SLICE))
+    print(f"{kind}, vLLM bound to {os.environ.get('VLLM_CPU_OMP_THREADS_BIND', 'all cores')}")
+    for stage in STAGES:
+        print(f"{stage}: {len(asked[stage]):,} requests, engines loaded, {ROUNDS} rounds")
+        base = rate(rounds[stage, "raw"])
+        for who in ("raw", "slices", "factory"):
+            if (took := rounds.get((stage, who))) is None:
+                continue
+            walls = ", ".join(f"{one['wall']:.1f}" for one in took)
+            cpu = median(one["cpu"] + one.get("own", 0.0) for one in took)
+            print(
+                f"  {who:<8} {rate(took):>7,.0f} tokens/s, wall {base / rate(took):.3f} of raw's "
+                f"({walls} s), CPU of all its processes {cpu:.1f} s"
+            )
+        share = median(one["own"] / one["cpu"] for one in rounds[stage, "factory"])
+        print(f"  the factory's own process: {share:.1%} of the engine's CPU time")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{len(texts):,} requests of 4 draws, up to {LONGEST} tokens each")
-    print(f"raw LLM.chat, one batch    {raw:,.0f} tokens/s")
-    print(f"factory, start to shards   {mine:,.0f} tokens/s, wall {raw / mine:.3f} of raw's")
-    print(f"factory's own CPU          {share:.1%} of the engine's (wanted: under 5 %)")
-    print(f"peak memory of this process, raw vLLM's front end included: {peak:,.0f} MB")
+    print(f"peak memory of the factory's own process: {peak:,.0f} MB")
+
+
+def rate(rounds: list[dict[str, float]]) -> float:
+    """Generated tokens a second, the median of the rounds."""
+    return median(one["tokens"] / one["wall"] for one in rounds)
+
+
+def median(values: Any) -> float:
+    return statistics.median(values)
 
 
 if __name__ == "__main__":
