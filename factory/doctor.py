@@ -21,8 +21,8 @@ from typing import Any, Literal
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from factory.checkpoint import _check, _declared_dtype, _locate, check_adapter, model_files
-from factory.errors import MissingExtra, ModelError, RecipeError
+from factory.checkpoint import check_adapter, check_model, declared_dtype, locate, model_files
+from factory.errors import MissingExtra, ModelError, NotDownloaded, RecipeError
 from factory.gpus import Gpu, gpus, groups
 from factory.plan import steps
 from factory.recipe import (
@@ -478,21 +478,18 @@ def _written(recipe: Recipe, weights: _Weights) -> tuple[int, int]:
 def _model(recipe: Recipe) -> tuple[Check | None, _Weights | None]:
     """Where M_0 is, and how large. Neither is said of a scripted model without weights."""
     from huggingface_hub import constants
-    from huggingface_hub.errors import LocalEntryNotFoundError
 
     name = recipe.model.path
     try:
-        path = _locate(recipe.model, recipe, download=False)
-    except ModelError as error:
-        if not isinstance(error.__context__, LocalEntryNotFoundError):
-            raise
+        path = locate(recipe.model, recipe, download=False)
+    except NotDownloaded:
         if constants.HF_HUB_OFFLINE:
             said = f"{name} is not on this machine, and HF_HUB_OFFLINE keeps it from being fetched"
             return Check("model", "stop", said), None
         said = f"{name} is not on this machine: a run fetches it, as `hf download {name}` does"
         return Check("model", "note", said), None
     if recipe.engine.name != "scripted":
-        _check(name, path)
+        check_model(name, path)
     if recipe.model.adapter is not None:
         check_adapter(recipe.resolve(recipe.model.adapter), path)
     weights = _weights(recipe, path)
@@ -509,7 +506,7 @@ def _weights(recipe: Recipe, path: Path) -> _Weights | None:
     files = [file for file in files if file.name.startswith("model")] or files
     if not files:
         return None
-    declared = _declared_dtype(path)
+    declared = declared_dtype(path)
     dtype = declared if recipe.model.dtype == "auto" else recipe.model.dtype
     tensors = [tensor for file in files for tensor in _tensors(file, declared)]
     number = _BYTES.get(dtype, 4)
