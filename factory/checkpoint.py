@@ -16,6 +16,7 @@ from factory.errors import MissingExtra, ModelError, NotDownloaded
 from factory.fingerprint import file_digest, files_digest, folder_key
 from factory.functions import find_function
 from factory.recipe import VLLM_IDENTITY, Model, OpenaiEngine, Recipe, VllmEngine
+from factory.tensors import read_tensors
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -270,10 +271,13 @@ def check_adapter(adapter: Path, base: Path) -> None:
     file = adapter / "adapter_model.safetensors"
     if not file.is_file():
         return
-    weights: dict[str, list[int]] = {}
-    for part in base.glob("*.safetensors"):
-        weights.update(_shapes(part))
-    for name, shape in _shapes(file).items():
+    weights = {
+        tensor.name: tensor.shape
+        for part in base.glob("*.safetensors")
+        for tensor in read_tensors(part, "model.path")
+    }
+    for tensor in read_tensors(file, "model.adapter"):
+        name, shape = tensor.name, tensor.shape
         module = name.removeprefix("base_model.model.").partition(".lora_")[0]
         weight = weights.get(f"{module}.weight")
         sides = {"lora_A": 1, "lora_B": 0}  # which side of the weight each shares, at that place
@@ -290,15 +294,6 @@ def adapter_rank(adapter: Path) -> int:
     """The rank of a LoRA adapter: the largest of its modules'."""
     config = _read_json(adapter / _ADAPTER[0])
     return int(max([config.get("r", 0), *(config.get("rank_pattern") or {}).values()]))
-
-
-def _shapes(file: Path) -> dict[str, list[int]]:
-    """The shapes of a safetensors file's tensors, from its header: its length in eight bytes
-    (little-endian), then JSON."""
-    with file.open("rb") as opened:
-        length = int.from_bytes(opened.read(8), "little")
-        header = json.loads(opened.read(length))
-    return {name: at["shape"] for name, at in header.items() if name != "__metadata__"}
 
 
 def chat_template(path: Path) -> str | None:

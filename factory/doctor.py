@@ -12,17 +12,17 @@ import platform
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from importlib import metadata, util
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from factory.checkpoint import check_adapter, check_model, declared_dtype, locate, model_files
-from factory.errors import MissingExtra, ModelError, NotDownloaded, RecipeError
+from factory.checkpoint import check_adapter, check_model, locate
+from factory.errors import MissingExtra, NotDownloaded, RecipeError
 from factory.gpus import Gpu, gpus, groups
 from factory.plan import steps
 from factory.recipe import (
@@ -33,7 +33,7 @@ from factory.recipe import (
     TransformersEngine,
     VllmEngine,
 )
-from factory.stages.train import adapter_fields
+from factory.weights import Weights, beside_bytes, kept_bytes, training_bytes, weigh
 
 Mark = Literal["ok", "note", "stop"]
 
@@ -43,13 +43,6 @@ SECONDS = 3
 UTILIZATION = 0.92
 """The share of a device's memory that vLLM 0.32 takes where it is told nothing; of the machine's
 memory, where it runs on the CPU."""
-
-_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
-"""Of one number."""
-
-_FLOATS = ("F64", "F32", "BF16", "F16")
-"""Numbers, as safetensors calls them, that are loaded as the model's dtype says; those of a
-quantized model stay as they are."""
 
 _SMALLER = {"optim", "deepspeed", "fsdp"}
 """Fields of DPOConfig with which a training can take less than the estimate."""
@@ -67,33 +60,12 @@ class Check:
 
 
 @dataclass(frozen=True)
-class _Weights:
-    """What M_0's files say of its size."""
-
-    parameters: int
-    dtype: str
-    loaded: int
-    """Bytes, once loaded in its dtype."""
-    adapter: int
-    """Parameters of the adapter that the recipe trains; 0 where it trains all weights."""
-
-
-@dataclass(frozen=True)
 class _Room:
     """Memory that something has to fit into, in bytes; None where it is not told."""
 
     where: str
     total: float | None
     free: float | None
-
-
-@dataclass(frozen=True)
-class _Tensor:
-    name: str
-    shape: list[int]
-    floating: bool
-    stored: int
-    """Bytes in the file."""
 
 
 def examine(recipe: Recipe, lake: Path) -> list[Check]:
@@ -309,7 +281,7 @@ def _listed(found: Sequence[Gpu]) -> str:
 # memory
 
 
-def _engine_memory(recipe: Recipe, found: Sequence[Gpu], weights: _Weights | None) -> Check | None:
+def _engine_memory(recipe: Recipe, found: Sequence[Gpu], weights: Weights | None) -> Check | None:
     """Whether M_0's weights fit where the engine runs. Leaves out keys and values, activations and
     adapters, so what fits barely may still be too much."""
     if weights is None:
@@ -324,7 +296,7 @@ def _engine_memory(recipe: Recipe, found: Sequence[Gpu], weights: _Weights | Non
     return None
 
 
-def _vllm_memory(engine: VllmEngine, found: Sequence[Gpu], weights: _Weights) -> Check | None:
+def _vllm_memory(engine: VllmEngine, found: Sequence[Gpu], weights: Weights) -> Check | None:
     """As `_engine_memory`, within the share of the memory that vLLM takes: it does not start where
     so much is not free."""
     group = next(iter(groups(found, _group_size(engine))), [])
@@ -349,10 +321,8 @@ def _vllm_memory(engine: VllmEngine, found: Sequence[Gpu], weights: _Weights) ->
     return check
 
 
-def _training_memory(
-    recipe: Recipe, found: Sequence[Gpu], weights: _Weights | None
-) -> Check | None:
-    """Whether a training fits, as far as `_training_bytes` tells. What other launchers and
+def _training_memory(recipe: Recipe, found: Sequence[Gpu], weights: Weights | None) -> Check | None:
+    """Whether a training fits, as far as `training_bytes` tells. What other launchers and
     optimizers make of it is not known: there it is a note at most."""
     train = recipe.train
     if weights is None or train.with_ == "scripted":
@@ -363,25 +333,8 @@ def _training_memory(
     else:
         what, remedy = "DPO of an adapter", "take a smaller model, or more GPUs (train.launcher)"
     certain = not train.launcher and not _SMALLER & train.dpo.keys()
-    need = _training_bytes(train, weights)
+    need = training_bytes(train, weights)
     return _fits("training memory", what, need, room, remedy, certain=certain)
-
-
-def _training_bytes(train: Train, weights: _Weights) -> int:
-    """About what DPO needs, in bytes, by AdamW's count: the weights, their gradients and two
-    moments, each in the dtype of training (float32: 4 + 4 + 8 bytes a parameter), and the
-    reference model beside them (4), unless its log-probabilities are taken beforehand. With LoRA
-    that is so of the adapter's parameters; the base is there once, in its own dtype, and is its
-    own reference.
-
-    Leaves out activations, which grow with batch and length, and what torch holds in reserve.
-    """
-    if train.lora is not None:
-        return weights.loaded + 16 * weights.adapter
-    options = train.dpo.get("model_init_kwargs") or {}
-    number = _BYTES.get(str(options.get("dtype", "float32")), 4)
-    copies = 4 if train.dpo.get("precompute_ref_log_probs") else 5
-    return copies * number * weights.parameters
 
 
 def _torch_gpus(found: Sequence[Gpu]) -> list[Gpu]:
@@ -438,7 +391,7 @@ def _size(n_bytes: float) -> str:
 # disk
 
 
-def _disk(recipe: Recipe, lake: Path, weights: _Weights | None) -> Check:
+def _disk(recipe: Recipe, lake: Path, weights: Weights | None) -> Check:
     """Whether the models that the recipe trains fit where the lake is; what is already held is
     not taken off, so a lake with models in it is never reason to stop. Leaves out the tables,
     which are small beside models, and what is downloaded."""
@@ -450,7 +403,9 @@ def _disk(recipe: Recipe, lake: Path, weights: _Weights | None) -> Check:
     has = f"{_size(free)} free where the lake is"
     if weights is None or recipe.train.with_ == "scripted":
         return Check("disk", "ok", has)
-    models, beside = _written(recipe, weights)
+    trainings = sum(step.stage == "train" for step in steps(recipe))
+    models = trainings * kept_bytes(recipe.train, weights)
+    beside = beside_bytes(recipe.train, weights)
     needs = f"about {_size(models)} of models will be written"
     if free < models:
         if any(lake.glob("models/*/manifest.json")):
@@ -462,20 +417,10 @@ def _disk(recipe: Recipe, lake: Path, weights: _Weights | None) -> Check:
     return Check("disk", "ok", f"{has}; {needs}")
 
 
-def _written(recipe: Recipe, weights: _Weights) -> tuple[int, int]:
-    """Bytes of all models that a recipe trains (an adapter's in float32), and of what lies beside
-    them for a while: two checkpoints, each with weights and AdamW's moments in float32, and the
-    weights before they are cast."""
-    trainings = sum(step.stage == "train" for step in steps(recipe))
-    if recipe.train.lora is not None:
-        return trainings * 4 * weights.adapter, 2 * 12 * weights.adapter
-    return trainings * weights.loaded, (2 * 12 + 4) * weights.parameters
-
-
 # the model's files
 
 
-def _model(recipe: Recipe) -> tuple[Check | None, _Weights | None]:
+def _model(recipe: Recipe) -> tuple[Check | None, Weights | None]:
     """Where M_0 is, and how large. Neither is said of a scripted model without weights."""
     from huggingface_hub import constants
 
@@ -492,78 +437,9 @@ def _model(recipe: Recipe) -> tuple[Check | None, _Weights | None]:
         check_model(name, path)
     if recipe.model.adapter is not None:
         check_adapter(recipe.resolve(recipe.model.adapter), path)
-    weights = _weights(recipe, path)
+    weights = weigh(recipe, path)
     if weights is None:
         return None, None
     millions = weights.parameters / 1e6
     many = f"{millions:.1f} million" if millions < 1000 else f"{millions / 1000:.1f} billion"
     return Check("model", "ok", f"M_0 has {many} parameters, run in {weights.dtype}"), weights
-
-
-def _weights(recipe: Recipe, path: Path) -> _Weights | None:
-    files = [file for file in model_files(path) if file.suffix in (".safetensors", ".bin")]
-    # Some repositories hold the same weights a second time, as consolidated.safetensors.
-    files = [file for file in files if file.name.startswith("model")] or files
-    if not files:
-        return None
-    declared = declared_dtype(path)
-    dtype = declared if recipe.model.dtype == "auto" else recipe.model.dtype
-    tensors = [tensor for file in files for tensor in _tensors(file, declared)]
-    number = _BYTES.get(dtype, 4)
-    return _Weights(
-        parameters=sum(math.prod(tensor.shape) for tensor in tensors),
-        dtype=dtype,
-        loaded=sum(
-            math.prod(tensor.shape) * number if tensor.floating else tensor.stored
-            for tensor in tensors
-        ),
-        adapter=_adapter(recipe.train, tensors),
-    )
-
-
-def _tensors(file: Path, dtype: str) -> Iterator[_Tensor]:
-    """The tensors of a safetensors file, by its header; a pickled file is taken for one tensor of
-    the model's dtype, since reading it needs torch."""
-    size = file.stat().st_size
-    if file.suffix != ".safetensors":
-        yield _Tensor(file.name, [size // _BYTES.get(dtype, 4)], True, size)
-        return
-    with file.open("rb") as opened:
-        length = int.from_bytes(opened.read(8), "little")
-        if length > size:
-            raise ModelError(
-                f"model.path: {file.name} is not a safetensors file of its full size (a pointer "
-                "of git-lfs, or a download that was cut short): fetch it again"
-            )
-        header: dict[str, Any] = json.loads(opened.read(length))
-    for name, at in header.items():
-        if name != "__metadata__":
-            begin, end = at["data_offsets"]
-            yield _Tensor(name, at["shape"], at["dtype"] in _FLOATS, end - begin)
-
-
-def _adapter(train: Train, tensors: Sequence[_Tensor]) -> int:
-    """Parameters of the adapter: rank × (in + out) of every matrix that it is put on. Of a
-    pickled model they are not known, and 0."""
-    fields = adapter_fields(train)
-    if fields is None:
-        return 0
-    rank, targets = fields["r"], fields["target_modules"]
-    if not isinstance(rank, int):
-        raise RecipeError(f"train.lora.r: got {rank!r}, expected a whole number")
-    return sum(
-        rank * sum(tensor.shape)
-        for tensor in tensors
-        if len(tensor.shape) == 2 and _targeted(tensor.name.removesuffix(".weight"), targets)
-    )
-
-
-def _targeted(module: str, targets: Any) -> bool:
-    """Whether PEFT puts an adapter on a module: by its last name in a list, by a regular
-    expression of all of it, or on every linear layer but the last."""
-    last = module.rpartition(".")[2]
-    if targets == "all-linear":
-        return "embed" not in last and last != "lm_head"
-    if isinstance(targets, str):
-        return re.fullmatch(targets, module) is not None
-    return last in (targets or ())
