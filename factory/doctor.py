@@ -6,7 +6,6 @@ out. Judges, rubrics and prompts are not looked at.
 """
 
 import json
-import math
 import os
 import platform
 import shutil
@@ -21,7 +20,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from factory.checkpoint import check_adapter, check_model, locate
-from factory.errors import MissingExtra, NotDownloaded, RecipeError
+from factory.errors import MissingExtra, NotDownloaded
 from factory.gpus import Gpu, gpus, groups
 from factory.memory import Room, memory_of
 from factory.packages import built_for, versioned
@@ -202,7 +201,7 @@ def _gpus(recipe: Recipe, found: Sequence[Gpu]) -> Check:
 
 
 def _gpus_of_vllm(engine: VllmEngine, found: Sequence[Gpu]) -> Check:
-    size, build = _group_size(engine), built_for("vllm")
+    size, build = engine.group_size, built_for("vllm")
     replicas = len(groups(found, size)) if engine.replicas == "auto" else engine.replicas
     wanted = size * max(1, replicas)
     if wanted > len(found) and (found or size > 1):
@@ -219,18 +218,6 @@ def _gpus_of_vllm(engine: VllmEngine, found: Sequence[Gpu]) -> Check:
     if build == "cpu":
         return Check("gpus", "note", f"{_listed(found)}, unused: {versioned('vllm')} is for CPU")
     return Check("gpus", "ok", f"{_listed(found)}: {replicas} × vllm on {size} each")
-
-
-def _group_size(engine: VllmEngine) -> int:
-    names = ("tensor_parallel_size", "pipeline_parallel_size")
-    return math.prod(int(_argument(engine, name, 1)) for name in names)
-
-
-def _argument(engine: VllmEngine, name: str, default: float) -> float:
-    value = engine.arguments.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-        raise RecipeError(f"engine.{name}: got {value!r}, expected a number above 0")
-    return value
 
 
 def _listed(found: Sequence[Gpu]) -> str:
@@ -262,10 +249,10 @@ def _engine_memory(recipe: Recipe, found: Sequence[Gpu], weights: Weights | None
 def _vllm_memory(engine: VllmEngine, found: Sequence[Gpu], weights: Weights) -> Check | None:
     """As `_engine_memory`, within the share of the memory that vLLM takes: it does not start where
     so much is not free."""
-    group = next(iter(groups(found, _group_size(engine))), [])
+    group = next(iter(groups(found, engine.group_size)), [])
     if found and not group:
         return None
-    share = _argument(engine, "gpu_memory_utilization", UTILIZATION)
+    share = engine.number("gpu_memory_utilization", UTILIZATION)
     copies = 1 if found or engine.replicas == "auto" else engine.replicas
     room = memory_of(group)
     taken = None if room.total is None else room.total * min(1, share * copies)

@@ -11,7 +11,6 @@ a text is decoded once, when its answer is finished, as the `transformers` engin
 
 import ast
 import difflib
-import math
 import os
 import queue
 import threading
@@ -95,21 +94,17 @@ def check(settings: VllmEngine, rank: int) -> None:
 def environments(settings: VllmEngine) -> list[dict[str, str]]:
     """The variables of each engine's process: its own GPUs, or its own part of the CPU's cores."""
     silent = {"VLLM_NO_USAGE_STATS": "1"}  # nothing is told to anybody outside
-    size = math.prod(
-        settings.arguments.get(name, 1)
-        for name in ("tensor_parallel_size", "pipeline_parallel_size")
-    )
     found = gpus()
     if not found:
         replicas = 1 if settings.replicas == "auto" else settings.replicas
         memory = os.environ.get("VLLM_CPU_KVCACHE_SPACE", CPU_CACHE)
         return [{**silent, "VLLM_CPU_KVCACHE_SPACE": memory, **cores} for cores in _cores(replicas)]
-    shares = groups(found, size)
+    shares = groups(found, settings.group_size)
     replicas = len(shares) if settings.replicas == "auto" else settings.replicas
     if not shares or replicas > len(shares):
         raise RecipeError(
-            f"engine.replicas: {settings.replicas} engines of {size} GPUs each, and this machine "
-            f"has {len(found)}: lower engine.replicas or engine.tensor_parallel_size"
+            f"engine.replicas: {settings.replicas} engines of {settings.group_size} GPUs each, and "
+            f"this machine has {len(found)}: lower engine.replicas or engine.tensor_parallel_size"
         )
     return [
         {**silent, "CUDA_VISIBLE_DEVICES": ",".join(gpu.id for gpu in share)}
