@@ -29,7 +29,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from factory.checkpoint import Checkpoint, adapter_rank
-from factory.engines import ErrorKind, Request, Result, failures
+from factory.engines import ErrorKind, Request, Result, failures, runs
 from factory.engines.labels import by_label
 from factory.errors import EngineError, MissingExtra
 from factory.recipe import NEUTRAL, OpenaiEngine
@@ -233,14 +233,13 @@ class _Engine:
             for future in in_flight:
                 future.cancel()
 
-    def _parts(self, requests: Iterable[Request]) -> Iterator[tuple[Request, list[int]]]:
-        """Requests as the server is asked: draws that follow one another go together, since
-        a vLLM seeds the k-th answer to a request with its seed + k."""
+    def _parts(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Sequence[int]]]:
+        """Requests as the server is asked: a run of draws at once, where it can answer so."""
         for request in requests:
             # Where the likeliest token is always taken, vLLM refuses to do so n times.
             if self._settings.native_n and request.generation.temperature > 0:
-                for _, run in itertools.groupby(enumerate(request.draws), lambda at: at[1] - at[0]):
-                    yield request, [draw for _, draw in run]
+                for draws in runs(request.draws):
+                    yield request, draws
             else:
                 for draw in request.draws:
                     yield request, [draw]

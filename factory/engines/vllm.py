@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.checkpoint import Checkpoint
-from factory.engines import Request, Result, failures
+from factory.engines import Request, Result, failures, runs
 from factory.engines.labels import by_label, label_tokens, score_token
 from factory.errors import EngineError, MissingExtra, RecipeError
 from factory.gpus import gpus, groups
@@ -264,7 +264,7 @@ class _Engine:
             )
             yield list(failures(request, reason, "permanent"))
             return
-        for draws in _runs(request.draws):
+        for draws in runs(request.draws):
             yield _Asked(request, draws, tokens, [_Answer() for _ in draws])
 
     def _tokenize(self, request: Request) -> list[int]:
@@ -401,15 +401,6 @@ def _waiting(inbox: "queue.SimpleQueue[Any]", *, block: bool) -> Iterator[Any]:
             yield inbox.get_nowait()
     except queue.Empty:
         return
-
-
-def _runs(draws: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Draws that follow one another, together: 0 1 2 5 6 is 0 1 2 and 5 6."""
-    start = 0
-    for place in range(1, len(draws) + 1):
-        if place == len(draws) or draws[place] != draws[place - 1] + 1:
-            yield draws[start:place]
-            start = place
 
 
 def _one_line(error: Exception) -> str:
