@@ -12,10 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factory.errors import MissingExtra, ModelError
+from factory.errors import MissingExtra, ModelError, NotDownloaded
 from factory.fingerprint import file_digest, files_digest, folder_key
 from factory.functions import find_function
 from factory.recipe import VLLM_IDENTITY, Model, OpenaiEngine, Recipe, VllmEngine
+from factory.tensors import read_tensors
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -97,10 +98,10 @@ def open_checkpoint(
     weights are not read again; it is added to. Raises ModelError where the folder is missing, has
     no weights or no chat template (the scripted engine needs neither).
     """
-    path = _locate(model, recipe, download=download)
+    path = locate(model, recipe, download=download)
     if recipe.engine.name != "scripted":
-        _check(model.path, path)
-    dtype = model.dtype if model.dtype != "auto" else _declared_dtype(path)
+        check_model(model.path, path)
+    dtype = model.dtype if model.dtype != "auto" else declared_dtype(path)
     base = digest = folder_digest(path, dtype, known)
     adapter = None
     if model.adapter is not None:
@@ -192,7 +193,12 @@ def cached_digest(file: Path, known: dict[str, str]) -> str:
     return known[stamp]
 
 
-def _locate(model: Model, recipe: Recipe, *, download: bool) -> Path:
+def locate(model: Model, recipe: Recipe, *, download: bool) -> Path:
+    """The folder of a model: beside the recipe, or where the Hub's cache has its repository.
+
+    `download` fetches what the cache lacks. Raises NotDownloaded where it still lacks it (nothing
+    was to be fetched, or there is no network), ModelError where the path names no model.
+    """
     path = recipe.resolve(model.path)
     if path.is_dir():
         return path
@@ -219,7 +225,7 @@ def _locate(model: Model, recipe: Recipe, *, download: bool) -> Path:
             )
         )
     except LocalEntryNotFoundError:
-        raise ModelError(
+        raise NotDownloaded(
             f"model.path: {model.path} is neither a folder beside the recipe nor on this machine: "
             f"fetch it with `hf download {model.path}`, or let `factory run` do so with a network"
         ) from None
@@ -236,7 +242,9 @@ def _shown(path: Path) -> str:
         return str(path)
 
 
-def _check(given: str, path: Path) -> None:
+def check_model(given: str, path: Path) -> None:
+    """Raises ModelError unless a folder has a model's configuration, weights and chat template;
+    `given` is what the recipe calls it. No file's content but the template's is looked at."""
     if not (path / "config.json").is_file():
         raise ModelError(f"model.path: {given} has no config.json: expected a model's folder")
     if not any(file for glob in _WEIGHTS for file in path.glob(glob)):
@@ -263,10 +271,13 @@ def check_adapter(adapter: Path, base: Path) -> None:
     file = adapter / "adapter_model.safetensors"
     if not file.is_file():
         return
-    weights: dict[str, list[int]] = {}
-    for part in base.glob("*.safetensors"):
-        weights.update(_shapes(part))
-    for name, shape in _shapes(file).items():
+    weights = {
+        tensor.name: tensor.shape
+        for part in base.glob("*.safetensors")
+        for tensor in read_tensors(part, "model.path")
+    }
+    for tensor in read_tensors(file, "model.adapter"):
+        name, shape = tensor.name, tensor.shape
         module = name.removeprefix("base_model.model.").partition(".lora_")[0]
         weight = weights.get(f"{module}.weight")
         sides = {"lora_A": 1, "lora_B": 0}  # which side of the weight each shares, at that place
@@ -285,15 +296,6 @@ def adapter_rank(adapter: Path) -> int:
     return int(max([config.get("r", 0), *(config.get("rank_pattern") or {}).values()]))
 
 
-def _shapes(file: Path) -> dict[str, list[int]]:
-    """The shapes of a safetensors file's tensors, from its header: its length in eight bytes
-    (little-endian), then JSON."""
-    with file.open("rb") as opened:
-        length = int.from_bytes(opened.read(8), "little")
-        header = json.loads(opened.read(length))
-    return {name: at["shape"] for name, at in header.items() if name != "__metadata__"}
-
-
 def chat_template(path: Path) -> str | None:
     """The default chat template of a model's folder, as Jinja text."""
     file = path / "chat_template.jinja"
@@ -306,7 +308,8 @@ def chat_template(path: Path) -> str | None:
     return template if isinstance(template, str) else None
 
 
-def _declared_dtype(path: Path) -> str:
+def declared_dtype(path: Path) -> str:
+    """The number type that a model's config.json names; float32 where it names none."""
     config = _read_json(path / "config.json")
     return str(config.get("dtype") or config.get("torch_dtype") or "float32")
 

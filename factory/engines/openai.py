@@ -17,28 +17,24 @@ import itertools
 import json
 import os
 import queue
-import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
-
 from factory.checkpoint import Checkpoint, adapter_rank
-from factory.engines import ErrorKind, Request, Result, failures
-from factory.engines.labels import by_label
+from factory.engines import ErrorKind, Request, Result, failures, runs
 from factory.errors import EngineError, MissingExtra
 from factory.recipe import NEUTRAL, OpenaiEngine
 
 try:
     import openai
     from openai.types import Model
-    from openai.types.chat import ChatCompletion, ChatCompletionTokenLogprob
-    from openai.types.chat.chat_completion import Choice
+    from openai.types.chat import ChatCompletion
+
+    from factory.engines.openai_answers import read_answers
 except ImportError as missing:
     raise MissingExtra("openai", "openai") from missing
 
@@ -58,9 +54,6 @@ NO_KEY = "none"
 
 UNFIT = (400, 413, 422)
 """HTTP's statuses of a request that will not be answered however often it is asked."""
-
-FINISHED = ("stop", "length", "tool_calls")
-"""What an answer may end with; whatever else it ended with, it is none."""
 
 MILLION = 1_000_000
 """Tokens that a price is for."""
@@ -233,14 +226,13 @@ class _Engine:
             for future in in_flight:
                 future.cancel()
 
-    def _parts(self, requests: Iterable[Request]) -> Iterator[tuple[Request, list[int]]]:
-        """Requests as the server is asked: draws that follow one another go together, since
-        a vLLM seeds the k-th answer to a request with its seed + k."""
+    def _parts(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Sequence[int]]]:
+        """Requests as the server is asked: a run of draws at once, where it can answer so."""
         for request in requests:
             # Where the likeliest token is always taken, vLLM refuses to do so n times.
             if self._settings.native_n and request.generation.temperature > 0:
-                for _, run in itertools.groupby(enumerate(request.draws), lambda at: at[1] - at[0]):
-                    yield request, [draw for _, draw in run]
+                for draws in runs(request.draws):
+                    yield request, draws
             else:
                 for draw in request.draws:
                     yield request, [draw]
@@ -258,7 +250,7 @@ class _Engine:
                 reason = "the server's answer is not JSON"
                 return list(failures(request, reason, "transient", draws))
         cost = self._cost(completion, len(draws))
-        results = self._results(request, draws, completion)
+        results = read_answers(request, draws, completion, self._server.context)
         return [dataclasses.replace(result, cost=cost) for result in results]
 
     async def _complete(self, model: str, request: Request, draws: Sequence[int]) -> ChatCompletion:
@@ -325,122 +317,12 @@ class _Engine:
         cost: float = usage.prompt_tokens * read + usage.completion_tokens * generated
         return cost / MILLION / n_draws
 
-    def _results(
-        self, request: Request, draws: Sequence[int], completion: ChatCompletion
-    ) -> Iterator[Result]:
-        choices = getattr(completion, "choices", None) or []
-        usage = getattr(completion, "usage", None)
-        if len(choices) != len(draws):
-            reason = f"the server gave {len(choices)} answers where {len(draws)} were asked for"
-            if choices:
-                reason += ": set engine.native_n to false"
-            yield from failures(request, reason, "transient", draws)
-            return
-        most = request.generation.max_tokens
-        context = self._server.context
-        # A vLLM cuts such an answer off sooner, where it does not end before by itself.
-        if usage and context and usage.prompt_tokens + most > context:
-            reason = (
-                f"too long: {usage.prompt_tokens} tokens and up to {most} to answer, "
-                f"the server's context is {context}"
-            )
-            yield from failures(request, reason, "permanent", draws)
-            return
-        ordered = sorted(choices, key=lambda choice: choice.index)
-        for draw, choice in zip(draws, ordered, strict=True):
-            yield _result(request, draw, choice, usage, alone=len(draws) == 1)
-
 
 def _message(message: Mapping[str, Any]) -> dict[str, Any]:
     plain = {name: value for name, value in message.items() if value is not None}
     if isinstance(plain.get("tool_calls"), str):
         plain["tool_calls"] = json.loads(plain["tool_calls"])
     return plain
-
-
-def _result(request: Request, draw: int, choice: Choice, usage: Any, *, alone: bool) -> Result:
-    reason, message = choice.finish_reason, choice.message
-    if reason not in FINISHED:
-        error = f"the server ended it with {reason}"
-        # A vLLM that is shut down says abort; content_filter is about what was asked.
-        kind: ErrorKind = "transient" if reason in ("abort", "error") else "permanent"
-        return Result(request.id, draw, error=error, error_kind=kind)
-    details = usage.prompt_tokens_details if usage else None
-    calls = [call.model_dump(exclude_none=True) for call in message.tool_calls or []]
-    return Result(
-        request.id,
-        draw,
-        text=message.content or "",
-        reasoning=_reasoning(message),
-        tool_calls=json.dumps(calls, ensure_ascii=False) if calls else None,
-        n_prompt_tokens=usage.prompt_tokens if usage else None,
-        # Of several answers it is not said which of them found their prompt in the cache.
-        n_cached_tokens=details.cached_tokens if details and alone else None,
-        n_tokens=usage.completion_tokens if usage and alone else _n_tokens(request, choice),
-        finish_reason=reason,
-        score_logprobs=_score(request, choice) if request.labels else None,
-    )
-
-
-def _reasoning(message: Any) -> str | None:
-    """vLLM calls it reasoning, others and older ones reasoning_content."""
-    return getattr(message, "reasoning", None) or getattr(message, "reasoning_content", None)
-
-
-def _n_tokens(request: Request, choice: Choice) -> int | None:
-    """The length of one answer of several, of which servers tell the sum alone: a vLLM gives the
-    tokens, for others the text is counted, and the token that ended it."""
-    tokens = getattr(choice, "token_ids", None)
-    if tokens is not None:
-        return len(tokens)
-    assert request.model is not None, "functions are not asked here"
-    tokenizer = _tokenizer(request.model.path)
-    if tokenizer is None:
-        return None
-    text = (_reasoning(choice.message) or "") + (choice.message.content or "")
-    n_tokens = len(tokenizer.encode(text, add_special_tokens=False).ids)
-    return n_tokens if choice.finish_reason == "length" else n_tokens + 1
-
-
-@cache
-def _tokenizer(model: Path) -> Tokenizer | None:
-    file = model / "tokenizer.json"
-    return Tokenizer.from_file(str(file)) if file.is_file() else None
-
-
-def _score(request: Request, choice: Choice) -> list[dict[str, Any]] | None:
-    """The labels' log-probabilities at the token with which the score begins; None where that is
-    no label. Labels that are not among the likeliest tokens have none."""
-    text = choice.message.content or ""
-    tokens = (choice.logprobs.content if choice.logprobs else None) or []
-    match = re.search(request.score_at, text)
-    place = None if match is None else _token_at(tokens, text, match.start(1))
-    if place is None or tokens[place].token.strip() not in request.labels:
-        return None
-    seen = [(top.token, top.logprob) for top in tokens[place].top_logprobs]
-    if all(token != tokens[place].token for token, _ in seen):
-        seen.append((tokens[place].token, tokens[place].logprob))
-    places = {
-        label: [at for at, (token, _) in enumerate(seen) if token.strip() == label]
-        for label in request.labels
-    }
-    return by_label({at: logprob for at, (_, logprob) in enumerate(seen)}, places)
-
-
-def _token_at(tokens: Sequence[ChatCompletionTokenLogprob], text: str, start: int) -> int | None:
-    """The place of the token in which the text's character `start` stands.
-
-    The tokens may begin before the text, with reasoning, and end after it, with the token that
-    stands for its end. White space does not count: servers decode tokens one by one, and those of
-    SentencePiece lose the space before a word by that.
-    """
-    bare = ["".join(token.token.split()) for token in tokens]
-    begin = "".join(bare).rfind("".join(text.split()))
-    if begin < 0:
-        return None
-    begin += len("".join(text[:start].split()))
-    ends = itertools.accumulate(map(len, bare))
-    return next((place for place, end in enumerate(ends) if end > begin), None)
 
 
 @contextmanager

@@ -11,7 +11,6 @@ a text is decoded once, when its answer is finished, as the `transformers` engin
 
 import ast
 import difflib
-import math
 import os
 import queue
 import threading
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.checkpoint import Checkpoint
-from factory.engines import Request, Result, failures
+from factory.engines import Request, Result, failures, runs
 from factory.engines.labels import by_label, label_tokens, score_token
 from factory.errors import EngineError, MissingExtra, RecipeError
 from factory.gpus import gpus, groups
@@ -95,21 +94,17 @@ def check(settings: VllmEngine, rank: int) -> None:
 def environments(settings: VllmEngine) -> list[dict[str, str]]:
     """The variables of each engine's process: its own GPUs, or its own part of the CPU's cores."""
     silent = {"VLLM_NO_USAGE_STATS": "1"}  # nothing is told to anybody outside
-    size = math.prod(
-        settings.arguments.get(name, 1)
-        for name in ("tensor_parallel_size", "pipeline_parallel_size")
-    )
     found = gpus()
     if not found:
         replicas = 1 if settings.replicas == "auto" else settings.replicas
         memory = os.environ.get("VLLM_CPU_KVCACHE_SPACE", CPU_CACHE)
         return [{**silent, "VLLM_CPU_KVCACHE_SPACE": memory, **cores} for cores in _cores(replicas)]
-    shares = groups(found, size)
+    shares = groups(found, settings.group_size)
     replicas = len(shares) if settings.replicas == "auto" else settings.replicas
     if not shares or replicas > len(shares):
         raise RecipeError(
-            f"engine.replicas: {settings.replicas} engines of {size} GPUs each, and this machine "
-            f"has {len(found)}: lower engine.replicas or engine.tensor_parallel_size"
+            f"engine.replicas: {settings.replicas} engines of {settings.group_size} GPUs each, and "
+            f"this machine has {len(found)}: lower engine.replicas or engine.tensor_parallel_size"
         )
     return [
         {**silent, "CUDA_VISIBLE_DEVICES": ",".join(gpu.id for gpu in share)}
@@ -269,7 +264,7 @@ class _Engine:
             )
             yield list(failures(request, reason, "permanent"))
             return
-        for draws in _runs(request.draws):
+        for draws in runs(request.draws):
             yield _Asked(request, draws, tokens, [_Answer() for _ in draws])
 
     def _tokenize(self, request: Request) -> list[int]:
@@ -406,15 +401,6 @@ def _waiting(inbox: "queue.SimpleQueue[Any]", *, block: bool) -> Iterator[Any]:
             yield inbox.get_nowait()
     except queue.Empty:
         return
-
-
-def _runs(draws: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Draws that follow one another, together: 0 1 2 5 6 is 0 1 2 and 5 6."""
-    start = 0
-    for place in range(1, len(draws) + 1):
-        if place == len(draws) or draws[place] != draws[place - 1] + 1:
-            yield draws[start:place]
-            start = place
 
 
 def _one_line(error: Exception) -> str:
