@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from factory.errors import MissingExtra, ModelError, NotDownloaded
 from factory.fingerprint import file_digest, files_digest, folder_key
 from factory.functions import find_function
-from factory.recipe import VLLM_IDENTITY, Model, OpenaiEngine, Recipe, VllmEngine
+from factory.recipe import VLLM_IDENTITY, Engine, Model, OpenaiEngine, Recipe, VllmEngine
 from factory.tensors import read_tensors
 
 if TYPE_CHECKING:
@@ -98,8 +98,9 @@ def open_checkpoint(
     weights are not read again; it is added to. Raises ModelError where the folder is missing, has
     no weights or no chat template (the scripted engine needs neither).
     """
+    engine = recipe.engine_of(name)
     path = locate(model, recipe, download=download)
-    if recipe.engine.name != "scripted":
+    if engine.name != "scripted":
         check_model(model.path, path)
     dtype = model.dtype if model.dtype != "auto" else declared_dtype(path)
     base = digest = folder_digest(path, dtype, known)
@@ -108,20 +109,20 @@ def open_checkpoint(
         adapter = recipe.resolve(model.adapter)
         check_adapter(adapter, path)
         digest = adapter_digest(adapter, base, known)
-    if recipe.engine.name == "scripted":  # a script answers, not the model
-        script = recipe.engine.script
+    if engine.name == "scripted":  # a script answers, not the model
+        script = engine.script
         told = find_function(script, recipe.folder).digest if script else "words"
         digest = folder_key("scripted model", 1, {"model": digest, "script": told})
-    return Checkpoint(name, path, as_run(digest, recipe), dtype, adapter, base=base)
+    return Checkpoint(name, path, as_run(digest, engine), dtype, adapter, base=base)
 
 
-def as_run(digest: str, recipe: Recipe) -> str:
-    """A model's digest with what the recipe's engine adds to what decides its answers."""
-    match recipe.engine:
-        case VllmEngine() as engine:
+def as_run(digest: str, engine: Engine) -> str:
+    """A model's digest with what its engine adds to what decides its answers."""
+    match engine:
+        case VllmEngine():
             set_ = {k: v for k, v in engine.arguments.items() if k in VLLM_IDENTITY}
             return folder_key("model in vllm", 1, {"model": digest, **set_}) if set_ else digest
-        case OpenaiEngine() as engine:
+        case OpenaiEngine():
             return folder_key("model served", 1, {"model": digest, "name": engine.model})
     return digest
 
@@ -156,7 +157,7 @@ def trained_model(name: str, folder: Path, first: Checkpoint, recipe: Recipe) ->
     for file, (size, _) in manifest["files"].items():
         if not (path / file).is_file() or (path / file).stat().st_size != size:
             return None
-    digest = as_run(manifest["digest"], recipe)
+    digest = as_run(manifest["digest"], recipe.engine)
     if _ADAPTER[0] in manifest["files"]:
         return Checkpoint(name, first.path, digest, first.dtype, path, folder, first.base)
     return Checkpoint(name, path, digest, manifest["dtype"], None, folder, manifest["digest"])

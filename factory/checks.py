@@ -9,7 +9,7 @@ from factory.engines.labels import label_tokens
 from factory.errors import RecipeError, RubricError
 from factory.judge import Rubric, parse, render
 from factory.plan import Step
-from factory.recipe import OpenaiEngine, VllmEngine
+from factory.recipe import JUDGE, OpenaiEngine, VllmEngine
 from factory.stages import train
 from factory.survey import Survey
 from factory.train import check_fields, check_lora
@@ -18,12 +18,16 @@ from factory.train import check_fields, check_lora
 def check(survey: Survey, wanted: Sequence[Step]) -> None:
     """Raises a UserError where the engine, the trainer or the judge cannot do what the recipe's
     steps ask of them."""
-    check_engine(survey.recipe, survey.rank)
+    recipe = survey.recipe
+    check_engine(recipe.engine, survey.rank("M_0"))
+    if recipe.judge.engine is not None:
+        check_engine(recipe.judge.engine, survey.rank(JUDGE))
     trained = [step for step in wanted if step.stage == "train"]
     if trained:
         _check_training(survey)
-    if survey.rubric is not None and survey.recipe.engine.name != "scripted":
-        _check_judge(survey, survey.rubric)
+    judge = survey.models.get(JUDGE, survey.models["M_0"])
+    if survey.rubric is not None and recipe.engine_of(judge.name).name != "scripted":
+        _check_judge(survey, survey.rubric, judge)
 
 
 def _check_training(survey: Survey) -> None:
@@ -60,12 +64,12 @@ def _check_vllm_lora(fields: dict[str, Any]) -> None:
         raise RecipeError(f"train.lora.bias: got {fields['bias']}, and vLLM takes none only")
 
 
-def _check_judge(survey: Survey, rubric: Rubric) -> None:
-    judge, first = survey.recipe.judge, survey.models["M_0"]
-    room = _context(survey, first)
+def _check_judge(survey: Survey, rubric: Rubric, model: Checkpoint) -> None:
+    judge = survey.recipe.judge
+    room = _context(survey, model)
     if room is not None:
         empty = render(rubric, {"prompt": "", "answer": ""})
-        needed = token_counter(first)(empty) + judge.max_tokens
+        needed = token_counter(model)(empty) + judge.max_tokens
         if needed >= room:
             raise RubricError(
                 f"rubric {judge.rubric}: needs {needed} tokens without a prompt or an answer "
@@ -73,12 +77,12 @@ def _check_judge(survey: Survey, rubric: Rubric) -> None:
                 "a shorter rubric, a smaller judge.max_tokens or a longer context"
             )
     if judge.expected_score or judge.constrained:
-        _check_labels(survey, rubric, first)
+        _check_labels(survey, rubric, model)
 
 
 def _context(survey: Survey, model: Checkpoint) -> int | None:
     """The most tokens that prompt and answer may have together, where anything says so."""
-    engine = survey.recipe.engine
+    engine = survey.recipe.engine_of(model.name)
     limits = [model.context_length]
     if isinstance(engine, VllmEngine):
         limits.append(engine.arguments.get("max_model_len"))

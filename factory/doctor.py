@@ -2,7 +2,7 @@
 
 Reads versions, sizes and headers: imports neither torch nor an engine, reads no weights, asks no
 model and changes nothing. What it says of memory and disk are estimates, each with what it leaves
-out. Judges, rubrics and prompts are not looked at.
+out. Rubrics, functions and prompts are not looked at.
 """
 
 import json
@@ -11,7 +11,7 @@ import platform
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from importlib import util
 from pathlib import Path
@@ -20,12 +20,13 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from factory.checkpoint import check_adapter, check_model, locate
-from factory.errors import MissingExtra, NotDownloaded
+from factory.errors import MissingExtra, ModelError, NotDownloaded
 from factory.gpus import Gpu, gpus, groups
 from factory.memory import Room, memory_of
 from factory.packages import built_for, versioned
 from factory.plan import steps
 from factory.recipe import (
+    JUDGE,
     OpenaiEngine,
     Recipe,
     ScriptedEngine,
@@ -62,16 +63,15 @@ class Check:
 def examine(recipe: Recipe, lake: Path) -> list[Check]:
     """What was looked at, in the order in which it is read.
 
-    Raises ModelError where M_0 is no model, RecipeError where a setting is not a number.
+    Raises ModelError where M_0 or the judge is no model, RecipeError where a setting is not a
+    number.
     """
     found = gpus()
-    model, weights = _model(recipe)
+    held, weights = _held(recipe, found, "M_0")
     checks = [
         Check("python", "ok", platform.python_version()),
-        *_engine(recipe),
-        _gpus(recipe, found),
-        model,
-        _engine_memory(recipe, found, weights),
+        *held,
+        *_fixed_judge(recipe, found),
         _training(recipe.train),
         _training_memory(recipe, found, weights),
         _disk(recipe, lake, weights),
@@ -79,6 +79,31 @@ def examine(recipe: Recipe, lake: Path) -> list[Check]:
         _cluster(),
     ]
     return [check for check in checks if check is not None]
+
+
+def _held(
+    recipe: Recipe, found: Sequence[Gpu], who: str
+) -> tuple[list[Check | None], Weights | None]:
+    """What is asked of the recipe's model, called `who`, and of the engine that holds it."""
+    model, weights = _model(recipe, who)
+    memory = _engine_memory(recipe, found, weights, who)
+    return [*_engine(recipe), _gpus(recipe, found), model, memory], weights
+
+
+def _fixed_judge(recipe: Recipe, found: Sequence[Gpu]) -> list[Check]:
+    """The same of a fixed judge, as of the model of a recipe that trains nothing."""
+    if recipe.judge.model is None:
+        return []
+    alone = {
+        "model": recipe.judge.model,
+        "engine": recipe.engine_of(JUDGE),
+        "train": Train.model_validate({"with": "scripted"}),
+    }
+    try:
+        checks, _ = _held(recipe.model_copy(update=alone), found, "the judge")
+    except ModelError as error:  # its sentence begins with the field, as M_0's does
+        raise type(error)(f"judge.{error}") from None
+    return [replace(check, name=f"judge's {check.name}") for check in checks if check is not None]
 
 
 # packages
@@ -231,22 +256,27 @@ def _listed(found: Sequence[Gpu]) -> str:
 # memory
 
 
-def _engine_memory(recipe: Recipe, found: Sequence[Gpu], weights: Weights | None) -> Check | None:
-    """Whether M_0's weights fit where the engine runs. Leaves out keys and values, activations and
-    adapters, so what fits barely may still be too much."""
+def _engine_memory(
+    recipe: Recipe, found: Sequence[Gpu], weights: Weights | None, who: str
+) -> Check | None:
+    """Whether a model's weights fit where the engine runs. Leaves out keys and values, activations
+    and adapters, so what fits barely may still be too much."""
     if weights is None:
         return None
     match recipe.engine:
         case VllmEngine() as engine:
-            return _vllm_memory(engine, [] if built_for("vllm") == "cpu" else found, weights)
+            ours = [] if built_for("vllm") == "cpu" else found
+            return _vllm_memory(engine, ours, weights, who)
         case TransformersEngine(device=device):
             ours = [] if device == "cpu" else _torch_gpus(found)[:1]
             remedy = "take a smaller model, or the engine vllm over several GPUs"
-            return _fits("memory", "M_0", weights.loaded, memory_of(ours), remedy, certain=True)
+            return _fits("memory", who, weights.loaded, memory_of(ours), remedy, certain=True)
     return None
 
 
-def _vllm_memory(engine: VllmEngine, found: Sequence[Gpu], weights: Weights) -> Check | None:
+def _vllm_memory(
+    engine: VllmEngine, found: Sequence[Gpu], weights: Weights, who: str
+) -> Check | None:
     """As `_engine_memory`, within the share of the memory that vLLM takes: it does not start where
     so much is not free."""
     group = next(iter(groups(found, engine.group_size)), [])
@@ -259,7 +289,7 @@ def _vllm_memory(engine: VllmEngine, found: Sequence[Gpu], weights: Weights) -> 
     limit = Room(f"{room.where} (vllm's share: {share:g})", taken, room.free)
     remedy = "take more GPUs (engine.tensor_parallel_size) or a smaller model"
     certain = not _OTHERWISE & engine.arguments.keys()
-    check = _fits("memory", "M_0", weights.loaded * copies, limit, remedy, certain=certain)
+    check = _fits("memory", who, weights.loaded * copies, limit, remedy, certain=certain)
     if check.mark != "ok" or "kv_cache_memory_bytes" in engine.arguments:
         return check
     if taken is not None and room.free is not None and room.free < taken:
@@ -341,8 +371,8 @@ def _disk(recipe: Recipe, lake: Path, weights: Weights | None) -> Check:
 # the model's files
 
 
-def _model(recipe: Recipe) -> tuple[Check | None, Weights | None]:
-    """Where M_0 is, and how large. Neither is said of a scripted model without weights."""
+def _model(recipe: Recipe, who: str) -> tuple[Check | None, Weights | None]:
+    """Where a model is, and how large. Neither is said of a scripted model without weights."""
     from huggingface_hub import constants
 
     name = recipe.model.path
@@ -363,4 +393,4 @@ def _model(recipe: Recipe) -> tuple[Check | None, Weights | None]:
         return None, None
     millions = weights.parameters / 1e6
     many = f"{millions:.1f} million" if millions < 1000 else f"{millions / 1000:.1f} billion"
-    return Check("model", "ok", f"M_0 has {many} parameters, run in {weights.dtype}"), weights
+    return Check("model", "ok", f"{who} has {many} parameters, run in {weights.dtype}"), weights

@@ -3,14 +3,15 @@
 Steps are ordered so that a model is loaded as rarely as possible. With full fine-tuning an
 iteration takes three loads (M_i samples and judges; the future model samples; M_i judges it), and
 M_0 samples the past role of all iterations in its first. Where one engine holds every role, as
-adapters of one base, it takes two: before the training of the future model and after it.
+adapters of one base, it takes two: before the training of the future model and after it. A fixed
+judge is loaded twice an iteration beside these.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
-from factory.recipe import PAST_OFFSET, Recipe
+from factory.recipe import JUDGE, PAST_OFFSET, Recipe
 from factory.stages.pairs import FIRST, POLICIES, SECOND, phases, roles
 
 
@@ -27,7 +28,7 @@ class Step:
     name: str = ""
     """The model that plays the role, or that is trained: M_0, F_0, M_1, …"""
     judge: str = ""
-    """The model that judges; empty where a function does."""
+    """The model that judges; empty where a function does, JUDGE for a fixed one."""
     phase: str = ""
     """Of pairs, and of the training upon them: D1 or D2."""
     parent: str = ""
@@ -48,7 +49,7 @@ class Step:
             case "samples":
                 return f"samples of {self.name} as {self.role}"
             case "judgments":
-                by = self.judge or "a function"
+                by = "the judge" if self.judge == JUDGE else self.judge or "a function"
                 return f"judgments of {self.name} as {self.role} by {by}"
             case "verdicts":
                 return f"verdicts on {self.name} as {self.role}"
@@ -110,11 +111,12 @@ def _iteration(recipe: Recipe, i: int) -> Iterator[Step]:
 
 
 def _judged(recipe: Recipe, i: int, players: list[tuple[str, str]], judge: str) -> Iterator[Step]:
-    by = "" if recipe.judge.function else judge
+    if recipe.judge.function or recipe.judge.model:
+        judge = JUDGE if recipe.judge.model else ""
     for role, name in players:
-        yield Step("judgments", i, role, name, judge=by)
+        yield Step("judgments", i, role, name, judge=judge)
     for role, name in players:
-        yield Step("verdicts", i, role, name, judge=by)
+        yield Step("verdicts", i, role, name, judge=judge)
 
 
 def _probe(recipe: Recipe, i: int, name: str) -> Iterator[Step]:
@@ -126,8 +128,8 @@ def _probe(recipe: Recipe, i: int, name: str) -> Iterator[Step]:
 
 def holder(recipe: Recipe, step: Step) -> str | None:
     """What an engine must have loaded for a step: steps with the same need no other."""
-    if step.loads is None:
-        return None
+    if step.loads is None or step.judge == JUDGE:
+        return step.loads
     return "the base of all adapters" if recipe.one_engine else step.loads
 
 

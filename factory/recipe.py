@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     FiniteFloat,
@@ -27,6 +28,10 @@ from factory.fingerprint import canonical
 
 PAST_OFFSET = 1024
 """First draw of the past role where past and current are the same model: the two sets differ."""
+
+
+JUDGE = "judge"
+"""The name of a fixed judge, beside M_0, F_0, M_1, …"""
 
 
 class _Section(BaseModel):
@@ -50,6 +55,113 @@ class Model(_Section):
     @classmethod
     def _shorthand(cls, value: Any) -> Any:
         return {"path": value} if isinstance(value, str) else value
+
+
+class TransformersEngine(_Section):
+    name: Literal["transformers"] = "transformers"
+    device: str = "auto"
+    """auto takes the first GPU if there is one, else the CPU."""
+    batch_size: int = Field(default=64, ge=1)
+    """Sequences that are decoded together."""
+    window: int = Field(default=16, ge=1)
+    """How many batches are read ahead and sorted by length."""
+
+
+class _Processes(_Section):
+    """Engines that run in processes of their own."""
+
+    max_restarts: int = Field(default=3, ge=0)
+    """How often an engine that died is started again before the run stops."""
+    hang_seconds: float = Field(default=600, gt=0)
+    """An engine that has work and has made no token for so long is taken for dead."""
+
+
+class ScriptedEngine(_Processes):
+    name: Literal["scripted"]
+    script: str | None = None
+    """`file.py:function` (messages, seed → text) that answers; a few seeded words if not set."""
+    delay: float = Field(default=0, ge=0)
+    """Seconds that each answer takes."""
+    replicas: int | None = Field(default=None, ge=1)
+    """Processes that answer beside each other; none of its own if not set."""
+
+
+class VllmEngine(_Processes):
+    """vLLM, offline. Beside the fields here, every argument of vLLM's EngineArgs: those in
+    VLLM_IDENTITY decide what is sampled, the others how it is run."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: Literal["vllm"]
+    replicas: Literal["auto"] | int = "auto"
+    """Engines beside each other, each with GPUs of its own; auto is as many as there are groups of
+    tensor_parallel_size × pipeline_parallel_size GPUs (without a GPU: one)."""
+
+    @field_validator("replicas")
+    @classmethod
+    def _at_least_one(cls, value: Literal["auto"] | int) -> Literal["auto"] | int:
+        if isinstance(value, int) and value < 1:
+            raise ValueError(f"got {value}, expected auto or 1 and more")
+        return value
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """vLLM's own, as the recipe sets them."""
+        return dict(self.__pydantic_extra__ or {})
+
+    @property
+    def group_size(self) -> int:
+        """GPUs of one engine. Raises RecipeError where one of the two sizes is no number."""
+        names = ("tensor_parallel_size", "pipeline_parallel_size")
+        return math.prod(int(self.number(name, 1)) for name in names)
+
+    def number(self, name: str, default: float) -> float:
+        """One of vLLM's own arguments; RecipeError where it is not a number above 0."""
+        value = self.arguments.get(name, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+            raise RecipeError(f"engine.{name}: got {value!r}, expected a number above 0")
+        return value
+
+
+class OpenaiEngine(_Section):
+    """Any server that speaks OpenAI's chat completions, `vllm serve` among them.
+
+    What the server really runs cannot be checked: its name for the model is part of what bears
+    identity, and no more is known. Adapters are asked for by name, and given to the server as
+    vLLM takes them (`--enable-lora`, VLLM_ALLOW_RUNTIME_LORA_UPDATING).
+    """
+
+    name: Literal["openai"]
+    base_url: str = Field(pattern=r"^https?://[^\s/]+")
+    """Where it answers, `http://localhost:8000/v1`."""
+    model: str
+    """What the server calls M_0."""
+    key: str = Field(default="OPENAI_API_KEY", pattern=r"^[A-Z_][A-Z0-9_]*$")
+    """The environment variable that holds the key; the key itself is written nowhere."""
+    concurrency: int = Field(default=64, ge=1)
+    """Requests that are in flight at once."""
+    timeout: float = Field(default=600, gt=0)
+    """Seconds after which a request is given up, and asked again."""
+    max_retries: int = Field(default=6, ge=0)
+    """How often a request is asked again after 429, 5xx or a lost connection, each time later."""
+    native_n: bool = True
+    """Whether the server draws several answers to one request."""
+    price_prompt: float | None = Field(default=None, ge=0)
+    """What a million tokens of prompts cost, in any currency; shown in sums and nowhere else."""
+    price_generated: float | None = Field(default=None, ge=0)
+    """What a million generated tokens cost."""
+
+
+def _named(value: Any) -> Any:
+    return {"name": "transformers", **value} if isinstance(value, dict) else value
+
+
+Engine = Annotated[
+    TransformersEngine | ScriptedEngine | VllmEngine | OpenaiEngine,
+    Field(discriminator="name"),
+    BeforeValidator(_named),
+]
+"""What answers; `transformers` if it has no name."""
 
 
 class Prompts(_Section):
@@ -157,6 +269,11 @@ class Judge(Generation):
     function: str | None = None
     """`file.py:function` or `module:function` instead of a model: rows in, one number a row out.
     The model and its rubric are then not used, and there is one judgment an answer."""
+    model: Model | None = None
+    """A fixed judge: this model instead of the current one, the same in all iterations."""
+    engine: Engine | None = None
+    """What runs `judge.model`, where it is not what `engine` says: a large judge takes several
+    GPUs, where each of them holds a whole small model."""
 
     @model_validator(mode="before")
     @classmethod
@@ -177,6 +294,17 @@ class Judge(Generation):
             raise ValueError(
                 f"temperature is 0 with {self.draws} draws, which are one judgment repeated: "
                 "expected draws 1 or a temperature above 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_judge(self) -> "Judge":
+        if self.function is not None and self.model is not None:
+            raise ValueError("function and model are both set, expected one judge: take one out")
+        if self.engine is not None and self.model is None:
+            raise ValueError(
+                "engine is set and model is not: a judge that is the current model runs where it "
+                "is sampled; name the judge's own model, or take the engine out"
             )
         return self
 
@@ -223,103 +351,6 @@ class Train(_Section):
                 raise ValueError(f"{name}: {error}") from None
         return value
 
-
-class TransformersEngine(_Section):
-    name: Literal["transformers"] = "transformers"
-    device: str = "auto"
-    """auto takes the first GPU if there is one, else the CPU."""
-    batch_size: int = Field(default=64, ge=1)
-    """Sequences that are decoded together."""
-    window: int = Field(default=16, ge=1)
-    """How many batches are read ahead and sorted by length."""
-
-
-class _Processes(_Section):
-    """Engines that run in processes of their own."""
-
-    max_restarts: int = Field(default=3, ge=0)
-    """How often an engine that died is started again before the run stops."""
-    hang_seconds: float = Field(default=600, gt=0)
-    """An engine that has work and has made no token for so long is taken for dead."""
-
-
-class ScriptedEngine(_Processes):
-    name: Literal["scripted"]
-    script: str | None = None
-    """`file.py:function` (messages, seed → text) that answers; a few seeded words if not set."""
-    delay: float = Field(default=0, ge=0)
-    """Seconds that each answer takes."""
-    replicas: int | None = Field(default=None, ge=1)
-    """Processes that answer beside each other; none of its own if not set."""
-
-
-class VllmEngine(_Processes):
-    """vLLM, offline. Beside the fields here, every argument of vLLM's EngineArgs: those in
-    VLLM_IDENTITY decide what is sampled, the others how it is run."""
-
-    model_config = ConfigDict(extra="allow")
-
-    name: Literal["vllm"]
-    replicas: Literal["auto"] | int = "auto"
-    """Engines beside each other, each with GPUs of its own; auto is as many as there are groups of
-    tensor_parallel_size × pipeline_parallel_size GPUs (without a GPU: one)."""
-
-    @field_validator("replicas")
-    @classmethod
-    def _at_least_one(cls, value: Literal["auto"] | int) -> Literal["auto"] | int:
-        if isinstance(value, int) and value < 1:
-            raise ValueError(f"got {value}, expected auto or 1 and more")
-        return value
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """vLLM's own, as the recipe sets them."""
-        return dict(self.__pydantic_extra__ or {})
-
-    @property
-    def group_size(self) -> int:
-        """GPUs of one engine. Raises RecipeError where one of the two sizes is no number."""
-        names = ("tensor_parallel_size", "pipeline_parallel_size")
-        return math.prod(int(self.number(name, 1)) for name in names)
-
-    def number(self, name: str, default: float) -> float:
-        """One of vLLM's own arguments; RecipeError where it is not a number above 0."""
-        value = self.arguments.get(name, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-            raise RecipeError(f"engine.{name}: got {value!r}, expected a number above 0")
-        return value
-
-
-class OpenaiEngine(_Section):
-    """Any server that speaks OpenAI's chat completions, `vllm serve` among them.
-
-    What the server really runs cannot be checked: its name for the model is part of what bears
-    identity, and no more is known. Adapters are asked for by name, and given to the server as
-    vLLM takes them (`--enable-lora`, VLLM_ALLOW_RUNTIME_LORA_UPDATING).
-    """
-
-    name: Literal["openai"]
-    base_url: str = Field(pattern=r"^https?://[^\s/]+")
-    """Where it answers, `http://localhost:8000/v1`."""
-    model: str
-    """What the server calls M_0."""
-    key: str = Field(default="OPENAI_API_KEY", pattern=r"^[A-Z_][A-Z0-9_]*$")
-    """The environment variable that holds the key; the key itself is written nowhere."""
-    concurrency: int = Field(default=64, ge=1)
-    """Requests that are in flight at once."""
-    timeout: float = Field(default=600, gt=0)
-    """Seconds after which a request is given up, and asked again."""
-    max_retries: int = Field(default=6, ge=0)
-    """How often a request is asked again after 429, 5xx or a lost connection, each time later."""
-    native_n: bool = True
-    """Whether the server draws several answers to one request."""
-    price_prompt: float | None = Field(default=None, ge=0)
-    """What a million tokens of prompts cost, in any currency; shown in sums and nowhere else."""
-    price_generated: float | None = Field(default=None, ge=0)
-    """What a million generated tokens cost."""
-
-
-Engine = TransformersEngine | ScriptedEngine | VllmEngine | OpenaiEngine
 
 VLLM_IDENTITY = (
     "config_format",
@@ -371,22 +402,21 @@ class Recipe(_Section):
     judge: Judge = Judge()
     probe: Probe | None = None
     train: Train = Train()
-    engine: Annotated[Engine, Field(discriminator="name")] = TransformersEngine()
-    """What answers; `transformers` if it has no name."""
+    engine: Engine = TransformersEngine()
     shards: Shards = Shards()
     max_failed: float = Field(default=0.05, ge=0, le=1)
     """The share of a step's requests that may fail before the run stops."""
     folder: Path = Field(default=Path(), exclude=True)
     """Where the recipe lies; set by `load_recipe`."""
 
-    @field_validator("engine", mode="before")
-    @classmethod
-    def _default_engine(cls, value: Any) -> Any:
-        return {"name": "transformers", **value} if isinstance(value, dict) else value
+    def engine_of(self, name: str) -> Engine:
+        """What runs a model: the fixed judge may have an engine of its own."""
+        return (name == JUDGE and self.judge.engine) or self.engine
 
     @property
     def one_engine(self) -> bool:
-        """Whether one engine holds every role: trained models are adapters, asked for by name."""
+        """Whether one engine holds every role but a fixed judge: trained models are adapters, asked
+        for by name."""
         return self.train.lora is not None and self.engine.name in ("vllm", "openai")
 
     def resolve(self, path: str) -> Path:
@@ -462,14 +492,20 @@ SIDES: dict[str, tuple[str, ...]] = {
     "shards.rows": (),
     "shards.seconds": (),
 }
+SIDES |= {
+    f"judge.{field}": ("judgments",) if stages else ()
+    for field, stages in SIDES.items()
+    if field.startswith(("model.", "engine."))
+}
 """Every field of a recipe and the stages whose keys it enters; tested field by field. vLLM's own
 arguments are told apart by VLLM_IDENTITY."""
 
 
-def resolved(recipe: Recipe, generation_config: dict[str, Any]) -> Recipe:
-    """The recipe with what a model's generation_config says where it is silent (NEUTRAL)."""
+def resolved(recipe: Recipe, of_model: dict[str, Any], of_judge: dict[str, Any]) -> Recipe:
+    """The recipe with what the generation_config of M_0, and of the judge, say where it is silent
+    (NEUTRAL)."""
     sections = {}
-    for name in ("sampling", "judge"):
+    for name, generation_config in (("sampling", of_model), ("judge", of_judge)):
         section: Generation = getattr(recipe, name)
         said = {
             field: generation_config[field]

@@ -295,9 +295,9 @@ class _Engines(AbstractContextManager["_Engines"]):
         assert step.loads is not None, f"{step.label} needs a model"
         if self._open is None or self._open[0] != held:
             self.close()
-            model = survey.models[step.loads]
-            logs = survey.lake.root / "logs"
-            opened = open_engine(survey.recipe, [model], survey.rank, logs)
+            model, name = survey.models[step.loads], step.loads
+            settings, logs = survey.recipe.engine_of(name), survey.lake.root / "logs"
+            opened = open_engine(settings, [model], survey.rank(name), survey.recipe.folder, logs)
             self._open = (held, self._stack.enter_context(opened))
         yield self._open[1]
 

@@ -20,7 +20,7 @@ from factory.checkpoint import (
     open_checkpoint,
     trained_model,
 )
-from factory.errors import PromptsError
+from factory.errors import ModelError, PromptsError
 from factory.fingerprint import canonical, folder_key, short_hash
 from factory.functions import Function, find_function
 from factory.holdings import Holdings
@@ -29,7 +29,7 @@ from factory.lake import Folder, Lake
 from factory.plan import Step, first_draw
 from factory.prompt_files import PromptFiles
 from factory.query import Views, sql_text
-from factory.recipe import Generation, Recipe, resolved
+from factory.recipe import JUDGE, Generation, Recipe, resolved
 from factory.schema import TABLES, Row
 from factory.stages import judgments, pairs, prompts, samples, train, verdicts
 
@@ -76,9 +76,12 @@ class Survey:
         if lake.root.is_dir():
             lake.save_json("digests.json", self._digests)
         self.written = recipe
-        """The recipe as it was written; `recipe` has what the model's generation_config decides."""
-        self.recipe = recipe = resolved(recipe, model.generation_config)
-        self.models: dict[str, Checkpoint] = {"M_0": model}
+        """The recipe as it was written; `recipe` has what generation_config decides."""
+        judge = self._open_judge(recipe, download=download)
+        self.recipe = recipe = resolved(
+            recipe, model.generation_config, (judge or model).generation_config
+        )
+        self.models: dict[str, Checkpoint] = {"M_0": model, **({JUDGE: judge} if judge else {})}
         """The models that are there, by name."""
         self.roles: dict[tuple[int, str, str], Row] = {}
         """Rows of `roles` by iteration, role and name."""
@@ -95,14 +98,26 @@ class Survey:
         self.function = self._find(recipe.judge.function)
         self.probe_function = self._find(recipe.probe.function if recipe.probe else None)
 
-    @property
-    def rank(self) -> int:
-        """The largest of the adapters that an engine will be asked for; 0 where there are none."""
-        held = [adapter_rank(model.adapter) for model in self.models.values() if model.adapter]
+    def _open_judge(self, recipe: Recipe, *, download: bool) -> Checkpoint | None:
+        """The fixed judge, where the recipe names one."""
+        model = recipe.judge.model
+        if model is None:
+            return None
+        try:
+            return open_checkpoint(JUDGE, model, recipe, self._digests, download=download)
+        except ModelError as error:  # its sentence begins with the field, as M_0's does
+            raise type(error)(f"judge.{error}") from None
+
+    def rank(self, name: str) -> int:
+        """The largest of the adapters that the engine of a model will be asked for; 0 where there
+        are none."""
+        fixed = [name] if name == JUDGE else self.models.keys() - {JUDGE}
+        adapters = [adapter for held in fixed if (adapter := self.models[held].adapter)]
+        ranks = [adapter_rank(adapter) for adapter in adapters]
         fields = train.adapter_fields(self.recipe.train)
-        if fields is not None and self.recipe.one_engine:
-            held += [fields["r"], *(fields.get("rank_pattern") or {}).values()]
-        return max(held, default=0)
+        if fields is not None and self.recipe.one_engine and name != JUDGE:
+            ranks += [fields["r"], *(fields.get("rank_pattern") or {}).values()]
+        return max(ranks, default=0)
 
     def save_memo(self) -> None:
         """Keeps what took time to work out, for the next command."""
@@ -358,7 +373,8 @@ class Survey:
 
     def pair_judge(self, step: Step) -> str:
         """The digest of what scored the candidates of a pairs step."""
-        return (self.function or self.models[f"M_{step.iteration}"]).digest
+        fixed = self.models.get(JUDGE)
+        return (self.function or fixed or self.models[f"M_{step.iteration}"]).digest
 
     def phase_roles(self, step: Step) -> list[Row]:
         """The roles whose samples are candidates for a pairs step."""

@@ -34,7 +34,7 @@ from factory.plan import Step
 from factory.progress import Progress, Task
 from factory.prompt_files import problem_list
 from factory.query import Views, sql_text
-from factory.recipe import Recipe
+from factory.recipe import JUDGE, Recipe
 from factory.schema import BARE_MESSAGE, TABLES, Row
 from factory.stages import judgments, samples, train, verdicts
 from factory.survey import Found, Survey
@@ -235,7 +235,8 @@ def pass_title(founds: Sequence[Found]) -> str:
         if found.step.role not in roles:
             roles.append(found.step.role)
     who = ", ".join(f"{name} as {' and '.join(roles)}" for name, roles in players.items())
-    by = f" by {founds[0].step.judge}" if founds[0].step.judge else ""
+    judge = founds[0].step.judge
+    by = f" by {'the judge' if judge == JUDGE else judge}" if judge else ""
     return f"{founds[0].step.stage} of {who}{by}, iteration {founds[0].step.iteration}"
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from factory.checkpoint import Checkpoint
+from factory.recipe import Engine as Settings
 from factory.recipe import (
     Generation,
     OpenaiEngine,
-    Recipe,
     ScriptedEngine,
     TransformersEngine,
     VllmEngine,
@@ -91,58 +91,47 @@ class Engine(Protocol):
         ...
 
 
-def check_engine(recipe: Recipe, rank: int) -> None:
-    """Refuses settings that the chosen engine does not have; `rank` is the largest of the recipe's
-    adapters, 0 where there are none. Imports no engine."""
-    if isinstance(recipe.engine, VllmEngine):
+def check_engine(settings: Settings, rank: int) -> None:
+    """Refuses settings that the chosen engine does not have; `rank` is the largest of its adapters,
+    0 where there are none. Imports no engine."""
+    if isinstance(settings, VllmEngine):
         from factory.engines import vllm
 
-        vllm.check(recipe.engine, rank)
+        vllm.check(settings, rank)
 
 
 def open_engine(
-    recipe: Recipe, models: Sequence[Checkpoint], rank: int, logs: Path
+    settings: Settings, models: Sequence[Checkpoint], rank: int, folder: Path, logs: Path
 ) -> AbstractContextManager[Engine]:
-    """The engine that the recipe chose, with its models loaded until the context ends.
+    """The engine that the recipe chose, with its models loaded until the context ends; `folder` is
+    the recipe's.
 
     Engines in processes of their own write what they say to files in `logs`, and are still
     starting when the context begins: a failure to start is raised by `generate`.
     """
-    match recipe.engine:
-        case TransformersEngine() as settings:
+    match settings:
+        case TransformersEngine():
             from factory.engines import transformers
 
             return transformers.open_engine(settings, models)
-        case OpenaiEngine() as settings:
+        case OpenaiEngine():
             from factory.engines import openai
 
             return openai.open_engine(settings, models)
-        case ScriptedEngine(replicas=None) as settings:
+        case ScriptedEngine(replicas=None):
             from factory.engines import scripted
 
-            return scripted.open_engine(settings, recipe.folder)
-        case ScriptedEngine(replicas=int(replicas)) as settings:
-            return _open_fleet(settings, models, rank, recipe, [{}] * replicas, logs)
-        case VllmEngine() as settings:
+            return scripted.open_engine(settings, folder)
+        case ScriptedEngine(replicas=int(replicas)):
+            environments: Sequence[Mapping[str, str]] = [{}] * replicas
+        case VllmEngine():
             from factory.engines import vllm
 
             environments = vllm.environments(settings)
-            return _open_fleet(settings, models, rank, recipe, environments, logs)
-    raise AssertionError(f"no engine {recipe.engine.name}")
-
-
-def _open_fleet(
-    settings: VllmEngine | ScriptedEngine,
-    models: Sequence[Checkpoint],
-    rank: int,
-    recipe: Recipe,
-    environments: Sequence[Mapping[str, str]],
-    logs: Path,
-) -> AbstractContextManager[Engine]:
     from factory.engines.processes import open_fleet
     from factory.engines.worker import Start
 
-    return open_fleet(Start(settings, tuple(models), rank, recipe.folder), environments, logs)
+    return open_fleet(Start(settings, tuple(models), rank, folder), environments, logs)
 
 
 def failures(
