@@ -16,6 +16,7 @@ from factory.fingerprint import folder_key
 from factory.lake import remove_unfinished, write_parquet, writing
 from factory.plan import steps
 from factory.query import Views
+from factory.recipe import Recipe
 from factory.schema import BARE_MESSAGE
 from factory.stages.pairs import SECOND
 from factory.survey import Survey
@@ -129,11 +130,17 @@ def _card(survey: Survey, rows: dict[str, int]) -> str:
         f"# {recipe.name}\n\n"
         f"Preference pairs ({counted}) made by preference-factory with the policy "
         f"`{recipe.loop.policy}` in {recipe.loop.iterations} iterations, scored by "
-        f"{'a Python function' if recipe.judge.function else 'the model itself as a judge'}. "
+        f"{_judge(recipe)}. "
         "`prompt`, `chosen` and `rejected` are lists of messages.\n\n"
         "```python\nimport datasets\n\n"
         'pairs = datasets.load_dataset("path/to/this/folder", split="train")\n```\n'
     )
+
+
+def _judge(recipe: Recipe) -> str:
+    if recipe.judge.function:
+        return "a Python function"
+    return "a fixed judge" if recipe.judge.model else "the model itself as a judge"
 
 
 def all_views(survey: Survey) -> Views:

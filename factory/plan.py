@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from factory.recipe import JUDGE, PAST_OFFSET, Recipe
-from factory.stages.pairs import FIRST, POLICIES, SECOND, phases, roles
+from factory.stages.pairs import FIRST, SECOND, policy_of
 
 
 @dataclass(frozen=True)
@@ -86,13 +86,13 @@ def _steps(recipe: Recipe) -> Iterator[Step]:
 
 
 def _iteration(recipe: Recipe, i: int) -> Iterator[Step]:
-    policy = recipe.loop.policy
+    policy = policy_of(recipe)
     model, future = f"M_{i}", f"F_{i}"
     players = {"current": model, "past": "M_0", "future": future}
-    first = [(role, players[role]) for role in roles(policy, FIRST)]
+    first = [(role, players[role]) for role in policy.candidates(FIRST)]
 
     yield Step("samples", i, "current", model)
-    if "past" in POLICIES[policy]:
+    if "past" in policy.roles:
         while_held = range(recipe.loop.iterations) if i == 0 else range(0)
         for at in [i] if recipe.one_engine else while_held:
             yield Step("samples", at, "past", "M_0")
@@ -100,7 +100,7 @@ def _iteration(recipe: Recipe, i: int) -> Iterator[Step]:
     yield from probe[:1]
     yield from _judged(recipe, i, first, model)
     yield from probe[1:]
-    if FIRST in phases(policy):
+    if FIRST in policy.phases:
         yield Step("pairs", i, phase=FIRST)
         yield Step("train", i, name=future, phase=FIRST, parent=model)
         yield Step("samples", i, "future", future)

@@ -180,8 +180,9 @@ class Prompts(_Section):
 
 
 class Loop(_Section):
-    policy: Literal["temporal", "self_rewarding"] = "temporal"
-    """How pairs are chosen: a file of `factory/sql/`."""
+    policy: str = "temporal"
+    """How pairs are chosen: the name of a file of `factory/policies/`, or a file of your own beside
+    the recipe, ending in .sql."""
     iterations: int = Field(default=2, ge=1)
     """How many models are trained one upon the other: M_1 … M_n. The paper uses 2 for TSR."""
     chunks: int | None = Field(default=None, ge=1)
@@ -313,6 +314,35 @@ class Judge(Generation):
         return 1 if self.function else self.draws
 
 
+class Pairs(_Section):
+    """What a pair must be to be kept, and how candidates are ordered, whatever the policy. A change
+    asks no model; inside the loop it is another set to train on."""
+
+    score: Literal["mean", "expected"] = "mean"
+    """What decides: the mean of the valid judgments, or the mean of `expected_score`."""
+    min_margin: float = Field(default=0, ge=0)
+    """The least difference of the two scores, on the judge's scale; 0 keeps any difference."""
+    min_margin_to_noise: float = Field(default=0, ge=0)
+    """The least margin as a multiple of the pooled standard deviation of the two sides' judgments.
+    It takes judge.draws of 2 and more: a single judgment has no spread."""
+    length_control: float | None = Field(default=None, ge=0, le=1)
+    """ρ of Meta-Rewarding (arXiv 2407.19594, up to 0.4 there): chosen is the shortest of the top ρ
+    of a role's range of scores, rejected the longest of the bottom ρ."""
+    max_length_ratio: float = Field(default=math.inf, ge=1, allow_inf_nan=True)
+    """The most that one side may be longer than the other, in tokens."""
+    max_similarity: float = Field(default=1, ge=0, le=1)
+    """The most that the two sides' sets of words may have in common, as a share of all their words
+    (Jaccard's index)."""
+    drop_truncated: bool = False
+    """Answers that were cut off by max_tokens are no candidates."""
+    ties: Literal["draw", "shorter", "longer", "hash"] = "draw"
+    """Which of equal scores comes first: the lowest draw, the shorter or longer answer, or that of
+    the lowest hash, which prefers nobody."""
+    per_prompt: int = Field(default=1, ge=1)
+    """How many pairs a prompt may give: the best and the worst, the second best and the second
+    worst, …"""
+
+
 class Probe(_Section):
     """Prompts and a judge that never choose a pair, asked of every model of the loop."""
 
@@ -400,6 +430,7 @@ class Recipe(_Section):
     loop: Loop = Loop()
     sampling: Sampling = Sampling()
     judge: Judge = Judge()
+    pairs: Pairs = Pairs()
     probe: Probe | None = None
     train: Train = Train()
     engine: Engine = TransformersEngine()
@@ -456,6 +487,7 @@ SIDES: dict[str, tuple[str, ...]] = {
     "judge.function": ("judgments",),
     "judge.parser": ("verdicts",),
     "judge.scale": ("verdicts",),
+    **{f"pairs.{name}": ("pairs",) for name in Pairs.model_fields},
     "probe.files": ("prompts",),
     "probe.function": ("judgments",),
     "engine.script": ("samples", "judgments"),  # it is what answers

@@ -32,6 +32,7 @@ from factory.query import Views, sql_text
 from factory.recipe import JUDGE, Generation, Recipe, resolved
 from factory.schema import TABLES, Row
 from factory.stages import judgments, pairs, prompts, samples, train, verdicts
+from factory.stages.pairs import policy_of
 
 
 @dataclass(frozen=True)
@@ -361,7 +362,8 @@ class Survey:
         settings = pairs.settings(
             step.iteration,
             step.phase,
-            sql_text(self.recipe.loop.policy),
+            policy_of(self.recipe),
+            self.recipe.pairs,
             sql_text("pairs"),
             self.pair_judge(step),
             rows,
@@ -378,7 +380,7 @@ class Survey:
 
     def phase_roles(self, step: Step) -> list[Row]:
         """The roles whose samples are candidates for a pairs step."""
-        wanted = pairs.roles(self.recipe.loop.policy, step.phase)
+        wanted = policy_of(self.recipe).candidates(step.phase)
         return [
             row
             for (iteration, role, _), row in self.roles.items()
@@ -414,7 +416,7 @@ class Survey:
     def _inputs(self, step: Step) -> list[Found]:
         if step.stage == "judgments":
             return [self.found[Step("samples", step.iteration, step.role, step.name)]]
-        wanted = pairs.roles(self.recipe.loop.policy, step.phase)
+        wanted = policy_of(self.recipe).candidates(step.phase)
         return [
             found
             for other, found in self.found.items()

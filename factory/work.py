@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 
 from factory import __version__
@@ -27,16 +28,17 @@ from factory.checkpoint import (
     model_files,
 )
 from factory.engines import Engine, Request, Result
-from factory.errors import StepFailed, TrainError
+from factory.errors import RecipeError, StepFailed, TrainError
 from factory.holdings import ROLE_KEYS
 from factory.lake import Folder, ShardWriter, write_parquet, write_whole, writing
 from factory.plan import Step
 from factory.progress import Progress, Task
 from factory.prompt_files import problem_list
 from factory.query import Views, sql_text
-from factory.recipe import JUDGE, Recipe
+from factory.recipe import JUDGE, Pairs, Recipe
 from factory.schema import BARE_MESSAGE, TABLES, Row
-from factory.stages import judgments, samples, train, verdicts
+from factory.stages import judgments, pairs, samples, train, verdicts
+from factory.stages.pairs import Policy, policy_of
 from factory.survey import Found, Survey
 from factory.train import EVENT, Job
 
@@ -343,6 +345,7 @@ def make_pairs(survey: Survey, found: Found, progress: Progress) -> None:
     folder.create(found.settings)
     began = time.time()
     views = pair_views(survey, step, folder.key)
+    check_policy(views, policy_of(survey.recipe))
     folder.append_batches(TABLES["pairs"], views.stream("pairs", TABLES["pairs"]))
     folder.record({"step": step.label, "seconds": round(time.time() - began, 3)})
     outcomes = pair_outcomes(survey, folder)
@@ -362,8 +365,47 @@ def pair_views(survey: Survey, step: Step, build: str) -> Views:
             "judge_model": survey.pair_judge(step),
         },
     )
-    views.define("policy", sql_text(survey.recipe.loop.policy))
+    define_policy(views, policy_of(survey.recipe), survey.recipe.pairs)
     return views
+
+
+def define_policy(views: Views, policy: Policy, spec: Pairs) -> None:
+    """Makes `policy` a view over the candidates, with the views that policies are written on."""
+    views.setting("pair_settings", pairs.parameters(spec))
+    views.view("eligible")
+    views.define("ordered", sql_text("by_score" if spec.length_control is None else "by_length"))
+    views.view("extremes")
+    try:
+        views.define("policy", policy.sql)
+    except duckdb.Error as error:
+        raise _policy_error(policy, f"is no query: {' '.join(str(error).split())[:300]}") from None
+
+
+def check_policy(views: Views, policy: Policy) -> None:
+    """Runs a policy, and makes `policy` what it returned. Raises RecipeError where a row of it
+    cannot be a pair."""
+    try:
+        relation = views.con.sql("from policy")
+        types = dict(zip(relation.columns, map(str, relation.types), strict=True))
+        for column in ("prompt_id", "chosen_id", "rejected_id"):
+            if types.get(column) != "VARCHAR":
+                came = types.get(column, "no such column")
+                raise _policy_error(policy, f"{column}: got {came}, expected text (VARCHAR)")
+        views.table("chosen_pairs", "select prompt_id, chosen_id, rejected_id from policy")
+        views.define("policy", "from chosen_pairs")
+        faults = views.all("policy_faults")
+    except duckdb.Error as error:
+        raise _policy_error(policy, f"failed: {' '.join(str(error).split())[:300]}") from None
+    if faults:
+        fault = faults[0]
+        raise _policy_error(policy, f"returned {fault['fault']} (prompt_id {fault['prompt_id']})")
+
+
+def _policy_error(policy: Policy, why: str) -> RecipeError:
+    return RecipeError(
+        f"loop.policy: {policy.name} {why}: expected one query that gives prompt_id, chosen_id and "
+        "rejected_id of candidates; no pair was written"
+    )
 
 
 def pair_outcomes(survey: Survey, folder: Folder) -> dict[str, int]:

@@ -37,6 +37,20 @@ CHANGES = {
     "prompts.source": ("prompts.source=there", {"prompts"}),
     "prompts.license": ("prompts.license=MIT", {"prompts"}),
     "prompts.on_error": ("prompts.on_error=skip", {"prompts"}),
+    **{
+        f"pairs.{change.split('=')[0]}": (f"pairs.{change}", {"pairs", "train"})
+        for change in (
+            "score=expected",
+            "min_margin=0.5",
+            "min_margin_to_noise=0.5",
+            "length_control=0.2",
+            "max_length_ratio=2",
+            "max_similarity=0.5",
+            "drop_truncated=true",
+            "ties=shorter",
+            "per_prompt=2",
+        )
+    },
     "train.dpo": ("train.dpo.beta=0.2", {"train"}),
     "train.lora": ("train.lora={r: 8}", {"train"}),
     "train.with": ("train.with=trl", {"train"}),

@@ -1,12 +1,17 @@
 """The policies choose the sides that METHOD.md says, and only true preferences are kept."""
 
 import random
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from factory.query import Views, sql_text
+from factory.plan import steps
+from factory.query import Views
+from factory.recipe import Pairs
 from factory.schema import TABLES, pair_id
+from factory.stages.pairs import Policy, _load
+from factory.work import define_policy
 
 PAST_DRAW = 1024
 """The past's draws begin here: at iteration 0 it is the current model."""
@@ -19,15 +24,18 @@ CANDIDATES = pa.schema(
         ("sample_id", pa.string()),
         ("text", pa.string()),
         ("score", pa.float64()),
+        ("expected_score", pa.float64()),
+        ("spread", pa.float64()),
         ("n_judgments", pa.int32()),
         ("model", pa.string()),
         ("n_prompt_tokens", pa.int32()),
         ("n_tokens", pa.int32()),
+        ("finish_reason", pa.string()),
     ]
 )
 
 
-def candidate(role, draw, score, text=None, prompt="p"):
+def candidate(role, draw, score, text=None, prompt="p", **more):
     sample = f"{prompt}/{role}{draw}"
     return {
         "prompt_id": prompt,
@@ -40,6 +48,10 @@ def candidate(role, draw, score, text=None, prompt="p"):
         "model": f"model of {role}",
         "n_prompt_tokens": 5,
         "n_tokens": draw,
+        "finish_reason": "stop",
+        "spread": 0.0,
+        "expected_score": score,
+        **more,
     }
 
 
@@ -52,8 +64,8 @@ def scored(*, prompt="p", **scores):
     ]
 
 
-def build(policy, candidates):
-    """The rows of `pairs` that a policy's SQL makes of candidates, by prompt."""
+def considered(policy, candidates, **spec):
+    """The rows of `pairs` that a policy makes of candidates."""
     prompts = [
         {"prompt_id": prompt, "split": "train"}
         for prompt in sorted({row["prompt_id"] for row in candidates})
@@ -65,18 +77,29 @@ def build(policy, candidates):
         views.define("candidates", "from candidate_rows")
         views.define("prompts", "from prompt_rows")
         views.setting("build_settings", settings)
-        views.define("policy", policy)
+        define_policy(views, policy, Pairs(**spec))
         schema = TABLES["pairs"]
-        rows = [row for batch in views.stream("pairs", schema) for row in batch.to_pylist()]
-    assert [row["prompt_id"] for row in rows] == [prompt["prompt_id"] for prompt in prompts], (
+        return [row for batch in views.stream("pairs", schema) for row in batch.to_pylist()]
+
+
+def build(policy, candidates, **spec):
+    """The same by prompt, where every prompt gives one."""
+    rows = considered(policy, candidates, **spec)
+    prompts = sorted({row["prompt_id"] for row in candidates})
+    assert [row["prompt_id"] for row in rows] == prompts, (
         "every prompt that was considered has one row"
     )
     return {row["prompt_id"]: row for row in rows}
 
 
-def sides(policy, *candidates, outcome="kept"):
+def shipped(name):
+    """A policy that ships with the factory."""
+    return _load(name, Path())
+
+
+def sides(policy, *candidates, outcome="kept", **spec):
     """Chosen and rejected of a single prompt, without the prompt's name."""
-    row = build(sql_text(policy), list(candidates))["p"]
+    row = build(shipped(policy), list(candidates), **spec)["p"]
     assert row["outcome"] == outcome
     return tuple(
         side and side.removeprefix("p/") for side in (row["chosen_id"], row["rejected_id"])
@@ -210,7 +233,7 @@ def test_a_side_without_a_text_is_empty():
 
 def test_whatever_the_policy_an_inverted_pair_is_not_kept():
     wrong = "select 'p' as prompt_id, 'p/current0' as chosen_id, 'p/current1' as rejected_id"
-    row = build(wrong, scored(current=[1, 4]))["p"]
+    row = build(Policy("wrong", wrong, ("current",)), scored(current=[1, 4]))["p"]
     assert (row["outcome"], row["margin"]) == ("inverted", -3)
 
 
@@ -218,7 +241,7 @@ def test_whatever_the_policy_an_inverted_pair_is_not_kept():
 
 
 def test_a_pair_says_where_its_sides_came_from():
-    row = build(sql_text("temporal"), scored(past=[0, 1], current=[2, 3], future=[4, 5]))["p"]
+    row = build(shipped("temporal"), scored(past=[0, 1], current=[2, 3], future=[4, 5]))["p"]
     assert row == {
         "pair_id": pair_id("p", "p/future1", "p/past0"),
         "build": "b",
@@ -246,7 +269,7 @@ def test_a_pair_says_where_its_sides_came_from():
 
 
 def test_a_pair_without_sides_has_the_id_of_its_prompt():
-    assert build(sql_text("temporal"), scored(current=[None]))["p"]["pair_id"] == pair_id(
+    assert build(shipped("temporal"), scored(current=[None]))["p"]["pair_id"] == pair_id(
         "p", None, None
     )
 
@@ -255,7 +278,7 @@ def test_prompts_do_not_mix():
     candidates = scored(prompt="a", past=[0], current=[1, 2]) + scored(
         prompt="b", past=[3], current=[4, 5], future=[6]
     )
-    rows = build(sql_text("temporal"), candidates)
+    rows = build(shipped("temporal"), candidates)
     assert (rows["a"]["chosen_id"], rows["a"]["rejected_id"]) == ("a/current1", "a/past0")
     assert (rows["b"]["chosen_id"], rows["b"]["rejected_id"]) == ("b/future0", "b/past0")
 
@@ -281,9 +304,9 @@ def method(policy, candidates):
     if policy == "self_rewarding" or chosen is None:
         return chosen, rejected
     future, past = best(role["future"]), worst(role["past"])
-    if future and future["score"] > chosen["score"]:
+    if policy != "anchored_rejection" and future and future["score"] > chosen["score"]:
         chosen = future
-    if past and past["score"] < rejected["score"]:
+    if policy != "future_guided" and past and past["score"] < rejected["score"]:
         rejected = past
     return chosen, rejected
 
@@ -315,6 +338,8 @@ def random_candidates(random_, prompt, roles):
         ("temporal", ["past", "current"]),
         ("temporal", ["past", "current", "future"]),
         ("self_rewarding", ["past", "current", "future"]),
+        ("anchored_rejection", ["past", "current", "future"]),
+        ("future_guided", ["past", "current", "future"]),
     ],
 )
 def test_the_queries_do_what_the_method_says(policy, roles):
@@ -325,7 +350,7 @@ def test_the_queries_do_what_the_method_says(policy, roles):
     }
     rows = [row for candidates in by_prompt.values() for row in candidates]
     random_.shuffle(rows)
-    found = build(sql_text(policy), rows)
+    found = build(shipped(policy), rows)
 
     outcomes = set()
     for prompt, candidates in by_prompt.items():
@@ -345,3 +370,205 @@ def test_the_queries_do_what_the_method_says(policy, roles):
             assert chosen["text"].strip() != rejected["text"].strip()
             assert chosen["text"].strip()
             assert rejected["text"].strip()
+
+
+# what the recipe's `pairs` asks for
+
+
+def outcome(candidates, **spec):
+    return build(shipped("self_rewarding"), candidates, **spec)["p"]["outcome"]
+
+
+@pytest.mark.parametrize(("least", "expected"), [(0, "kept"), (1, "kept"), (1.01, "small margin")])
+def test_a_margin_may_be_too_small(least, expected):
+    assert outcome(scored(current=[2, 3]), min_margin=least) == expected
+
+
+@pytest.mark.parametrize(
+    ("least", "expected"), [(0, "kept"), (1.41, "kept"), (1.42, "within noise")]
+)
+def test_a_margin_may_be_within_the_judges_noise(least, expected):
+    # Spreads of 1 and 0 over 3 judgments each are pooled to sqrt(1/2); the margin is 1.
+    noisy = [candidate("current", 0, 2, spread=1.0), candidate("current", 1, 3)]
+    assert outcome(noisy, min_margin_to_noise=least) == expected
+
+
+def test_judgments_that_agree_have_no_noise():
+    assert outcome(scored(current=[2, 3]), min_margin_to_noise=100) == "kept"
+
+
+@pytest.mark.parametrize(("most", "expected"), [(2, "kept"), (1.9, "length ratio")])
+def test_a_side_may_be_too_much_longer(most, expected):
+    sides_ = [candidate("current", 0, 5, n_tokens=10), candidate("current", 1, 1, n_tokens=20)]
+    assert outcome(sides_, max_length_ratio=most) == expected
+
+
+@pytest.mark.parametrize(("most", "expected"), [(0.6, "kept"), (0.59, "similar")])
+def test_sides_may_be_too_much_alike(most, expected):
+    # Three words in common of five.
+    alike = [candidate("current", 0, 5, "a b c d"), candidate("current", 1, 1, "C  b\na e")]
+    assert outcome(alike, max_similarity=most) == expected
+
+
+def test_truncated_answers_are_no_candidates_where_they_are_dropped():
+    cut = [
+        candidate("current", 0, 5, finish_reason="length"),
+        candidate("current", 1, 4),
+        candidate("current", 2, 1),
+    ]
+    assert sides("self_rewarding", *cut) == ("current0", "current2")
+    assert sides("self_rewarding", *cut, drop_truncated=True) == ("current1", "current2")
+
+
+def test_length_control_takes_the_shortest_good_and_the_longest_bad_answer():
+    answers = [
+        candidate("current", 0, 10, n_tokens=50),
+        candidate("current", 1, 9, n_tokens=10),
+        candidate("current", 2, 7, n_tokens=1),
+        candidate("current", 3, 3, n_tokens=90),
+        candidate("current", 4, 2, n_tokens=70),
+        candidate("current", 5, 0, n_tokens=5),
+    ]
+    assert sides("self_rewarding", *answers) == ("current0", "current5")
+    # ρ = 0.2: scores of 8 and more, and of 2 and less (Meta-Rewarding's bounds).
+    assert sides("self_rewarding", *answers, length_control=0.2) == ("current1", "current4")
+    assert sides("self_rewarding", *answers, length_control=0.0) == ("current0", "current5")
+
+
+@pytest.mark.parametrize(
+    ("ties", "chosen"), [("draw", "current0"), ("shorter", "current1"), ("longer", "current2")]
+)
+def test_ties_are_broken_as_the_recipe_says(ties, chosen):
+    tied = [
+        candidate("current", 0, 5, n_tokens=7),
+        candidate("current", 1, 5, n_tokens=2),
+        candidate("current", 2, 5, n_tokens=9),
+        candidate("current", 3, 1),
+    ]
+    assert sides("self_rewarding", *tied, ties=ties)[0] == chosen
+    assert sides("self_rewarding", *reversed(tied), ties=ties)[0] == chosen
+
+
+def test_ties_by_hash_prefer_no_draw():
+    rows = [row for n in range(60) for row in scored(prompt=f"p{n:02}", current=[5, 5, 5, 1])]
+    found = build(shipped("self_rewarding"), rows, ties="hash")
+    chosen = {pair["chosen_id"].split("/")[1] for pair in found.values()}
+    assert chosen == {"current0", "current1", "current2"}
+    assert found == build(shipped("self_rewarding"), rows[::-1], ties="hash")
+
+
+def test_the_expected_score_may_decide():
+    rows = [
+        candidate("current", 0, 3, expected_score=2.0),
+        candidate("current", 1, 3, expected_score=2.5),
+        candidate("current", 2, 5, expected_score=None),
+    ]
+    pair = build(shipped("self_rewarding"), rows, score="expected")["p"]
+    assert (pair["chosen_id"], pair["rejected_id"]) == ("p/current1", "p/current0")
+    assert (pair["score_chosen"], pair["margin"]) == (2.5, 0.5)
+
+
+def test_a_prompt_may_give_several_pairs():
+    rows = scored(past=[0, 1], current=[1, 2, 3, 4, 5], future=[6, 3])
+    pairs = considered(shipped("temporal"), rows, per_prompt=4)
+    # Two places: at most half of the five current ones. The second best future answer (3) does
+    # not beat the second best current one (4), nor the second worst past one the second worst.
+    assert {(pair["chosen_id"], pair["rejected_id"]) for pair in pairs} == {
+        ("p/future0", "p/past0"),
+        ("p/current3", "p/past1"),
+    }
+    assert len({pair["pair_id"] for pair in pairs}) == 2
+
+
+# a user's own policy
+
+
+OWN = """
+-- Chosen: the best current answer.
+-- Roles: current
+select prompt_id, arg_max(sample_id, score) as chosen_id, {rejected} as rejected_id
+from eligible group by prompt_id
+"""
+
+
+def own(toy, sql):
+    (toy.folder / "own.sql").write_text(sql)
+    toy.write(loop={"policy": "own.sql", "iterations": 1})
+
+
+def test_a_policy_of_the_users_own(toy, factory):
+    own(toy, OWN.format(rejected="arg_min(sample_id, score)"))
+    assert factory("run", toy.path, "--lake", toy.lake).code == 0
+    outcomes = {row["outcome"] for row in toy.query("from pairs")}
+    assert "kept" in outcomes
+    assert toy.to_do() == set()
+    own(toy, OWN.format(rejected="arg_min(sample_id, score)") + "-- a comment")
+    assert toy.to_do() == {"pairs"} | toy.to_do() - {"samples", "judgments", "verdicts"}
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        (OWN.format(rejected="null::varchar"), "returned no rejected_id (prompt_id "),
+        (OWN.format(rejected="'nowhere'"), "returned rejected_id nowhere, which is no candidate"),
+        (OWN.format(rejected="3"), "rejected_id: got INTEGER, expected text"),
+        (OWN.format(rejected="nothing"), "is no query: Binder Error"),
+        (OWN.replace("group by", "grup by").format(rejected="1"), "is no query: Parser Error"),
+        (OWN.replace("as chosen_id", "as best").format(rejected="''"), "chosen_id: got no such"),
+        (OWN.replace("-- Roles: current", "").format(rejected="''"), "expected a comment that na"),
+        (OWN.replace("Roles: current", "Roles: judge").format(rejected="''"), "expected a comment"),
+        (
+            (
+                "-- Roles: current\nselect prompt_id, a.sample_id as chosen_id, b.sample_id as "
+                "rejected_id from eligible a join eligible b using (prompt_id) "
+                "where a.sample_id < b.sample_id"
+            ),
+            "3 pairs, and pairs.per_prompt is 1",
+        ),
+        (
+            (
+                "-- Roles: current\nselect prompt_id, any_value(sample_id) as chosen_id, "
+                "any_value(sample_id) as rejected_id from eligible group by prompt_id"
+            ),
+            "returned the same sample on both sides",
+        ),
+        (
+            (
+                "-- Roles: current\nselect 'x' as prompt_id, sample_id as chosen_id, "
+                "sample_id as rejected_id from eligible limit 1"
+            ),
+            "returned a prompt that has no candidates",
+        ),
+    ],
+)
+def test_what_a_policy_may_not_return_is_said_in_a_sentence(toy, factory, sql, said):
+    toy.script("def answer(messages, seed):\n    return f'{seed} Score: {seed % 6}'")
+    toy.write(sampling={"draws": 3}, judge={"scale": [0, 5], "parser": "Score: (\\d)"})
+    own(toy, sql)
+    ended = factory("run", toy.path, "--lake", toy.lake)
+    assert ended.code == 2, ended.err
+    assert said in ended.err
+    assert not toy.shards("pairs")
+
+
+def test_an_unknown_policy_is_named_with_those_that_ship(toy, factory):
+    toy.write(loop={"policy": "temporl"})
+    ended = factory("run", toy.path, "--lake", toy.lake)
+    assert ended.code == 2
+    assert "loop.policy: got 'temporl', expected one of anchored_rejection, future_g" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("policy", "trainings", "roles"),
+    [
+        ("temporal", 4, {"past", "current", "future"}),
+        ("future_guided", 4, {"current", "future"}),
+        ("anchored_rejection", 2, {"past", "current"}),
+        ("self_rewarding", 2, {"current"}),
+    ],
+)
+def test_the_plan_knows_which_models_a_policy_needs(toy, policy, trainings, roles):
+    toy.write(loop={"policy": policy})
+    found = steps(toy.recipe())
+    assert sum(step.stage == "train" for step in found) == trainings
+    assert {step.role for step in found if step.stage == "samples"} == roles

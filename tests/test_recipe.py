@@ -136,7 +136,6 @@ def test_an_unknown_field_is_refused_with_a_suggestion(refuse, more, sentence):
         ("sampling: {draws: true}\n", "sampling.draws: got True, expected a valid integer"),
         ("sampling: {temperature: hot}\n", "sampling.temperature: got 'hot', expected a valid num"),
         ("sampling: 3\n", "sampling: got 3, expected "),
-        ("loop: {policy: magic}\n", "loop.policy: got 'magic', expected 'temporal' or 'self_rew"),
         ("judge: {scale: 5}\n", "judge.scale: got 5, expected "),
         ("train: {dpo: 3}\n", "train.dpo: got 3, expected "),
         ("1: 3\n", "got 1, expected "),

@@ -13,3 +13,19 @@ create macro bare(text) as regexp_replace(
     '',
     'g'
 );
+
+-- The standard deviation of the judgments of two samples, pooled by their numbers.
+create macro pooled_spread(a, n_a, b, n_b) as
+    sqrt((n_a * a * a + n_b * b * b) / nullif(n_a + n_b, 0));
+
+-- The words that two texts share, as a share of all their words (Jaccard's index of their sets):
+-- 1 for the same words in another order.
+create macro similarity(a, b) as (
+    with words as (
+        select
+            list_distinct(string_split_regex(lower(a), '\s+')) as of_a,
+            list_distinct(string_split_regex(lower(b), '\s+')) as of_b
+    )
+
+    select len(list_intersect(of_a, of_b)) / len(list_distinct(of_a || of_b)) from words
+);

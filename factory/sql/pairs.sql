@@ -1,47 +1,57 @@
 -- Grain: one row a pair that the policy considered, with its outcome.
 -- Whatever the policy, a pair is kept only if both sides have a score and a text, the texts
--- differ, and the chosen score is the higher one.
+-- differ, and the chosen score is the higher one. The rest is what the recipe's `pairs` asks for.
 with build as (select * from build_settings),
 
+named as (select chosen_id as sample_id from policy union select rejected_id from policy),
+
 sides as (
-    select distinct on (sample_id) * from candidates
+    select distinct on (sample_id)
+        candidates.* exclude (text, score),
+        if(decides = 'expected', expected_score, score) as score,
+        bare(text) as text
+    from candidates
+    semi join named using (sample_id), pair_settings
+    order by sample_id, role
 ),
 
 considered as (
     select
         policy.prompt_id,
-        build.build,
-        build.iteration,
-        build.phase,
         prompts.split,
         policy.chosen_id,
         policy.rejected_id,
         chosen.score as score_chosen,
         rejected.score as score_rejected,
+        chosen.score - rejected.score as margin,
         chosen.n_judgments as n_judgments_chosen,
         rejected.n_judgments as n_judgments_rejected,
         chosen.role as chosen_role,
         rejected.role as rejected_role,
         chosen.model as chosen_model,
         rejected.model as rejected_model,
-        build.judge_model,
         coalesce(chosen.n_prompt_tokens, rejected.n_prompt_tokens) as prompt_tokens,
         chosen.n_tokens as chosen_tokens,
         rejected.n_tokens as rejected_tokens,
-        bare(chosen.text) as chosen_text,
-        bare(rejected.text) as rejected_text
+        pooled_spread(
+            chosen.spread, chosen.n_judgments, rejected.spread, rejected.n_judgments
+        ) as noise,
+        greatest(chosen.n_tokens, rejected.n_tokens)
+        / greatest(least(chosen.n_tokens, rejected.n_tokens), 1) as length_ratio,
+        chosen.text as chosen_text,
+        rejected.text as rejected_text
     from policy
-    join prompts on prompts.prompt_id = policy.prompt_id and prompts.split != 'probe', build
+    join prompts on prompts.prompt_id = policy.prompt_id and prompts.split != 'probe'
     left join sides as chosen on chosen.sample_id = policy.chosen_id
     left join sides as rejected on rejected.sample_id = policy.rejected_id
 )
 
 select
     row_id(prompt_id, chosen_id, coalesce(rejected_id, '')) as pair_id,
-    build,
+    build.build,
     prompt_id,
-    iteration,
-    phase,
+    build.iteration,
+    build.phase,
     split,
     case
         when score_chosen is null or score_rejected is null then 'unscored'
@@ -49,22 +59,27 @@ select
         when score_chosen = score_rejected then 'tie'
         when score_chosen < score_rejected then 'inverted'
         when chosen_text = rejected_text then 'identical'
+        when margin < min_margin then 'small margin'
+        when margin < min_margin_to_noise * noise then 'within noise'
+        when length_ratio > max_length_ratio then 'length ratio'
+        when max_similarity < 1 and similarity(chosen_text, rejected_text) > max_similarity
+            then 'similar'
         else 'kept'
     end as outcome,
     chosen_id,
     rejected_id,
     score_chosen,
     score_rejected,
-    score_chosen - score_rejected as margin,
+    margin,
     n_judgments_chosen,
     n_judgments_rejected,
     chosen_role,
     rejected_role,
     chosen_model,
     rejected_model,
-    judge_model,
+    build.judge_model,
     prompt_tokens,
     chosen_tokens,
     rejected_tokens
-from considered
-order by prompt_id
+from considered, build, pair_settings
+order by prompt_id, pair_id

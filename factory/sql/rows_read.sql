@@ -2,7 +2,9 @@
 with hashed as (
     select sha256(concat_ws(
         chr(31), prompt_id, split, role, sample_id, draw, coalesce(score::varchar, ''),
-        coalesce(n_judgments::varchar, '')
+        coalesce(expected_score::varchar, ''), coalesce(spread::varchar, ''),
+        coalesce(n_judgments::varchar, ''), coalesce(n_tokens::varchar, ''),
+        coalesce(finish_reason, '')
     )) as row_hash
     from candidates
 )

@@ -2,38 +2,108 @@
 on.
 """
 
+import re
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
 from typing import Any
+
+from factory.errors import RecipeError
+from factory.recipe import Pairs, Recipe
 
 VERSION = 1
 
 FIRST, SECOND = "D1", "D2"
 """Phases: D1 trains the future model; D2 trains the next model and is what is published."""
 
-POLICIES: dict[str, tuple[str, ...]] = {
-    "temporal": ("past", "current", "future"),
-    "self_rewarding": ("current",),
-}
-"""The roles that each policy chooses from; with a future role there are two phases, and D1 is the
-same query before there are future candidates."""
+ROLES = ("past", "current", "future")
+"""Whose samples a policy may choose from."""
+
+_HEADER = re.compile(r"^-- Roles:(.*)$", re.MULTILINE)
 
 
-def phases(policy: str) -> tuple[str, ...]:
-    return (FIRST, SECOND) if "future" in POLICIES[policy] else (SECOND,)
+@dataclass(frozen=True)
+class Policy:
+    name: str
+    sql: str
+    roles: tuple[str, ...]
+    """The roles that it chooses from. With a future role there are two phases, and D1 is the same
+    query before there are future candidates."""
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        return (FIRST, SECOND) if "future" in self.roles else (SECOND,)
+
+    def candidates(self, phase: str) -> tuple[str, ...]:
+        """The roles whose samples are candidates in a phase."""
+        return tuple(role for role in self.roles if (role, phase) != ("future", FIRST))
 
 
-def roles(policy: str, phase: str) -> tuple[str, ...]:
-    """The roles whose samples are candidates in a phase."""
-    return tuple(role for role in POLICIES[policy] if (role, phase) != ("future", FIRST))
+def shipped() -> list[str]:
+    """The names of the policies of `factory/policies/`."""
+    files = (resources.files("factory") / "policies").iterdir()
+    return sorted(file.name.removesuffix(".sql") for file in files if file.name.endswith(".sql"))
+
+
+def policy_of(recipe: Recipe) -> Policy:
+    """The policy that a recipe names: one that ships, or a file of the user's own.
+
+    Raises RecipeError where there is none of that name, or where its comment does not say which
+    roles it chooses from (`-- Roles: past, current`).
+    """
+    return _load(recipe.loop.policy, recipe.folder)
+
+
+def _load(name: str, folder: Path) -> Policy:
+    own = name.endswith(".sql")
+    file = resources.files("factory") / "policies" / f"{name}.sql"
+    if not own and name not in shipped():
+        raise RecipeError(
+            f"loop.policy: got {name!r}, expected one of {', '.join(shipped())}, or a file of "
+            "your own that ends in .sql"
+        )
+    try:
+        sql = (folder / Path(name).expanduser() if own else file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(
+            f"loop.policy: {name} cannot be read ({type(error).__name__}): expected a file with "
+            "one query"
+        ) from None
+    said = _HEADER.search(sql)
+    roles = tuple(role.strip() for role in said[1].split(",")) if said else ()
+    if not roles or set(roles) - set(ROLES) or "current" not in roles:
+        raise RecipeError(
+            f"loop.policy: {name}: expected a comment that names the roles that it chooses from, "
+            f"current among them (-- Roles: {', '.join(ROLES)})"
+        )
+    return Policy(name, sql, roles)
+
+
+def parameters(spec: Pairs) -> dict[str, Any]:
+    """The one row of `pair_settings`, which the policies' queries read."""
+    return {
+        "decides": spec.score,
+        "ties": spec.ties,
+        "per_prompt": spec.per_prompt,
+        "drop_truncated": spec.drop_truncated,
+        "length_control": spec.length_control,
+        "min_margin": spec.min_margin,
+        "min_margin_to_noise": spec.min_margin_to_noise,
+        "max_length_ratio": spec.max_length_ratio,
+        "max_similarity": spec.max_similarity,
+    }
 
 
 def settings(
-    iteration: int, phase: str, policy_sql: str, pairs_sql: str, judge: str, rows_read: str
+    iteration: int, phase: str, policy: Policy, spec: Pairs, pairs_sql: str, judge: str, rows: str
 ) -> dict[str, Any]:
+    changed = {name: value for name, value in spec if value != Pairs.model_fields[name].default}
     return {
         "iteration": iteration,
         "phase": phase,
-        "policy": policy_sql,
+        "policy": policy.sql,
         "outcomes": pairs_sql,
         "judge": judge,
-        "rows": rows_read,
+        "rows": rows,
+        **({"pairs": changed} if changed else {}),
     }
