@@ -65,7 +65,7 @@ def run(
     opened, held = _open(recipe, lake, overrides)
     _end_gently()
     survey = run_recipe(opened, held, _progress())
-    folder = export.write_dataset(survey)
+    folder = export.write_dataset(survey, opened.name)
     show.run_end(survey, folder, recipe, lake, as_json=as_json)
 
 
@@ -108,6 +108,33 @@ def plan(
 
     opened, held = _open(recipe, lake, overrides)
     show.plan(look_at_all(opened, held), as_json=as_json)
+
+
+@app.command()
+def pairs(
+    recipe: RecipePath,
+    name: Annotated[str, typer.Option("--name", help="What the set is called.")],
+    lake: LakePath = LAKE,
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Makes another set of pairs from what the lake holds, in seconds and without a model.
+
+    It lies beside the one that the loop trained on. `--set` takes fields of `pairs`, and
+    loop.policy.
+
+    Example: factory pairs recipes/quickstart/recipe.yaml --name wide --set pairs.min_margin=2
+    """
+    from factory import builds, show
+    from factory.run import look_at_all
+
+    builds.check_changes(overrides or [])
+    opened, held = _open(recipe, lake, None)
+    changed, _ = _open(recipe, lake, overrides)
+    _end_gently()
+    survey = builds.build(opened, changed, held, name, _progress())
+    folder = builds.write_build(survey, name)
+    show.build(survey, folder, look_at_all(changed, held), as_json=as_json)
 
 
 @app.command()

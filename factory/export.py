@@ -67,18 +67,20 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
     return {"dtype": names[kind], "_type": "Value"}
 
 
-def write_dataset(survey: Survey) -> Path:
-    """Writes the dataset of a finished run, if it is not there yet; its folder."""
+def write_dataset(survey: Survey, name: str) -> Path:
+    """Writes the dataset of a survey's pairs, if it is not there yet; its folder, which is called
+    `name` and a hash of the builds in it. Iterations whose pairs were not made yet are not in
+    it."""
     builds = [
         survey.found[step]
         for step in steps(survey.recipe)
         if step.stage == "pairs" and step.phase == SECOND
     ]
-    keys = [found.folder.key for found in builds if found.folder]
+    keys = [found.folder.key for found in builds if found.folder and found.done]
     fraction = survey.recipe.prompts.test_fraction
     key = folder_key("dataset", VERSION, {"builds": keys, "test_fraction": fraction})
     datasets = survey.lake.root / "datasets"
-    folder = datasets / f"{survey.recipe.name}-{key[:8]}"
+    folder = datasets / f"{name}-{key[:8]}"
     if folder.exists():
         return folder
     with (

@@ -16,6 +16,7 @@ from factory.errors import QueryError
 from factory.export import all_views, dataset_rows
 from factory.progress import duration
 from factory.schema import ROW_ID
+from factory.stages.pairs import SECOND
 from factory.survey import Survey
 from factory.verify import Report
 
@@ -108,14 +109,28 @@ _SHORT = {
 
 
 def _iterations(came: dict[str, summary.Rows]) -> None:
-    pairs = [{short: row[name] for name, short in _SHORT.items()} for row in came["gaps"]]
-    table(
-        pairs,
-        "Pairs (gap: mean margin of the kept, on the judge's own scale;\n"
-        "future: chosen from the future model; past: rejected from M_0)",
-    )
+    _pairs(came["gaps"])
     if came["probe"]:
         table(came["probe"], "Probe (mean score of each model, by a check that chose no pair)")
+
+
+def build(survey: Survey, dataset: Path, inside: Survey, *, as_json: bool) -> None:
+    """The pairs of a build, and what the same change would cost inside the loop."""
+    gaps = [row for row in summary.gaps(survey) if row["phase"] == SECOND]
+    rows = dataset_rows(dataset)
+    totals = summary.plan_totals(inside, summary.plan_rows(inside))
+    if as_json:
+        _json({"gaps": gaps, "dataset": str(dataset), "rows": rows, "inside_the_loop": totals})
+        return
+    _pairs(gaps)
+    outcomes = summary.outcomes(survey)
+    table(outcomes, "What came of the pairs that were considered")
+    counted = ", ".join(f"{count:,} {split}" for split, count in rows.items()) or "no pairs"
+    print(f"\nThe dataset, {counted}: {dataset}")
+    if not totals["steps"]:
+        print("The loop was trained on these pairs.")
+        return
+    print(f"Inside the loop the same change would train again: {_to_do(totals)}")
 
 
 def _work(survey: Survey) -> None:
@@ -146,6 +161,14 @@ def _whole(rate: float | None) -> int | None:
 
 def _money(cost: float | None) -> str:
     return "" if cost is None else f"{cost:,.2f}" if cost >= 0.1 else f"{cost:.2g}"
+
+
+def _pairs(gaps: summary.Rows) -> None:
+    table(
+        [{short: row[name] for name, short in _SHORT.items()} for row in gaps],
+        "Pairs (gap: mean margin of the kept, on the judge's own scale;\n"
+        "future: chosen from the future model; past: rejected from M_0)",
+    )
 
 
 def preview(survey: Survey, first: int, *, as_json: bool) -> None:
@@ -225,10 +248,14 @@ def plan(survey: Survey, *, as_json: bool) -> None:
     if not totals["steps"]:
         print("Nothing to do.")
         return
+    print(f"To do: {_to_do(totals)}")
+
+
+def _to_do(totals: dict[str, Any]) -> str:
     took = f", about {duration(totals['seconds'])}" if totals["seconds"] else ""
     cost = f", cost about {_money(totals['cost'])}" if totals["cost"] else ""
-    print(
-        f"To do: {totals['steps']} steps, {totals['requests']:,} answers, about "
+    return (
+        f"{totals['steps']} steps, {totals['requests']:,} answers, about "
         f"{totals['tokens']:,} tokens, {totals['trainings']} trainings, "
         f"{totals['loads']} loads of a model{took}{cost}."
     )

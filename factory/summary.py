@@ -9,6 +9,7 @@ from factory import accounts
 from factory.export import all_views
 from factory.plan import Step, loads, steps
 from factory.recipe import NEUTRAL, Recipe
+from factory.stages.pairs import SECOND
 from factory.survey import Found, Survey
 
 Rows = list[dict[str, Any]]
@@ -16,11 +17,30 @@ Rows = list[dict[str, Any]]
 
 def iterations(survey: Survey) -> dict[str, Rows]:
     """Score gaps per iteration and phase, and the probe's score of each model."""
-    views = all_views(survey)
-    gaps = views.con.sql("from gaps").to_arrow_table().to_pylist()
-    probe = views.all("probe_scores") if survey.recipe.probe else []
+    found = gaps(survey)
+    probe = all_views(survey).all("probe_scores") if survey.recipe.probe else []
     order = {name: place for place, name in enumerate(_model_order(survey.recipe))}
-    return {"gaps": gaps, "probe": sorted(probe, key=lambda row: order[row["name"]])}
+    return {"gaps": found, "probe": sorted(probe, key=lambda row: order[row["name"]])}
+
+
+def gaps(survey: Survey) -> Rows:
+    """Score gaps per iteration and phase."""
+    rows: Rows = all_views(survey).con.sql("from gaps").to_arrow_table().to_pylist()
+    return rows
+
+
+def outcomes(survey: Survey) -> Rows:
+    """How many pairs of the phase that is published had which outcome, per iteration."""
+    rows: Rows = (
+        all_views(survey)
+        .con.sql(
+            "select iteration, outcome, count(*) as pairs from pairs "
+            f"where phase = '{SECOND}' group by all order by iteration, pairs desc, outcome"
+        )
+        .to_arrow_table()
+        .to_pylist()
+    )
+    return rows
 
 
 def _model_order(recipe: Recipe) -> list[str]:

@@ -29,7 +29,7 @@ RESERVED = {
 @pytest.fixture
 def dataset(toy, tmp_path):
     toy.write_prompts(40)
-    folder = write_dataset(toy.run())
+    folder = write_dataset(toy.run(), "toy")
     return folder, datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
 
 
@@ -71,17 +71,17 @@ def test_the_features_in_its_files_are_those_that_datasets_would_write(dataset):
 
 def test_an_empty_split_is_left_out(toy, tmp_path):
     toy.write(prompts={"test_fraction": 0})
-    folder = write_dataset(toy.run())
+    folder = write_dataset(toy.run(), "toy")
     loaded = datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
     assert set(loaded) == {"train"}
 
 
 def test_the_same_builds_are_the_same_folder_and_others_another(toy):
-    folder = write_dataset(toy.run())
+    folder = write_dataset(toy.run(), "toy")
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    assert write_dataset(toy.run()) == folder
+    assert write_dataset(toy.run(), "toy") == folder
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
-    assert write_dataset(toy.run("sampling.draws=4")) != folder
+    assert write_dataset(toy.run("sampling.draws=4"), "toy") != folder
 
 
 def test_it_names_no_path_of_this_machine(dataset, toy):
@@ -92,7 +92,7 @@ def test_it_names_no_path_of_this_machine(dataset, toy):
 
 def test_a_dpo_trainer_learns_from_it_as_it_is(small, tmp_path):
     trl = pytest.importorskip("trl")
-    folder = write_dataset(small.run())
+    folder = write_dataset(small.run(), "small")
     rows = datasets.load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "cache"))
     trainer = trl.DPOTrainer(
         model=small.fields["model"],

@@ -166,7 +166,7 @@ def test_a_build_without_kept_pairs_keeps_its_columns_and_is_an_empty_dataset(to
     toy.script("def answer(messages, seed):\n    return f'word {seed}\\nScore: 3'\n")
     with pytest.raises(StepFailed, match="nothing for F_0 to learn from"):
         toy.run()
-    folder = write_dataset(toy.look())
+    folder = write_dataset(toy.look(), "toy")
     assert dataset_rows(folder) == {}
     (file,) = toy.shards("pairs")
     assert "chosen_id" in pq.read_schema(file).names

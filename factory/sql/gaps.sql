@@ -3,7 +3,7 @@
 select
     iteration,
     phase,
-    count(*) as prompts,
+    count(distinct prompt_id) as prompts,
     count(*) filter (outcome = 'kept') as kept,
     count(*) filter (outcome = 'tie') as ties,
     count(*) filter (outcome not in ('kept', 'tie')) as failures,

@@ -1,0 +1,92 @@
+"""Other sets of pairs from what a lake holds: no model is asked and nothing is trained.
+
+A build is what the loop's own pairs are, rows of `pairs` in a folder named by what decides them; a
+change that the loop already made is found and not made again.
+"""
+
+import copy
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from factory.errors import RecipeError
+from factory.export import write_dataset
+from factory.lake import Lake
+from factory.plan import Step
+from factory.progress import Progress
+from factory.recipe import Recipe
+from factory.run import look_at_all
+from factory.stages.pairs import SECOND, policy_of
+from factory.survey import Survey
+from factory.work import key_of, make_pairs
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+
+
+def check_changes(overrides: Sequence[str]) -> None:
+    """Raises RecipeError unless all overrides are about the choice of pairs."""
+    for override in overrides:
+        field = override.partition("=")[0]
+        if field not in ("pairs", "loop.policy") and not field.startswith("pairs."):
+            raise RecipeError(
+                f"--set {override}: a build chooses among what the lake holds: expected pairs.… or "
+                "loop.policy; other fields are for `factory run`"
+            )
+
+
+def build(recipe: Recipe, changed: Recipe, lake: Lake, name: str, progress: Progress) -> Survey:
+    """Makes the pairs that `changed` asks for, of the samples and scores that `recipe`'s loop made.
+
+    The survey that it gives has them in the place of the loop's own. Raises RecipeError where the
+    changed policy chooses from roles that were never sampled, or where no iteration is complete.
+    """
+    if not _NAME.fullmatch(name):
+        raise RecipeError(
+            f"--name {name}: expected lower-case letters, digits, -, _ and ., a letter or digit "
+            "first"
+        )
+    held = look_at_all(recipe, lake)
+    policy, loops = policy_of(changed), policy_of(recipe)
+    if strange := [role for role in policy.roles if role not in loops.roles]:
+        raise RecipeError(
+            f"loop.policy: {policy.name} chooses from {' and '.join(strange)}, which the loop with "
+            f"{loops.name} never sampled: run the recipe with the policy that needs them"
+        )
+    survey = copy.copy(held)
+    survey.recipe = held.recipe.model_copy(
+        update={
+            "pairs": changed.pairs,
+            "loop": held.recipe.loop.model_copy(update={"policy": changed.loop.policy}),
+        }
+    )
+    survey.found = dict(held.found)
+    waiting = [_make(survey, iteration, progress) for iteration in range(recipe.loop.iterations)]
+    if all(waiting):
+        raise RecipeError(
+            f"the lake {lake.root} holds no iteration with scores (waits for {waiting[0]}): run "
+            "the recipe first"
+        )
+    survey.save_memo()
+    return survey
+
+
+def _make(survey: Survey, iteration: int, progress: Progress) -> str | None:
+    """Makes the pairs of one iteration; what it waits for, where it is not complete."""
+    step = Step("pairs", iteration, phase=SECOND)
+    found = survey.look(step)
+    if found.waits_for:
+        progress.say(f"  {step.label}: waits for {found.waits_for}, left out")
+        return found.waits_for
+    if not found.done:
+        holder = f"process {os.getpid()} (factory pairs of {survey.recipe.name})"
+        with key_of(found).lock(holder, lambda other: progress.say(f"  waiting for {other}")):
+            if not survey.look(step).done:
+                make_pairs(survey, found, progress)
+        survey.look(step)
+    return None
+
+
+def write_build(survey: Survey, name: str) -> Path:
+    """The dataset of a build; its folder is named by the recipe, the build and its content."""
+    return write_dataset(survey, f"{survey.recipe.name}-{name}")
