@@ -182,6 +182,31 @@ def sql(
 
 
 @app.command()
+def trace(
+    pair_id: Annotated[str, typer.Argument(metavar="PAIR_ID", help="The id of a pair.")],
+    lake: LakePath = LAKE,
+    dataset: Annotated[
+        Path | None, typer.Option("--dataset", help="A dataset's folder, where there is no lake.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Says how a pair came about: its prompt, samples, raw judgments, scores, policy and models.
+
+    Example: factory trace 41b6e2a09c5d7f83e1a2b3c4 --lake lake
+    """
+    from factory import show
+    from factory.lake import Lake
+    from factory.trace import trace_dataset, trace_lake
+
+    if dataset is not None:
+        show.traced_row(trace_dataset(dataset, pair_id), as_json=as_json)
+        return
+    if not lake.is_dir():
+        _fail(2, f"{lake}: no such lake; expected the folder that `factory run` writes")
+    show.traced(trace_lake(Lake(lake), pair_id), as_json=as_json)
+
+
+@app.command()
 def verify(lake: LakePath = LAKE, as_json: Json = False) -> None:
     """Checks every shard's hash, schema and ids, and every trained model.
 

@@ -7,6 +7,7 @@ import json
 import shlex
 import shutil
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,10 +15,12 @@ from factory import summary
 from factory.doctor import Check
 from factory.errors import QueryError
 from factory.export import all_views, dataset_rows
+from factory.judge import transcript
 from factory.progress import duration
 from factory.schema import ROW_ID
 from factory.stages.pairs import SECOND
 from factory.survey import Survey
+from factory.trace import SIDES, Trace
 from factory.verify import Report
 
 FORMATS = ("table", "csv", "json", "parquet")
@@ -332,6 +335,82 @@ def query(survey: Survey, text: str, output: str) -> None:
         table(found.to_pylist())
     else:
         print("no rows: " + ", ".join(found.schema.names))
+
+
+def traced(found: Trace, *, as_json: bool) -> None:
+    """How a pair came about."""
+    if as_json:
+        _json(found)
+        return
+    pair, prompt, build = found["pair"], found["prompt"], found["build"]
+    _traced_head(pair)
+    others = len(found["builds"]) - 1
+    print(f"  build pairs/{pair['build']}" + (f", and {others} more have it" if others else ""))
+    if prompt:
+        origin = [f"{name} {prompt[name]}" for name in ("source", "license") if prompt[name]]
+        print(f"\nPrompt {pair['prompt_id']}" + (f" ({', '.join(origin)})" if origin else ""))
+        _indented(transcript(prompt["messages"]))
+    for side in SIDES:
+        _traced_side(side, pair, found[side])
+    print(f"\nJudge {_traced_model(found['judge'])}")
+    if build:
+        changed = json.dumps(build["pairs"]) if "pairs" in build else "none"
+        print(f"\nPolicy (parameters that differ from the defaults: {changed})")
+        _indented(build["policy"])
+
+
+def _traced_head(pair: Trace) -> None:
+    margin = "" if pair["margin"] is None else f", margin {pair['margin']:.3g}"
+    place = [f"iteration {pair['iteration']}"]
+    place += [str(pair[name]) for name in ("phase", "split") if name in pair]
+    print(f"Pair {pair['pair_id']}: {pair.get('outcome', 'kept')}{margin}; {', '.join(place)}")
+
+
+def _traced_side(side: str, pair: Trace, found: Trace | None) -> None:
+    if found is None:
+        print(f"\n{side.capitalize()}: {pair[f'{side}_id'] or 'none'}, which the lake has not")
+        return
+    sample, role = found["sample"], pair[f"{side}_role"]
+    print(f"\n{side.capitalize()} {sample['sample_id']}: draw {sample['draw']} of {role}")
+    print(f"  by {_traced_model(found['model'])}")
+    print(f"  samples/{sample['sampling']}, {sample['engine']} {sample['engine_version']}")
+    _indented(sample["text"] or "", "    ")
+    score, n_judgments = pair[f"score_{side}"], pair[f"n_judgments_{side}"]
+    shown = "no score" if score is None else f"score {score:.3g}, of {n_judgments} valid judgments"
+    print(f"  {shown}")
+    for judgment in found["judgments"]:
+        verdict = judgment["reason"] if judgment["score"] is None else f"{judgment['score']:g}"
+        place = f"judgments/{judgment['judge']}, verdicts/{judgment['parser']}"
+        print(f"  judgment {judgment['draw']}: {verdict} ({place})")
+        _indented(judgment["text"] or judgment["error"] or "", "    ")
+
+
+def _traced_model(model: Trace) -> str:
+    if model["key"] is None:
+        return f"model {model['digest']}, which came from outside the lake"
+    return (
+        f"model {model['digest']} (models/{model['key']}: trained on {model['n_pairs']:,} pairs of "
+        f"pairs/{model['build']}, from {model['parent']})"
+    )
+
+
+def _indented(text: str, by: str = "  ") -> None:
+    print(textwrap.indent(text.rstrip(), by))
+
+
+def traced_row(row: Trace, *, as_json: bool) -> None:
+    """What a published dataset says of a pair."""
+    if as_json:
+        _json(row)
+        return
+    _traced_head(row)
+    print(f"\nPrompt {row['prompt_id']}")
+    _indented(transcript(row["prompt"]))
+    for side in SIDES:
+        print(f"\n{side.capitalize()} {row[f'{side}_id']}: of {row[f'{side}_role']}")
+        print(f"  by model {row[f'{side}_model']}; score {row[f'score_{side}']:.3g}")
+        _indented(row[side][-1]["content"], "    ")
+    print(f"\nJudge: model {row['judge_model']}, {row['n_judgments']} valid judgments a side")
 
 
 def verified(report: Report, *, as_json: bool) -> bool:
