@@ -370,8 +370,10 @@ def pair_views(survey: Survey, step: Step, build: str) -> Views:
 
 
 def define_policy(views: Views, policy: Policy, spec: Pairs) -> None:
-    """Makes `policy` a view over the candidates, with the views that policies are written on."""
+    """Makes `policy` a view over the candidates, with the views that policies are written on. What
+    they measure is computed once, and held without the texts."""
     views.setting("pair_settings", pairs.parameters(spec))
+    views.table("measured", sql_text("measured"))
     views.view("eligible")
     views.define("ordered", sql_text("by_score" if spec.length_control is None else "by_length"))
     views.view("extremes")

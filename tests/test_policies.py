@@ -19,6 +19,7 @@ PAST_DRAW = 1024
 CANDIDATES = pa.schema(
     [
         ("prompt_id", pa.string()),
+        ("split", pa.string()),
         ("role", pa.string()),
         ("draw", pa.int32()),
         ("sample_id", pa.string()),
@@ -39,6 +40,7 @@ def candidate(role, draw, score, text=None, prompt="p", **more):
     sample = f"{prompt}/{role}{draw}"
     return {
         "prompt_id": prompt,
+        "split": "train",
         "role": role,
         "draw": draw + PAST_DRAW * (role == "past"),
         "sample_id": sample,

@@ -25,7 +25,7 @@ select
 from pairs
 join part on part.iteration = pairs.iteration and part.split = pairs.split
 join prompts on prompts.prompt_id = pairs.prompt_id and prompts.split = pairs.split
-join samples as chosen on chosen.sample_id = pairs.chosen_id
-join samples as rejected on rejected.sample_id = pairs.rejected_id
+join texts as chosen on chosen.sample_id = pairs.chosen_id
+join texts as rejected on rejected.sample_id = pairs.rejected_id
 where pairs.outcome = 'kept' and pairs.phase = 'D2'
 order by pairs.prompt_id

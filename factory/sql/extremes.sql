@@ -21,7 +21,7 @@ with listed as (
     group by prompt_id
 ),
 
-all_prompts as (select distinct prompt_id from candidates),
+all_prompts as (select distinct prompt_id from measured),
 
 places as (select unnest(range(1, per_prompt + 1)) as place from pair_settings)
 

@@ -1,7 +1,14 @@
 -- Grain: one row a judgment: (judge, sample, draw).
 -- Made twice: as in samples.sql. Where the judge was shown a reference or criteria that are no
 -- longer the prompt's, the judgment is left out.
-with ranked as (
+with suspects as (
+    select hash(judge, request_id, draw) as key
+    from judgments_shards
+    group by key
+    having count(*) > 1
+),
+
+ranked as (
     select
         filename,
         file_row_number,
@@ -10,6 +17,7 @@ with ranked as (
             order by error_kind is not distinct from 'transient', filename, file_row_number
         ) as place
     from judgments_shards
+    where hash(judge, request_id, draw) in (select key from suspects)
 ),
 
 superseded as (select filename, file_row_number from ranked where place > 1),

@@ -5,13 +5,18 @@ with build as (select * from build_settings),
 
 named as (select chosen_id as sample_id from policy union select rejected_id from policy),
 
-sides as (
-    select distinct on (sample_id)
-        candidates.* exclude (text, score),
-        if(decides = 'expected', expected_score, score) as score,
-        bare(text) as text
+-- A sample may stand in several roles; its text is one.
+texts as (
+    select sample_id, any_value(bare(text)) as text
     from candidates
-    semi join named using (sample_id), pair_settings
+    semi join named using (sample_id)
+    group by sample_id
+),
+
+sides as (
+    select distinct on (sample_id) measured.*, texts.text
+    from measured
+    join texts using (sample_id)
     order by sample_id, role
 ),
 

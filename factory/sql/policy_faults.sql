@@ -1,7 +1,7 @@
 -- Grain: one row a fault of what a policy returned, by prompt; none where all of it can be used.
 -- A side may be missing or be the other side only where the prompt leaves no choice: no scored
 -- current candidate, or none with another score.
-with pool as (select prompt_id, list(sample_id) as ids from candidates group by prompt_id),
+with pool as (select prompt_id, list(sample_id) as ids from measured group by prompt_id),
 
 eligible_current as (
     select prompt_id, list(score) as scores

@@ -1,7 +1,16 @@
 -- Grain: one row a draw of a request: (model, sampling, prompt, draw).
 -- Where a draw was made twice (a transient failure asked again), the answer wins over the
 -- failure, and among equals the first shard by name, everywhere.
-with ranked as (
+-- Hardly any was: keys that come twice are first looked for by their hashes, which takes a third
+-- of the time of ranking all rows.
+with suspects as (
+    select hash(sampling, request_id, draw) as key
+    from samples_shards
+    group by key
+    having count(*) > 1
+),
+
+ranked as (
     select
         filename,
         file_row_number,
@@ -10,6 +19,7 @@ with ranked as (
             order by error_kind is not distinct from 'transient', filename, file_row_number
         ) as place
     from samples_shards
+    where hash(sampling, request_id, draw) in (select key from suspects)
 ),
 
 superseded as (select filename, file_row_number from ranked where place > 1)

@@ -1,0 +1,333 @@
+"""Pairs from a lake, against a plain query and the usual glue.
+
+    python tests/benchmarks/pairs.py [PROMPTS] [FOLDER]
+
+Makes a lake by a script (60,000 prompts, 7 answers of past, current and future each, about 800
+characters, 3 judgments an answer; kept in FOLDER for another time), and writes the pairs of the
+temporal policy with their texts to Parquet four times, each in a process of its own: by the
+factory (D2, and the dataset from it), by one plain DuckDB query over the same shards, by reading
+the texts alone, and by datasets, pandas, a loop and Dataset.from_list. Prints time and peak memory.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+DRAWS, JUDGMENTS = 7, 3
+
+RECIPE = """
+name: bench
+model: m0
+prompts: {files: [prompts.jsonl]}
+loop: {iterations: 1}
+sampling: {draws: 7}
+judge: {draws: 3}
+engine: {name: scripted}
+train: {with: scripted}
+"""
+
+WORDS = "the of and to in is it that was for on are as with they be at one have this from or had by"
+
+TEXT = f"""
+    list_aggregate(
+        list_transform(
+            range((120 + hash(request_id, draw) % 80)::bigint),
+            lambda n: ['{"', '".join((WORDS + " pair judge answer model prompt score").split())}'][
+                (1 + hash(request_id, draw, n) % 30)::int
+            ]
+        ),
+        'string_agg', ' '
+    )
+"""
+
+SAMPLES = f"""
+select
+    left(sha256(request_id || draw), 24) as sample_id,
+    request_id,
+    subject_id as prompt_id,
+    draw,
+    '{{model}}' as model,
+    '{{key}}' as sampling,
+    {TEXT} as text,
+    null::varchar as tool_calls,
+    null::varchar as reasoning,
+    40::int as n_prompt_tokens,
+    null::int as n_cached_tokens,
+    (120 + hash(request_id, draw) % 80)::int as n_tokens,
+    'stop' as finish_reason,
+    null::double as cumulative_logprob,
+    'script' as engine, '1' as engine_version, 'float32' as dtype,
+    null::varchar as error, null::varchar as error_kind
+from wanted
+"""
+
+JUDGED = """
+select
+    left(sha256(request_id || draw), 24) as judgment_id,
+    request_id,
+    subject_id as sample_id,
+    null::varchar as other_id,
+    context,
+    draw,
+    '{key}' as judge,
+    '{model}' as judge_model,
+    'It answers the question, and is clear in most places, but leaves a part of it out.'
+    || chr(10) || 'Score: ' || (hash(subject_id) % 4 + hash(request_id, draw) % 3) as text,
+    null::double as value,
+    null::struct(label varchar, logprob double)[] as score_logprobs,
+    null::varchar as reasoning,
+    200::int as n_prompt_tokens, null::int as n_cached_tokens, 20::int as n_tokens,
+    'stop' as finish_reason, null::double as cumulative_logprob,
+    'script' as engine, '1' as engine_version, 'float32' as dtype,
+    null::varchar as error, null::varchar as error_kind
+from wanted
+"""
+
+VERDICTS = """
+select
+    judgment_id, sample_id, draw, judge, '{key}' as parser,
+    (regexp_extract(text, 'Score: (\\d)', 1))::double as score,
+    null::double as expected_score, null::varchar as reason
+from judgments semi join scope_placed using (sample_id)
+"""
+
+MAKE = {"samples": SAMPLES, "judgments": JUDGED, "verdicts": VERDICTS}
+
+
+def make(folder: Path, n_prompts: int) -> None:
+    """The lake up to what D2 is made of."""
+    from factory.lake import Lake
+    from factory.plan import steps
+    from factory.progress import Lines
+    from factory.recipe import load_recipe
+    from factory.survey import Survey
+    from factory.work import key_of, make_pairs, make_prompts, train_model
+
+    (folder / "m0").mkdir(parents=True)
+    (folder / "m0" / "scripted.json").write_text("{}")
+    lines = (
+        json.dumps({"prompt": f"Question {n}: what is to be said of it?"}) for n in range(n_prompts)
+    )
+    (folder / "prompts.jsonl").write_text("\n".join(lines))
+    (folder / "recipe.yaml").write_text(RECIPE)
+    survey, progress = Survey(load_recipe(folder / "recipe.yaml"), Lake(folder / "lake")), Lines()
+    for step in steps(survey.recipe):
+        found = survey.look(step)
+        if (step.stage, step.phase) == ("pairs", "D2"):
+            break
+        if step.stage == "prompts":
+            make_prompts(survey, found, progress)
+        elif step.stage == "pairs":
+            make_pairs(survey, found, progress)
+        elif step.stage == "train":
+            with key_of(found).lock("bench", print) as lock:
+                train_model(survey, found, lock, progress)
+        else:
+            write(survey, found)
+            print(f"  {step.label}", flush=True)
+        survey.look(step)
+    survey.save_memo()
+
+
+def write(survey, found) -> None:
+    """The rows of a generating step, in shards of 5,000."""
+    from factory.schema import TABLES
+    from factory.work import key_of
+
+    step, folder = found.step, key_of(found)
+    schema = TABLES[step.stage]
+    folder.create(found.settings)
+    model = survey.models[step.judge or step.name].digest
+    views = survey.step_views(found, None)
+    query = MAKE[step.stage].format(model=model, key=folder.key)
+    for batch in views.con.sql(query).to_arrow_reader(5000):
+        folder.append_batches(schema, iter([batch.select(schema.names).cast(schema)]))
+
+
+# what is compared
+
+
+def by_factory(folder: Path) -> int:
+    from factory.export import dataset_rows, write_dataset
+    from factory.lake import Lake
+    from factory.plan import Step, steps
+    from factory.progress import Silent
+    from factory.recipe import load_recipe
+    from factory.survey import Survey
+    from factory.work import make_pairs
+
+    lake = Lake(folder / "lake")
+    survey = Survey(load_recipe(folder / "recipe.yaml"), lake)
+    for step in steps(survey.recipe):
+        found = survey.look(step)
+        if step == Step("pairs", 0, phase="D2"):
+            break
+    for shard in found.folder.shards():
+        shard.unlink()
+    found = survey.look(step)
+    make_pairs(survey, found, Silent())
+    survey.look(step)
+    dataset = write_dataset(survey, "bench")
+    rows = sum(dataset_rows(dataset).values())
+    import shutil
+
+    shutil.rmtree(dataset)
+    return rows
+
+
+PLAIN = """
+copy (
+    with scores as (
+        select sample_id, avg(score) as score
+        from read_parquet('{lake}/verdicts/*/*.parquet') group by sample_id
+    ),
+
+    scored as (
+        select prompt_id, sample_id, score,
+            case
+                when model = '{future}' then 'future' when draw >= 1024 then 'past' else 'current'
+            end as role, draw
+        from read_parquet('{lake}/samples/*/*.parquet') join scores using (sample_id)
+    ),
+
+    sides as (
+        select prompt_id,
+            min({{'o': -score, 'd': draw, 'id': sample_id}}) filter (role = 'current') as best_c,
+            min({{'o': -score, 'd': draw, 'id': sample_id}}) filter (role = 'future') as best_f,
+            min({{'o': score, 'd': draw, 'id': sample_id}}) filter (role = 'current') as worst_c,
+            min({{'o': score, 'd': draw, 'id': sample_id}}) filter (role = 'past') as worst_p
+        from scored group by prompt_id
+    ),
+
+    pairs as (
+        select prompt_id, if(best_f.o < best_c.o, best_f, best_c) as best,
+            if(worst_p.o < worst_c.o, worst_p, worst_c) as worst
+        from sides
+    )
+
+    select messages, chosen.text as chosen, rejected.text as rejected,
+        -best.o as score_chosen, worst.o as score_rejected
+    from pairs
+    join read_parquet('{lake}/prompts/*/*.parquet') as prompts using (prompt_id)
+    join read_parquet('{lake}/samples/*/*.parquet') as chosen on chosen.sample_id = best.id
+    join read_parquet('{lake}/samples/*/*.parquet') as rejected on rejected.sample_id = worst.id
+    where -best.o > worst.o and chosen.text != rejected.text
+) to '{out}' (format parquet, compression zstd)
+"""
+
+
+def future_digest(folder: Path) -> str:
+    (manifest,) = (folder / "lake" / "models").glob("*/manifest.json")
+    digest: str = json.loads(manifest.read_text())["digest"]
+    return digest
+
+
+def by_query(folder: Path) -> int:
+    import duckdb
+
+    out = folder / "plain.parquet"
+    future = sampled_by(folder)
+    duckdb.sql("set preserve_insertion_order = false")
+    duckdb.sql(PLAIN.format(lake=folder / "lake", out=out, future=future))
+    return int(duckdb.sql(f"select count(*) from '{out}'").fetchall()[0][0])
+
+
+def sampled_by(folder: Path) -> str:
+    """The model of the future's samples."""
+    import duckdb
+
+    files = folder / "lake" / "samples" / "*" / "*.parquet"
+    (row,) = duckdb.sql(
+        f"select model from '{files}' group by model order by count(*) limit 1"
+    ).fetchall()
+    return row[0]
+
+
+def by_scan(folder: Path) -> int:
+    import duckdb
+
+    files = folder / "lake" / "samples" / "*" / "*.parquet"
+    return int(duckdb.sql(f"select sum(length(text)) from '{files}'").fetchall()[0][0])
+
+
+def by_glue(folder: Path) -> int:
+    import datasets
+    import pandas as pd
+
+    lake, future = folder / "lake", sampled_by(folder)
+
+    def frame(table: str) -> pd.DataFrame:
+        files = sorted(map(str, (lake / table).glob("*/*.parquet")))
+        loaded = datasets.load_dataset(
+            "parquet", data_files=files, split="train", cache_dir=str(folder / "cache")
+        )
+        return loaded.to_pandas()
+
+    scores = frame("verdicts").groupby("sample_id")["score"].mean()
+    samples = frame("samples")
+    samples["score"] = samples["sample_id"].map(scores)
+    prompts = frame("prompts").set_index("prompt_id")["messages"]
+    rows = []
+    for prompt, group in samples.groupby("prompt_id"):
+        past = group[(group.model != future) & (group.draw >= 1024)]
+        current = group[(group.model != future) & (group.draw < 1024)]
+        coming = group[group.model == future]
+        chosen, rejected = current.loc[current.score.idxmax()], current.loc[current.score.idxmin()]
+        if coming.score.max() > chosen.score:
+            chosen = coming.loc[coming.score.idxmax()]
+        if past.score.min() < rejected.score:
+            rejected = past.loc[past.score.idxmin()]
+        if chosen.score > rejected.score and chosen.text != rejected.text:
+            rows.append(
+                {
+                    "prompt": list(prompts[prompt]),
+                    "chosen": [{"role": "assistant", "content": chosen.text}],
+                    "rejected": [{"role": "assistant", "content": rejected.text}],
+                    "score_chosen": chosen.score,
+                    "score_rejected": rejected.score,
+                }
+            )
+    datasets.Dataset.from_list(rows).to_parquet(str(folder / "glue.parquet"))
+    return len(rows)
+
+
+WAYS = {"scan": by_scan, "query": by_query, "factory": by_factory, "glue": by_glue}
+
+
+def measured(way: str, folder: Path) -> Iterator[tuple[int, float, float]]:
+    """Rows, seconds and peak memory in MB of a way, in a process of its own."""
+    code = (
+        "import resource, sys, time; from pathlib import Path; import pairs\n"
+        f"began = time.perf_counter(); n = pairs.WAYS['{way}'](Path(sys.argv[1]))\n"
+        "print(n, time.perf_counter() - began, "
+        "resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    n, seconds, peak = done.stdout.splitlines()[-1].split()
+    yield int(n), float(seconds), float(peak)
+
+
+def main() -> None:
+    n_prompts = int(sys.argv[1]) if len(sys.argv) > 1 else 60_000
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(sys.argv[2] if len(sys.argv) > 2 else temporary).resolve()
+        if not (folder / "recipe.yaml").exists():
+            make(folder, n_prompts)
+        print(f"{n_prompts:,} prompts, {n_prompts * 21:,} answers, {n_prompts * 63:,} judgments")
+        ways = sys.argv[3:] or ["scan", "query", "factory", "query", "factory", "glue"]
+        for way in ways:
+            for n, seconds, peak in measured(way, folder):
+                print(f"{way:<8} {seconds:>7.2f} s {peak:>7,.0f} MB  {n:,}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
