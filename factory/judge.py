@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ MIN_MASS = 0.5
 judge was about to write something else there."""
 
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+_CLOSING_TAG = re.compile(r"</([A-Za-z][\w-]*)>")
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,17 @@ class Rubric:
     @property
     def placeholders(self) -> frozenset[str]:
         return frozenset(_PLACEHOLDER.findall(self.template))
+
+    @cached_property
+    def tags(self) -> re.Pattern[str] | None:
+        """Finds the `<` of a tag that the template itself closes, in any case, spacing and with
+        any attributes; None where the template closes none."""
+        names = "|".join(sorted(set(_CLOSING_TAG.findall(self.template))))
+        if not names:
+            return None
+        name = rf"\s*(?:{names})(?![\w-])"
+        # To write less than a variable of such a name is no opening tag: that must have its end.
+        return re.compile(rf"<(?=\s*/{name}|{name}[^<>]*>)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -170,12 +183,15 @@ def _check_placeholders(name: str, template: str) -> None:
 def render(rubric: Rubric, item: Mapping[str, str | None]) -> list[dict[str, str]]:
     """The messages that ask for a judgment.
 
-    Placeholders are replaced in one pass over the template, so that a placeholder's name inside
-    an answer stays text.
+    What is filled in is untrusted. Placeholders are replaced in one pass over the template, so
+    that a placeholder's name inside an answer stays text. Where the template encloses what it is
+    given in tags, a value cannot close or open one of them: the `<` of these tags becomes `&lt;`
+    in a value, and nothing else is changed.
     """
 
     def value(match: re.Match[str]) -> str:
-        return item.get(match[1]) or ""
+        text = item.get(match[1]) or ""
+        return rubric.tags.sub("&lt;", text) if rubric.tags else text
 
     return [{"role": "user", "content": _PLACEHOLDER.sub(value, rubric.template)}]
 
