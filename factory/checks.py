@@ -1,12 +1,13 @@
 """What is refused before anything is generated, since it would fail only hours later."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 from factory.checkpoint import Checkpoint, token_counter
 from factory.engines import check_engine
 from factory.engines.labels import label_tokens
-from factory.errors import RecipeError, RubricError
+from factory.errors import PromptsError, RecipeError, RubricError
 from factory.judge import Rubric, parse, render
 from factory.plan import Step
 from factory.recipe import JUDGE, OpenaiEngine, VllmEngine
@@ -17,7 +18,7 @@ from factory.train import check_fields, check_lora
 
 def check(survey: Survey, wanted: Sequence[Step]) -> None:
     """Raises a UserError where the engine, the trainer or the judge cannot do what the recipe's
-    steps ask of them."""
+    steps ask of them, or the prompts lack what the rubric shows the judge."""
     recipe = survey.recipe
     check_engine(recipe.engine, survey.rank("M_0"))
     if recipe.judge.engine is not None:
@@ -25,6 +26,8 @@ def check(survey: Survey, wanted: Sequence[Step]) -> None:
     trained = [step for step in wanted if step.stage == "train"]
     if trained:
         _check_training(survey)
+    if survey.rubric is not None:
+        _check_prompts(survey, survey.rubric)
     judge = survey.models.get(JUDGE, survey.models["M_0"])
     if survey.rubric is not None and recipe.engine_of(judge.name).name != "scripted":
         _check_judge(survey, survey.rubric, judge)
@@ -62,6 +65,21 @@ def _check_vllm_lora(fields: dict[str, Any]) -> None:
             raise RecipeError(f"train.lora.{name}: vLLM holds no adapter with it; take it out")
     if fields.get("bias", "none") != "none":
         raise RecipeError(f"train.lora.bias: got {fields['bias']}, and vLLM takes none only")
+
+
+def _check_prompts(survey: Survey, rubric: Rubric) -> None:
+    """A judge that is shown no reference, or no criteria, would grade by what it makes up."""
+    if not {"reference", "criteria"} & rubric.placeholders:
+        return
+    for row in survey.views([]).all("empty_fields"):
+        if row["field"] in rubric.placeholders and row["empty"]:
+            example = textwrap.shorten(row["example"], 60, placeholder=" …")
+            raise PromptsError(
+                f"prompts.files: {row['empty']:,} of {row['prompts']:,} prompts have no "
+                f"{row['field']} (one is: {example}), and rubric {survey.recipe.judge.rubric} "
+                f"shows it to the judge as {{{row['field']}}}: give it with every prompt, or take "
+                "another rubric"
+            )
 
 
 def _check_judge(survey: Survey, rubric: Rubric, model: Checkpoint) -> None:

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from factory.recipe import Judge, in_scale
 PLACEHOLDERS = ("prompt", "answer", "reference", "criteria")
 """What a rubric may name in braces; `{prompt}` and `{answer}` it must."""
 
+HEADER = ("scale", "parser", "labels", "source", "description")
+"""What a rubric's header may say; a recipe may say `scale` and `parser` instead."""
+
 MOST_LABELS = 101
 """Scores of a scale that are taken for labels; ours: 0 to 100 is the longest scale in use."""
 
@@ -28,6 +32,7 @@ MIN_MASS = 0.5
 judge was about to write something else there."""
 
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+_CLOSING_TAG = re.compile(r"</([A-Za-z][\w-]*)>")
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,10 @@ class Rubric:
     labels: tuple[str, ...] = ()
     """The scores as they are written, where they can be counted: of a scale between whole numbers,
     these numbers, if the header does not say otherwise."""
+    source: str = ""
+    """Where the method comes from. Like the description, part of no key."""
+    description: str = ""
+    """What it grades, in one line."""
 
     @property
     def pattern(self) -> re.Pattern[str]:
@@ -49,6 +58,17 @@ class Rubric:
     @property
     def placeholders(self) -> frozenset[str]:
         return frozenset(_PLACEHOLDER.findall(self.template))
+
+    @cached_property
+    def tags(self) -> re.Pattern[str] | None:
+        """Finds the `<` of a tag that the template itself closes, in any case, spacing and with
+        any attributes; None where the template closes none."""
+        names = "|".join(sorted(set(_CLOSING_TAG.findall(self.template))))
+        if not names:
+            return None
+        name = rf"\s*(?:{names})(?![\w-])"
+        # To write less than a variable of such a name is no opening tag: that must have its end.
+        return re.compile(rf"<(?=\s*/{name}|{name}[^<>]*>)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -64,20 +84,32 @@ def load_rubric(judge: Judge, folder: Path) -> Rubric:
     Raises RubricError where the file, its header or its placeholders are not as expected.
     """
     name = judge.rubric
-    shipped = resources.files("factory") / "rubrics" / f"{name}.md"
-    source = shipped if re.fullmatch(r"[a-z0-9_]+", name) else folder / Path(name).expanduser()
-    try:
-        text = source.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RubricError(
-            f"rubric {name}: cannot be read ({type(error).__name__}): expected a text file, "
-            "or the name of a rubric that ships with the factory (additive)"
-        ) from None
-    header, template = _split(name, text)
+    header, template = _split(name, _read(name, folder))
     parser = _parser(name, judge.parser or header.get("parser"))
     scale = _scale(name, judge.scale or header.get("scale"))
     _check_placeholders(name, template)
-    return Rubric(template, parser, scale, _labels(name, header.get("labels"), scale))
+    labels = _labels(name, header.get("labels"), scale)
+    source, description = (_text(name, header, field) for field in ("source", "description"))
+    return Rubric(template, parser, scale, labels, source, description)
+
+
+def shipped_rubrics() -> list[str]:
+    """The names of the rubrics that ship with the factory, sorted."""
+    files = (resources.files("factory") / "rubrics").iterdir()
+    return sorted(file.name.removesuffix(".md") for file in files if file.name.endswith(".md"))
+
+
+def _read(name: str, folder: Path) -> str:
+    shipped = resources.files("factory") / "rubrics" / f"{name}.md"
+    # A bare name is never a file of the user's: a later release may ship a rubric of that name.
+    source = shipped if re.fullmatch(r"[a-z0-9_]+", name) else folder / Path(name).expanduser()
+    try:
+        return source.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RubricError(
+            f"rubric {name}: cannot be read ({type(error).__name__}): expected a text file, "
+            f"or the name of a rubric that ships with the factory ({', '.join(shipped_rubrics())})"
+        ) from None
 
 
 def _split(name: str, text: str) -> tuple[dict[str, Any], str]:
@@ -90,6 +122,11 @@ def _split(name: str, text: str) -> tuple[dict[str, Any], str]:
         raise RubricError(
             f"rubric {name}: expected a header in YAML between two lines of ---, "
             "with scale and parser, then the judge prompt"
+        )
+    if unknown := [field for field in header if field not in HEADER]:
+        raise RubricError(
+            f"rubric {name}: unknown field {unknown[0]} in its header: expected "
+            + ", ".join(HEADER)
         )
     return header, match[2].strip()
 
@@ -125,6 +162,13 @@ def _labels(name: str, labels: Any, scale: tuple[float, float]) -> tuple[str, ..
     raise RubricError(f"rubric {name}: labels: got {labels!r}, expected a list of scores")
 
 
+def _text(name: str, header: Mapping[str, Any], field: str) -> str:
+    text = header.get(field)
+    if text is None or isinstance(text, str):
+        return text or ""
+    raise RubricError(f"rubric {name}: {field}: got {text!r}, expected a text (in quotes)")
+
+
 def _check_placeholders(name: str, template: str) -> None:
     found = set(_PLACEHOLDER.findall(template))
     if unknown := sorted(found - set(PLACEHOLDERS)):
@@ -139,12 +183,15 @@ def _check_placeholders(name: str, template: str) -> None:
 def render(rubric: Rubric, item: Mapping[str, str | None]) -> list[dict[str, str]]:
     """The messages that ask for a judgment.
 
-    Placeholders are replaced in one pass over the template, so that a placeholder's name inside
-    an answer stays text.
+    What is filled in is untrusted. Placeholders are replaced in one pass over the template, so
+    that a placeholder's name inside an answer stays text. Where the template encloses what it is
+    given in tags, a value cannot close or open one of them: the `<` of these tags becomes `&lt;`
+    in a value, and nothing else is changed.
     """
 
     def value(match: re.Match[str]) -> str:
-        return item.get(match[1]) or ""
+        text = item.get(match[1]) or ""
+        return rubric.tags.sub("&lt;", text) if rubric.tags else text
 
     return [{"role": "user", "content": _PLACEHOLDER.sub(value, rubric.template)}]
 
@@ -161,7 +208,9 @@ def transcript(messages: Sequence[Mapping[str, Any]]) -> str:
 def parse(text: str | None, parser: re.Pattern[str], scale: tuple[float, float]) -> Verdict:
     """The score that a judgment's text states, or why it states none.
 
-    Two different scores in one text are no score: a number is never made up.
+    Two different scores in one text are no score: a number is never made up. The parsers of the
+    rubrics that ship find one in a judgment's last line alone, so that what a judge quotes from
+    the answer does not count.
     """
     found = {match.strip() for match in parser.findall(text or "")}
     if not found:

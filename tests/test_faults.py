@@ -135,6 +135,37 @@ def test_a_prompt_of_the_probe_that_is_also_the_loop_s_is_refused(toy, factory):
     assert "1 of its prompts are also in prompts.files" in ended.err
 
 
+def test_a_rubric_that_names_what_prompts_have_not_is_refused_before_any_generation(toy, factory):
+    toy.write(judge={"rubric": "prometheus"}, loop={"iterations": 1})
+    ended = factory("run", toy.path, "--lake", toy.lake)
+    assert ended.code == 2
+    assert ended.err.count("\n") == 1
+    assert "prompts.files: 12 of 12 prompts have no criteria (one is: Say number " in ended.err
+    assert "rubric prometheus shows it to the judge as {criteria}: give it" in ended.err
+    assert not toy.shards("samples")
+    given = toy.prompts.read_text().splitlines()
+    lines = [{**json.loads(line), "criteria": "Short."} for line in given]
+    toy.prompts.write_text(
+        "\n".join(map(json.dumps, [*lines[:-1], {**lines[-1], "reference": " "}]))
+    )
+    ended = factory("preview", toy.path, "--lake", toy.lake)
+    assert (ended.code, toy.shards("samples")) == (2, [])
+    assert "1 of 12 prompts have no reference (one is: Say number 11.)" in ended.err
+    toy.prompts.write_text("\n".join(map(json.dumps, lines)))
+    assert factory("run", toy.path, "--lake", toy.lake).code == 0
+
+
+def test_a_rubric_s_reference_is_asked_of_no_prompt_of_the_probe(toy, factory):
+    (toy.folder / "own.md").write_text(
+        "---\nscale: [0, 5]\nparser: 'Score: (\\d)'\n---\n{prompt} {answer} {reference}"
+    )
+    toy.add_probe()
+    probe = toy.folder / "probe.jsonl"
+    probe.write_text(probe.read_text().replace(', "reference": "x"', ""))
+    toy.write(judge={"rubric": "own.md"}, loop={"iterations": 1})
+    assert factory("run", toy.path, "--lake", toy.lake).code == 0
+
+
 MODELS = {
     "is not a folder": lambda m0: shutil.rmtree(m0),
     "has no config.json": lambda m0: (m0 / "config.json").unlink(),

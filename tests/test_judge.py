@@ -1,15 +1,35 @@
 """A rubric and an answer make messages; a text makes a verdict, or says why it makes none."""
 
+import json
 import re
+import time
+from pathlib import Path
 
 import pytest
 
+from factory.engines.labels import score_token
 from factory.errors import RubricError
-from factory.judge import Rubric, Verdict, check_value, load_rubric, parse, render, transcript
+from factory.judge import (
+    Rubric,
+    Verdict,
+    check_value,
+    load_rubric,
+    parse,
+    render,
+    shipped_rubrics,
+    transcript,
+)
 from factory.recipe import Judge
 
+HERE = Path(__file__).parent
+README = (HERE.parent / "README.md").read_text(encoding="utf-8")
+SHIPPED = shipped_rubrics()
+HOSTILE = [json.loads(line) for line in (HERE / "hostile.jsonl").read_text().splitlines()]
+ANSWERS = {row["why"]: row["answer"] for row in HOSTILE if "answer" in row}
+JUDGMENTS = {row["why"]: (row["judgment"], row["score"]) for row in HOSTILE if "judgment" in row}
 OWN = "---\nscale: [1, 10]\nparser: 'Grade: (\\d+)'\n---\nAsked: {prompt}\nSaid: {answer}\n"
 SCALE = (0.0, 5.0)
+# Of one's own, and not held to the last line as those that ship are.
 PARSER = re.compile(r"Score:\s*(-?\d+(?:\.\d+)?)")
 
 
@@ -35,6 +55,43 @@ def test_the_additive_rubric_ships_with_the_factory(tmp_path):
     assert "<question>\nWhat is 2 + 2?\n</question>" in message["content"]
     assert parse("Good.\nScore: 4", re.compile(rubric.parser), rubric.scale) == Verdict(4.0, None)
     assert parse(rubric.template, re.compile(rubric.parser), rubric.scale).score is None
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_rubric_says_where_it_comes_from_and_so_does_the_readme(name):
+    rubric = shipped(name)
+    assert re.search(r"\(arXiv \d{4}\.\d{5}\)$", rubric.source)
+    assert rubric.description
+    assert rubric.labels
+    low, high = rubric.scale
+    paper = rubric.source[-11:-1]
+    (line,) = (line for line in README.splitlines() if line.startswith(f"| `{name}` "))
+    assert f"| {low:g}–{high:g} |" in line
+    assert f"https://arxiv.org/abs/{paper}" in line
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_rubric_ends_with_the_form_that_its_parser_reads(name):
+    rubric = shipped(name)
+    assert rubric.template.endswith("\nScore: N")
+    assert parse(rubric.template, rubric.pattern, rubric.scale).score is None
+    for label in rubric.labels:
+        for said in (f"Score: {label}", f"Score: {label}/{rubric.scale[1]:g}"):
+            judgment = f"{rubric.template.removesuffix('Score: N')}{said}"
+            assert parse(judgment, rubric.pattern, rubric.scale) == Verdict(float(label), None)
+
+
+def test_the_rubrics_that_ship():
+    needs = {name: shipped(name).placeholders - {"prompt", "answer"} for name in SHIPPED}
+    assert needs.pop("prometheus") == {"reference", "criteria"}
+    assert set(needs.values()) == {frozenset()}
+    aspects = {name for name in SHIPPED if name.startswith("aspect_")}
+    assert set(needs) - aspects == {"additive", "single_score"}
+    assert {shipped(name).scale for name in aspects} == {(1.0, 5.0)}
+
+
+def shipped(name):
+    return load_rubric(Judge(rubric=name), HERE)
 
 
 def test_a_rubric_of_ones_own_lies_beside_the_recipe(load):
@@ -63,6 +120,26 @@ def test_a_rubric_with_the_line_ends_of_windows_is_the_same(load, tmp_path):
 def test_a_rubric_that_is_not_there_is_refused(tmp_path, name):
     with pytest.raises(RubricError, match=rf"rubric {name}: cannot be read \(FileNotFoundError\)"):
         load_rubric(Judge(rubric=name), tmp_path)
+
+
+def test_a_rubric_that_is_not_there_is_refused_with_those_that_ship(tmp_path):
+    (tmp_path / "nothing").write_text(OWN)  # a bare name is never a file's
+    with pytest.raises(RubricError, match=", ".join(SHIPPED)):
+        load_rubric(Judge(rubric="nothing"), tmp_path)
+
+
+def test_a_field_of_the_header_that_is_not_known_is_refused_by_its_name(load):
+    with pytest.raises(RubricError, match=r"own.md: unknown field parsers .*: expected scale, par"):
+        load(OWN.replace("parser:", "parsers:"))
+    with pytest.raises(RubricError, match="unknown field 1 in its header"):
+        load(OWN.replace("scale:", "1: 2\nscale:"))
+
+
+def test_source_and_description_are_texts(load):
+    rubric = load(OWN.replace("scale:", "source: me\ndescription:\nscale:"))
+    assert (rubric.source, rubric.description) == ("me", "")
+    with pytest.raises(RubricError, match=r"source: got 2401.1002, expected a text \(in quotes\)"):
+        load(OWN.replace("scale:", "source: 2401.10020\nscale:"))
 
 
 def test_a_rubric_that_is_no_text_is_refused(tmp_path):
@@ -139,6 +216,67 @@ def test_a_placeholder_within_an_answer_stays_text():
     )
 
 
+TAGGED = Rubric("<task>{prompt}</task><answer>{answer}</answer><br>", "(.)", SCALE)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("</answer>", "&lt;/answer>"),
+        ("<answer>", "&lt;answer>"),
+        ("</TASK >", "&lt;/TASK >"),
+        ("< / answer\n>", "&lt; / answer\n>"),
+        ('<answer id="1">', '&lt;answer id="1">'),
+        ("</answer", "&lt;/answer"),
+        ("</</answer>answer>", "</&lt;/answer>answer>"),
+    ],
+)
+def test_a_value_neither_closes_nor_opens_the_template_s_tags(value, shown):
+    for name in ("prompt", "answer"):
+        wanted = {"prompt": "", "answer": "", name: f"a {shown} z"}
+        (message,) = render(TAGGED, {name: f"a {value} z"})
+        assert message["content"] == (
+            f"<task>{wanted['prompt']}</task><answer>{wanted['answer']}</answer><br>"
+        )
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "<b>bold</b> &lt;/answer> <br> </br>",
+        "if x <answer: y, if x < answer",
+        "<answers></answers> <answer-2> <my-answer> </myanswer>",
+        "answer> /answer> << >> <",
+        "def f(a: list[int]) -> bool:\n    return a < [1]\r\n\t\u00a0\u2028",
+    ],
+)
+def test_any_other_text_is_shown_as_it_is(value):
+    (message,) = render(TAGGED, {"prompt": value, "answer": value})
+    assert message["content"] == f"<task>{value}</task><answer>{value}</answer><br>"
+
+
+def test_a_rubric_without_tags_shows_everything_as_it_is():
+    rubric = Rubric("{prompt} {answer} <answer>", "(.)", SCALE)
+    (message,) = render(rubric, {"answer": "</answer><answer>"})
+    assert message["content"] == " </answer><answer> <answer>"
+
+
+@pytest.mark.parametrize("why", ANSWERS)
+def test_a_hostile_answer_stays_between_its_tags(why):
+    for name in SHIPPED:
+        rubric, answer = shipped(name), ANSWERS[why]
+        (message,) = render(rubric, dict.fromkeys(rubric.placeholders, answer))
+        for tag in rubric.placeholders - {"prompt"} | {"question"}:
+            (enclosed,) = re.findall(rf"<{tag}>\n(.*?)\n</{tag}>", message["content"], re.DOTALL)
+            assert enclosed.replace("&lt;", "<") == answer.replace("&lt;", "<")
+            for part in (f"<{tag}>", f"</{tag}>"):
+                lenient = r"\s*".join(part[:-1])
+                assert len(re.findall(rf"(?i){lenient}\s*>", message["content"])) == 1
+        around = re.split(r"\{[a-z]+\}", rubric.template)
+        assert message["content"].startswith(around[0])
+        assert message["content"].endswith(around[-1])
+
+
 def test_a_single_turn_is_read_bare():
     assert transcript([{"role": "user", "content": "Hello: you"}]) == "Hello: you"
 
@@ -156,6 +294,45 @@ def test_several_turns_are_read_with_who_spoke():
 
 
 # verdicts
+
+
+@pytest.mark.parametrize("why", ANSWERS)
+def test_a_hostile_answer_that_is_quoted_is_not_the_verdict(why):
+    for name in SHIPPED:
+        rubric, answer = shipped(name), ANSWERS[why]
+        alone = f"It reads\n{answer}\nand deserves no grade that it gives itself."
+        assert parse(alone, rubric.pattern, rubric.scale) == Verdict(None, "no score")
+        assert parse(f"{alone}\n\nScore: 2", rubric.pattern, rubric.scale) == Verdict(2.0, None)
+
+
+@pytest.mark.parametrize("why", JUDGMENTS)
+def test_the_verdict_is_read_from_the_last_line_of_a_judgment(why):
+    for name in SHIPPED:
+        rubric, (judgment, score) = shipped(name), JUDGMENTS[why]
+        verdict = parse(judgment, rubric.pattern, rubric.scale)
+        assert verdict.score == score
+        assert (verdict.reason is None) == (score is not None)
+
+
+@pytest.mark.parametrize("why", JUDGMENTS)
+def test_probabilities_are_looked_at_where_the_verdict_is_read(why):
+    for name in SHIPPED:
+        rubric, (judgment, score) = shipped(name), JUDGMENTS[why]
+        letters = [ord(letter) for letter in judgment]
+        place = score_token(letters, lambda tokens: "".join(map(chr, tokens)), rubric.parser)
+        if score is not None:
+            assert judgment[place:].startswith(f"{score:g}")
+            assert not re.search(r"\d", judgment[place:].removeprefix(f"{score:g}"))
+        elif place is not None:
+            assert parse(judgment, rubric.pattern, rubric.scale).reason.startswith("out of scale")
+
+
+@pytest.mark.parametrize("text", ["\n" * 20_000, "Score: 1" + " " * 20_000, "Score: " * 5_000])
+def test_a_parser_that_ships_reads_a_long_judgment_at_once(text):
+    rubric = shipped("additive")
+    began = time.perf_counter()
+    assert parse(f"{text}.", rubric.pattern, rubric.scale).score is None
+    assert time.perf_counter() - began < 1
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,6 @@ def test_judges_that_say_nothing_make_no_score(toy):
     assert reasons == {
         "no score",
         "empty judgment",
-        "several scores: 1, 4",
         "out of scale: 77 is not in 0 to 5",
         "out of scale: -1 is not in 0 to 5",
     }

@@ -113,6 +113,12 @@ def test_without_a_valid_verdict_there_is_no_score(lake):
     assert (score["n_judgments"], score["n_unparsed"]) == (0, 2)
 
 
+def test_an_expected_score_counts_where_there_is_a_score(lake):
+    of_a_quotation = {**verdict("s", 0, None), "expected_score": 5.0}
+    lake.judged(of_a_quotation, {**verdict("s", 1, 2), "expected_score": 2.5})
+    assert lake.scores()["s"]["expected_score"] == 2.5
+
+
 def test_draws_beyond_those_of_the_recipe_are_not_counted(lake):
     lake.judged(*(verdict("s", draw, draw) for draw in range(5)), n_judge_draws=2)
     assert lake.scores()["s"]["score"] == 0.5

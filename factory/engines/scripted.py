@@ -22,7 +22,8 @@ _WORDS = "amber birch cedar delta ember fjord grove heron inlet juniper kelp lar
 
 
 def words(messages: Sequence[Mapping[str, Any]], seed: int) -> str:
-    """A few seeded words, and a last line that the shipped rubrics' parsers read as a score."""
+    """A few seeded words, and a last line that the shipped rubrics' parsers read: a score from 0 to
+    5, of which 0 is out of most scales."""
     rng = random.Random(seed)
     return f"{' '.join(rng.choices(_WORDS, k=rng.randint(3, 9)))}.\nScore: {rng.randint(0, 5)}"
 

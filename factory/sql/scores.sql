@@ -1,5 +1,7 @@
 -- Grain: one row a sample and parser: what its verdicts come to.
 -- The score is the mean over the valid verdicts; NULL where there is none, never a made-up number.
+-- An expected score counts where the verdict has a score: of a judgment with several, it would be
+-- that of the first place that looks like one.
 -- Summed in the order of the scores, so that the same verdicts have the same mean to the last bit.
 with draws as (select distinct parser, n_judge_draws from roles),
 
@@ -13,7 +15,7 @@ select
     parser,
     sample_id,
     avg(score order by score) as score,
-    avg(expected_score order by expected_score) as expected_score,
+    avg(expected_score order by expected_score) filter (score is not null) as expected_score,
     stddev_pop(score order by score) as spread,
     count(score)::int as n_judgments,
     (count(*) - count(score))::int as n_unparsed
