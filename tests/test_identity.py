@@ -336,6 +336,6 @@ def test_golden_keys(toy):
         "prompts": "0c5b0769452b967222c75437",
         "samples": "f761f7660889839255a7138d",
         "judgments": "f7f32621751ec7e3e08652c7",
-        "verdicts": "daea39741978738c3291adf4",
+        "verdicts": "cb830e44fa284ce57050d3a4",
         "train": "d18a90b00a964bffac51f4a6",
     }

@@ -20,6 +20,7 @@ from factory.judge import (
     transcript,
 )
 from factory.recipe import Judge
+from factory.stages import verdicts
 
 HERE = Path(__file__).parent
 README = (HERE.parent / "README.md").read_text(encoding="utf-8")
@@ -396,3 +397,36 @@ def test_a_value_of_a_function_is_its_score():
 )
 def test_a_value_that_is_no_score_says_why(value, scale, reason):
     assert check_value(value, scale) == Verdict(None, reason)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "finish", "score"),
+    [
+        ("single_score", "Fine.\nScore: 1", "length", None),
+        ("single_score", "Fine.\nScore: 1", "stop", 1),
+        ("single_score", "Fine.\nScore: 7", "length", None),  # of 7.5, perhaps
+        ("single_score", "Fine.\nScore: 10", "length", 10),
+        ("additive", "Fine.\nScore: 5", "length", 5),
+    ],
+)
+def test_a_judgment_that_was_cut_off_within_a_number_has_no_score(name, text, finish, score):
+    rubric = load_rubric(Judge(rubric=name), Path())
+    judgment = {
+        "judgment_id": "j",
+        "sample_id": "s",
+        "draw": 0,
+        "judge": "k",
+        "text": text,
+        "value": None,
+        "finish_reason": finish,
+        "score_logprobs": None,
+    }
+    row = verdicts.row(judgment, rubric, None, "p")
+    assert row["score"] == score
+    assert row["reason"] == (None if score else "cut off by max_tokens")
+
+
+@pytest.mark.parametrize(("text", "score"), [("7", 7), ("1", None), ("10", 10)])
+def test_a_bare_label_is_whole_unless_it_begins_another(text, score):
+    rubric = load_rubric(Judge(rubric="single_score", parser=r"^\s*(\d+)\s*$"), Path())
+    assert verdicts._open_ended(text, rubric) == (score is None)

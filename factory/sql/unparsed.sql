@@ -6,6 +6,6 @@ with judged as (
     where judgments.error is null and judgments.draw < step.n_draws
 )
 
-select judgment_id, sample_id, draw, judge, text, value, score_logprobs
+select judgment_id, sample_id, draw, judge, text, value, finish_reason, score_logprobs
 from judged
 anti join verdicts using (judgment_id)

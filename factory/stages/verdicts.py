@@ -1,11 +1,12 @@
 """Verdicts: what judgments come to. Asks no model."""
 
+from string import digits
 from typing import Any
 
 from factory.judge import Rubric, Verdict, check_value, expected_score, parse
 from factory.schema import Row
 
-VERSION = 1
+VERSION = 2
 
 
 def settings(
@@ -17,6 +18,15 @@ def settings(
     return {"judge": judge, "parser": rubric.parser, "scale": rubric.scale}
 
 
+def _open_ended(text: str, rubric: Rubric) -> bool:
+    """Whether a text that was cut off could have gone on to another score: the 1 of "Score: 10". A
+    bare label, which a constrained judge is held to, has no fractions."""
+    now = parse(text, rubric.pattern, rubric.scale).score
+    rest = digits if text.strip() in rubric.labels else (*digits, ".5")
+    later = (parse(text + more, rubric.pattern, rubric.scale) for more in rest)
+    return now is not None and any(verdict.score not in (None, now) for verdict in later)
+
+
 def row(judgment: Row, rubric: Rubric | None, scale: tuple[float, float] | None, key: str) -> Row:
     """The verdict of a judgment, as a row of `verdicts`."""
     verdict: Verdict
@@ -24,6 +34,8 @@ def row(judgment: Row, rubric: Rubric | None, scale: tuple[float, float] | None,
         verdict = check_value(judgment["value"], scale)
     else:
         verdict = parse(judgment["text"], rubric.pattern, rubric.scale)
+        if judgment["finish_reason"] == "length" and _open_ended(judgment["text"], rubric):
+            verdict = Verdict(None, "cut off by max_tokens")
     return {
         "judgment_id": judgment["judgment_id"],
         "sample_id": judgment["sample_id"],
