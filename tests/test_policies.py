@@ -574,3 +574,23 @@ def test_the_plan_knows_which_models_a_policy_needs(toy, policy, trainings, role
     found = steps(toy.recipe())
     assert sum(step.stage == "train" for step in found) == trainings
     assert {step.role for step in found if step.stage == "samples"} == roles
+
+
+def test_a_policy_of_the_users_own_may_find_no_candidate(toy, factory):
+    """A prompt whose past answers all failed leaves no choice: an outcome, and no fault."""
+    toy.script(
+        "def answer(messages, seed):\n"
+        "    text = messages[-1]['content']\n"
+        "    if 'number 3' in text and 'Score' not in text: raise ValueError\n"
+        "    return f'{seed} Score: {seed % 6}'"
+    )
+    toy.write(judge={"parser": "Score: (\\d)"}, max_failed=0.5)
+    own(
+        toy,
+        "-- Roles: past, current\nselect prompt_id, best_current.id as chosen_id, "
+        "worst_past.id as rejected_id from extremes",
+    )
+    told = factory("run", toy.path, "--lake", toy.lake)
+    assert told.code == 0, told.err
+    outcomes = {row["outcome"] for row in toy.query("from pairs")}
+    assert {"kept", "unscored"} <= outcomes

@@ -1,12 +1,14 @@
 -- Grain: one row a fault of what a policy returned, by prompt; none where all of it can be used.
--- A side may be missing or be the other side only where the prompt leaves no choice: no scored
--- current candidate, or none with another score.
+-- A side may be missing or be the other side only where the prompt leaves no choice: a role without
+-- an eligible candidate, or no current ones of different scores.
 with pool as (select prompt_id, list(sample_id) as ids from measured group by prompt_id),
 
-eligible_current as (
-    select prompt_id, list(score) as scores
+choice as (
+    select
+        prompt_id,
+        list(score) filter (role = 'current') as scores,
+        count(distinct role) = (select count(distinct role) from measured) as is_full
     from eligible
-    where role = 'current'
     group by prompt_id
 ),
 
@@ -18,10 +20,11 @@ returned as (
             partition by policy.prompt_id, policy.chosen_id, policy.rejected_id
         ) as n_same,
         pool.ids,
-        coalesce(eligible_current.scores, []) as scores
+        coalesce(choice.scores, []) as scores,
+        coalesce(choice.is_full, false) as is_full
     from policy
     left join pool on pool.prompt_id = policy.prompt_id
-    left join eligible_current on eligible_current.prompt_id = policy.prompt_id
+    left join choice on choice.prompt_id = policy.prompt_id
 ),
 
 faults as (
@@ -37,8 +40,8 @@ faults as (
             when n_pairs > per_prompt
                 then n_pairs || ' pairs, and pairs.per_prompt is ' || per_prompt
             when n_same > 1 then 'the same pair twice'
-            when len(scores) > 0 and chosen_id is null then 'no chosen_id'
-            when len(scores) > 0 and rejected_id is null then 'no rejected_id'
+            when is_full and chosen_id is null then 'no chosen_id'
+            when is_full and rejected_id is null then 'no rejected_id'
             when chosen_id = rejected_id and length_control is null
                 and len(list_distinct(scores)) = len(scores) and len(scores) > 1
                 then 'the same sample on both sides'
