@@ -411,6 +411,24 @@ another configuration, tokens other than the model alone would draw. They are pa
 digests. The rest (memory, parallel sizes, batch limits, …) is how it is run."""
 
 
+class StopIf(_Section):
+    """Limits at which a run stops before it costs more; none is set by itself. What was finished is
+    kept."""
+
+    truncated: float | None = Field(default=None, ge=0, le=1)
+    """The share of a step's answers that max_tokens cut off."""
+    unparsed: float | None = Field(default=None, ge=0, le=1)
+    """The share of a step's judgments without a score."""
+    ties: float | None = Field(default=None, ge=0, le=1)
+    """The share of a step's considered pairs that are ties."""
+    probe_falls: int | None = Field(default=None, ge=1)
+    """How often in a row the probe's score falls from M_i to M_i+1."""
+
+    @property
+    def is_on(self) -> bool:
+        return any(value is not None for _, value in self)
+
+
 class Shards(_Section):
     rows: int = Field(default=5000, ge=1)
     """Finished rows that make a shard."""
@@ -437,6 +455,7 @@ class Recipe(_Section):
     shards: Shards = Shards()
     max_failed: float = Field(default=0.05, ge=0, le=1)
     """The share of a step's requests that may fail before the run stops."""
+    stop_if: StopIf = StopIf()
     folder: Path = Field(default=Path(), exclude=True)
     """Where the recipe lies; set by `load_recipe`."""
 
@@ -503,6 +522,7 @@ SIDES: dict[str, tuple[str, ...]] = {
     # How it is run.
     "name": (),
     "max_failed": (),
+    **{f"stop_if.{name}": () for name in StopIf.model_fields},
     "train.checkpoint_seconds": (),
     "train.launcher": (),
     "engine.name": (),  # but for scripted, whose answers are no model's

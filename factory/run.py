@@ -20,6 +20,7 @@ from factory.errors import LakeError, StepFailed
 from factory.functions import Function
 from factory.holdings import ROLE_KEYS
 from factory.lake import Broken, Folder, Lake, writing
+from factory.limits import check_step
 from factory.plan import Step, asked_together, holder, steps
 from factory.progress import Progress
 from factory.recipe import Recipe
@@ -89,6 +90,8 @@ def _run(
                         together = asked_together(recipe, step, wanted[place + 1 :])
                         found = _do(survey, together, engines, progress, limit)
                     _check_failures(survey, found, limit)
+                    if recipe.stop_if.is_on and limit is None:
+                        check_step(survey, found)
             except _LookAgain:
                 continue
         return survey

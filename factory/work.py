@@ -31,6 +31,7 @@ from factory.engines import Engine, Request, Result
 from factory.errors import RecipeError, StepFailed, TrainError
 from factory.holdings import ROLE_KEYS
 from factory.lake import Folder, ShardWriter, write_parquet, write_whole, writing
+from factory.limits import Watch
 from factory.plan import Step
 from factory.progress import Progress, Task
 from factory.prompt_files import problem_list
@@ -65,6 +66,8 @@ class _Asking:
         self._stage = found.step.stage
         self._writer = writer
         self._failed, self._errors = found.failed, list[str]()
+        field = "truncated" if self._stage == "samples" else "unparsed"
+        self._watch = Watch(survey.recipe, found.step.label, field)
         self.count = _Count()
 
     def request(self, row: Row) -> Request:
@@ -82,6 +85,8 @@ class _Asking:
         self._writer.put(self._row(result, subject))
         self.count.add(result)
         if result.error is None:
+            if self._watch.is_on and self._found.step.role != "probe":
+                self._watch.see(self._is_bad(result), result.text)
             return
         self._failed += 1
         if len(self._errors) < FIRST_ERRORS:
@@ -90,6 +95,14 @@ class _Asking:
         if self._failed > recipe.max_failed * found.wanted:
             errors = self._errors
             raise StepFailed(too_many(found.step, self._failed, found.wanted, recipe, errors))
+
+    def _is_bad(self, result: Result) -> bool:
+        """Whether a result counts against `stop_if`."""
+        if self._stage == "samples":
+            return result.finish_reason == "length"
+        rubric, scale = self._survey.reading(self._found.step)
+        judgment = dataclasses.asdict(result) | {"judgment_id": "", "sample_id": "", "judge": ""}
+        return verdicts.row(judgment, rubric, scale, "")["score"] is None
 
     def _row(self, result: Result, subject: "_Subject") -> Row:
         key = key_of(self._found).key

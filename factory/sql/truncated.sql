@@ -1,0 +1,8 @@
+-- Grain: one row for a samples step: its answers, those that max_tokens cut off, and three of them.
+select
+    count(*) as n,
+    count(*) filter (finish_reason = 'length') as bad,
+    min_by(text, request_id, 3) filter (finish_reason = 'length') as examples
+from wanted
+join answers using (request_id, draw)
+where error is null
