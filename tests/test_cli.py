@@ -135,7 +135,7 @@ def test_sql_as_parquet_goes_to_standard_output(toy):
     "view",
     [
         *("prompts", "samples", "judgments", "verdicts", "scores", "pairs", "models", "roles"),
-        *("gaps",),
+        *("judges", "gaps"),
     ],
 )
 def test_every_view_is_there_before_and_after_a_run(toy, factory, view):
