@@ -150,10 +150,11 @@ def sql(
 
     Views: prompts, samples, judgments, verdicts, scores, pairs, models, roles, judges, candidates
     (samples with their roles and scores) and gaps (the score gap per iteration and phase).
+    Without a query it is a prompt, or reads queries from standard input.
 
     Example: factory sql recipes/quickstart/recipe.yaml score_gap
     """
-    from factory import show
+    from factory import console, show
     from factory.export import VIEWS, all_views
     from factory.named_queries import query_text
     from factory.run import look_at_all
@@ -163,8 +164,12 @@ def sql(
     if listed:
         show.list_queries(output)
         return
-    text = query_text(query or "", VIEWS)
-    show.answer(all_views(look_at_all(*_open(recipe, lake, overrides))), text, output)
+    text = None if query is None else query_text(query, VIEWS)
+    views = all_views(look_at_all(*_open(recipe, lake, overrides)))
+    if text is None:
+        console.start(views, output)
+    else:
+        show.answer(views, text, output)
 
 
 @app.command()
