@@ -158,27 +158,45 @@ def status(
 @app.command()
 def sql(
     recipe: RecipePath,
-    query: Annotated[str, typer.Argument(metavar="QUERY", help="One query that reads.")],
+    query: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="QUERY", help="One query that reads, or the name of one that ships."
+        ),
+    ] = None,
     lake: LakePath = LAKE,
     overrides: Overrides = None,
     output: Annotated[
         str, typer.Option("--format", help="table, csv, json, or parquet (to standard output).")
     ] = "table",
+    listed: Annotated[
+        bool, typer.Option("--list", help="Names the queries that ship, and what each shows.")
+    ] = False,
 ) -> None:
     """Runs a query on what the lake holds of a recipe.
 
-    Views: prompts, samples, judgments, verdicts, scores, pairs, models, roles, candidates (samples
-    with their roles and scores) and gaps (the score gap per iteration and phase).
+    Views: prompts, samples, judgments, verdicts, scores, pairs, models, roles, judges, candidates
+    (samples with their roles and scores) and gaps (the score gap per iteration and phase).
+    Without a query it is a prompt, or reads queries from standard input.
 
-    Example: factory sql recipes/quickstart/recipe.yaml "from gaps"
+    Example: factory sql recipes/quickstart/recipe.yaml score_gap
     """
-    from factory import show
+    from factory import console, show
+    from factory.export import VIEWS, all_views
+    from factory.named_queries import query_text
     from factory.run import look_at_all
 
     if output not in show.FORMATS:
         _fail(2, f"--format {output}: expected one of {', '.join(show.FORMATS)}")
-    opened, held = _open(recipe, lake, overrides)
-    show.query(look_at_all(opened, held), query, output)
+    if listed:
+        show.list_queries(output)
+        return
+    text = None if query is None else query_text(query, VIEWS)
+    views = all_views(look_at_all(*_open(recipe, lake, overrides)))
+    if text is None:
+        console.start(views, output)
+    else:
+        show.answer(views, text, output)
 
 
 @app.command()

@@ -23,6 +23,21 @@ from factory.survey import Survey
 
 VERSION = 1
 
+VIEWS = (
+    "prompts",
+    "samples",
+    "judgments",
+    "verdicts",
+    "scores",
+    "candidates",
+    "pairs",
+    "models",
+    "roles",
+    "judges",
+    "gaps",
+)
+"""What `factory sql` opens, in the order in which rows come to be."""
+
 _MESSAGES = pa.list_(BARE_MESSAGE)
 
 PAIR_COLUMNS = pa.schema(
@@ -157,7 +172,7 @@ def all_views(survey: Survey) -> Views:
     views.shards("pairs", "pairs", [path for folder in builds for path in folder.shards()])
     views.define("pairs", "select * exclude (filename) from pairs_shards")
     views.rows("models", survey.models_table())
-    views.view("gaps")
+    views.view("judges", "gaps")
     return views
 
 

@@ -6,6 +6,7 @@ Knows which view needs which; knows no step and no policy.
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -37,6 +38,8 @@ _SHARDS = {
 
 _SETTINGS = (
     "enable_progress_bar = false",  # it would be drawn into what a verb prints
+    # A name that is no view is an error, not whatever variable of this program has that name.
+    "python_enable_replacements = false",
     # Memory goes back to the system when a query ends, not when a lot of it has gathered: a run
     # is mostly waiting for its engine, which may want it.
     "allocator_flush_threshold = '1MB'",
@@ -173,6 +176,22 @@ class Views:
             return self.con.sql(query)
         except duckdb.Error as error:
             raise QueryError(_sentence(error)) from None
+
+    def answer(self, query: str) -> pa.Table:
+        """The rows of a user's query; Ctrl-C stops it. Raises QueryError where it fails, or does
+        more than read."""
+        # In a thread: DuckDB, while it works, lets no signal through to the one that called it.
+        with ThreadPoolExecutor(1) as thread:
+            rows = thread.submit(lambda: self.read_only(query).to_arrow_table())
+            try:
+                return rows.result()
+            except duckdb.Error as error:
+                raise QueryError(_sentence(error)) from None
+            except KeyboardInterrupt:
+                while not rows.done():  # a query that is only about to begin does not hear it
+                    self.con.interrupt()
+                    wait([rows], timeout=0.1)
+                raise
 
 
 def _sentence(error: duckdb.Error) -> str:

@@ -9,19 +9,23 @@ import shutil
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from factory import summary
 from factory.doctor import Check
-from factory.errors import QueryError
-from factory.export import all_views, dataset_rows
+from factory.export import dataset_rows
 from factory.judge import transcript
+from factory.named_queries import named_queries
 from factory.progress import duration
+from factory.query import Views
 from factory.schema import ROW_ID
 from factory.stages.pairs import SECOND
 from factory.survey import Survey
 from factory.trace import SIDES, Trace
 from factory.verify import Report
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FORMATS = ("table", "csv", "json", "parquet")
 
@@ -304,15 +308,22 @@ def _share(part: int, whole: int) -> str:
     return f"{part / whole:.0%}" if part and whole else ""
 
 
-def query(survey: Survey, text: str, output: str) -> None:
-    """The rows of a user's query."""
-    import duckdb
+def answer(views: Views, text: str, output: str) -> None:
+    """The rows of a user's query. Raises QueryError where it fails, or does more than read."""
+    _rows(views.answer(text), output)
 
-    views = all_views(survey)
-    try:
-        found = views.read_only(text).to_arrow_table()
-    except duckdb.Error as error:
-        raise QueryError(f"the query failed: {str(error).splitlines()[0]}") from None
+
+def list_queries(output: str) -> None:
+    """The named queries, with what each shows."""
+    import pyarrow as pa
+
+    rows = [
+        {"name": query.name, "explanation": query.explanation} for query in named_queries().values()
+    ]
+    _rows(pa.Table.from_pylist(rows), output)
+
+
+def _rows(found: "pa.Table", output: str) -> None:
     if output == "parquet":
         import pyarrow.parquet as pq
 

@@ -133,7 +133,10 @@ def test_sql_as_parquet_goes_to_standard_output(toy):
 
 @pytest.mark.parametrize(
     "view",
-    ["prompts", "samples", "judgments", "verdicts", "scores", "pairs", "models", "roles", "gaps"],
+    [
+        *("prompts", "samples", "judgments", "verdicts", "scores", "pairs", "models", "roles"),
+        *("judges", "gaps"),
+    ],
 )
 def test_every_view_is_there_before_and_after_a_run(toy, factory, view):
     query = f"select count(*) as n from {view}"
@@ -153,6 +156,7 @@ def test_every_view_is_there_before_and_after_a_run(toy, factory, view):
         "set threads = 1",
         "selct 1",
         "select nothing from samples",
+        "from query",
         "",
     ],
 )
@@ -161,6 +165,7 @@ def test_sql_refuses_what_does_not_read(toy, factory, query, tmp_path, monkeypat
     ended = factory("sql", toy.path, query, "--lake", toy.lake)
     assert ended.code == 2
     assert ended.err.startswith("factory: ")
+    assert "query.py" not in ended.err  # no variable of ours is taken for a view
     assert not (tmp_path / "x.csv").exists()
 
 

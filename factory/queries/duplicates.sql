@@ -1,0 +1,35 @@
+-- How many answers a model gave more than once to one prompt: texts of `samples` without the white
+-- space at their ends, failed and empty ones left out; a duplicate is every answer beyond the first
+-- of its text.
+-- Grain: one row an iteration, role and model.
+with answers as (
+    select iteration, role, name, prompt_id, md5(bare(text)) as answer
+    from placed
+    where error is null and bare(text) != ''
+),
+
+by_prompt as (
+    select
+        iteration,
+        role,
+        name,
+        prompt_id,
+        count(*) as answers,
+        count(distinct answer) as different
+    from answers
+    group by iteration, role, name, prompt_id
+)
+
+select
+    iteration,
+    role,
+    name,
+    sum(answers)::bigint as answers,
+    sum(answers - different)::bigint as duplicates,
+    round(sum(answers - different) / sum(answers), 3) as share,
+    count(*) as prompts,
+    count(*) filter (different < answers) as prompts_with_duplicates,
+    count(*) filter (different = 1 and answers > 1) as prompts_with_one_answer
+from by_prompt
+group by iteration, role, name
+order by iteration, role, name

@@ -1,0 +1,52 @@
+-- Whether the judge's draws agree, over the samples with at least two valid `verdicts`: the share
+-- whose scores are all equal, the share of equal scores among pairs of verdicts on one sample, the
+-- mean spread (population standard deviation), and Krippendorff's alpha with squared differences
+-- (Computing Krippendorff's Alpha-Reliability, 2011), 1 where draws agree and 0 where they are
+-- chance; NULL where all scores are equal.
+-- Grain: one row an iteration, role, model and judge.
+with counted as (
+    select
+        placed.iteration,
+        placed.role,
+        placed.name,
+        judges.judge_name as judge,
+        placed.sample_id,
+        verdicts.score
+    from placed
+    join judges using (parser)
+    join verdicts
+        on verdicts.sample_id = placed.sample_id
+        and verdicts.parser = placed.parser
+        and verdicts.draw < judges.n_judge_draws
+    where verdicts.score is not null
+),
+
+in_samples as (
+    select
+        *,
+        count(*) over of_sample as n,
+        count(*) over (partition by iteration, role, name, judge, sample_id, score) as n_equal,
+        stddev_pop(score) over of_sample as spread,
+        var_samp(score) over of_sample as variance
+    from counted
+    window of_sample as (partition by iteration, role, name, judge, sample_id)
+)
+
+-- A row is a verdict: 1 / n of each counts its sample once, and the mean of its sample's variance
+-- over all of them is half of the observed disagreement, their own variance half of the expected.
+select
+    iteration,
+    role,
+    name,
+    judge,
+    count(distinct sample_id) as samples,
+    count(*) as verdicts,
+    round(sum((n_equal = n)::int / n) / sum(1 / n), 3) as all_equal,
+    round(sum(n_equal - 1) / sum(n - 1), 3) as pairwise_equal,
+    round(sum(spread / n) / sum(1 / n), 3) as mean_spread,
+    if(min(score) < max(score), round(1 - avg(variance) / var_samp(score), 3), null)
+        as krippendorff_alpha
+from in_samples
+where n > 1
+group by iteration, role, name, judge
+order by iteration, role, name, judge

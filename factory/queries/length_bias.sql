@@ -1,0 +1,65 @@
+-- Whether the judge likes length: the correlation of score and n_tokens over `candidates`, by value
+-- (Pearson), by rank (Spearman), and by value after the mean of its prompt is taken from both, so
+-- that prompts which ask for long answers do not count; NULL where all are equal.
+-- Grain: one row an iteration, role, model and judge; answers are those with a score and a length.
+with scored as (
+    select
+        candidates.iteration,
+        candidates.role,
+        candidates.name,
+        judges.judge_name as judge,
+        candidates.prompt_id,
+        candidates.score,
+        candidates.n_tokens
+    from candidates
+    join judges using (parser)
+    where candidates.score is not null and candidates.n_tokens is not null
+),
+
+-- Equal values share the mean of their ranks.
+ranked as (
+    select
+        *,
+        rank() over (partition by iteration, role, name, judge order by score)
+        + (count(*) over (partition by iteration, role, name, judge, score) - 1) / 2 as score_rank,
+        rank() over (partition by iteration, role, name, judge order by n_tokens)
+        + (count(*) over (partition by iteration, role, name, judge, n_tokens) - 1) / 2
+            as length_rank,
+        score - avg(score) over (partition by iteration, role, name, judge, prompt_id)
+            as score_in_prompt,
+        n_tokens - avg(n_tokens) over (partition by iteration, role, name, judge, prompt_id)
+            as length_in_prompt
+    from scored
+),
+
+-- A mean may miss equal numbers by a rounding error, which is no variation.
+correlated as (
+    select
+        iteration,
+        role,
+        name,
+        judge,
+        count(*) as answers,
+        avg(n_tokens) as mean_tokens,
+        min(score) < max(score) and min(n_tokens) < max(n_tokens) as both_vary,
+        max(abs(score_in_prompt)) > 1e-9 and max(abs(length_in_prompt)) > 1e-9
+            as both_vary_in_prompts,
+        corr(score, n_tokens) as pearson,
+        corr(score_rank, length_rank) as spearman,
+        corr(score_in_prompt, length_in_prompt) as within_prompts
+    from ranked
+    group by iteration, role, name, judge
+)
+
+select
+    iteration,
+    role,
+    name,
+    judge,
+    answers,
+    round(mean_tokens, 1) as mean_tokens,
+    if(both_vary, round(pearson, 3), null) as pearson,
+    if(both_vary, round(spearman, 3), null) as spearman,
+    if(both_vary_in_prompts, round(within_prompts, 3), null) as within_prompts
+from correlated
+order by iteration, role, name, judge

@@ -1,0 +1,48 @@
+-- Why judgments have no score, by the reason in `verdicts` up to its colon, and its share of all
+-- verdicts; up to three examples are the first 200 characters of the judge's text in `judgments`,
+-- or its number.
+-- Grain: one row an iteration, role, model, judge and reason.
+with counted as (
+    select
+        placed.iteration,
+        placed.role,
+        placed.name,
+        judges.judge_name,
+        verdicts.judgment_id,
+        verdicts.judge,
+        verdicts.score,
+        split_part(verdicts.reason, ':', 1) as reason,
+        count(*) over (
+            partition by placed.iteration, placed.role, placed.name, judges.judge_name
+        ) as n_verdicts
+    from placed
+    join judges using (parser)
+    join verdicts
+        on verdicts.sample_id = placed.sample_id
+        and verdicts.parser = placed.parser
+        and verdicts.draw < judges.n_judge_draws
+)
+
+select
+    counted.iteration,
+    counted.role,
+    counted.name,
+    counted.judge_name as judge,
+    counted.reason,
+    count(*) as failures,
+    round(count(*) / any_value(counted.n_verdicts), 4) as share,
+    arg_min(
+        left(coalesce(judgments.text, judgments.value::varchar), 200), counted.judgment_id, 3
+    ) as examples
+from counted
+join judgments using (judgment_id, judge)
+where counted.score is null
+group by
+    counted.iteration, counted.role, counted.name, counted.judge_name, counted.reason
+order by
+    counted.iteration,
+    counted.role,
+    counted.name,
+    counted.judge_name,
+    failures desc,
+    counted.reason

@@ -1,0 +1,37 @@
+-- Whether a judge scores its own answers above those of other models: mean scores of `candidates`
+-- by who wrote and who judged, and their difference from the judge's own answers. Its own may also
+-- be the better ones: see judge_and_probe.
+-- Grain: one row an iteration, judge, role and model; without the probe, which has another judge.
+with scored as (
+    select
+        candidates.iteration,
+        judges.judge_name as judge,
+        candidates.role,
+        candidates.name,
+        coalesce(candidates.model = judges.judge_model, false) as is_own,
+        candidates.score
+    from candidates
+    join judges using (parser)
+    where candidates.role != 'probe' and candidates.score is not null
+),
+
+own as (
+    select iteration, judge, avg(score) as own_score
+    from scored
+    where is_own
+    group by iteration, judge
+)
+
+select
+    iteration,
+    judge,
+    role,
+    name,
+    bool_or(is_own) as is_own,
+    count(*) as answers,
+    round(avg(score), 3) as mean_score,
+    round(avg(score) - any_value(own_score), 3) as difference_from_own
+from scored
+left join own using (iteration, judge)
+group by iteration, judge, role, name
+order by iteration, judge, role, name

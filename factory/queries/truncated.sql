@@ -1,0 +1,37 @@
+-- Answers that the limit on length cut off: finish_reason is length in `samples`; their mean score
+-- beside that of the whole ones in `candidates`, and how many are a side of a kept D2 pair of
+-- `pairs`.
+-- Grain: one row an iteration, role and model; failed samples are left out.
+with published as (
+    select chosen_id, rejected_id
+    from pairs
+    where phase = 'D2' and outcome = 'kept'
+),
+
+answers as (
+    select
+        iteration,
+        role,
+        name,
+        score,
+        coalesce(finish_reason = 'length', false) as is_truncated,
+        sample_id in (select chosen_id from published) as is_chosen,
+        sample_id in (select rejected_id from published) as is_rejected
+    from candidates
+    where error is null
+)
+
+select
+    iteration,
+    role,
+    name,
+    count(*) as answers,
+    count(*) filter (is_truncated) as truncated,
+    round(count(*) filter (is_truncated) / count(*), 3) as share,
+    round(avg(score) filter (is_truncated), 3) as score_truncated,
+    round(avg(score) filter (not is_truncated), 3) as score_whole,
+    count(*) filter (is_truncated and is_chosen) as chosen,
+    count(*) filter (is_truncated and is_rejected) as rejected
+from answers
+group by iteration, role, name
+order by iteration, role, name
