@@ -245,6 +245,16 @@ def test_two_engines_beside_each_other_share_the_work(tmp_path):
     assert min(given) > 0
 
 
+def test_what_requests_share_at_their_beginning_is_read_once(fleet):
+    """As a rubric is by all judgments. On a CPU vLLM 0.32 keeps blocks of 128 tokens."""
+    rubric = "copy " * 26
+    asked = [request(f"shared{i}", f"{rubric} {i}", draws=[0]) for i in range(80)]
+    results = answers(fleet, asked).values()
+    assert {result.n_cached_tokens for result in results} <= {0, 128}
+    hits = sum(result.n_cached_tokens for result in results)
+    assert hits / sum(result.n_prompt_tokens for result in results) > 0.5
+
+
 def test_arguments_that_vllm_does_not_have_are_refused_by_name(small, factory):
     small.fields["engine"] = {"name": "vllm", "enforce_eagre": True}
     small.write()

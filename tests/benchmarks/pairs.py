@@ -4,17 +4,21 @@
 
 Makes a lake by a script (60,000 prompts, 7 answers of past, current and future each, about 800
 characters, 3 judgments an answer; kept in FOLDER for another time), and writes the pairs of the
-temporal policy with their texts to Parquet four times, each in a process of its own: by the
-factory (D2, and the dataset from it), by one plain DuckDB query over the same shards, by reading
-the texts alone, and by datasets, pandas, a loop and Dataset.from_list. Prints time and peak memory.
+temporal policy with their texts to Parquet, each way in a process of its own: by the factory (D2,
+and the dataset from it), by its command `factory pairs` from start to end, by one plain DuckDB
+query over the same shards, and by datasets, pandas, a loop and Dataset.from_list. Beside them the
+scan of the texts alone. Prints time and peak memory.
 """
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 DRAWS, JUDGMENTS = 7, 3
 
@@ -150,32 +154,56 @@ def write(survey, found) -> None:
 # what is compared
 
 
-def by_factory(folder: Path) -> int:
+def by_factory(folder: Path) -> Iterator[int]:
     from factory.export import dataset_rows, write_dataset
-    from factory.lake import Lake
-    from factory.plan import Step, steps
+    from factory.plan import Step
     from factory.progress import Silent
-    from factory.recipe import load_recipe
-    from factory.survey import Survey
-    from factory.work import make_pairs
+    from factory.work import key_of, make_pairs
 
-    lake = Lake(folder / "lake")
-    survey = Survey(load_recipe(folder / "recipe.yaml"), lake)
-    for step in steps(survey.recipe):
-        found = survey.look(step)
-        if step == Step("pairs", 0, phase="D2"):
-            break
-    for shard in found.folder.shards():
+    step = Step("pairs", 0, phase="D2")
+    survey = looked_at(folder)
+    for shard in key_of(survey.found[step]).shards():
         shard.unlink()
     found = survey.look(step)
+    yield 0
     make_pairs(survey, found, Silent())
     survey.look(step)
     dataset = write_dataset(survey, "bench")
     rows = sum(dataset_rows(dataset).values())
-    import shutil
-
+    yield rows
     shutil.rmtree(dataset)
-    return rows
+
+
+def looked_at(folder: Path) -> Any:
+    """A survey up to D2, as a run has it when it comes to the pairs."""
+    from factory.lake import Lake
+    from factory.plan import steps
+    from factory.recipe import load_recipe
+    from factory.survey import Survey
+
+    survey = Survey(load_recipe(folder / "recipe.yaml"), Lake(folder / "lake"))
+    for step in steps(survey.recipe):
+        survey.look(step)
+        if step.phase == "D2":
+            break
+    survey.save_memo()
+    return survey
+
+
+def by_command(folder: Path) -> Iterator[int]:
+    """`factory pairs`, from the start of its process."""
+    lake = folder / "lake"
+    words = ["pairs", str(folder / "recipe.yaml"), "--lake", str(lake), "--name", "bench"]
+    for old in lake.glob("datasets/*"):
+        shutil.rmtree(old)
+    yield 0
+    new = f"pairs.min_margin={time.time() * 1e-12}"  # another build each time, of the same pairs
+    command = [sys.executable, "-m", "factory.cli", *words, "--set", new, "--json"]
+    subprocess.run(command, check=True, capture_output=True)
+    (dataset,) = lake.glob("datasets/*")
+    import pyarrow.parquet as pq
+
+    yield sum(pq.read_metadata(file).num_rows for file in dataset.glob("data/*.parquet"))
 
 
 PLAIN = """
@@ -219,20 +247,15 @@ copy (
 """
 
 
-def future_digest(folder: Path) -> str:
-    (manifest,) = (folder / "lake" / "models").glob("*/manifest.json")
-    digest: str = json.loads(manifest.read_text())["digest"]
-    return digest
-
-
-def by_query(folder: Path) -> int:
+def by_query(folder: Path) -> Iterator[int]:
     import duckdb
 
     out = folder / "plain.parquet"
     future = sampled_by(folder)
+    yield 0
     duckdb.sql("set preserve_insertion_order = false")
     duckdb.sql(PLAIN.format(lake=folder / "lake", out=out, future=future))
-    return int(duckdb.sql(f"select count(*) from '{out}'").fetchall()[0][0])
+    yield int(duckdb.sql(f"select count(*) from '{out}'").fetchall()[0][0])
 
 
 def sampled_by(folder: Path) -> str:
@@ -246,16 +269,20 @@ def sampled_by(folder: Path) -> str:
     return row[0]
 
 
-def by_scan(folder: Path) -> int:
+def by_scan(folder: Path) -> Iterator[int]:
     import duckdb
 
+    yield 0
+
     files = folder / "lake" / "samples" / "*" / "*.parquet"
-    return int(duckdb.sql(f"select sum(length(text)) from '{files}'").fetchall()[0][0])
+    yield int(duckdb.sql(f"select sum(length(text)) from '{files}'").fetchall()[0][0])
 
 
-def by_glue(folder: Path) -> int:
+def by_glue(folder: Path) -> Iterator[int]:
     import datasets
     import pandas as pd
+
+    yield 0
 
     lake, future = folder / "lake", sampled_by(folder)
 
@@ -291,29 +318,46 @@ def by_glue(folder: Path) -> int:
                 }
             )
     datasets.Dataset.from_list(rows).to_parquet(str(folder / "glue.parquet"))
-    return len(rows)
+    yield len(rows)
 
 
-WAYS = {"scan": by_scan, "query": by_query, "factory": by_factory, "glue": by_glue}
+WAYS = {
+    "scan": by_scan,
+    "query": by_query,
+    "factory": by_factory,
+    "command": by_command,
+    "glue": by_glue,
+}
+"""Each yields once when it is ready, and the number of rows when it is done."""
 
 
-def measured(way: str, folder: Path) -> Iterator[tuple[int, float, float]]:
+CHILD = """
+import resource, sys, time
+from pathlib import Path
+import pairs
+
+way = pairs.WAYS[sys.argv[1]](Path(sys.argv[2]))
+next(way)
+began = time.perf_counter()
+n = next(way)
+seconds = time.perf_counter() - began
+who = resource.RUSAGE_CHILDREN if sys.argv[1] == "command" else resource.RUSAGE_SELF
+print(n, seconds, resource.getrusage(who).ru_maxrss / 1024)
+next(way, None)
+"""
+
+
+def measured(way: str, folder: Path) -> tuple[int, float, float]:
     """Rows, seconds and peak memory in MB of a way, in a process of its own."""
-    code = (
-        "import resource, sys, time; from pathlib import Path; import pairs\n"
-        f"began = time.perf_counter(); n = pairs.WAYS['{way}'](Path(sys.argv[1]))\n"
-        "print(n, time.perf_counter() - began, "
-        "resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
-    )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(folder)],
+        [sys.executable, "-c", CHILD, way, str(folder)],
         cwd=Path(__file__).parent,
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
         check=True,
     )
     n, seconds, peak = done.stdout.splitlines()[-1].split()
-    yield int(n), float(seconds), float(peak)
+    return int(n), float(seconds), float(peak)
 
 
 def main() -> None:
@@ -323,10 +367,9 @@ def main() -> None:
         if not (folder / "recipe.yaml").exists():
             make(folder, n_prompts)
         print(f"{n_prompts:,} prompts, {n_prompts * 21:,} answers, {n_prompts * 63:,} judgments")
-        ways = sys.argv[3:] or ["scan", "query", "factory", "query", "factory", "glue"]
-        for way in ways:
-            for n, seconds, peak in measured(way, folder):
-                print(f"{way:<8} {seconds:>7.2f} s {peak:>7,.0f} MB  {n:,}", flush=True)
+        for way in sys.argv[3:] or [*["scan", "query", "factory", "command"] * 3, "glue"]:
+            n, seconds, peak = measured(way, folder)
+            print(f"{way:<8} {seconds:>7.2f} s {peak:>7,.0f} MB  {n:,}", flush=True)
 
 
 if __name__ == "__main__":
