@@ -216,6 +216,16 @@ class Generation(_Section):
     """Only tokens with this share of the likeliest one's probability are drawn; 0 is all."""
     repetition_penalty: float | None = Field(default=None, gt=0)
     """Divides the logits of tokens that were read or written before; 1 changes nothing."""
+    reasoning: tuple[str, str] | None = None
+    """The tags between which the model thinks aloud, such as ['<think>', '</think>']: what is
+    between them is kept in a column of its own, and is no part of the answer."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tags_from_yaml(cls, value: Any) -> Any:
+        if isinstance(value, dict) and isinstance(value.get("reasoning"), list):
+            return {**value, "reasoning": tuple(value["reasoning"])}
+        return value
 
     @property
     def asked(self) -> dict[str, Any]:
@@ -225,7 +235,8 @@ class Generation(_Section):
         what changes nothing, so that a setting that was resolved to it is the same as none.
         """
         set_ = {name: value for name in NEUTRAL if (value := self.value(name)) is not None}
-        return {"temperature": self.temperature, "top_p": self.top_p, **set_}
+        tags = {} if self.reasoning is None else {"reasoning": list(self.reasoning)}
+        return {"temperature": self.temperature, "top_p": self.top_p, **set_, **tags}
 
     def value(self, name: str) -> float | None:
         """One of the settings in NEUTRAL; None where it changes nothing."""
@@ -493,12 +504,14 @@ SIDES: dict[str, tuple[str, ...]] = {
     "sampling.top_k": ("samples",),
     "sampling.min_p": ("samples",),
     "sampling.repetition_penalty": ("samples",),
+    "sampling.reasoning": ("samples",),
     "sampling.max_tokens": ("prompts", "samples"),  # prompts too long for it are refused
     "judge.temperature": ("judgments",),
     "judge.top_p": ("judgments",),
     "judge.top_k": ("judgments",),
     "judge.min_p": ("judgments",),
     "judge.repetition_penalty": ("judgments",),
+    "judge.reasoning": ("judgments",),
     "judge.max_tokens": ("judgments",),
     "judge.expected_score": ("judgments",),
     "judge.constrained": ("judgments",),

@@ -40,6 +40,7 @@ from factory.recipe import JUDGE, Pairs, Recipe
 from factory.schema import BARE_MESSAGE, TABLES, Row
 from factory.stages import judgments, pairs, samples, train, verdicts
 from factory.stages.pairs import Policy, policy_of
+from factory.stages.reasoning import thought
 from factory.survey import Found, Survey
 from factory.train import EVENT, Job
 
@@ -82,6 +83,9 @@ class _Asking:
     def take(self, result: Result, subject: "_Subject") -> None:
         """Writes a result down. Raises StepFailed once more of the step's requests have failed
         than `max_failed` allows."""
+        recipe = self._survey.recipe
+        generation = recipe.sampling if self._stage == "samples" else recipe.judge
+        result = thought(result, generation.reasoning)
         self._writer.put(self._row(result, subject))
         self.count.add(result)
         if result.error is None:
@@ -91,7 +95,7 @@ class _Asking:
         self._failed += 1
         if len(self._errors) < FIRST_ERRORS:
             self._errors.append(result.error)
-        found, recipe = self._found, self._survey.recipe
+        found = self._found
         if self._failed > recipe.max_failed * found.wanted:
             errors = self._errors
             raise StepFailed(too_many(found.step, self._failed, found.wanted, recipe, errors))
