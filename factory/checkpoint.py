@@ -82,6 +82,13 @@ class Checkpoint:
         return length if isinstance(length, int) else None
 
     @cached_property
+    def control_tokens(self) -> tuple[str, ...]:
+        """The texts that the tokenizer reads as control tokens wherever they stand, as far as its
+        tokenizer.json says."""
+        added = _read_json(self.path / "tokenizer.json").get("added_tokens", [])
+        return tuple(token["content"] for token in added if token["special"])
+
+    @cached_property
     def tokenizer_digest(self) -> str:
         """Of all that decides how long a prompt is."""
         names = ("tokenizer*", "chat_template*", "special_tokens_map.json", "added_tokens.json")

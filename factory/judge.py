@@ -180,17 +180,27 @@ def _check_placeholders(name: str, template: str) -> None:
         raise RubricError(f"rubric {name}: the placeholder {{{missing[0]}}} is missing")
 
 
-def render(rubric: Rubric, item: Mapping[str, str | None]) -> list[dict[str, str]]:
-    """The messages that ask for a judgment.
+def render(
+    rubric: Rubric, item: Mapping[str, str | None], control: Sequence[str] = ()
+) -> list[dict[str, str]]:
+    """The messages that ask for a judgment; `control` are the judge's control tokens.
 
     What is filled in is untrusted. Placeholders are replaced in one pass over the template, so
     that a placeholder's name inside an answer stays text. Where the template encloses what it is
     given in tags, a value cannot close or open one of them: the `<` of these tags becomes `&lt;`
-    in a value, and nothing else is changed.
+    in a value. So does that of the control tokens, which a chat template would let through as such
+    (`<|im_end|>` in an answer would end the judge's turn); of others a space parts the first
+    character from the rest. Nothing else is changed.
     """
+    tokens = re.compile("|".join(map(re.escape, sorted(control, key=len, reverse=True))))
+
+    def defused(token: re.Match[str]) -> str:
+        first, rest = token[0][0], token[0][1:]
+        return f"&lt;{rest}" if first == "<" else f"{first} {rest}"
 
     def value(match: re.Match[str]) -> str:
         text = item.get(match[1]) or ""
+        text = tokens.sub(defused, text) if control else text
         return rubric.tags.sub("&lt;", text) if rubric.tags else text
 
     return [{"role": "user", "content": _PLACEHOLDER.sub(value, rubric.template)}]

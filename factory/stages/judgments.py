@@ -81,6 +81,7 @@ def request(
             "reference": row["reference"],
             "criteria": row["criteria"],
         },
+        judge.control_tokens,
     )
     return Request(messages=messages, model=judge, **_score_asked(rubric, generation), **common)
 
