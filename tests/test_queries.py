@@ -581,6 +581,83 @@ def answers(toy, *overrides):
     }
 
 
+# rows for trainers
+
+
+def prompt(prompt_id, split="train"):
+    turn = {"role": "user", "content": f"Asked: {prompt_id}", "name": "somebody"}
+    return {"prompt_id": prompt_id, "split": split, "iteration": 0, "messages": [turn]}
+
+
+def messages(role, content):
+    return [{"role": role, "content": content}]
+
+
+def test_kto(given):
+    given.rows("prompts", [prompt("p"), prompt("q", "test")])
+    texts = [{"sample_id": name, "text": f"text of {name}"} for name in "abcd"]
+    given.rows("samples", texts)
+    given.pairs(
+        pair(1, prompt_id="p", chosen_id="a", rejected_id="b"),
+        pair(1, prompt_id="p", chosen_id="b", rejected_id="c"),  # b is both
+        pair(1, prompt_id="p", chosen_id="a", rejected_id="c", iteration=1),
+        pair(1, prompt_id="q", chosen_id="d", rejected_id="b", outcome="tie"),
+        pair(1, prompt_id="q", chosen_id="d", rejected_id="b", phase="D1"),
+    )
+    rows = given.ask("kto")
+    assert [(row["sample_id"], row["label"], row["iteration"]) for row in rows] == [
+        ("a", True, 0),
+        ("c", False, 0),
+    ]
+    assert rows[0]["prompt"] == messages("user", "Asked: p")
+    assert rows[0]["completion"] == messages("assistant", "text of a")
+
+
+def test_best_of_k(given):
+    given.rows("prompts", [prompt("p"), prompt("q", "test"), prompt("r")])
+    answers = [("p", 0, 3), ("p", 1, 5), ("p", 2, 5), ("q", 0, 1), ("r", 0, None)]
+    given.samples(
+        *(
+            sample(
+                "current",
+                score,
+                prompt=name,
+                draw=draw,
+                sample_id=f"{name}{draw}",
+                text=f"text {name}{draw}",
+                split="test" if name == "q" else "train",
+            )
+            for name, draw, score in answers
+        ),
+        sample("future", 9, prompt="p", draw=0, sample_id="f", text="f", split="train"),
+    )
+    rows = given.ask("best_of_k")
+    assert [(row["sample_id"], row["score"], row["split"]) for row in rows] == [
+        ("p1", 5, "train"),
+        ("q0", 1, "test"),
+    ]
+    assert rows[0]["prompt"] == messages("user", "Asked: p")
+    assert rows[0]["completion"] == messages("assistant", "text p1")
+
+
+def test_the_rows_for_trainers_are_of_a_real_run(toy):
+    toy.run()
+    views = all_views(toy.look())
+
+    def ask(name):
+        return views.read_only(named_queries()[name].sql).to_arrow_table().to_pylist()
+
+    kept = toy.query("from pairs where outcome = 'kept' and phase = 'D2'")
+    labels = {row["sample_id"]: row["label"] for row in ask("kto")}
+    assert {row["chosen_id"] for row in kept} >= {name for name, label in labels.items() if label}
+    assert set(labels) == {row[side] for row in kept for side in ("chosen_id", "rejected_id")}
+    (count,) = toy.query(
+        "select count(distinct (iteration, prompt_id)) as n from candidates "
+        "where role = 'current' and score is not null"
+    )
+    assert len(ask("best_of_k")) == count["n"]
+
+
 def test_before_a_run_every_query_has_no_rows(toy):
     toy.add_probe()
     assert set(map(len, answers(toy).values())) == {0}
