@@ -4,6 +4,7 @@ Results go to standard output, progress and errors to standard error.
 """
 
 import json
+import re
 import shlex
 import shutil
 import sys
@@ -42,7 +43,10 @@ def table(rows: list[dict[str, Any]], title: str | None = None) -> None:
     for column in columns:
         numeric = all(isinstance(row[column], int | float | None) for row in rows)
         justify: Literal["left", "right"] = "right" if numeric else "left"
-        drawn.add_column(column.replace("_", " "), justify=justify, overflow="fold")
+        # Words may go on in the next line, numbers may not.
+        drawn.add_column(
+            column.replace("_", " "), justify=justify, overflow="fold", no_wrap=numeric
+        )
     for row in rows:
         drawn.add_row(*(_cell(row[column]) for column in columns))
     if title:
@@ -156,10 +160,10 @@ def _work(survey: Survey) -> None:
         }
         for row in summary.work_rows(survey)
     ]
-    if not any(row["cost"] for row in rows):
-        for row in rows:
-            del row["cost"]
-    table(rows, "Work of all runs (read and written: tokens of prompts and of answers)")
+    table(
+        _without(rows, "cached", "cost"),
+        "Work of all runs (read and written: tokens of prompts and of answers)",
+    )
 
 
 def _whole(rate: float | None) -> int | None:
@@ -234,8 +238,8 @@ def plan(survey: Survey, *, as_json: bool) -> None:
         return
     shown = [
         {
-            "step": row["step"],
-            "iteration": row["iteration"],
+            "it": row["iteration"],
+            "step": _brief(row["step"]),
             "state": row["state"],
             "held": row["answered"],
             "to do": row["missing"] - row["carried"],
@@ -283,24 +287,38 @@ def status(survey: Survey, *, as_json: bool) -> None:
         return
     shown = [
         {
-            "step": row["step"],
-            "iteration": row["iteration"],
+            "it": row["iteration"],
+            "step": _brief(row["step"]),
             "state": row["state"],
             "wanted": row["wanted"],
             "answered": row["answered"],
             "failed": row["failed"] + row["failed_for_now"],
             "filtered": row["filtered"],
             "unparsed": row["unparsed"],
-            "tokens": row["tokens"] or None,
+            "written": row["tokens"] or None,
+            "/s": _whole(row["tokens_per_second"]),
             "cached": _share(row["cached_tokens"], row["prompt_tokens"]),
-            "written/s": _whole(row["tokens_per_second"]),
             "time": duration(row["seconds"]) if row["seconds"] else "",
         }
         for row in rows
     ]
-    table(shown, f"{survey.recipe.name}: wanted = answered + failed + filtered when done")
+    table(
+        _without(shown, "failed", "filtered", "unparsed", "cached"),
+        f"{survey.recipe.name}: wanted = answered + failed + filtered when done",
+    )
     _work(survey)
     _iterations(came)
+
+
+def _brief(title: str) -> str:
+    """A step's title as it fits a table: judgments M_0 past by M_1."""
+    return re.sub(r" (of the|of|as|on) ", " ", title)
+
+
+def _without(rows: summary.Rows, *columns: str) -> summary.Rows:
+    """The rows without those of the columns that say nothing anywhere."""
+    silent = {column for column in columns if not any(row[column] for row in rows)}
+    return [{name: row[name] for name in row if name not in silent} for row in rows]
 
 
 def _share(part: int, whole: int) -> str:

@@ -73,7 +73,7 @@ def test_status_tells_each_step_and_the_iterations(toy, factory):
     assert [row["phase"] for row in told["gaps"]] == ["D1", "D2"] * 2
     assert [row["name"] for row in told["probe"]] == ["M_0", "F_0", "M_1", "F_1", "M_2"]
     plain = factory("status", toy.path, "--lake", toy.lake)
-    assert "samples of M_0 as current" in plain.out
+    assert "samples M_0 current" in plain.out
 
 
 def test_status_of_a_recipe_that_never_ran(toy, factory):

@@ -99,7 +99,7 @@ def test_the_judge_takes_its_own_generation_config(judged):
 
 def test_titles_say_who_judges(judged, factory):
     told = factory("plan", judged.path, "--lake", judged.lake).out
-    assert "judgments of M_0 as past by the judge" in told
+    assert "judgments M_0 past by the judge" in told
 
 
 def test_without_an_engine_of_its_own_it_runs_on_the_recipe_s(judged):
