@@ -56,7 +56,7 @@ def _rate(n: int, seconds: float) -> float | None:
 
 
 def of_step(found: Found) -> Spent:
-    """What a step took in all runs. Folders are shared: what it found there cost it nothing."""
+    """What a step took in all runs, those of other recipes that share its folder among them."""
     if found.folder is None:
         return Spent()
     if found.step.stage == "train":

@@ -60,6 +60,7 @@ def build(recipe: Recipe, changed: Recipe, lake: Lake, name: str, progress: Prog
             "loop": held.recipe.loop.model_copy(update={"policy": changed.loop.policy}),
         }
     )
+    survey.policy = policy
     survey.found = dict(held.found)
     waiting = [_make(survey, iteration, progress) for iteration in range(recipe.loop.iterations)]
     if all(waiting):

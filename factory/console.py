@@ -5,6 +5,7 @@ Knows lines, statements and what may complete them; what a query comes to is sho
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -129,6 +130,8 @@ class Prompt:
 
     def run(self) -> None:
         """Until the person leaves."""
+        # A shell that starts a command in the background has it ignore Ctrl-C for good.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         save_history = self._edit_lines()
         print("Queries end with a semicolon; .help says more, Ctrl-D leaves.")
         while True:

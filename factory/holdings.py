@@ -118,6 +118,14 @@ class Holdings:
         self._used[place] = signature
         return dict(self._memo[signature])
 
+    def names(self, roles: Sequence[Row]) -> str:
+        """A hash of the names of all shards that these roles read, and of the prompts."""
+        prompts = [
+            held if isinstance(held, Sequence) else [] for _, held in sorted(self.prompts.items())
+        ]
+        shards = [*prompts, *(self._shards(roles, table) for table in ROLE_KEYS)]
+        return short_hash(canonical([[path.name for path in paths] for paths in shards]))
+
     @property
     def _settings(self) -> dict[str, Any]:
         return {

@@ -28,11 +28,13 @@ _QUERIES = {"samples": ("truncated", "truncated"), "verdicts": ("unparsed", "uns
 
 
 class Watch:
-    """Counts what a running step's results come to against one limit."""
+    """Counts what a running step's results come to against one limit. The `held` results that the
+    step had before are taken for good: those that are left may be the hard ones."""
 
-    def __init__(self, recipe: Recipe, label: str, field: str) -> None:
+    def __init__(self, recipe: Recipe, label: str, field: str, held: int) -> None:
         self._limit: float | None = getattr(recipe.stop_if, field)
         self._label, self._field = label, field
+        self._held = held
         self._n = self._bad = 0
         self._examples: list[str] = []
 
@@ -47,7 +49,8 @@ class Watch:
         if is_bad and len(self._examples) < SHOWN:
             self._examples.append(text or "")
         if self._n >= EARLY:
-            _compare(self._label, self._field, self._limit, self._n, self._bad, self._examples)
+            n = self._held + self._n
+            _compare(self._label, self._field, self._limit, n, self._bad, self._examples)
 
 
 def check_step(survey: Survey, found: Found) -> None:

@@ -200,6 +200,9 @@ class Loop(_Section):
         return self.chunks or self.iterations
 
 
+_Tag = Annotated[str, Field(min_length=1)]
+
+
 class Generation(_Section):
     """How a model writes. The defaults are borrowed: TSR publishes none."""
 
@@ -216,7 +219,7 @@ class Generation(_Section):
     """Only tokens with this share of the likeliest one's probability are drawn; 0 is all."""
     repetition_penalty: float | None = Field(default=None, gt=0)
     """Divides the logits of tokens that were read or written before; 1 changes nothing."""
-    reasoning: tuple[str, str] | None = None
+    reasoning: tuple[_Tag, _Tag] | None = None
     """The tags between which the model thinks aloud, such as ['<think>', '</think>']: what is
     between them is kept in a column of its own, and is no part of the answer."""
 
@@ -331,11 +334,11 @@ class Pairs(_Section):
 
     score: Literal["mean", "expected"] = "mean"
     """What decides: the mean of the valid judgments, or the mean of `expected_score`."""
-    min_margin: float = Field(default=0, ge=0)
+    min_margin: FiniteFloat = Field(default=0, ge=0)
     """The least difference of the two scores, on the judge's scale; 0 keeps any difference."""
-    min_margin_to_noise: float = Field(default=0, ge=0)
-    """The least margin as a multiple of the pooled standard deviation of the two sides' judgments.
-    It takes judge.draws of 2 and more: a single judgment has no spread."""
+    min_margin_to_noise: FiniteFloat = Field(default=0, ge=0)
+    """The least margin as a multiple of the pooled standard deviation of the two sides' judgments;
+    it takes judge.draws of 2 and more."""
     length_control: float | None = Field(default=None, ge=0, le=1)
     """ρ of Meta-Rewarding (arXiv 2407.19594, up to 0.4 there): chosen is the shortest of the top ρ
     of a role's range of scores, rejected the longest of the bottom ρ."""
@@ -469,6 +472,32 @@ class Recipe(_Section):
     stop_if: StopIf = StopIf()
     folder: Path = Field(default=Path(), exclude=True)
     """Where the recipe lies; set by `load_recipe`."""
+
+    @model_validator(mode="after")
+    def _judge_is_served(self) -> "Recipe":
+        served = isinstance(self.engine, OpenaiEngine)
+        if self.judge.model is not None and self.judge.engine is None and served:
+            raise ValueError(
+                "judge.engine: missing, and engine.model is the server's name for M_0: give the "
+                "judge an engine of its own, with the server's name for it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _scores_are_there(self) -> "Recipe":
+        if self.pairs.score == "expected" and not (
+            self.judge.expected_score and self.judge.function is None
+        ):
+            raise ValueError(
+                "pairs.score: got expected, which takes judge.expected_score: true and a judge "
+                "that is a model"
+            )
+        if self.pairs.min_margin_to_noise and self.judge.n_draws < 2:
+            raise ValueError(
+                "pairs.min_margin_to_noise: takes judge.draws of 2 and more: a single judgment "
+                "has no spread"
+            )
+        return self
 
     def engine_of(self, name: str) -> Engine:
         """What runs a model: the fixed judge may have an engine of its own."""

@@ -401,24 +401,27 @@ def _traced_side(side: str, pair: Trace, found: Trace | None) -> None:
         return
     sample, role = found["sample"], pair[f"{side}_role"]
     print(f"\n{side.capitalize()} {sample['sample_id']}: draw {sample['draw']} of {role}")
-    print(f"  by {_traced_model(found['model'])}")
+    print(f"  by model {_traced_model(found['model'])}")
     print(f"  samples/{sample['sampling']}, {sample['engine']} {sample['engine_version']}")
     _indented(sample["text"] or "", "    ")
     score, n_judgments = pair[f"score_{side}"], pair[f"n_judgments_{side}"]
     shown = "no score" if score is None else f"score {score:.3g}, of {n_judgments} valid judgments"
     print(f"  {shown}")
     for judgment in found["judgments"]:
-        verdict = judgment["reason"] if judgment["score"] is None else f"{judgment['score']:g}"
-        place = f"judgments/{judgment['judge']}, verdicts/{judgment['parser']}"
+        verdict = "failed" if judgment["error"] else judgment["reason"] or "no verdict"
+        if judgment["score"] is not None:
+            verdict = f"{judgment['score']:g}"
+        place = f"judgments/{judgment['judge']}"
+        place += f", verdicts/{judgment['parser']}" if judgment["parser"] else ""
         print(f"  judgment {judgment['draw']}: {verdict} ({place})")
         _indented(judgment["text"] or judgment["error"] or "", "    ")
 
 
 def _traced_model(model: Trace) -> str:
     if model["key"] is None:
-        return f"model {model['digest']}, which came from outside the lake"
+        return f"{model['digest']}, which was not trained in this lake"
     return (
-        f"model {model['digest']} (models/{model['key']}: trained on {model['n_pairs']:,} pairs of "
+        f"{model['digest']} (models/{model['key']}: trained on {model['n_pairs']:,} pairs of "
         f"pairs/{model['build']}, from {model['parent']})"
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 from factory import accounts
 from factory.export import all_views
 from factory.plan import Step, loads, steps
-from factory.recipe import NEUTRAL, Recipe
+from factory.recipe import JUDGE, NEUTRAL, Recipe
 from factory.stages.pairs import SECOND
 from factory.survey import Found, Survey
 
@@ -95,7 +95,8 @@ def generation_lines(survey: Survey) -> list[str]:
         if name == "judge" and survey.recipe.judge.function:
             continue
         written, section = getattr(survey.written, name), getattr(survey.recipe, name)
-        said = survey.models["M_0"].generation_config
+        model = survey.models["M_0"]
+        said = (survey.models.get(JUDGE, model) if name == "judge" else model).generation_config
         shown = [f"temperature {section.temperature:g}", f"top_p {section.top_p:g}"]
         for field in NEUTRAL:
             if (value := section.value(field)) is not None:

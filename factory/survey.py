@@ -95,6 +95,7 @@ class Survey:
         self._read: dict[str, str] = {}
         self.checked_models: set[str] = set()
         """Digests of trained models whose files were read and found whole."""
+        self.policy = policy_of(recipe)
         self.rubric = None if recipe.judge.function else load_rubric(recipe.judge, recipe.folder)
         self.function = self._find(recipe.judge.function)
         self.probe_function = self._find(recipe.probe.function if recipe.probe else None)
@@ -362,16 +363,20 @@ class Survey:
         settings = pairs.settings(
             step.iteration,
             step.phase,
-            policy_of(self.recipe),
+            self.policy,
             self.recipe.pairs,
-            sql_text("pairs"),
+            self._pairs_sql(),
             self.pair_judge(step),
-            rows,
+            rows if not self.policy.is_own else rows + self.holdings.names(roles),
         )
         folder = self.lake.folder("pairs", folder_key("pairs", pairs.VERSION, settings))
         n_rows = _n_rows(folder)
         wanted = n_rows if folder.shards() else max(1, self.n_prompts(step, None))
         return Found(step, folder, settings, wanted=wanted, answered=n_rows)
+
+    def _pairs_sql(self) -> str:
+        names = ["macros", *pairs.views(self.recipe.pairs).values(), "pairs"]
+        return short_hash("".join(map(sql_text, names)))
 
     def pair_judge(self, step: Step) -> str:
         """The digest of what scored the candidates of a pairs step."""
@@ -380,7 +385,7 @@ class Survey:
 
     def phase_roles(self, step: Step) -> list[Row]:
         """The roles whose samples are candidates for a pairs step."""
-        wanted = policy_of(self.recipe).candidates(step.phase)
+        wanted = self.policy.candidates(step.phase)
         return [
             row
             for (iteration, role, _), row in self.roles.items()
@@ -416,7 +421,7 @@ class Survey:
     def _inputs(self, step: Step) -> list[Found]:
         if step.stage == "judgments":
             return [self.found[Step("samples", step.iteration, step.role, step.name)]]
-        wanted = policy_of(self.recipe).candidates(step.phase)
+        wanted = self.policy.candidates(step.phase)
         return [
             found
             for other, found in self.found.items()

@@ -84,11 +84,10 @@ def _side(views: Views, lake: Lake, pair: Trace, side: str) -> Trace | None:
 
 
 def _model(lake: Lake, digest: str) -> Trace:
-    """Where a model came from, as far as the lake knows: one that it did not train came from
-    outside."""
+    """Where a model came from, as far as the lake knows: one that it did not train has no key."""
     for folder in lake.folders("models"):
         manifest = model_manifest(folder.path)
-        if manifest and manifest["digest"] == digest:
+        if manifest and digest in (manifest["digest"], manifest.get("as_run")):
             known = ("parent", "build", "n_pairs", "dtype", "versions")
             return {
                 "digest": digest,

@@ -23,6 +23,7 @@ from factory import __version__
 from factory.checkpoint import (
     Checkpoint,
     adapter_digest,
+    as_run,
     cached_digest,
     folder_digest,
     model_files,
@@ -39,7 +40,7 @@ from factory.query import Views, sql_text
 from factory.recipe import JUDGE, Pairs, Recipe
 from factory.schema import BARE_MESSAGE, TABLES, Row
 from factory.stages import judgments, pairs, samples, train, verdicts
-from factory.stages.pairs import Policy, policy_of
+from factory.stages.pairs import Policy
 from factory.stages.reasoning import thought
 from factory.survey import Found, Survey
 from factory.train import EVENT, Job
@@ -68,7 +69,7 @@ class _Asking:
         self._writer = writer
         self._failed, self._errors = found.failed, list[str]()
         field = "truncated" if self._stage == "samples" else "unparsed"
-        self._watch = Watch(survey.recipe, found.step.label, field)
+        self._watch = Watch(survey.recipe, found.step.label, field, found.answered)
         self.count = _Count()
 
     def request(self, row: Row) -> Request:
@@ -362,7 +363,7 @@ def make_pairs(survey: Survey, found: Found, progress: Progress) -> None:
     folder.create(found.settings)
     began = time.time()
     views = pair_views(survey, step, folder.key)
-    check_policy(views, policy_of(survey.recipe))
+    check_policy(views, survey.policy)
     folder.append_batches(TABLES["pairs"], views.stream("pairs", TABLES["pairs"]))
     folder.record({"step": step.label, "seconds": round(time.time() - began, 3)})
     outcomes = pair_outcomes(survey, folder)
@@ -382,7 +383,7 @@ def pair_views(survey: Survey, step: Step, build: str) -> Views:
             "judge_model": survey.pair_judge(step),
         },
     )
-    define_policy(views, policy_of(survey.recipe), survey.recipe.pairs)
+    define_policy(views, survey.policy, survey.recipe.pairs)
     return views
 
 
@@ -390,10 +391,9 @@ def define_policy(views: Views, policy: Policy, spec: Pairs) -> None:
     """Makes `policy` a view over the candidates, with the views that policies are written on. What
     they measure is computed once, and held without the texts."""
     views.setting("pair_settings", pairs.parameters(spec))
-    views.table("measured", sql_text("measured"))
-    views.view("eligible")
-    views.define("ordered", sql_text("by_score" if spec.length_control is None else "by_length"))
-    views.view("extremes")
+    for name, query in pairs.views(spec).items():
+        define = views.table if name == "measured" else views.define
+        define(name, sql_text(query))
     try:
         views.define("policy", policy.sql)
     except duckdb.Error as error:
@@ -466,9 +466,14 @@ def train_model(survey: Survey, found: Found, lock: Any, progress: Progress) -> 
     model = folder.path / "model"
     hashes: dict[str, str] = {}
     lora = recipe.train.lora is not None and recipe.train.with_ == "trl"
-    digest = adapter_digest(model, parent.base, hashes) if lora else None
+    digest = (
+        adapter_digest(model, parent.base, hashes)
+        if lora
+        else folder_digest(model, parent.dtype, hashes)
+    )
     manifest = {
-        "digest": digest or folder_digest(model, parent.dtype, hashes),
+        "digest": digest,
+        "as_run": as_run(digest, recipe.engine),
         "dtype": parent.dtype,
         "parent": parent.digest,
         "build": built.key,

@@ -11,7 +11,7 @@ def made(tmp_path_factory):
     from conftest import Toy
 
     toy = Toy(tmp_path_factory.mktemp("builds") / "toy", n_prompts=30)
-    toy.script("def answer(messages, seed):\n    return f'{seed % 97} Score: {seed % 6}'")
+    toy.script("def answer(messages, seed):\n    return f'{seed % 97}\\nScore: {seed % 6}'")
     toy.run()
     return toy
 

@@ -129,6 +129,7 @@ def test_tab_completes(terminal):
 def test_ctrl_c_drops_what_was_typed_and_stops_a_query(terminal):
     prompt = terminal()
     prompt.type("select 1 +\n", until="    ...> ")
+    time.sleep(0.5)  # readline prints before it listens: a person is never so fast
     prompt.type("\x03")
     endless = (
         "select count(*) from range(10000000) a, range(10000000) b where a.range + b.range < 0"

@@ -133,3 +133,12 @@ def test_what_a_judge_cannot_be_is_said_in_a_sentence(judged, factory, change, s
 def test_doctor_looks_at_the_judge_too(judged, factory):
     told = factory("doctor", judged.path, "--lake", judged.lake).out
     assert "judge's engine" in told
+
+
+def test_a_server_has_a_name_of_its_own_for_the_judge(judged, factory):
+    judged.fields["engine"] = {"name": "openai", "base_url": "http://localhost:1/v1", "model": "s"}
+    del judged.fields["judge"]["engine"]
+    judged.write()
+    ended = factory("plan", judged.path, "--lake", judged.lake)
+    assert ended.code == 2
+    assert "judge.engine: missing, and engine.model is the server's name for M_0" in ended.err

@@ -42,7 +42,6 @@ CHANGES = {
     **{
         f"pairs.{change.split('=')[0]}": (f"pairs.{change}", {"pairs", "train"})
         for change in (
-            "score=expected",
             "min_margin=0.5",
             "min_margin_to_noise=0.5",
             "length_control=0.2",
@@ -318,6 +317,7 @@ def test_every_field_of_a_recipe_is_tested_on_one_side():
         "engine.window",
         "engine.model",
         "model.adapter",
+        "pairs.score",
         *SERVED,
         # in test_fixed_judge
         *(field for field in SIDES if field.startswith(("judge.model.", "judge.engine."))),
@@ -341,7 +341,7 @@ def test_golden_keys(toy):
     assert keys == {
         "prompts": "0c5b0769452b967222c75437",
         "samples": "f761f7660889839255a7138d",
-        "judgments": "f7f32621751ec7e3e08652c7",
-        "verdicts": "cb830e44fa284ce57050d3a4",
-        "train": "d18a90b00a964bffac51f4a6",
+        "judgments": "f6a0ba569b4473b2ed2cf7b7",
+        "verdicts": "a3c490ce6b7295abdcc5e678",
+        "train": "09ffb0a3fef7d20ef733a522",
     }

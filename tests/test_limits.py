@@ -121,3 +121,19 @@ def test_limits_that_are_not_reached_change_nothing(judged):
     survey = judged.run("stop_if={truncated: 1, unparsed: 1, ties: 1, probe_falls: 1}")
     assert survey.models["M_1"]
     assert judged.to_do() == set()
+
+
+def test_what_a_step_held_before_counts_as_good():
+    """After a kill, or a larger max_tokens, the hard ones are left."""
+    from factory.limits import Watch
+    from factory.recipe import Recipe
+
+    fields = {"name": "r", "model": "m", "prompts": {"files": ["p"]}, "stop_if": {"truncated": 0.3}}
+    recipe = Recipe.model_validate(fields)
+    fresh, resumed = Watch(recipe, "s", "truncated", 0), Watch(recipe, "s", "truncated", 800)
+    for n in range(EARLY):
+        resumed.see(n % 2 == 0, "x")
+    for n in range(EARLY - 1):
+        fresh.see(n % 2 == 0, "x")
+    with pytest.raises(StepFailed, match="100 of 200"):
+        fresh.see(False, "x")

@@ -594,3 +594,53 @@ def test_a_policy_of_the_users_own_may_find_no_candidate(toy, factory):
     assert told.code == 0, told.err
     outcomes = {row["outcome"] for row in toy.query("from pairs")}
     assert {"kept", "unscored"} <= outcomes
+
+
+def test_an_own_policy_may_read_more_than_the_candidates(toy):
+    """Other meta of a prompt is the same candidates and may be another choice."""
+    toy.write_prompts(12)
+    own(
+        toy,
+        "-- Roles: current\nselect prompt_id, best_current.id as chosen_id, worst_current.id as "
+        "rejected_id from extremes join prompts using (prompt_id) where meta is null",
+    )
+    toy.run()
+    before = toy.query("select count(*) as n from pairs")
+    lines = toy.prompts.read_text().splitlines()
+    toy.prompts.write_text("\n".join([lines[0].replace("}", ', "meta": {"a": 1}}'), *lines[1:]]))
+    toy.run()
+    assert toy.query("select count(*) as n from pairs")[0]["n"] == before[0]["n"] - 1
+
+
+def test_the_queries_between_candidates_and_pairs_are_part_of_the_pairs_key(toy, monkeypatch):
+    from factory import survey
+
+    toy.run()
+    real = survey.sql_text
+    monkeypatch.setattr(
+        survey, "sql_text", lambda name: real(name) + ("-- mended" if name == "extremes" else "")
+    )
+    assert "pairs" in toy.to_do()
+
+
+def test_scores_that_nobody_makes_cannot_decide(toy, factory):
+    for change, said in [
+        ("pairs.score=expected", "pairs.score: got expected, which takes judge.expected_score"),
+        ("pairs={min_margin_to_noise: 1}", ""),
+    ]:
+        ended = factory("plan", toy.path, "--lake", toy.lake, "--set", change)
+        assert (ended.code, said in ended.err) == (2 if said else 0, True)
+    toy.write(judge={"draws": 1})
+    ended = factory("plan", toy.path, "--set", "pairs.min_margin_to_noise=1")
+    assert ended.code == 2
+    assert "a single judgment has no spread" in ended.err
+
+
+def test_an_answer_of_unknown_length_is_the_last_of_its_band():
+    rows = [
+        candidate("current", 0, 5, n_tokens=None),
+        candidate("current", 1, 5, n_tokens=9),
+        candidate("current", 2, 3, n_tokens=1),
+        candidate("current", 3, 1, n_tokens=None),
+    ]
+    assert sides("self_rewarding", *rows, length_control=0.3) == ("current1", "current3")

@@ -3,6 +3,7 @@
 import pytest
 
 from factory.engines import Result
+from factory.engines.labels import score_start
 from factory.stages.reasoning import CUT_OFF, NEVER_ENDED, thought
 
 TAGS = ("<think>", "</think>")
@@ -87,3 +88,18 @@ def test_judge_and_pairs_see_the_answer_alone(toy):
     from factory.verify import verify
 
     assert verify(Lake(toy.lake)).faults == []
+
+
+def test_a_score_in_the_reasoning_is_not_where_the_score_stands():
+    text = "<think>Score: 1 would be low</think>\nScore: 4"
+    assert text[score_start(text, r"Score: (\d)", TAGS)] == "4"
+    assert text[score_start(text, r"(?m)^Score: (\d)\Z", TAGS)] == "4"
+    assert text[score_start(text, r"Score: (\d)", None)] == "1"
+    assert score_start("Score: 5", r"Score: (\d)", TAGS) == 7
+    assert score_start("<think>Score: 5</think>None.", r"Score: (\d)", TAGS) is None
+
+
+def test_tags_have_letters(toy, factory):
+    ended = factory("plan", toy.path, "--set", "sampling.reasoning=['<think>', '']")
+    assert ended.code == 2
+    assert "sampling.reasoning" in ended.err

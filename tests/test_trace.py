@@ -48,7 +48,7 @@ def test_a_trace_is_read_by_people(traced, factory):
     assert indent(judgment["text"], "    ") in told
     for key in (sample["sampling"], judgment["judge"], pair["build"]):
         assert key in told
-    assert "which came from outside the lake" in told
+    assert "which was not trained in this lake" in told
 
 
 def test_a_model_that_the_lake_trained_is_named_with_its_pairs(toy, factory):

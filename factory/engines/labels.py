@@ -31,14 +31,24 @@ def label_tokens(
     return found
 
 
+def score_start(text: str, score_at: str, reasoning: tuple[str, str] | None) -> int | None:
+    """Where the score begins in an answer; a number in the reasoning before it, which ends with the
+    last of the tags, is none. None where there is no score."""
+    bare = text.partition(reasoning[1])[2].lstrip() if reasoning and reasoning[1] in text else text
+    match = re.search(score_at, bare)
+    return None if match is None else len(text) - len(bare) + match.start(1)
+
+
 def score_token(
-    answer: Sequence[int], decode: Callable[[Sequence[int]], str], score_at: str
+    answer: Sequence[int],
+    decode: Callable[[Sequence[int]], str],
+    score_at: str,
+    reasoning: tuple[str, str] | None = None,
 ) -> int | None:
     """The place of the answer's token with which its score begins; None where there is no score."""
-    match = re.search(score_at, decode(answer))
-    if match is None:
+    start = score_start(decode(answer), score_at, reasoning)
+    if start is None:
         return None
-    start = match.start(1)
     low, high = 0, len(answer) - 1
     while low < high:  # the text of more tokens is never shorter
         middle = (low + high) // 2

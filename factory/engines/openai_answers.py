@@ -5,7 +5,6 @@ Much of an answer is optional there, and servers differ in what they leave out.
 
 import itertools
 import json
-import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -16,7 +15,7 @@ from openai.types.chat.chat_completion import Choice
 from tokenizers import Tokenizer
 
 from factory.engines import ErrorKind, Request, Result, failures
-from factory.engines.labels import by_label
+from factory.engines.labels import by_label, score_start
 
 FINISHED = ("stop", "length", "tool_calls")
 """What an answer may end with; whatever else it ended with, it is none."""
@@ -104,8 +103,8 @@ def _score(request: Request, choice: Choice) -> list[dict[str, Any]] | None:
     no label. Labels that are not among the likeliest tokens have none."""
     text = choice.message.content or ""
     tokens = (choice.logprobs.content if choice.logprobs else None) or []
-    match = re.search(request.score_at, text)
-    place = None if match is None else _token_at(tokens, text, match.start(1))
+    start = score_start(text, request.score_at, request.generation.reasoning)
+    place = None if start is None else _token_at(tokens, text, start)
     if place is None or tokens[place].token.strip() not in request.labels:
         return None
     seen = [(top.token, top.logprob) for top in tokens[place].top_logprobs]

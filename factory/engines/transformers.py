@@ -291,7 +291,7 @@ class _Engine:
         `watched`: positions × tokens of the labels.
         """
         tokens = self._watched(request.labels)
-        place = score_token(answer, self._text, request.score_at)
+        place = score_token(answer, self._text, request.score_at, request.generation.reasoning)
         if place is None or answer[place] not in tokens:
             return None
         logprobs = dict(zip(tokens, watched[place].tolist(), strict=True))

@@ -387,7 +387,9 @@ class _Engine:
 
     def _score(self, request: Request, answer: _Answer) -> list[dict[str, Any]] | None:
         tokens = self._label_tokens(request.labels)
-        place = score_token(answer.tokens, self._decode, request.score_at)
+        place = score_token(
+            answer.tokens, self._decode, request.score_at, request.generation.reasoning
+        )
         if place is None or all(answer.tokens[place] not in ids for ids in tokens.values()):
             return None
         return by_label(answer.logprobs[place], tokens)

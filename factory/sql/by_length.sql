@@ -11,6 +11,10 @@ with ranges as (
 
 select
     ranges.* exclude (most, least),
-    if(score >= (1 - rho) * most + rho * least, n_tokens - 1e12, -score) as from_best,
-    if(score <= (1 - rho) * least + rho * most, -n_tokens - 1e12, score) as from_worst
+    if(
+        score >= (1 - rho) * most + rho * least, coalesce(n_tokens, 1e9) - 1e12, -score
+    ) as from_best,
+    if(
+        score <= (1 - rho) * least + rho * most, -coalesce(n_tokens, 0) - 1e12, score
+    ) as from_worst
 from ranges, (select length_control as rho from pair_settings)

@@ -12,7 +12,7 @@ from factory.recipe import Judge
 from factory.schema import Row, answer_id
 from factory.stages.samples import generated
 
-VERSION = 1
+VERSION = 2
 
 
 def settings(

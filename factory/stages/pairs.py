@@ -11,7 +11,7 @@ from typing import Any
 from factory.errors import RecipeError
 from factory.recipe import Pairs, Recipe
 
-VERSION = 1
+VERSION = 2
 
 FIRST, SECOND = "D1", "D2"
 """Phases: D1 trains the future model; D2 trains the next model and is what is published."""
@@ -29,6 +29,11 @@ class Policy:
     roles: tuple[str, ...]
     """The roles that it chooses from. With a future role there are two phases, and D1 is the same
     query before there are future candidates."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a file of the user's, which may read more than the candidates."""
+        return self.name.endswith(".sql")
 
     @property
     def phases(self) -> tuple[str, ...]:
@@ -94,15 +99,28 @@ def parameters(spec: Pairs) -> dict[str, Any]:
     }
 
 
+def views(spec: Pairs) -> dict[str, str]:
+    """The views between the candidates and a policy, in their order: name, and named query."""
+    ordered = "by_score" if spec.length_control is None else "by_length"
+    return {
+        "measured": "measured",
+        "eligible": "eligible",
+        "ordered": ordered,
+        "extremes": "extremes",
+    }
+
+
 def settings(
-    iteration: int, phase: str, policy: Policy, spec: Pairs, pairs_sql: str, judge: str, rows: str
+    iteration: int, phase: str, policy: Policy, spec: Pairs, sql: str, judge: str, rows: str
 ) -> dict[str, Any]:
+    """What decides the pairs of a phase: `sql` is a digest of all queries between the candidates
+    and the pairs but the policy's own, `rows` of the candidates."""
     changed = {name: value for name, value in spec if value != Pairs.model_fields[name].default}
     return {
         "iteration": iteration,
         "phase": phase,
         "policy": policy.sql,
-        "outcomes": pairs_sql,
+        "sql": sql,
         "judge": judge,
         "rows": rows,
         **({"pairs": changed} if changed else {}),
