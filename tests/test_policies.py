@@ -11,6 +11,7 @@ from factory.query import Views
 from factory.recipe import Pairs
 from factory.schema import TABLES, pair_id
 from factory.stages.pairs import Policy, _load
+from factory.stages.pairs import shipped as shipped_policies
 from factory.work import define_policy
 
 PAST_DRAW = 1024
@@ -77,6 +78,7 @@ def considered(policy, candidates, **spec):
         views.rows("candidate_rows", pa.Table.from_pylist(candidates, CANDIDATES))
         views.rows("prompt_rows", pa.Table.from_pylist(prompts))
         views.define("candidates", "from candidate_rows")
+        views.define("samples", "from candidate_rows")
         views.define("prompts", "from prompt_rows")
         views.setting("build_settings", settings)
         define_policy(views, policy, Pairs(**spec))
@@ -644,3 +646,19 @@ def test_an_answer_of_unknown_length_is_the_last_of_its_band():
         candidate("current", 3, 1, n_tokens=None),
     ]
     assert sides("self_rewarding", *rows, length_control=0.3) == ("current1", "current3")
+
+
+@pytest.mark.parametrize("policy", shipped_policies())
+@pytest.mark.parametrize("per_prompt", [1, 3])
+def test_policies_that_ship_have_no_fault(policy, per_prompt):
+    random_ = random.Random(3)
+    rows = [
+        row
+        for number in range(150)
+        for row in random_candidates(random_, f"p{number:03}", ["past", "current", "future"])
+    ]
+    with Views() as views:
+        views.rows("candidate_rows", pa.Table.from_pylist(rows, CANDIDATES))
+        views.define("candidates", "from candidate_rows")
+        define_policy(views, shipped(policy), Pairs(per_prompt=per_prompt))
+        assert views.all("policy_faults") == []

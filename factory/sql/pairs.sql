@@ -5,14 +5,14 @@ with build as (select * from build_settings),
 
 named as (select chosen_id as sample_id from policy union select rejected_id from policy),
 
--- A sample may stand in several roles; its text is one.
 texts as (
     select sample_id, any_value(bare(text)) as text
-    from candidates
+    from samples
     semi join named using (sample_id)
     group by sample_id
 ),
 
+-- A sample may stand in several roles.
 sides as (
     select distinct on (sample_id) measured.*, texts.text
     from measured
