@@ -47,7 +47,7 @@ def build(recipe: Recipe, changed: Recipe, lake: Lake, name: str, progress: Prog
             "first"
         )
     held = look_at_all(recipe, lake)
-    policy, loops = policy_of(changed), policy_of(recipe)
+    policy, loops = policy_of(changed), held.policy
     if strange := [role for role in policy.roles if role not in loops.roles]:
         raise RecipeError(
             f"loop.policy: {policy.name} chooses from {' and '.join(strange)}, which the loop with "

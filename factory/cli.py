@@ -213,15 +213,12 @@ def trace(
     Example: factory trace 41b6e2a09c5d7f83e1a2b3c4 --lake lake
     """
     from factory import show
-    from factory.lake import Lake
     from factory.trace import trace_dataset, trace_lake
 
     if dataset is not None:
         show.traced_row(trace_dataset(dataset, pair_id), as_json=as_json)
         return
-    if not lake.is_dir():
-        _fail(2, f"{lake}: no such lake; expected the folder that `factory run` writes")
-    show.traced(trace_lake(Lake(lake), pair_id), as_json=as_json)
+    show.traced(trace_lake(_held(lake), pair_id), as_json=as_json)
 
 
 @app.command()
@@ -233,12 +230,9 @@ def verify(lake: LakePath = LAKE, as_json: Json = False) -> None:
     Example: factory verify --lake lake
     """
     from factory import show
-    from factory.lake import Lake
     from factory.verify import verify as verify_lake
 
-    if not lake.is_dir():
-        _fail(2, f"{lake}: no such lake; expected the folder that `factory run` writes")
-    if not show.verified(verify_lake(Lake(lake)), as_json=as_json):
+    if not show.verified(verify_lake(_held(lake)), as_json=as_json):
         raise typer.Exit(1)
 
 
@@ -269,6 +263,15 @@ def _open(path: Path, lake: Path, overrides: list[str] | None) -> "tuple[Recipe,
     from factory.recipe import load_recipe
 
     return load_recipe(path, overrides), Lake(lake)
+
+
+def _held(lake: Path) -> "Lake":
+    """A lake that is there already."""
+    from factory.lake import Lake
+
+    if not lake.is_dir():
+        _fail(2, f"{lake}: no such lake; expected the folder that `factory run` writes")
+    return Lake(lake)
 
 
 def _progress() -> "Progress":

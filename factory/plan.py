@@ -42,6 +42,10 @@ class Step:
         return (self.judge or None) if self.stage == "judgments" else None
 
     @property
+    def judge_title(self) -> str:
+        return "the judge" if self.judge == JUDGE else self.judge
+
+    @property
     def title(self) -> str:
         match self.stage:
             case "prompts":
@@ -49,7 +53,7 @@ class Step:
             case "samples":
                 return f"samples of {self.name} as {self.role}"
             case "judgments":
-                by = "the judge" if self.judge == JUDGE else self.judge or "a function"
+                by = self.judge_title or "a function"
                 return f"judgments of {self.name} as {self.role} by {by}"
             case "verdicts":
                 return f"verdicts on {self.name} as {self.role}"

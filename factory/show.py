@@ -84,15 +84,18 @@ def run_end(survey: Survey, dataset: Path, recipe: Path, lake: Path, *, as_json:
         return
     _iterations(came)
     _work(survey)
-    counted = ", ".join(f"{count:,} {split}" for split, count in rows.items()) or "no pairs"
     where = "" if lake == Path("lake") else f" --lake {shlex.quote(str(lake))}"
-    print(f"\nThe dataset, {counted}: {dataset}")
+    print(f"\nThe dataset, {_counted(rows)}: {dataset}")
     factory, python = _typed()
     print("\nNext:")
     print(f"  {factory} preview {recipe}{where} --first 1")
     print(f'  {factory} sql {recipe}{where} "from gaps"')
     print(f"  {factory} status {recipe}{where}")
     print(f"  {python} -c \"import datasets; print(datasets.load_dataset('{dataset}'))\"")
+
+
+def _counted(rows: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {split}" for split, count in rows.items()) or "no pairs"
 
 
 def _typed() -> tuple[str, str]:
@@ -136,8 +139,7 @@ def build(survey: Survey, dataset: Path, inside: Survey, *, as_json: bool) -> No
     _pairs(gaps)
     outcomes = summary.outcomes(survey)
     table(outcomes, "What came of the pairs that were considered")
-    counted = ", ".join(f"{count:,} {split}" for split, count in rows.items()) or "no pairs"
-    print(f"\nThe dataset, {counted}: {dataset}")
+    print(f"\nThe dataset, {_counted(rows)}: {dataset}")
     if not totals["steps"]:
         print("The loop was trained on these pairs.")
         return

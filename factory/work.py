@@ -37,7 +37,7 @@ from factory.plan import Step
 from factory.progress import Progress, Task
 from factory.prompt_files import problem_list
 from factory.query import Views, sql_text
-from factory.recipe import JUDGE, Pairs, Recipe
+from factory.recipe import Pairs, Recipe
 from factory.schema import BARE_MESSAGE, TABLES, Row
 from factory.stages import judgments, pairs, samples, train, verdicts
 from factory.stages.pairs import Policy
@@ -255,8 +255,7 @@ def pass_title(founds: Sequence[Found]) -> str:
         if found.step.role not in roles:
             roles.append(found.step.role)
     who = ", ".join(f"{name} as {' and '.join(roles)}" for name, roles in players.items())
-    judge = founds[0].step.judge
-    by = f" by {'the judge' if judge == JUDGE else judge}" if judge else ""
+    by = f" by {founds[0].step.judge_title}" if founds[0].step.judge else ""
     return f"{founds[0].step.stage} of {who}{by}, iteration {founds[0].step.iteration}"
 
 

@@ -134,6 +134,24 @@ def open_engine(
     return open_fleet(Start(settings, tuple(models), rank, folder), environments, logs)
 
 
+def prompt_tokens(request: Request, tokenizer: Any) -> list[int]:
+    """What a model reads for a request, by the chat template of a tokenizer of transformers; it may
+    refuse a conversation with any exception."""
+    messages = [
+        {name: value for name, value in message.items() if value is not None}
+        for message in request.messages
+    ]
+    encoded = tokenizer.apply_chat_template(
+        messages,
+        tools=request.tools,
+        add_generation_prompt=True,
+        return_dict=True,
+        **request.template_kwargs,
+    )
+    tokens: list[int] = encoded["input_ids"]
+    return tokens
+
+
 def failures(
     request: Request, error: str, kind: ErrorKind, draws: Sequence[int] | None = None
 ) -> Iterator[Result]:

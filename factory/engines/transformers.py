@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from factory.checkpoint import Checkpoint
-from factory.engines import Request, Result, failures
+from factory.engines import Request, Result, failures, prompt_tokens
 from factory.engines.labels import by_label, label_tokens, score_token
 from factory.errors import EngineError, MissingExtra
 from factory.recipe import TransformersEngine
@@ -143,7 +143,7 @@ class _Engine:
         while len(window.rows) < room and (request := next(remaining, None)) is not None:
             window.read = True
             try:
-                tokens = self._tokenize(request)
+                tokens = prompt_tokens(request, self._tokenizer)
             except Exception as error:  # a template may refuse a conversation with any exception
                 reason = f"the chat template refused it: {error}"
                 window.refused.extend(failures(request, reason, "permanent"))
@@ -158,21 +158,6 @@ class _Engine:
                 continue
             window.rows.extend(_Row(request, draw, tokens) for draw in request.draws)
         return window if window.read else None
-
-    def _tokenize(self, request: Request) -> list[int]:
-        messages = [
-            {name: value for name, value in message.items() if value is not None}
-            for message in request.messages
-        ]
-        encoded = self._tokenizer.apply_chat_template(
-            messages,
-            tools=request.tools,
-            add_generation_prompt=True,
-            return_dict=True,
-            **request.template_kwargs,
-        )
-        tokens: list[int] = encoded["input_ids"]
-        return tokens
 
     @torch.inference_mode()
     def _decode(self, batch: Sequence[_Row]) -> Iterator[Result]:

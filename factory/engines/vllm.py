@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.checkpoint import Checkpoint
-from factory.engines import Request, Result, failures, runs
+from factory.engines import Request, Result, failures, prompt_tokens, runs
 from factory.engines.labels import by_label, label_tokens, score_token
 from factory.errors import EngineError, MissingExtra, RecipeError
 from factory.gpus import gpus, groups
@@ -251,7 +251,7 @@ class _Engine:
 
     def _prepare(self, request: Request) -> Iterator[_Asked | list[Result]]:
         try:
-            tokens = self._tokenize(request)
+            tokens = prompt_tokens(request, self._reading)
         except Exception as error:  # a template may refuse a conversation with any exception
             reason = f"the chat template refused it: {error}"
             yield list(failures(request, reason, "permanent"))
@@ -266,21 +266,6 @@ class _Engine:
             return
         for draws in runs(request.draws):
             yield _Asked(request, draws, tokens, [_Answer() for _ in draws])
-
-    def _tokenize(self, request: Request) -> list[int]:
-        messages = [
-            {name: value for name, value in message.items() if value is not None}
-            for message in request.messages
-        ]
-        encoded = self._reading.apply_chat_template(
-            messages,
-            tools=request.tools,
-            add_generation_prompt=True,
-            return_dict=True,
-            **request.template_kwargs,
-        )
-        tokens: list[int] = encoded["input_ids"]
-        return tokens
 
     # asking
 
