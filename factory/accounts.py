@@ -102,14 +102,21 @@ def expected(survey: Survey) -> dict[Step, Expected]:
     steps that take no model."""
     like = {stage: _like(survey, stage) for stage in ("samples", "judgments")}
     training = _mean_training(survey)
-    most = {"samples": survey.recipe.sampling, "judgments": survey.recipe.judge}
     return {
         step: Expected(seconds=training)
         if step.stage == "train"
-        else _expected(found, like[step.stage], most[step.stage].max_tokens)
+        else _expected(found, like[step.stage], _most_tokens(survey, step))
         for step, found in survey.found.items()
         if not found.done and (step.loads is not None or step.stage == "train")
     }
+
+
+def _most_tokens(survey: Survey, step: Step) -> int:
+    """The longest answer of a generating step, in tokens; a reward model writes none."""
+    section = survey.section(step) if step.stage == "judgments" else None
+    if section and section.reward_model:
+        return 0
+    return (section or survey.recipe.sampling).max_tokens
 
 
 def _expected(found: Found, done: Spent, max_tokens: int) -> Expected:

@@ -58,11 +58,14 @@ class Checkpoint:
     """Of a trained model: where it lies in the lake."""
     base: str = field(default="", compare=False)
     """The digest of the weights alone, without an adapter."""
+    declared: str | None = None
+    """The revision that is declared of weights that only a server has: nothing can verify it, and
+    there are no files."""
 
     @cached_property
     def generation_config(self) -> dict[str, Any]:
         """What the model's repository says of how it is to be sampled."""
-        return _read_json(self.path / "generation_config.json")
+        return self._json("generation_config.json")
 
     @property
     def stop_tokens(self) -> list[int]:
@@ -73,7 +76,10 @@ class Checkpoint:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        return _read_json(self.path / "config.json")
+        return self._json("config.json")
+
+    def _json(self, name: str) -> dict[str, Any]:
+        return {} if self.declared else _read_json(self.path / name)
 
     @property
     def context_length(self) -> int | None:
@@ -84,8 +90,8 @@ class Checkpoint:
     @cached_property
     def control_tokens(self) -> tuple[str, ...]:
         """The texts that the tokenizer reads as control tokens wherever they stand, as far as its
-        tokenizer.json says."""
-        added = _read_json(self.path / "tokenizer.json").get("added_tokens", [])
+        tokenizer.json says; none where only a server has the weights."""
+        added = self._json("tokenizer.json").get("added_tokens", [])
         return tuple(token["content"] for token in added if token["special"])
 
     @cached_property
@@ -121,6 +127,13 @@ def open_checkpoint(
         told = find_function(script, recipe.folder).digest if script else "words"
         digest = folder_key("scripted model", 1, {"model": digest, "script": told})
     return Checkpoint(name, path, as_run(digest, engine), dtype, adapter, base=base)
+
+
+def declared_checkpoint(name: str, revision: str, engine: OpenaiEngine) -> Checkpoint:
+    """A model of which only a server has the weights, by the name that the server gives it and the
+    revision that whoever runs it declares."""
+    digest = folder_key("model declared", 1, {"name": engine.model, "revision": revision})
+    return Checkpoint(name, Path(engine.model), digest, "unknown", declared=revision)
 
 
 def as_run(digest: str, engine: Engine) -> str:

@@ -8,9 +8,9 @@ from factory.checkpoint import Checkpoint, token_counter
 from factory.engines import check_engine
 from factory.engines.labels import label_tokens
 from factory.errors import PromptsError, RecipeError, RubricError
-from factory.judge import Rubric, parse, render
+from factory.judge import Rubric, render
 from factory.plan import Step
-from factory.recipe import JUDGE, OpenaiEngine, VllmEngine
+from factory.recipe import Judge, OpenaiEngine, VllmEngine
 from factory.stages import train
 from factory.survey import Survey
 from factory.train import check_fields, check_lora
@@ -21,16 +21,34 @@ def check(survey: Survey, wanted: Sequence[Step]) -> None:
     steps ask of them, or the prompts lack what the rubric shows the judge."""
     recipe = survey.recipe
     check_engine(recipe.engine, survey.rank("M_0"))
-    if recipe.judge.engine is not None:
-        check_engine(recipe.judge.engine, survey.rank(JUDGE))
     trained = [step for step in wanted if step.stage == "train"]
     if trained:
         _check_training(survey)
-    if survey.rubric is not None:
-        _check_prompts(survey, survey.rubric)
-    judge = survey.models.get(JUDGE, survey.models["M_0"])
-    if survey.rubric is not None and recipe.engine_of(judge.name).name != "scripted":
-        _check_judge(survey, survey.rubric, judge)
+    for name in recipe.all_judges:
+        _check_judge(survey, name)
+
+
+def _check_judge(survey: Survey, name: str) -> None:
+    recipe = survey.recipe
+    judge, rubric = recipe.all_judges[name], survey.rubrics[name]
+    own = recipe.model_of_judge(name) if judge.has_model else None
+    model = survey.models[own or "M_0"]
+    if judge.reward_model is not None:
+        from factory.engines import reward  # imports torch
+
+        reward.check(model)
+        return
+    if judge.engine is not None:
+        check_engine(judge.engine, survey.rank(model.name))
+    if rubric is None:
+        return
+    _check_prompts(survey, judge, rubric)
+    if recipe.engine_of(model.name).name == "scripted":
+        return
+    if model.declared is None:
+        _check_length(survey, judge, rubric, model)
+    if judge.expected_score or judge.constrained:
+        _check_labels(judge, rubric, model)
 
 
 def _check_training(survey: Survey) -> None:
@@ -67,35 +85,32 @@ def _check_vllm_lora(fields: dict[str, Any]) -> None:
         raise RecipeError(f"train.lora.bias: got {fields['bias']}, and vLLM takes none only")
 
 
-def _check_prompts(survey: Survey, rubric: Rubric) -> None:
+def _check_prompts(survey: Survey, judge: Judge, rubric: Rubric) -> None:
     """A judge that is shown no reference, or no criteria, would grade by what it makes up."""
     if not {"reference", "criteria"} & rubric.placeholders:
         return
-    for row in survey.views([]).all("empty_fields"):
+    for row in survey.views().all("empty_fields"):
         if row["field"] in rubric.placeholders and row["empty"]:
             example = textwrap.shorten(row["example"], 60, placeholder=" …")
             raise PromptsError(
                 f"prompts.files: {row['empty']:,} of {row['prompts']:,} prompts have no "
-                f"{row['field']} (one is: {example}), and rubric {survey.recipe.judge.rubric} "
+                f"{row['field']} (one is: {example}), and rubric {judge.rubric} "
                 f"shows it to the judge as {{{row['field']}}}: give it with every prompt, or take "
                 "another rubric"
             )
 
 
-def _check_judge(survey: Survey, rubric: Rubric, model: Checkpoint) -> None:
-    judge = survey.recipe.judge
+def _check_length(survey: Survey, judge: Judge, rubric: Rubric, model: Checkpoint) -> None:
     room = _context(survey, model)
-    if room is not None:
-        empty = render(rubric, {"prompt": "", "answer": ""})
-        needed = token_counter(model)(empty) + judge.max_tokens
-        if needed >= room:
-            raise RubricError(
-                f"rubric {judge.rubric}: needs {needed} tokens without a prompt or an answer "
-                f"({judge.max_tokens} of them judge.max_tokens), and the context is {room}: take "
-                "a shorter rubric, a smaller judge.max_tokens or a longer context"
-            )
-    if judge.expected_score or judge.constrained:
-        _check_labels(survey, rubric, model)
+    if room is None:
+        return
+    needed = token_counter(model)(render(rubric, {})) + judge.max_tokens
+    if needed >= room:
+        raise RubricError(
+            f"rubric {judge.rubric}: needs {needed} tokens without a prompt or an answer "
+            f"({judge.max_tokens} of them judge.max_tokens), and the context is {room}: take "
+            "a shorter rubric, a smaller judge.max_tokens or a longer context"
+        )
 
 
 def _context(survey: Survey, model: Checkpoint) -> int | None:
@@ -108,10 +123,7 @@ def _context(survey: Survey, model: Checkpoint) -> int | None:
     return min(known) if known else None
 
 
-def _check_labels(survey: Survey, rubric: Rubric, model: Checkpoint) -> None:
-    from tokenizers import Tokenizer
-
-    judge = survey.recipe.judge
+def _check_labels(judge: Judge, rubric: Rubric, model: Checkpoint) -> None:
     if not rubric.labels:
         raise RubricError(
             f"rubric {judge.rubric}: its scale {list(rubric.scale)} has no labels that can be "
@@ -119,18 +131,24 @@ def _check_labels(survey: Survey, rubric: Rubric, model: Checkpoint) -> None:
         )
     if judge.constrained:
         for label in rubric.labels:
-            if parse(label, rubric.pattern, rubric.scale).score is None:
+            if not rubric.pattern.findall(label):
                 raise RubricError(
                     f"rubric {judge.rubric}: its parser finds no score in the bare label {label}, "
                     "which is all that judge.constrained leaves: give judge.parser another"
                 )
-    if judge.expected_score:
-        tokenizer = Tokenizer.from_file(str(model.path / "tokenizer.json"))
-        found = label_tokens(
-            tokenizer.get_vocab(), lambda text: tokenizer.encode(text).tokens, rubric.labels
+    if judge.expected_score and model.declared is None:
+        _check_single_tokens(judge, rubric, model)
+
+
+def _check_single_tokens(judge: Judge, rubric: Rubric, model: Checkpoint) -> None:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(model.path / "tokenizer.json"))
+    found = label_tokens(
+        tokenizer.get_vocab(), lambda text: tokenizer.encode(text).tokens, rubric.labels
+    )
+    if missing := [label for label, tokens in found.items() if not tokens]:
+        raise RubricError(
+            f"rubric {judge.rubric}: the label {missing[0]} is no single token for this model, "
+            "and judge.expected_score needs the labels to be: take a scale whose labels are"
         )
-        if missing := [label for label, tokens in found.items() if not tokens]:
-            raise RubricError(
-                f"rubric {judge.rubric}: the label {missing[0]} is no single token for this model, "
-                "and judge.expected_score needs the labels to be: take a scale whose labels are"
-            )

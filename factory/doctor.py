@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from http.client import HTTPException
 from importlib import util
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -71,7 +71,7 @@ def examine(recipe: Recipe, lake: Path) -> list[Check]:
     checks = [
         Check("python", "ok", platform.python_version()),
         *held,
-        *_fixed_judge(recipe, found),
+        *_judges(recipe, found),
         _training(recipe.train),
         _training_memory(recipe, found, weights),
         _disk(recipe, lake, weights),
@@ -90,20 +90,30 @@ def _held(
     return [*_engine(recipe), _gpus(recipe, found), model, memory], weights
 
 
-def _fixed_judge(recipe: Recipe, found: Sequence[Gpu]) -> list[Check]:
-    """The same of a fixed judge, as of the model of a recipe that trains nothing."""
-    if recipe.judge.model is None:
-        return []
-    alone = {
-        "model": recipe.judge.model,
-        "engine": recipe.engine_of(JUDGE),
-        "train": Train.model_validate({"with": "scripted"}),
-    }
+def _judges(recipe: Recipe, found: Sequence[Gpu]) -> list[Check]:
+    """The same of each judge's own model, as of the model of a recipe that trains nothing; of one
+    that only a server has, the server."""
+    checks: list[Check] = []
+    for name, judge in recipe.all_judges.items():
+        if not judge.has_model or recipe.model_of_judge(name) != name:
+            continue
+        train = Train.model_validate({"with": "scripted"})
+        alone: dict[str, Any] = {"engine": recipe.engine_of(name), "train": train}
+        if judge.declared:
+            looked: list[Check | None] = [*_engine(recipe.model_copy(update=alone))]
+        else:
+            alone["model"] = judge.model or judge.reward_model
+            looked = _held_by(recipe.model_copy(update=alone), found, name)
+        checks += [replace(check, name=f"{name}'s {check.name}") for check in looked if check]
+    return checks
+
+
+def _held_by(recipe: Recipe, found: Sequence[Gpu], name: str) -> list[Check | None]:
     try:
-        checks, _ = _held(recipe.model_copy(update=alone), found, "the judge")
+        return _held(recipe, found, "the judge" if name == JUDGE else name)[0]
     except ModelError as error:  # its sentence begins with the field, as M_0's does
-        raise type(error)(f"judge.{error}") from None
-    return [replace(check, name=f"judge's {check.name}") for check in checks if check is not None]
+        field = name if name == JUDGE else f"judges.{name}"
+        raise type(error)(f"{field}.{error}") from None
 
 
 # packages

@@ -33,7 +33,9 @@ VIEWS = (
     "pairs",
     "models",
     "roles",
+    "panel",
     "judges",
+    "judge_scores",
     "gaps",
 )
 """What `factory sql` opens, in the order in which rows come to be."""
@@ -156,14 +158,17 @@ def _card(survey: Survey, rows: dict[str, int]) -> str:
 
 
 def _judge(recipe: Recipe) -> str:
-    if recipe.judge.function:
+    judge = recipe.judge
+    if judge.function:
         return "a Python function"
-    return "a fixed judge" if recipe.judge.model else "the model itself as a judge"
+    if judge.reward_model:
+        return "a reward model"
+    return "a fixed judge" if judge.has_model else "the model itself as a judge"
 
 
 def all_views(survey: Survey) -> Views:
     """Every view of a recipe, as `factory sql` opens them."""
-    views = survey.views(list(survey.roles.values()))
+    views = survey.views(survey.everything)
     builds = [
         found.folder
         for step, found in survey.found.items()

@@ -4,7 +4,8 @@ Counts are remembered by the names of the shards that they were taken from: cont
 so the same query on the same names has the same result.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,18 +18,44 @@ from factory.query import Views, all_sql, sql_text
 from factory.recipe import Recipe
 from factory.schema import TABLES, Row
 
-ROLE_KEYS = {"samples": "sampling", "judgments": "judge", "verdicts": "parser"}
-"""The tables that a role's rows lie in, and the column of `roles` with the folder's key."""
+SHARD_KEYS = {"samples": "sampling", "judgments": "judge", "verdicts": "parser"}
+"""The tables that a role's rows lie in, and the column with the folder's key: of `roles` for
+samples, else of `panel`."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a query is about: roles, and the judges of their samples."""
+
+    roles: Sequence[Row] = ()
+    panel: Sequence[Row] = ()
+
+    def keys(self, table: str) -> list[str]:
+        """The folders of a table that it reads."""
+        rows, column = self.roles if table == "samples" else self.panel, SHARD_KEYS[table]
+        return sorted({row[column] for row in rows if row.get(column)})
+
+
+def joined(scopes: Iterable[Scope]) -> Scope:
+    """One scope of several, each row once."""
+    roles, panel = list[Row](), list[Row]()
+    for scope in scopes:
+        roles += [row for row in scope.roles if row not in roles]
+        panel += [row for row in scope.panel if row not in panel]
+    return Scope(roles, panel)
+
 
 STEP = pa.schema(
     [
         ("asked", pa.string()),
         ("iteration", pa.int32()),
+        ("role", pa.string()),
         ("of_probe", pa.bool_()),
         ("first_prompts", pa.int64()),
         ("first_draw", pa.int32()),
         ("n_draws", pa.int32()),
         ("judge_reads", pa.string()),
+        ("opponents", pa.int32()),
     ]
 )
 """What the queries of a step ask about it: one row."""
@@ -59,8 +86,8 @@ class Holdings:
     def _views(self) -> Views:
         return Views()
 
-    def views(self, roles: Sequence[Row]) -> Views:
-        """The lake's tables as views, holding what these roles read. There is one connection: the
+    def views(self, scope: Scope) -> Views:
+        """The lake's tables as views, holding what a scope reads. There is one connection: the
         next call changes what its views hold."""
         views = self._views
         views.setting("recipe_settings", self._settings)
@@ -71,59 +98,65 @@ class Holdings:
                 views.rows(f"{view}_shards", held.append_column("filename", filename))
             else:
                 views.shards(view, "prompts", held)
-        views.rows("roles", pa.Table.from_pylist(list(roles), TABLES["roles"]))
-        for table in ROLE_KEYS:
-            views.shards(table, table, self._shards(roles, table))
+        views.rows("roles", pa.Table.from_pylist(list(scope.roles), TABLES["roles"]))
+        views.rows("panel", pa.Table.from_pylist(list(scope.panel), TABLES["panel"]))
+        for table in SHARD_KEYS:
+            views.shards(table, table, self._shards(scope, table))
         return views
 
-    def step_views(self, stage: str, role: Row, step: Row) -> Views:
+    def step_views(self, stage: str, scope: Scope, step: Row) -> Views:
         """The views that the queries of one step are made on; `step` is its row of STEP."""
-        views = self.views([role])
+        views = self.views(scope)
         views.rows("step", pa.Table.from_pylist([step], STEP))
         # A limit cannot be taken from a relation, and a window would hold every prompt in memory.
         first = "" if step["first_prompts"] is None else f"limit {step['first_prompts']}"
         views.define("scope_prompts", f"{sql_text('scope_prompts')} {first}")
         views.view("scope_placed")
         if stage in ("samples", "judgments"):
-            views.view(f"wanted_{stage}")
-            views.define("wanted", f"from wanted_{stage}")
+            wanted = f"wanted_{stage}" if step["opponents"] is None else "wanted_comparisons"
+            views.view(wanted)
+            views.define("wanted", f"from {wanted}")
             views.define("answers", f"from {stage}")
         return views
 
-    def count_step(self, query: str, stage: str, role: Row, step: Row) -> dict[str, Any]:
+    def count_step(self, query: str, stage: str, scope: Scope, step: Row) -> dict[str, Any]:
         """The only row of a query on a step's views."""
+        role = scope.roles[-1]
         place = f"{query} {stage} {role['iteration']} {role['role']} {role['name']}"
+        if scope.panel:
+            place += f" {scope.panel[-1]['judge_name']}"
         return self.recall(
-            place, [step, role], [role], lambda: self.step_views(stage, role, step).one(query)
+            place, [step], scope, lambda: self.step_views(stage, scope, step).one(query)
         )
 
     def recall(
         self,
         place: str,
         asked: list[Any],
-        roles: Sequence[Row],
+        scope: Scope,
         compute: Callable[[], dict[str, Any]],
     ) -> dict[str, Any]:
-        """What `compute` came to before on the same shards of these roles, or comes to now.
+        """What `compute` came to before on the same shards of this scope, or comes to now.
 
         `place` names the query and where it is asked; `asked` is what else it follows from.
         """
         if any(isinstance(held, pa.Table) for held in self.prompts.values()):
             return compute()
-        shards = [*self.prompts.values(), *(self._shards(roles, table) for table in ROLE_KEYS)]
+        shards = [*self.prompts.values(), *(self._shards(scope, table) for table in SHARD_KEYS)]
         names = [[path.name for path in paths] for paths in shards]
-        signature = short_hash(canonical([all_sql(), place, asked, self._settings, names]))
+        about = [place, asked, list(scope.roles), list(scope.panel), self._settings]
+        signature = short_hash(canonical([all_sql(), about, names]))
         if signature not in self._memo:
             self._memo[signature] = compute()
         self._used[place] = signature
         return dict(self._memo[signature])
 
-    def names(self, roles: Sequence[Row]) -> str:
-        """A hash of the names of all shards that these roles read, and of the prompts."""
+    def names(self, scope: Scope) -> str:
+        """A hash of the names of all shards that a scope reads, and of the prompts."""
         prompts = [
             held if isinstance(held, Sequence) else [] for _, held in sorted(self.prompts.items())
         ]
-        shards = [*prompts, *(self._shards(roles, table) for table in ROLE_KEYS)]
+        shards = [*prompts, *(self._shards(scope, table) for table in SHARD_KEYS)]
         return short_hash(canonical([[path.name for path in paths] for paths in shards]))
 
     @property
@@ -133,6 +166,5 @@ class Holdings:
             "test_fraction": self.recipe.prompts.test_fraction,
         }
 
-    def _shards(self, roles: Sequence[Row], table: str) -> list[Path]:
-        keys = sorted({row[ROLE_KEYS[table]] for row in roles if row.get(ROLE_KEYS[table])})
-        return [path for key in keys for path in self.lake.folder(table, key).shards()]
+    def _shards(self, scope: Scope, table: str) -> list[Path]:
+        return [path for key in scope.keys(table) for path in self.lake.folder(table, key).shards()]

@@ -6,7 +6,7 @@ judgments; its parser and scale identify verdicts, so that a better parser asks 
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -18,8 +18,12 @@ import yaml
 from factory.errors import RubricError
 from factory.recipe import Judge, in_scale
 
-PLACEHOLDERS = ("prompt", "answer", "reference", "criteria")
-"""What a rubric may name in braces; `{prompt}` and `{answer}` it must."""
+PLACEHOLDERS = ("prompt", "answer", "answer_a", "answer_b", "reference", "criteria")
+"""What a rubric may name in braces: `{prompt}` and `{answer}` it must, or `{answer_a}` and
+`{answer_b}` if it compares two."""
+
+PREFERENCES = {"A": 1.0, "B": 0.0, "tie": 0.5}
+"""What a comparison may come to, and what it counts for the answer that is shown first."""
 
 HEADER = ("scale", "parser", "labels", "source", "description")
 """What a rubric's header may say; a recipe may say `scale` and `parser` instead."""
@@ -59,6 +63,12 @@ class Rubric:
     def placeholders(self) -> frozenset[str]:
         return frozenset(_PLACEHOLDER.findall(self.template))
 
+    @property
+    def compares(self) -> bool:
+        """Whether it shows two answers and asks which is better. The score of an answer is then its
+        share of won comparisons, a tie being half."""
+        return "answer_a" in self.placeholders
+
     @cached_property
     def tags(self) -> re.Pattern[str] | None:
         """Finds the `<` of a tag that the template itself closes, in any case, spacing and with
@@ -90,7 +100,13 @@ def load_rubric(judge: Judge, folder: Path) -> Rubric:
     _check_placeholders(name, template)
     labels = _labels(name, header.get("labels"), scale)
     source, description = (_text(name, header, field) for field in ("source", "description"))
-    return Rubric(template, parser, scale, labels, source, description)
+    rubric = Rubric(template, parser, scale, labels, source, description)
+    if rubric.compares and (scale != (0.0, 1.0) or set(labels) != set(PREFERENCES)):
+        raise RubricError(
+            f"rubric {name}: it compares two answers: expected scale [0, 1] and labels "
+            f"[{', '.join(PREFERENCES)}]"
+        )
+    return rubric
 
 
 def shipped_rubrics() -> list[str]:
@@ -176,8 +192,13 @@ def _check_placeholders(name: str, template: str) -> None:
             f"rubric {name}: unknown placeholder {{{unknown[0]}}}: expected "
             + ", ".join(f"{{{known}}}" for known in PLACEHOLDERS)
         )
-    if missing := sorted({"prompt", "answer"} - found):
+    answers = {"answer_a", "answer_b"} if found & {"answer_a", "answer_b"} else {"answer"}
+    if missing := sorted(({"prompt"} | answers) - found):
         raise RubricError(f"rubric {name}: the placeholder {{{missing[0]}}} is missing")
+    if len(answers) == 2 and "answer" in found:
+        raise RubricError(
+            f"rubric {name}: names {{answer}} beside {{answer_a}}: expected one answer, or two"
+        )
 
 
 def render(
@@ -236,17 +257,33 @@ def parse(text: str | None, parser: re.Pattern[str], scale: tuple[float, float])
     return Verdict(scores[0], None)
 
 
-def expected_score(logprobs: Sequence[Mapping[str, Any]] | None) -> float | None:
-    """The mean of the labels' scores, weighted by their probabilities where the score stands and
-    renormalised over the labels; None where they hold less than MIN_MASS together.
+def preference(text: str | None, parser: re.Pattern[str], *, second: bool) -> Verdict:
+    """What a comparison says of one of the two answers, `second` if it was shown second: 1 where it
+    is preferred, 0 where the other one is, 0.5 for a tie; or why it says nothing."""
+    found = sorted({match.strip() for match in parser.findall(text or "")})
+    if not found:
+        return Verdict(None, "no preference" if (text or "").strip() else "empty judgment")
+    if len(found) > 1:
+        return Verdict(None, "several preferences: " + ", ".join(found[:5]))
+    if found[0] not in PREFERENCES:
+        return Verdict(None, f"not one of {', '.join(PREFERENCES)}: {found[0][:40]}")
+    first = PREFERENCES[found[0]]
+    return Verdict(1 - first if second else first, None)
+
+
+def expected_score(
+    logprobs: Sequence[Mapping[str, Any]] | None, worth: Callable[[str], float] = float
+) -> float | None:
+    """The mean of what the labels are worth, weighted by their probabilities where the score stands
+    and renormalised over the labels; None where they hold less than MIN_MASS together.
 
     After G-Eval (arXiv 2303.16634), which weights the scores of a form by their probabilities.
     """
-    shares = {float(row["label"]): math.exp(row["logprob"]) for row in logprobs or []}
-    mass = sum(shares.values())
+    shares = [(worth(row["label"]), math.exp(row["logprob"])) for row in logprobs or []]
+    mass = sum(share for _, share in shares)
     if mass < MIN_MASS:
         return None
-    return sum(score * share for score, share in shares.items()) / mass
+    return sum(score * share for score, share in shares) / mass
 
 
 def check_value(value: float | None, scale: tuple[float, float] | None) -> Verdict:

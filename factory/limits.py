@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from factory.errors import StepFailed
+from factory.holdings import Scope
 from factory.recipe import Recipe
 from factory.survey import Found, Survey
 
@@ -64,7 +65,7 @@ def check_step(survey: Survey, found: Found) -> None:
             (row,) = survey.step_views(found, None).all(query)
             _compare_row(step.label, field, limit, row)
     elif step.stage == "pairs" and stop_if.ties is not None and found.folder is not None:
-        views = survey.views([])
+        views = survey.views()
         views.shards("pairs", "pairs", found.folder.shards())
         _compare_row(step.label, "ties", stop_if.ties, views.one("ties"))
 
@@ -92,7 +93,9 @@ def _check_probe(survey: Survey) -> None:
     if falls is None:
         return
     roles = [row for row in survey.roles.values() if row["role"] == "probe" and row.get("parser")]
-    scores = {row["name"]: row["score"] for row in survey.views(roles).all("probe_scores")}
+    panel = [row for row in survey.panel.values() if row["role"] == "probe" and row.get("parser")]
+    views = survey.views(Scope(roles, panel))
+    scores = {row["name"]: row["score"] for row in views.all("probe_scores")}
     names = [f"M_{i}" for i in range(survey.recipe.loop.iterations + 1)]
     known = [(name, scores[name]) for name in names if scores.get(name) is not None]
     last = known[-falls - 1 :]

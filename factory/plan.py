@@ -3,15 +3,16 @@
 Steps are ordered so that a model is loaded as rarely as possible. With full fine-tuning an
 iteration takes three loads (M_i samples and judges; the future model samples; M_i judges it), and
 M_0 samples the past role of all iterations in its first. Where one engine holds every role, as
-adapters of one base, it takes two: before the training of the future model and after it. A fixed
-judge is loaded twice an iteration beside these.
+adapters of one base, it takes two: before the training of the future model and after it. A judge
+with a model of its own, or that is the model before the current one, is loaded twice an iteration
+beside these.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
-from factory.recipe import JUDGE, PAST_OFFSET, Recipe
+from factory.recipe import JUDGE, PAST_OFFSET, PROBE, Recipe
 from factory.stages.pairs import FIRST, SECOND, policy_of
 
 
@@ -28,7 +29,10 @@ class Step:
     name: str = ""
     """The model that plays the role, or that is trained: M_0, F_0, M_1, …"""
     judge: str = ""
-    """The model that judges; empty where a function does, JUDGE for a fixed one."""
+    """The model that judges: one of the loop, or a judge's own by its name; empty where a function
+    does."""
+    judge_name: str = ""
+    """Of judgments and verdicts: which of the recipe's judges, or PROBE."""
     phase: str = ""
     """Of pairs, and of the training upon them: D1 or D2."""
     parent: str = ""
@@ -43,7 +47,12 @@ class Step:
 
     @property
     def judge_title(self) -> str:
-        return "the judge" if self.judge == JUDGE else self.judge
+        """Who judges, as people read it: `M_1`, `the judge`, `honest`, `M_1 (honest)`."""
+        if not self.judge or self.judge.islower():
+            named = self.judge_name not in (JUDGE, PROBE)
+            fallback = "the judge" if self.judge else "a function"
+            return self.judge_name if named else fallback
+        return self.judge if self.judge_name == JUDGE else f"{self.judge} ({self.judge_name})"
 
     @property
     def title(self) -> str:
@@ -53,10 +62,10 @@ class Step:
             case "samples":
                 return f"samples of {self.name} as {self.role}"
             case "judgments":
-                by = self.judge_title or "a function"
-                return f"judgments of {self.name} as {self.role} by {by}"
+                return f"judgments of {self.name} as {self.role} by {self.judge_title}"
             case "verdicts":
-                return f"verdicts on {self.name} as {self.role}"
+                by = "" if self.judge_name in (JUDGE, PROBE) else f" by {self.judge_title}"
+                return f"verdicts on {self.name} as {self.role}{by}"
             case "pairs":
                 return f"pairs {self.phase}"
             case _:
@@ -114,25 +123,34 @@ def _iteration(recipe: Recipe, i: int) -> Iterator[Step]:
     yield Step("train", i, name=f"M_{i + 1}", phase=SECOND, parent=model)
 
 
-def _judged(recipe: Recipe, i: int, players: list[tuple[str, str]], judge: str) -> Iterator[Step]:
-    if recipe.judge.function or recipe.judge.model:
-        judge = JUDGE if recipe.judge.model else ""
-    for role, name in players:
-        yield Step("judgments", i, role, name, judge=judge)
-    for role, name in players:
-        yield Step("verdicts", i, role, name, judge=judge)
+def _judged(recipe: Recipe, i: int, players: list[tuple[str, str]], model: str) -> Iterator[Step]:
+    """Each judge's steps; those that the model judges that is loaded come first."""
+    by = {name: _judge_model(recipe, i, name, model) for name in recipe.all_judges}
+    for name in sorted(by, key=lambda name: (by[name] != model, by[name])):
+        for stage in ("judgments", "verdicts"):
+            for role, player in players:
+                yield Step(stage, i, role, player, judge=by[name], judge_name=name)
+
+
+def _judge_model(recipe: Recipe, i: int, name: str, current: str) -> str:
+    judge = recipe.all_judges[name]
+    if judge.function:
+        return ""
+    if judge.has_model:
+        return recipe.model_of_judge(name)
+    return current if judge.by == "current" else f"M_{max(i - 1, 0)}"
 
 
 def _probe(recipe: Recipe, i: int, name: str) -> Iterator[Step]:
     if recipe.probe:
         yield Step("samples", i, "probe", name)
-        yield Step("judgments", i, "probe", name)
-        yield Step("verdicts", i, "probe", name)
+        yield Step("judgments", i, "probe", name, judge_name=PROBE)
+        yield Step("verdicts", i, "probe", name, judge_name=PROBE)
 
 
 def holder(recipe: Recipe, step: Step) -> str | None:
     """What an engine must have loaded for a step: steps with the same need no other."""
-    if step.loads is None or step.judge == JUDGE:
+    if step.loads is None or step.loads in recipe.all_judges:
         return step.loads
     return "the base of all adapters" if recipe.one_engine else step.loads
 
@@ -144,7 +162,11 @@ def asked_together(recipe: Recipe, first: Step, later: Sequence[Step]) -> list[S
     if held is None:
         return [first]
     alike = takewhile(
-        lambda step: step.stage == first.stage and holder(recipe, step) == held, later
+        lambda step: (
+            (step.stage, step.judge_name) == (first.stage, first.judge_name)
+            and holder(recipe, step) == held
+        ),
+        later,
     )
     return [first, *alike]
 

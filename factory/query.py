@@ -46,7 +46,10 @@ _SETTINGS = (
     "allocator_bulk_deallocation_flush_threshold = '1MB'",
 )
 
-_VIEWS = ("prompts", "samples", "judgments", "verdicts", "scores", "placed", "candidates")
+_VIEWS = (
+    *("prompts", "samples", "placed", "rivals", "judgments", "verdicts", "scores", "candidates"),
+    "judge_scores",
+)
 
 
 @cache
@@ -79,7 +82,8 @@ class Views:
         self._defined: dict[str, str] = {}
         self._registered: dict[str, Sequence[Path]] = {}
         self.setting("recipe_settings", {"chunks": 1, "test_fraction": 0.0})
-        self.rows("roles", TABLES["roles"].empty_table())
+        for table in ("roles", "panel"):
+            self.rows(table, TABLES[table].empty_table())
         for view, table in _SHARDS.items():
             self.shards(view, table, [])
         self.view(*_VIEWS)

@@ -8,8 +8,10 @@ run (a change makes nothing again). Paths in a recipe are relative to the recipe
 import difflib
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import NoneType
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import (
@@ -31,7 +33,11 @@ PAST_OFFSET = 1024
 
 
 JUDGE = "judge"
-"""The name of a fixed judge, beside M_0, F_0, M_1, …"""
+"""The name of the judge of the section `judge`, beside those of `judges`. A judge with a model of
+its own is a model of the judge's name, beside M_0, F_0, M_1, …"""
+
+PROBE = "probe"
+"""The name of the judge of the section `probe`."""
 
 
 class _Section(BaseModel):
@@ -284,11 +290,24 @@ class Judge(Generation):
     function: str | None = None
     """`file.py:function` or `module:function` instead of a model: rows in, one number a row out.
     The model and its rubric are then not used, and there is one judgment an answer."""
+    by: Literal["current", "previous"] = "current"
+    """Which model of the loop judges, where the judge has none of its own: M_i, or the one before
+    it (in iteration 0: M_0, whose judgments are then the current one's), as CREAM compares them
+    (arXiv 2410.12735)."""
     model: Model | None = None
     """A fixed judge: this model instead of the current one, the same in all iterations."""
+    reward_model: Model | None = None
+    """A sequence-classification model of `transformers` with one label, whose number is the score;
+    there is no rubric, and one judgment an answer."""
+    declared: str | None = Field(default=None, min_length=1)
+    """The revision of a judge of which only a server has the weights, as whoever runs it declares
+    it; nothing can verify it. Takes an openai engine of its own, whose `model` is its name."""
     engine: Engine | None = None
-    """What runs `judge.model`, where it is not what `engine` says: a large judge takes several
-    GPUs, where each of them holds a whole small model."""
+    """What runs the judge's own model, where it is not what `engine` says: a large judge takes
+    several GPUs, where each of them holds a whole small model."""
+    opponents: int = Field(default=2, ge=1)
+    """Of a rubric that compares two answers: with how many of the current model's first answers to
+    the prompt each other answer is compared, in both orders; ours."""
 
     @model_validator(mode="before")
     @classmethod
@@ -305,7 +324,7 @@ class Judge(Generation):
 
     @model_validator(mode="after")
     def _greedy_once(self) -> "Judge":
-        if self.temperature == 0 and self.draws > 1 and self.function is None:
+        if self.temperature == 0 and self.n_draws > 1:
             raise ValueError(
                 f"temperature is 0 with {self.draws} draws, which are one judgment repeated: "
                 "expected draws 1 or a temperature above 0"
@@ -314,26 +333,80 @@ class Judge(Generation):
 
     @model_validator(mode="after")
     def _one_judge(self) -> "Judge":
-        if self.function is not None and self.model is not None:
-            raise ValueError("function and model are both set, expected one judge: take one out")
-        if self.engine is not None and self.model is None:
+        own = [field for field in OWN_JUDGES if getattr(self, field) is not None]
+        if len(own) > 1:
+            raise ValueError(
+                f"{own[0]} and {own[1]} are both set, expected one judge: take one out"
+            )
+        if own and self.by != "current":
+            raise ValueError(
+                f"by is {self.by} and {own[0]} is set, expected one judge: take one out"
+            )
+        if self.engine is not None and (not own or own == ["function"]):
             raise ValueError(
                 "engine is set and model is not: a judge that is the current model runs where it "
                 "is sampled; name the judge's own model, or take the engine out"
             )
+        if self.reward_model is not None and not isinstance(
+            self.engine, TransformersEngine | NoneType
+        ):
+            raise ValueError("reward_model: takes the transformers engine; take the engine out")
+        if self.declared is not None and not isinstance(self.engine, OpenaiEngine):
+            raise ValueError(
+                "declared: takes an openai engine in the same section, with the server's name for "
+                "the judge"
+            )
         return self
 
     @property
+    def has_model(self) -> bool:
+        """Whether it judges with a model of its own, the same in all iterations."""
+        return self.function is None and any(
+            getattr(self, field) is not None for field in OWN_JUDGES
+        )
+
+    @property
+    def has_rubric(self) -> bool:
+        """Whether it is asked for words, and not for a number."""
+        return self.function is None and self.reward_model is None
+
+    @property
     def n_draws(self) -> int:
-        return 1 if self.function else self.draws
+        """Judgments of an answer; of a comparison, for each of the two orders."""
+        return self.draws if self.has_rubric else 1
+
+
+RESERVED = frozenset(
+    (
+        *(JUDGE, PROBE, "function", "mean", "expected"),
+        *("prompt_id", "split", "role", "sample_id", "draw", "model", "text", "reasoning"),
+        *("score", "expected_score", "spread", "n_judgments", "n_unparsed", "finish_reason"),
+        *("n_prompt_tokens", "n_tokens", "cumulative_logprob"),
+    )
+)
+"""What no judge of `judges` can be called: in `pairs.score` these names mean something else."""
+
+OWN_JUDGES = ("function", "model", "reward_model", "declared")
+"""The fields of a judge that say who judges instead of a model of the loop."""
 
 
 class Pairs(_Section):
     """What a pair must be to be kept, and how candidates are ordered, whatever the policy. A change
     asks no model; inside the loop it is another set to train on."""
 
-    score: Literal["mean", "expected"] = "mean"
-    """What decides: the mean of the valid judgments, or the mean of `expected_score`."""
+    score: str = Field(default="mean", min_length=1)
+    """What decides: the mean of the valid judgments, or `expected`, the mean of `expected_score`;
+    or an SQL expression over the judges by their names, such as `0.5 * judge + 0.5 * honest`: each
+    is the mean of its judgments, with `_expected` added the mean of their `expected_score`. The
+    columns of `candidates` are there too."""
+    chosen_if: str | None = Field(default=None, min_length=1)
+    """An SQL condition, over what `score` may name, that a chosen answer must meet: `correct = 1`
+    makes the judge `correct` a gate."""
+    rejected_if: str | None = Field(default=None, min_length=1)
+    """The condition that a rejected answer must meet."""
+    agree: list[str] = Field(default_factory=list)
+    """Judges of which each must have scored the chosen side higher than the rejected one (as in
+    CREAM, arXiv 2410.12735, and SCIR, arXiv 2502.08922, which keep what two judges agree on)."""
     min_margin: FiniteFloat = Field(default=0, ge=0)
     """The least difference of the two scores, on the judge's scale; 0 keeps any difference."""
     min_margin_to_noise: FiniteFloat = Field(default=0, ge=0)
@@ -462,6 +535,9 @@ class Recipe(_Section):
     loop: Loop = Loop()
     sampling: Sampling = Sampling()
     judge: Judge = Judge()
+    judges: dict[str, Judge] = Field(default_factory=dict)
+    """More judges, by names of their own, each with the fields of `judge`: `pairs` may combine
+    them, `factory sql` compares them."""
     pairs: Pairs = Pairs()
     probe: Probe | None = None
     train: Train = Train()
@@ -473,20 +549,32 @@ class Recipe(_Section):
     folder: Path = Field(default=Path(), exclude=True)
     """Where the recipe lies; set by `load_recipe`."""
 
+    @field_validator("judges")
+    @classmethod
+    def _judges_can_be_named(cls, value: dict[str, Judge]) -> dict[str, Judge]:
+        for name in value:
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in RESERVED:
+                raise ValueError(
+                    f"got the name {name!r}, expected lower-case letters, digits and _ and none "
+                    f"of {', '.join(sorted(RESERVED))}"
+                )
+        return value
+
     @model_validator(mode="after")
-    def _judge_is_served(self) -> "Recipe":
-        served = isinstance(self.engine, OpenaiEngine)
-        if self.judge.model is not None and self.judge.engine is None and served:
-            raise ValueError(
-                "judge.engine: missing, and engine.model is the server's name for M_0: give the "
-                "judge an engine of its own, with the server's name for it"
-            )
+    def _judges_are_served(self) -> "Recipe":
+        for name, judge in self.all_judges.items():
+            if judge.model is not None and judge.engine is None and self.engine.name == "openai":
+                field = name if name == JUDGE else f"judges.{name}"
+                raise ValueError(
+                    f"{field}.engine: missing, and engine.model is the server's name for M_0: give "
+                    "the judge an engine of its own, with the server's name for it"
+                )
         return self
 
     @model_validator(mode="after")
     def _scores_are_there(self) -> "Recipe":
         if self.pairs.score == "expected" and not (
-            self.judge.expected_score and self.judge.function is None
+            self.judge.expected_score and self.judge.has_rubric
         ):
             raise ValueError(
                 "pairs.score: got expected, which takes judge.expected_score: true and a judge "
@@ -497,16 +585,43 @@ class Recipe(_Section):
                 "pairs.min_margin_to_noise: takes judge.draws of 2 and more: a single judgment "
                 "has no spread"
             )
+        if self.pairs.min_margin_to_noise and self.pairs.score not in ("mean", "expected"):
+            raise ValueError(
+                "pairs.min_margin_to_noise: takes pairs.score mean or expected: the spread is that "
+                "of one judge's judgments"
+            )
+        if unknown := [name for name in self.pairs.agree if name not in self.all_judges]:
+            raise ValueError(
+                f"pairs.agree: got {unknown[0]!r}, expected names of {', '.join(self.all_judges)}"
+            )
         return self
 
+    @property
+    def all_judges(self) -> dict[str, Judge]:
+        """Every judge that may choose pairs, by name."""
+        return {JUDGE: self.judge, **self.judges}
+
+    def model_of_judge(self, name: str) -> str:
+        """The name of the model that a judge with a model of its own is: that of the first judge
+        with the same one, which is then loaded once for both."""
+        mine = self.all_judges[name]
+        own = (mine.model, mine.reward_model, mine.declared, mine.engine)
+        for other, judge in self.all_judges.items():
+            if (judge.model, judge.reward_model, judge.declared, judge.engine) == own:
+                return other
+        raise AssertionError(f"{name} is one of the judges")
+
     def engine_of(self, name: str) -> Engine:
-        """What runs a model: the fixed judge may have an engine of its own."""
-        return (name == JUDGE and self.judge.engine) or self.engine
+        """What runs a model: a judge's own may have an engine of its own."""
+        judge = self.all_judges.get(name)
+        if judge is not None and judge.reward_model is not None:
+            return judge.engine or TransformersEngine()
+        return (judge and judge.engine) or self.engine
 
     @property
     def one_engine(self) -> bool:
-        """Whether one engine holds every role but a fixed judge: trained models are adapters, asked
-        for by name."""
+        """Whether one engine holds every role but judges with models of their own: trained models
+        are adapters, asked for by name."""
         return self.train.lora is not None and self.engine.name in ("vllm", "openai")
 
     def resolve(self, path: str) -> Path:
@@ -546,6 +661,9 @@ SIDES: dict[str, tuple[str, ...]] = {
     "judge.constrained": ("judgments",),
     "judge.rubric": ("judgments", "verdicts"),  # its prompt, and its parser and scale, apart
     "judge.function": ("judgments",),
+    "judge.by": ("judgments",),
+    "judge.declared": ("judgments",),
+    "judges": ("judgments", "verdicts"),  # each field as that of `judge`
     "judge.parser": ("verdicts",),
     "judge.scale": ("verdicts",),
     **{f"pairs.{name}": ("pairs",) for name in Pairs.model_fields},
@@ -560,6 +678,7 @@ SIDES: dict[str, tuple[str, ...]] = {
     # changes with them.
     "sampling.draws": (),
     "judge.draws": (),
+    "judge.opponents": (),
     "probe.draws": (),
     # How it is run.
     "name": (),
@@ -587,27 +706,38 @@ SIDES: dict[str, tuple[str, ...]] = {
     "shards.seconds": (),
 }
 SIDES |= {
-    f"judge.{field}": ("judgments",) if stages else ()
+    f"judge.{place}{field}": ("judgments",) if stages else ()
     for field, stages in SIDES.items()
+    for place in ("", *(["reward_"] if field.startswith("model.") else []))
     if field.startswith(("model.", "engine."))
 }
 """Every field of a recipe and the stages whose keys it enters; tested field by field. vLLM's own
 arguments are told apart by VLLM_IDENTITY."""
 
 
-def resolved(recipe: Recipe, of_model: dict[str, Any], of_judge: dict[str, Any]) -> Recipe:
-    """The recipe with what the generation_config of M_0, and of the judge, say where it is silent
-    (NEUTRAL)."""
-    sections = {}
-    for name, generation_config in (("sampling", of_model), ("judge", of_judge)):
-        section: Generation = getattr(recipe, name)
-        said = {
-            field: generation_config[field]
+def resolved(recipe: Recipe, said: Mapping[str, Mapping[str, Any]]) -> Recipe:
+    """The recipe with what models' generation_config says where it is silent (NEUTRAL): `said` is
+    that of M_0 by `sampling`, and that of each judge by its name."""
+
+    def section(name: str, written: _Generates) -> _Generates:
+        config = said.get(name, {})
+        fields = {
+            field: config[field]
             for field in NEUTRAL
-            if getattr(section, field) is None and _is_number(generation_config.get(field))
+            if getattr(written, field) is None and _is_number(config.get(field))
         }
-        sections[name] = section.model_copy(update=said)
-    return recipe.model_copy(update=sections)
+        return written.model_copy(update=fields)
+
+    return recipe.model_copy(
+        update={
+            "sampling": section("sampling", recipe.sampling),
+            "judge": section(JUDGE, recipe.judge),
+            "judges": {name: section(name, judge) for name, judge in recipe.judges.items()},
+        }
+    )
+
+
+_Generates = TypeVar("_Generates", bound=Generation)
 
 
 def _is_number(value: Any) -> bool:
@@ -690,9 +820,10 @@ def _sentences(path: Path, error: ValidationError) -> list[str]:
         got = _show(problem["input"])
         match problem["type"]:
             case "extra_forbidden":
-                known = [name for name in _fields() if name.count(".") == field.count(".")]
-                near = difflib.get_close_matches(field, known, n=1, cutoff=0.7)
-                hint = f"; did you mean {near[0]}?" if near else f"; expected {_siblings(field)}"
+                alike = re.sub(r"^judges\.[^.]+\.", "judge.", field)
+                known = [name for name in _fields() if name.count(".") == alike.count(".")]
+                near = difflib.get_close_matches(alike, known, n=1, cutoff=0.7)
+                hint = f"; did you mean {near[0]}?" if near else f"; expected {_siblings(alike)}"
                 sentences.append(f"{path}: {field}: unknown field{hint}")
             case "missing":
                 sentences.append(f"{path}: {field}: missing, and it has no default")

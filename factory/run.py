@@ -18,12 +18,12 @@ from factory.checks import check
 from factory.engines import Engine, function, open_engine
 from factory.errors import LakeError, StepFailed
 from factory.functions import Function
-from factory.holdings import ROLE_KEYS
+from factory.holdings import SHARD_KEYS, Scope
 from factory.lake import Broken, Folder, Lake, writing
 from factory.limits import check_step
 from factory.plan import Step, asked_together, holder, steps
 from factory.progress import Progress
-from factory.recipe import Recipe
+from factory.recipe import Recipe, TransformersEngine
 from factory.survey import Found, Survey
 from factory.work import (
     carry_over,
@@ -216,12 +216,11 @@ def _check_failures(survey: Survey, found: Found, limit: int | None) -> None:
 def _read_folders(survey: Survey, step: Step) -> list[Folder]:
     """The folders whose shards a step reads: its own, and those of its inputs."""
     keys: set[tuple[str, str]] = set()
-    for row in survey.roles.values():
-        if row["iteration"] != step.iteration:
-            continue
-        for table, column in ROLE_KEYS.items():
-            if row.get(column):
-                keys.add((table, row[column]))
+    of_iteration = Scope(
+        [row for row in survey.roles.values() if row["iteration"] == step.iteration],
+        [row for row in survey.panel.values() if row["iteration"] == step.iteration],
+    )
+    keys |= {(table, key) for table in SHARD_KEYS for key in of_iteration.keys(table)}
     for other, found in survey.found.items():
         same_phase = (other.iteration, other.phase) == (step.iteration, step.phase)
         if found.folder and (other.stage == "prompts" or (other.stage == "pairs" and same_phase)):
@@ -287,22 +286,31 @@ class _Engines(AbstractContextManager["_Engines"]):
 
     @contextlib.contextmanager
     def for_step(self, step: Step) -> Iterator[Engine]:
-        judge = self._survey.judge(step) if step.stage == "judgments" else None
+        survey = self._survey
+        judge = survey.judge(step) if step.stage == "judgments" else None
         if isinstance(judge, Function):
             with function.open_engine(judge) as engine:
                 yield engine
             return
-        survey = self._survey
         held = holder(survey.recipe, step)
         assert held is not None, f"{step.label} needs a model"
-        assert step.loads is not None, f"{step.label} needs a model"
         if self._open is None or self._open[0] != held:
             self.close()
-            model, name = survey.models[step.loads], step.loads
-            settings, logs = survey.recipe.engine_of(name), survey.lake.root / "logs"
-            opened = open_engine(settings, [model], survey.rank(name), survey.recipe.folder, logs)
-            self._open = (held, self._stack.enter_context(opened))
+            self._open = (held, self._stack.enter_context(self._opened(step)))
         yield self._open[1]
+
+    def _opened(self, step: Step) -> AbstractContextManager[Engine]:
+        survey, name = self._survey, step.loads
+        assert name is not None, f"{step.label} needs a model"
+        model, settings = survey.models[name], survey.recipe.engine_of(name)
+        section = survey.recipe.all_judges.get(name)
+        if section and section.reward_model:
+            assert isinstance(settings, TransformersEngine), "the recipe was checked for it"
+            from factory.engines import reward
+
+            return reward.open_engine(settings, model)
+        logs = survey.lake.root / "logs"
+        return open_engine(settings, [model], survey.rank(name), survey.recipe.folder, logs)
 
 
 def look_at_all(recipe: Recipe, lake: Lake) -> Survey:

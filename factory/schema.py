@@ -146,12 +146,26 @@ TABLES: dict[str, pa.Schema] = {
             ("model", pa.string()),  # digest
             ("sampling", pa.string()),  # key of the folder of its samples
             ("asked", pa.string()),  # what their requests were made of
-            ("judge", pa.string()),  # key of the folder of their judgments
-            ("judge_reads", pa.string()),  # of a prompt, beside its messages: '', context, meta
-            ("parser", pa.string()),  # key of the folder of their verdicts
+            ("parser", pa.string()),  # key of the folder of the verdicts of the judge `judge`
             ("first_draw", pa.int32()),
             ("n_draws", pa.int32()),
+            ("n_judge_draws", pa.int32()),  # of the judge `judge`
+        ]
+    ),
+    "panel": pa.schema(
+        [
+            ("recipe", pa.string()),
+            ("iteration", pa.int32()),
+            ("role", pa.string()),
+            ("name", pa.string()),  # the model that plays the role
+            ("judge_name", pa.string()),  # in the recipe: judge, those of judges, or probe
+            ("title", pa.string()),  # the name of one of judges, else who judges: M_0, …, function
+            ("judge_model", pa.string()),  # digest of the model or of the function's source
+            ("judge", pa.string()),  # key of the folder of the judgments
+            ("judge_reads", pa.string()),  # of a prompt, beside its messages: '', context, meta
+            ("parser", pa.string()),  # key of the folder of their verdicts
             ("n_judge_draws", pa.int32()),
+            ("opponents", pa.int32()),  # of comparisons: with how many answers each is compared
         ]
     ),
 }

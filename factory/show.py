@@ -19,6 +19,7 @@ from factory.judge import transcript
 from factory.named_queries import named_queries
 from factory.progress import duration
 from factory.query import Views
+from factory.recipe import JUDGE
 from factory.schema import ROW_ID
 from factory.stages.pairs import SECOND
 from factory.survey import Survey
@@ -186,7 +187,7 @@ def _pairs(gaps: summary.Rows) -> None:
 
 def preview(survey: Survey, first: int, *, as_json: bool) -> None:
     """The first prompts with their answers, judgments and scores."""
-    views = survey.views(list(survey.roles.values()))
+    views = survey.views(survey.everything)
     prompts = views.con.sql(
         "select prompt_id, messages from prompts "
         f"where iteration = 0 and split = 'train' limit {first}"
@@ -213,10 +214,8 @@ def preview(survey: Survey, first: int, *, as_json: bool) -> None:
         for row in rows:
             if row["prompt"] == prompt:
                 _previewed(row)
-    if survey.rubric:
-        print(
-            f"\nScale {survey.rubric.scale[0]:g} to {survey.rubric.scale[1]:g}; kept in the lake."
-        )
+    if rubric := survey.rubrics[JUDGE]:
+        print(f"\nScale {rubric.scale[0]:g} to {rubric.scale[1]:g}; kept in the lake.")
 
 
 def _previewed(row: dict[str, Any]) -> None:
@@ -383,7 +382,8 @@ def traced(found: Trace, *, as_json: bool) -> None:
         _indented(transcript(prompt["messages"]))
     for side in SIDES:
         _traced_side(side, pair, found[side])
-    print(f"\nJudge {_traced_model(found['judge'])}")
+    for judge in found["judges"]:
+        print(f"\nJudge {_traced_model(judge)}")
     if build:
         changed = json.dumps(build["pairs"]) if "pairs" in build else "none"
         print(f"\nPolicy (parameters that differ from the defaults: {changed})")

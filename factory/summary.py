@@ -6,9 +6,10 @@ Numbers come from SQL views; this only lays them out.
 from typing import Any
 
 from factory import accounts
+from factory.checkpoint import Checkpoint
 from factory.export import all_views
 from factory.plan import Step, loads, steps
-from factory.recipe import JUDGE, NEUTRAL, Recipe
+from factory.recipe import JUDGE, NEUTRAL, Generation, Recipe
 from factory.stages.pairs import SECOND
 from factory.survey import Found, Survey
 
@@ -90,19 +91,24 @@ def work_rows(survey: Survey) -> Rows:
 def generation_lines(survey: Survey) -> list[str]:
     """How samples and judgments are drawn, with what the models' own generation_config decided
     and what of it was not used."""
-    lines = []
-    for name in ("sampling", "judge"):
-        if name == "judge" and survey.recipe.judge.function:
-            continue
-        written, section = getattr(survey.written, name), getattr(survey.recipe, name)
-        model = survey.models["M_0"]
-        said = (survey.models.get(JUDGE, model) if name == "judge" else model).generation_config
+    lines, recipe = [], survey.recipe
+    sections: dict[str, tuple[Generation, Generation, Checkpoint]]
+    sections = {"sampling": (survey.written.sampling, recipe.sampling, survey.models["M_0"])}
+    for name, judge in recipe.all_judges.items():
+        place = name if name == JUDGE else f"judges.{name}"
+        model = survey.models[recipe.model_of_judge(name) if judge.has_model else "M_0"]
+        if judge.has_rubric:
+            sections[place] = (survey.written.all_judges[name], judge, model)
+    for place, (written, section, model) in sections.items():
+        said = model.generation_config
         shown = [f"temperature {section.temperature:g}", f"top_p {section.top_p:g}"]
         for field in NEUTRAL:
             if (value := section.value(field)) is not None:
                 theirs = getattr(written, field) is None
                 shown.append(f"{field} {value:g}" + (" (the model's generation_config)" * theirs))
-        line = f"{name}: {', '.join(shown)}, max_tokens {section.max_tokens}"
+        line = f"{place}: {', '.join(shown)}, max_tokens {section.max_tokens}"
+        if model.declared:
+            line += f"; revision {model.declared}, which is declared and cannot be verified"
         other = [
             f"{field} {said[field]:g}"
             for field in ("temperature", "top_p")

@@ -5,7 +5,6 @@ earlier one made. It reads the lake and writes none of its tables.
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,23 +15,26 @@ import pyarrow.parquet as pq
 from factory.checkpoint import (
     Checkpoint,
     adapter_rank,
+    declared_checkpoint,
     model_manifest,
     open_checkpoint,
     trained_model,
 )
-from factory.errors import ModelError, PromptsError
+from factory.errors import ModelError, PromptsError, QueryError, RecipeError
 from factory.fingerprint import canonical, folder_key, short_hash
 from factory.functions import Function, find_function
-from factory.holdings import Holdings
+from factory.holdings import Holdings, Scope
 from factory.judge import Rubric, load_rubric
 from factory.lake import Folder, Lake
 from factory.plan import Step, first_draw
 from factory.prompt_files import PromptFiles
 from factory.query import Views, sql_text
-from factory.recipe import JUDGE, Generation, Recipe, resolved
+from factory.recipe import JUDGE, PROBE, Generation, Judge, OpenaiEngine, Recipe, resolved
 from factory.schema import TABLES, Row
 from factory.stages import judgments, pairs, prompts, samples, train, verdicts
 from factory.stages.pairs import policy_of
+
+NOTHING = Scope()
 
 
 @dataclass(frozen=True)
@@ -78,14 +80,18 @@ class Survey:
             lake.save_json("digests.json", self._digests)
         self.written = recipe
         """The recipe as it was written; `recipe` has what generation_config decides."""
-        judge = self._open_judge(recipe, download=download)
-        self.recipe = recipe = resolved(
-            recipe, model.generation_config, (judge or model).generation_config
-        )
-        self.models: dict[str, Checkpoint] = {"M_0": model, **({JUDGE: judge} if judge else {})}
+        judges = self._open_judges(recipe, download=download)
+        said = {"sampling": model.generation_config}
+        for name, judge in recipe.all_judges.items():
+            own = recipe.model_of_judge(name) if judge.has_model else ""
+            said[name] = judges.get(own, model).generation_config
+        self.recipe = recipe = resolved(recipe, said)
+        self.models: dict[str, Checkpoint] = {"M_0": model, **judges}
         """The models that are there, by name."""
         self.roles: dict[tuple[int, str, str], Row] = {}
         """Rows of `roles` by iteration, role and name."""
+        self.panel: dict[tuple[int, str, str, str], Row] = {}
+        """Rows of `panel` by iteration, role, name and the judge's name."""
         self.found: dict[Step, Found] = {}
         """The steps that were looked at, in that order."""
         self.left_out: dict[str, list[prompts.Problem]] = {}
@@ -96,28 +102,79 @@ class Survey:
         self.checked_models: set[str] = set()
         """Digests of trained models whose files were read and found whole."""
         self.policy = policy_of(recipe)
-        self.rubric = None if recipe.judge.function else load_rubric(recipe.judge, recipe.folder)
-        self.function = self._find(recipe.judge.function)
-        self.probe_function = self._find(recipe.probe.function if recipe.probe else None)
+        self.rubrics: dict[str, Rubric | None] = {PROBE: None}
+        """What judges are shown and how they are read, by their names; None for one that gives a
+        number itself."""
+        self.functions: dict[str, Function | None] = {}
+        """Judges that are functions, by their names."""
+        for name, judge in recipe.all_judges.items():
+            self.rubrics[name] = load_rubric(judge, recipe.folder) if judge.has_rubric else None
+            self.functions[name] = self._find(judge.function)
+        self.functions[PROBE] = self._find(recipe.probe.function if recipe.probe else None)
+        self.check_expressions()
 
-    def _open_judge(self, recipe: Recipe, *, download: bool) -> Checkpoint | None:
-        """The fixed judge, where the recipe names one."""
-        model = recipe.judge.model
-        if model is None:
-            return None
-        try:
-            return open_checkpoint(JUDGE, model, recipe, self._digests, download=download)
-        except ModelError as error:  # its sentence begins with the field, as M_0's does
-            raise type(error)(f"judge.{error}") from None
+    def _open_judges(self, recipe: Recipe, *, download: bool) -> dict[str, Checkpoint]:
+        """The judges with a model of their own, by the names of these models."""
+        found: dict[str, Checkpoint] = {}
+        for name, judge in recipe.all_judges.items():
+            if not judge.has_model or recipe.model_of_judge(name) != name:
+                continue
+            field = name if name == JUDGE else f"judges.{name}"
+            if judge.declared is not None:
+                assert isinstance(judge.engine, OpenaiEngine), "the recipe was checked for it"
+                found[name] = declared_checkpoint(name, judge.declared, judge.engine)
+                continue
+            model = judge.model or judge.reward_model
+            assert model is not None, "a judge with a model of its own names it"
+            try:
+                found[name] = open_checkpoint(name, model, recipe, self._digests, download=download)
+            except ModelError as error:  # its sentence begins with the field, as M_0's does
+                place = "reward_model" if judge.reward_model else "model"
+                said = str(error).removeprefix("model")
+                raise type(error)(f"{field}.{place}{said}") from None
+        return found
+
+    def check_expressions(self) -> None:
+        """Raises RecipeError where the recipe's SQL over its judges cannot be run."""
+        spec = self.recipe.pairs
+        expected = {
+            "score": ("a number over the judges", "DOUBLE DECIMAL FLOAT INTEGER BIGINT HUGEINT"),
+            "chosen_if": ("a condition over the judges", "BOOLEAN"),
+            "rejected_if": ("a condition over the judges", "BOOLEAN"),
+        }
+        for name, (what, kinds) in expected.items():
+            text = getattr(spec, name)
+            if text is None or text in pairs.PLAIN_SCORES:
+                continue
+            try:
+                relation = self.views().read_only(pairs.evaluated(self.recipe, text))
+                came = str(relation.types[0])
+                if came.partition("(")[0] in kinds.split():
+                    continue
+                problem = f"is of type {came}"
+            except QueryError as error:
+                problem = str(error)
+            names = ", ".join(self.recipe.all_judges)
+            raise RecipeError(
+                f"pairs.{name}: {text!r}: {problem}: expected SQL for {what} ({names})"
+            )
+        if spec.score not in pairs.PLAIN_SCORES and not pairs.judges_used(
+            self.recipe, of_score=True
+        ):
+            raise RecipeError(
+                f"pairs.score: {spec.score!r} names no judge: expected mean, expected, or an "
+                f"expression over {', '.join(self.recipe.all_judges)}"
+            )
 
     def rank(self, name: str) -> int:
         """The largest of the adapters that the engine of a model will be asked for; 0 where there
         are none."""
-        fixed = [name] if name == JUDGE else self.models.keys() - {JUDGE}
-        adapters = [adapter for held in fixed if (adapter := self.models[held].adapter)]
+        judges = self.recipe.all_judges.keys()
+        together = [name] if name in judges else self.models.keys() - judges
+        adapters = [adapter for held in together if (adapter := self.models[held].adapter)]
         ranks = [adapter_rank(adapter) for adapter in adapters]
         fields = train.adapter_fields(self.recipe.train)
-        if fields is not None and self.recipe.one_engine and name != JUDGE:
+        if fields is not None and self.recipe.one_engine and name not in judges:
             ranks += [fields["r"], *(fields.get("rank_pattern") or {}).values()]
         return max(ranks, default=0)
 
@@ -173,7 +230,7 @@ class Survey:
 
     def _count_prompts(self) -> None:
         counts = self.holdings.recall(
-            "count_prompts", [], [], lambda: {"counts": self.views([]).all("count_prompts")}
+            "count_prompts", [], Scope(), lambda: {"counts": self.views().all("count_prompts")}
         )
         self._n_prompts = {
             row["iteration"]: (row["prompts"], row["trained_on"]) for row in counts["counts"]
@@ -198,7 +255,7 @@ class Survey:
 
     def _check_apart(self) -> None:
         shared = self.holdings.recall(
-            "shared_prompts", [], [], lambda: self.views([]).one("shared_prompts")
+            "shared_prompts", [], Scope(), lambda: self.views().one("shared_prompts")
         )
         if shared["n"]:
             raise PromptsError(
@@ -232,31 +289,36 @@ class Survey:
     def _judgments(self, step: Step, limit: int | None) -> Found:
         waits_for = self._waits(step)
         judge = self.judge(step)
-        wanted = self.n_prompts(step, limit) * self._n_draws(step) * self._n_judge_draws(step)
+        n_samples = self.n_prompts(step, limit) * self._n_draws(step)
+        n_judgments = self._n_judge_draws(step) * (self._opponents(step) or 1)
         if waits_for or judge is None:
-            return Found(step, waits_for=waits_for or step.judge, wanted=wanted)
-        generation = self.recipe.judge
-        rubric = self.rubric if isinstance(judge, Checkpoint) else None
+            return Found(step, waits_for=waits_for or step.judge, wanted=n_samples * n_judgments)
+        section, rubric = self.section(step), self.rubrics[step.judge_name]
+        generation = section or self.recipe.judge
         settings = judgments.settings(judge, rubric, generation, self.recipe.seed)
         folder, asked, settings = self._generating(
-            "judgments",
-            judgments.VERSION,
-            settings,
-            generation if rubric else None,
+            "judgments", judgments.VERSION, settings, generation if rubric else None
         )
-        self.role(step).update(
-            judge=folder.key,
-            judge_reads=self._judge_reads(step),
-            n_judge_draws=self._n_judge_draws(step),
-        )
-        if rubric and step.role != "probe":
-            self._judge_role(step, judge.digest, folder.key)
-        found = Found(step, folder, settings, asked, wanted=wanted)
+        of_panel = {
+            "title": self._title(step),
+            "judge_model": judge.digest,
+            "judge": folder.key,
+            "judge_reads": judgments.reads(section, rubric),
+            "n_judge_draws": self._n_judge_draws(step),
+            "opponents": self._opponents(step),
+        }
+        self.panel_row(step).update(of_panel)
+        if step.judge_name in (JUDGE, PROBE):
+            self.role(step).update(n_judge_draws=of_panel["n_judge_draws"])
+        if step.judge_name == JUDGE and step.judge:
+            self.role(replace(step, role="judge", name=step.judge)).update(model=judge.digest)
+        found = Found(step, folder, settings, asked)
         row = self._count(found, "count", limit)
-        sampled = self.found[Step("samples", step.iteration, step.role, step.name)]
-        held = sampled.answered + sampled.failed + sampled.transient
-        _check_count(found, row["wanted"], held * self._n_judge_draws(step))
-        return self._with_carried(_counted(found, row), limit)
+        if self._opponents(step) is None:
+            sampled = self.found[Step("samples", step.iteration, step.role, step.name)]
+            held = sampled.answered + sampled.failed + sampled.transient
+            _check_count(found, row["wanted"], held * n_judgments)
+        return self._with_carried(_counted(replace(found, wanted=row["wanted"]), row), limit)
 
     def _verdicts(self, step: Step, limit: int | None) -> Found:
         judged = self.found[replace(step, stage="judgments")]
@@ -265,7 +327,9 @@ class Survey:
         rubric, scale = self.reading(step)
         settings = verdicts.settings(judged.folder.key, rubric, scale)
         folder = self.lake.folder("verdicts", folder_key("verdicts", verdicts.VERSION, settings))
-        self.role(step).update(parser=folder.key)
+        self.panel_row(step).update(parser=folder.key)
+        if step.judge_name in (JUDGE, PROBE):
+            self.role(step).update(parser=folder.key)
         found = Found(step, folder, settings, wanted=judged.wanted)
         row = self._count(found, "count_verdicts", limit)
         _check_count(found, row["wanted"], judged.answered + judged.failed + judged.transient)
@@ -313,15 +377,23 @@ class Survey:
 
     def judge(self, step: Step) -> Checkpoint | Function | None:
         """Who judges in a step; None for a model that is not there yet."""
-        if step.role == "probe":
-            return self.probe_function
-        return self.models.get(step.judge) if step.judge else self.function
+        return self.models.get(step.judge) if step.judge else self.functions[step.judge_name]
+
+    def section(self, step: Step) -> Judge | None:
+        """What the recipe says of a step's judge; of the probe's, nothing but its function."""
+        return self.recipe.all_judges.get(step.judge_name)
 
     def reading(self, step: Step) -> tuple[Rubric | None, tuple[float, float] | None]:
         """How a step's judgments are read: by a rubric's parser, or as numbers within a scale."""
-        if step.role == "probe":
-            return None, None
-        return self.rubric, self.recipe.judge.scale
+        section = self.section(step)
+        return self.rubrics[step.judge_name], section.scale if section else None
+
+    def _title(self, step: Step) -> str:
+        """The judge of a step in `panel`: one of `judges` by its name, the others by who they
+        are."""
+        if step.judge_name in (JUDGE, PROBE):
+            return step.judge or "function"
+        return step.judge_name
 
     def role(self, step: Step) -> Row:
         """The row of `roles` that a step's samples belong to."""
@@ -336,9 +408,12 @@ class Survey:
             },
         )
 
-    def _judge_role(self, step: Step, digest: str, key: str) -> None:
-        role = replace(step, role="judge", name=step.judge)
-        self.role(role).update(model=digest, judge=key, n_judge_draws=self._n_judge_draws(step))
+    def panel_row(self, step: Step) -> Row:
+        """The row of `panel` that a judging step fills."""
+        key = (step.iteration, step.role, step.name, step.judge_name)
+        names = ("iteration", "role", "name", "judge_name")
+        row = {"recipe": self.recipe.name, **dict(zip(names, key, strict=True))}
+        return self.panel.setdefault(key, row)
 
     def _n_draws(self, step: Step) -> int:
         if step.role == "probe" and self.recipe.probe:
@@ -346,19 +421,27 @@ class Survey:
         return self.recipe.sampling.draws
 
     def _n_judge_draws(self, step: Step) -> int:
-        return 1 if step.role == "probe" else self.recipe.judge.n_draws
+        """Judgments of an answer; of a comparison, those of both orders."""
+        section = self.section(step)
+        orders = 1 if self._opponents(step) is None else 2
+        return orders * section.n_draws if section else 1
+
+    def _opponents(self, step: Step) -> int | None:
+        """With how many answers a step's judge compares each; None where it compares none."""
+        section, rubric = self.section(step), self.rubrics.get(step.judge_name)
+        return section.opponents if section and rubric and rubric.compares else None
 
     # pairs and trainings
 
     def _pairs(self, step: Step) -> Found:
         if waits_for := self._waits(step):
             return Found(step, waits_for=waits_for)
-        roles = self.phase_roles(step)
+        scope = self.phase_scope(step)
         rows = self.holdings.recall(
             f"rows_read {step.iteration} {step.phase}",
-            [roles],
-            roles,
-            lambda: self.views(roles).one("rows_read"),
+            [],
+            scope,
+            lambda: self.views(scope).one("rows_read"),
         )["digest"]
         settings = pairs.settings(
             step.iteration,
@@ -367,7 +450,7 @@ class Survey:
             self.recipe.pairs,
             self._pairs_sql(),
             self.pair_judge(step),
-            rows if not self.policy.is_own else rows + self.holdings.names(roles),
+            rows if not self.policy.is_own else rows + self.holdings.names(scope),
         )
         folder = self.lake.folder("pairs", folder_key("pairs", pairs.VERSION, settings))
         n_rows = _n_rows(folder)
@@ -375,28 +458,41 @@ class Survey:
         return Found(step, folder, settings, wanted=wanted, answered=n_rows)
 
     def _pairs_sql(self) -> str:
-        names = ["macros", *pairs.views(self.recipe.pairs).values(), "pairs"]
-        return short_hash("".join(map(sql_text, names)))
+        between = pairs.views(self.recipe, sql_text).values()
+        return short_hash("".join([sql_text("macros"), *between, sql_text("pairs")]))
 
     def pair_judge(self, step: Step) -> str:
-        """The digest of what scored the candidates of a pairs step."""
-        fixed = self.models.get(JUDGE)
-        return (self.function or fixed or self.models[f"M_{step.iteration}"]).digest
-
-    def phase_roles(self, step: Step) -> list[Row]:
-        """The roles whose samples are candidates for a pairs step."""
-        wanted = self.policy.candidates(step.phase)
-        return [
-            row
-            for (iteration, role, _), row in self.roles.items()
-            if iteration == step.iteration and role in wanted
+        """The digests of what scored the candidates of a pairs step, in the order of the recipe."""
+        used = pairs.judges_used(self.recipe, of_score=True)
+        digests = [
+            row["judge_model"]
+            for name in used
+            for row in self.phase_scope(step).panel
+            if row["judge_name"] == name
         ]
+        return "+".join(dict.fromkeys(digests))
+
+    def phase_scope(self, step: Step) -> Scope:
+        """The roles whose samples are candidates for a pairs step, and the judges that it uses."""
+        wanted, used = self.policy.candidates(step.phase), pairs.judges_used(self.recipe)
+        return Scope(
+            [
+                row
+                for (iteration, role, _), row in self.roles.items()
+                if iteration == step.iteration and role in wanted
+            ],
+            [
+                row
+                for (iteration, role, _, judge), row in self.panel.items()
+                if iteration == step.iteration and role in wanted and judge in used
+            ],
+        )
 
     def _train(self, step: Step) -> Found:
         built = self.found[Step("pairs", step.iteration, phase=step.phase)]
         if built.folder is None or not built.done:
             return Found(step, waits_for=built.waits_for or f"pairs {step.phase}", wanted=1)
-        views = self.views([])
+        views = self.views()
         views.shards("pairs", "pairs", built.folder.shards())
         learned = short_hash(views.one("learned")["pair_ids"])
         parent = self.models[step.parent]
@@ -420,29 +516,57 @@ class Survey:
 
     def _inputs(self, step: Step) -> list[Found]:
         if step.stage == "judgments":
-            return [self.found[Step("samples", step.iteration, step.role, step.name)]]
-        wanted = self.policy.candidates(step.phase)
+            roles = {(step.role, step.name)}
+            if self._opponents(step) is not None:
+                roles.add(("current", f"M_{step.iteration}"))
+            return [self.found[Step("samples", step.iteration, *role)] for role in sorted(roles)]
+        wanted, used = self.policy.candidates(step.phase), pairs.judges_used(self.recipe)
         return [
             found
             for other, found in self.found.items()
-            if other.iteration == step.iteration and other.role in wanted
+            if other.iteration == step.iteration
+            and other.role in wanted
+            and (other.stage == "samples" or other.judge_name in used)
         ]
 
     # views
 
-    def views(self, roles: Sequence[Row]) -> Views:
-        """The lake's tables as views, holding what these roles read: see `Holdings.views`."""
-        return self.holdings.views(roles)
+    @property
+    def everything(self) -> Scope:
+        """All roles of the recipe with all their judges."""
+        return Scope(list(self.roles.values()), list(self.panel.values()))
+
+    def views(self, scope: Scope = NOTHING) -> Views:
+        """The lake's tables as views, holding what a scope reads: see `Holdings.views`."""
+        return self.holdings.views(scope)
+
+    def step_scope(self, step: Step) -> Scope:
+        """What the queries of a step read: its role, and of a judging step its judge; where that
+        compares answers, the current role too, in the first place."""
+        roles = [self.role(step)]
+        if step.stage not in ("judgments", "verdicts"):
+            return Scope(roles)
+        if self._opponents(step) is not None and step.role != "current":
+            roles.insert(0, self.roles[step.iteration, "current", f"M_{step.iteration}"])
+        return Scope(roles, [self.panel_row(step)])
+
+    def asked_query(self, step: Step) -> str:
+        """The named query of the requests of a generating step."""
+        if step.stage == "judgments" and self._opponents(step) is not None:
+            return "asked_comparisons"
+        return f"asked_{step.stage}"
 
     def step_views(self, found: Found, limit: int | None) -> Views:
         """The views that the queries of a step are made on."""
+        step = found.step
         return self.holdings.step_views(
-            found.step.stage, self.role(found.step), self._step_row(found, limit)
+            step.stage, self.step_scope(step), self._step_row(found, limit)
         )
 
     def _count(self, found: Found, query: str, limit: int | None) -> dict[str, Any]:
+        step = found.step
         return self.holdings.count_step(
-            query, found.step.stage, self.role(found.step), self._step_row(found, limit)
+            query, step.stage, self.step_scope(step), self._step_row(found, limit)
         )
 
     def _step_row(self, found: Found, limit: int | None) -> Row:
@@ -451,16 +575,14 @@ class Survey:
         return {
             "asked": found.asked,
             "iteration": step.iteration,
+            "role": step.role,
             "of_probe": step.role == "probe",
             "first_prompts": limit,
             "first_draw": first_draw(step),
             "n_draws": self._n_draws(step) if samples_step else self._n_judge_draws(step),
-            "judge_reads": self._judge_reads(step),
+            "judge_reads": None if samples_step else self.panel_row(step)["judge_reads"],
+            "opponents": None if samples_step else self._opponents(step),
         }
-
-    def _judge_reads(self, step: Step) -> str:
-        function = step.role == "probe" or self.function is not None
-        return judgments.reads(None if function else self.rubric)
 
     def models_table(self) -> pa.Table:
         """The models of the recipe that are there, as rows of `models`."""

@@ -18,6 +18,9 @@ Trace = dict[str, Any]
 
 SIDES = ("chosen", "rejected")
 
+JOIN = "+"
+"""Between the digests of several judges whose scores made one."""
+
 
 def trace_lake(lake: Lake, pair_id: str) -> Trace:
     """Everything that a lake holds of a pair: its row, the builds that have it, the prompt, and of
@@ -53,7 +56,7 @@ def trace_lake(lake: Lake, pair_id: str) -> Trace:
         "build": lake.folder("pairs", pair["build"]).settings(),
         "prompt": prompt,
         **sides,
-        "judge": _model(lake, pair["judge_model"]),
+        "judges": [_model(lake, digest) for digest in pair["judge_model"].split(JOIN)],
     }
 
 
@@ -71,10 +74,10 @@ def _side(views: Views, lake: Lake, pair: Trace, side: str) -> Trace | None:
         views,
         "from judgments_shards left join "
         "(select judgment_id, score, expected_score, reason, parser from verdicts_shards) "
-        "using (judgment_id) where sample_id = ? and judge_model = ? "
-        "order by draw, parser",
+        "using (judgment_id) where sample_id = ? and list_contains(?, judge_model) "
+        "order by judge_model, other_id, draw, parser",
         sample_id,
-        pair["judge_model"],
+        pair["judge_model"].split(JOIN),
     )
     return {
         "sample": samples[0],

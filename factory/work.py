@@ -30,14 +30,14 @@ from factory.checkpoint import (
 )
 from factory.engines import Engine, Request, Result
 from factory.errors import RecipeError, StepFailed, TrainError
-from factory.holdings import ROLE_KEYS
+from factory.holdings import SHARD_KEYS, joined
 from factory.lake import Folder, ShardWriter, write_parquet, write_whole, writing
 from factory.limits import Watch
 from factory.plan import Step
 from factory.progress import Progress, Task
 from factory.prompt_files import problem_list
 from factory.query import Views, sql_text
-from factory.recipe import Pairs, Recipe
+from factory.recipe import Recipe
 from factory.schema import BARE_MESSAGE, TABLES, Row
 from factory.stages import judgments, pairs, samples, train, verdicts
 from factory.stages.pairs import Policy
@@ -70,6 +70,8 @@ class _Asking:
         self._failed, self._errors = found.failed, list[str]()
         field = "truncated" if self._stage == "samples" else "unparsed"
         self._watch = Watch(survey.recipe, found.step.label, field, found.answered)
+        self._judge = survey.section(found.step) or survey.recipe.judge
+        self._rubric = survey.rubrics.get(found.step.judge_name)
         self.count = _Count()
 
     def request(self, row: Row) -> Request:
@@ -79,13 +81,13 @@ class _Asking:
             return samples.request(row, found.asked, recipe.sampling, model)
         judge = self._survey.judge(found.step)
         assert judge is not None, "a step that waits for its judge is not run"
-        return judgments.request(row, found.asked, recipe.judge, judge, self._survey.rubric)
+        return judgments.request(row, found.asked, self._judge, judge, self._rubric)
 
     def take(self, result: Result, subject: "_Subject") -> None:
         """Writes a result down. Raises StepFailed once more of the step's requests have failed
         than `max_failed` allows."""
         recipe = self._survey.recipe
-        generation = recipe.sampling if self._stage == "samples" else recipe.judge
+        generation = recipe.sampling if self._stage == "samples" else self._judge
         result = thought(result, generation.reasoning)
         self._writer.put(self._row(result, subject))
         self.count.add(result)
@@ -118,7 +120,7 @@ class _Asking:
         else:
             judge = self._survey.judge(self._found.step)
             assert judge is not None, "a step that waits for its judge is not run"
-            row = judgments.row(result, subject.id, subject.context, judge, key)
+            row = judgments.row(result, subject.id, subject.other_id, subject.context, judge, key)
             dtype = judge.dtype if isinstance(judge, Checkpoint) else None
         if row["error"] is not None:
             row["error"] = self._without_paths(row["error"])
@@ -149,6 +151,8 @@ class _Subject:
     asking: _Asking
     id: str
     """Of the prompt, or of the sample that is judged."""
+    other_id: str | None
+    """Of the sample that it is compared with."""
     context: str
     """For judgments: the hash of what is shown beside the messages."""
 
@@ -168,12 +172,13 @@ def generate(
     in_flight: dict[tuple[str, int], _Subject] = {}
 
     def requests() -> Iterator[Request]:
-        for batch in _to_ask(survey, founds, limit).stream(f"asked_{stage}"):
+        asked = survey.asked_query(founds[0].step)
+        for batch in _to_ask(survey, founds, limit).stream(asked):
             for row in batch.to_pylist():
                 asking = askings[row["place"]]
                 request = asking.request(row)
                 id_ = row["sample_id" if stage == "judgments" else "prompt_id"]
-                subject = _Subject(asking, id_, row["context"])
+                subject = _Subject(asking, id_, row.get("other_id"), row["context"])
                 for draw in request.draws:
                     in_flight[request.id, draw] = subject
                 yield request
@@ -224,7 +229,7 @@ def _to_ask(survey: Survey, founds: Sequence[Found], limit: int | None) -> Views
             views.table("to_ask", missing)
         else:
             views.add("to_ask", missing)
-    return survey.views([survey.role(found.step) for found in founds])
+    return survey.views(joined(survey.step_scope(found.step) for found in founds))
 
 
 def carry_over(survey: Survey, found: Found, limit: int | None, progress: Progress) -> None:
@@ -232,7 +237,7 @@ def carry_over(survey: Survey, found: Found, limit: int | None, progress: Progre
     folder, stage = key_of(found), found.step.stage
     folder.create(found.settings)
     views = survey.carried(found, limit)
-    column = ROLE_KEYS[stage]
+    column = SHARD_KEYS[stage]
     place = TABLES[stage].get_field_index(column)
     batches = (
         batch.set_column(place, column, pa.array([folder.key] * batch.num_rows, pa.string()))
@@ -255,7 +260,7 @@ def pass_title(founds: Sequence[Found]) -> str:
         if found.step.role not in roles:
             roles.append(found.step.role)
     who = ", ".join(f"{name} as {' and '.join(roles)}" for name, roles in players.items())
-    by = f" by {founds[0].step.judge_title}" if founds[0].step.judge else ""
+    by = f" by {founds[0].step.judge_title}" if founds[0].step.stage == "judgments" else ""
     return f"{founds[0].step.stage} of {who}{by}, iteration {founds[0].step.iteration}"
 
 
@@ -372,7 +377,7 @@ def make_pairs(survey: Survey, found: Found, progress: Progress) -> None:
 
 def pair_views(survey: Survey, step: Step, build: str) -> Views:
     """The views that a policy is run on."""
-    views = survey.views(survey.phase_roles(step))
+    views = survey.views(survey.phase_scope(step))
     views.setting(
         "build_settings",
         {
@@ -382,17 +387,17 @@ def pair_views(survey: Survey, step: Step, build: str) -> Views:
             "judge_model": survey.pair_judge(step),
         },
     )
-    define_policy(views, survey.policy, survey.recipe.pairs)
+    define_policy(views, survey.policy, survey.recipe)
     return views
 
 
-def define_policy(views: Views, policy: Policy, spec: Pairs) -> None:
+def define_policy(views: Views, policy: Policy, recipe: Recipe) -> None:
     """Makes `policy` a view over the candidates, with the views that policies are written on. What
     they measure is computed once, and held without the texts."""
-    views.setting("pair_settings", pairs.parameters(spec))
-    for name, query in pairs.views(spec).items():
+    views.setting("pair_settings", pairs.parameters(recipe.pairs))
+    for name, query in pairs.views(recipe, sql_text).items():
         define = views.table if name == "measured" else views.define
-        define(name, sql_text(query))
+        define(name, query)
     try:
         views.define("policy", policy.sql)
     except duckdb.Error as error:
@@ -429,7 +434,7 @@ def _policy_error(policy: Policy, why: str) -> RecipeError:
 
 def pair_outcomes(survey: Survey, folder: Folder) -> dict[str, int]:
     """How many pairs of a build had which outcome."""
-    views = survey.views([])
+    views = survey.views()
     views.shards("pairs", "pairs", folder.shards())
     rows = views.con.sql(
         "select outcome, count(*) from pairs_shards group by outcome order by 2 desc, 1"
@@ -505,7 +510,7 @@ def _training_rows(survey: Survey, step: Step, built: Folder, folder: Folder) ->
     """Writes what the trainer reads: kept pairs of the training split, in the order of pair_id."""
     messages = pa.list_(BARE_MESSAGE)
     schema = pa.schema([("prompt", messages), ("chosen", messages), ("rejected", messages)])
-    views = survey.views(survey.phase_roles(step))
+    views = survey.views(survey.phase_scope(step))
     views.shards("pairs", "pairs", built.shards())
     views.define("pairs", "from pairs_shards")
     with writing(folder.lake.root):
@@ -521,7 +526,7 @@ def _tell_too_long(
     max_length = train.effective(survey.recipe.train).get("max_length", TRL_MAX_LENGTH)
     if max_length is None:
         return
-    views = survey.views([])
+    views = survey.views()
     views.shards("pairs", "pairs", built.shards())
     views.setting("limits", {"max_length": max_length})
     if n := views.one("too_long")["n"]:

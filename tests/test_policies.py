@@ -8,7 +8,7 @@ import pytest
 
 from factory.plan import steps
 from factory.query import Views
-from factory.recipe import Pairs
+from factory.recipe import Recipe
 from factory.schema import TABLES, pair_id
 from factory.stages.pairs import Policy, _load
 from factory.stages.pairs import shipped as shipped_policies
@@ -67,6 +67,12 @@ def scored(*, prompt="p", **scores):
     ]
 
 
+def with_pairs(**spec):
+    """A recipe that asks for pairs like this."""
+    fields = {"name": "r", "model": "m", "prompts": {"files": ["p"]}, "judge": {"draws": 3}}
+    return Recipe.model_validate({**fields, "pairs": spec})
+
+
 def considered(policy, candidates, **spec):
     """The rows of `pairs` that a policy makes of candidates."""
     prompts = [
@@ -81,7 +87,7 @@ def considered(policy, candidates, **spec):
         views.define("samples", "from candidate_rows")
         views.define("prompts", "from prompt_rows")
         views.setting("build_settings", settings)
-        define_policy(views, policy, Pairs(**spec))
+        define_policy(views, policy, with_pairs(**spec))
         schema = TABLES["pairs"]
         return [row for batch in views.stream("pairs", schema) for row in batch.to_pylist()]
 
@@ -660,5 +666,5 @@ def test_policies_that_ship_have_no_fault(policy, per_prompt):
     with Views() as views:
         views.rows("candidate_rows", pa.Table.from_pylist(rows, CANDIDATES))
         views.define("candidates", "from candidate_rows")
-        define_policy(views, shipped(policy), Pairs(per_prompt=per_prompt))
+        define_policy(views, shipped(policy), with_pairs(per_prompt=per_prompt))
         assert views.all("policy_faults") == []

@@ -25,6 +25,7 @@ class Given:
 
     def __init__(self, views):
         self.views = views
+        self.of_parsers = []
 
     def rows(self, view, rows):
         schema = self.views.con.sql(f"from {view} limit 0").to_arrow_table().schema
@@ -37,10 +38,26 @@ class Given:
         """Samples in their roles, with and without their scores."""
         self.rows("placed", rows)
         self.rows("candidates", rows)
+        self.rows(
+            "panel",
+            [
+                {
+                    **dict(zip(("iteration", "role", "name"), place, strict=True)),
+                    "judge_name": "judge",
+                    "title": judge["judge_name"],
+                    **{name: judge[name] for name in ("judge", "parser", "n_judge_draws")},
+                }
+                for *place, parser in sorted(
+                    {(row["iteration"], row["role"], row["name"], row["parser"]) for row in rows}
+                )
+                for judge in self.of_parsers
+                if judge["parser"] == parser
+            ],
+        )
 
     def judges(self, n_judge_draws=3, **names):
-        """By parser: the name of the model that judges, or None for a function."""
-        rows = [
+        """By parser: the name of the model that judges, or None for a function. Before samples."""
+        self.of_parsers = rows = [
             {
                 "parser": parser,
                 "judge": f"judgments by {parser}",
@@ -554,19 +571,19 @@ def test_parse_failures(given):
     ]
 
 
-def test_judges_are_named_by_their_roles(given):
-    roles = [
-        {"role": "current", "name": "M_0", "parser": "a", "judge": "j", "n_judge_draws": 3},
-        {"role": "past", "name": "M_0", "parser": "a", "judge": "j", "n_judge_draws": 3},
-        {"role": "judge", "name": "M_0", "model": "digest", "judge": "j", "n_judge_draws": 3},
-        {"role": "probe", "name": "M_0", "parser": "b", "judge": "f", "n_judge_draws": 1},
-        {"role": "future", "name": "F_0", "judge": "j"},  # not judged yet
+def test_judges_are_named_by_who_they_are(given):
+    panel = [
+        {"role": "current", "title": "M_0", "judge_model": "d", "parser": "a", "judge": "j"},
+        {"role": "past", "title": "M_0", "judge_model": "d", "parser": "a", "judge": "j"},
+        {"role": "probe", "title": "function", "judge_model": "e", "parser": "b", "judge": "f"},
+        {"role": "future", "title": "M_0", "judge": "j"},  # not judged yet
     ]
-    given.views.rows("roles", pa.Table.from_pylist(roles, TABLES["roles"]))
-    rows = given.views.con.sql("from judges order by parser").to_arrow_table().to_pylist()
-    assert [list(row.values()) for row in rows] == [
-        ["a", "j", "M_0", "digest", 3],
-        ["b", "f", "function", None, 1],
+    rows = [{**row, "n_judge_draws": 3} for row in panel]
+    given.views.rows("panel", pa.Table.from_pylist(rows, TABLES["panel"]))
+    found = given.views.con.sql("from judges order by parser").to_arrow_table().to_pylist()
+    assert [list(row.values()) for row in found] == [
+        ["a", "j", "M_0", "d", 3],
+        ["b", "f", "function", "e", 3],
     ]
 
 

@@ -18,8 +18,9 @@ DESIGNED = {
     "rejected_tokens",
     "models": "parent build settings digest",
     "roles": "recipe iteration role model sampling first_draw n_draws",
+    "panel": "recipe iteration role name judge_name judge parser n_judge_draws",
 }
-"""The columns that DESIGN.md lists, and the ids of each table's grain."""
+"""The columns that DESIGN.md lists, the ids of each table's grain, and those of `panel`."""
 
 
 def test_there_is_a_schema_for_every_table_of_the_design():

@@ -39,7 +39,8 @@ class Toy:
         self.roles(role("current", n_judge_draws=n_judge_draws))
 
     def roles(self, *rows):
-        self.views.rows("roles", pa.Table.from_pylist(list(rows), TABLES["roles"]))
+        for table in ("roles", "panel"):
+            self.views.rows(table, pa.Table.from_pylist(list(rows), TABLES[table]))
 
     def rows(self, view):
         return self.views.con.sql(f"from {view}").to_arrow_table().to_pylist()

@@ -33,7 +33,7 @@ def test_a_trace_leads_to_every_row_that_made_the_pair(traced, factory):
         assert len(scores) == 2
         assert sum(scores) / 2 == pair[f"score_{side}"]
         assert told[side]["model"]["digest"] == pair[f"{side}_model"]
-    assert told["judge"]["digest"] == pair["judge_model"]
+    assert [judge["digest"] for judge in told["judges"]] == [pair["judge_model"]]
 
 
 def test_a_trace_is_read_by_people(traced, factory):

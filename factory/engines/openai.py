@@ -27,7 +27,7 @@ from typing import Any
 from factory.checkpoint import Checkpoint, adapter_rank
 from factory.engines import ErrorKind, Request, Result, failures, runs
 from factory.errors import EngineError, MissingExtra
-from factory.recipe import JUDGE, NEUTRAL, OpenaiEngine
+from factory.recipe import NEUTRAL, OpenaiEngine
 
 try:
     import openai
@@ -126,7 +126,7 @@ class _Server:
 
     async def _find(self, model: Checkpoint) -> str:
         if model.adapter is None:
-            if model.name not in ("M_0", JUDGE):
+            if model.name != "M_0" and not model.name.islower():
                 raise EngineError(
                     f"engine: the server serves {self.settings.model}, and {model.name} has other "
                     "weights: train adapters (train.lora), or use the vllm engine"

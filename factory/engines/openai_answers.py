@@ -84,7 +84,7 @@ def _n_tokens(request: Request, choice: Choice) -> int | None:
     if tokens is not None:
         return len(tokens)
     assert request.model is not None, "functions are not asked here"
-    tokenizer = _tokenizer(request.model.path)
+    tokenizer = None if request.model.declared else _tokenizer(request.model.path)
     if tokenizer is None:
         return None
     text = (_reasoning(choice.message) or "") + (choice.message.content or "")

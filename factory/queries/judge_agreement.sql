@@ -9,15 +9,15 @@ with counted as (
         placed.iteration,
         placed.role,
         placed.name,
-        judges.judge_name as judge,
+        panel.title as judge,
         placed.sample_id,
         verdicts.score
     from placed
-    join judges using (parser)
+    join panel using (iteration, role, name)
     join verdicts
         on verdicts.sample_id = placed.sample_id
-        and verdicts.parser = placed.parser
-        and verdicts.draw < judges.n_judge_draws
+        and verdicts.parser = panel.parser
+        and verdicts.draw < panel.n_judge_draws
     where verdicts.score is not null
 ),
 

@@ -7,20 +7,20 @@ with counted as (
         placed.iteration,
         placed.role,
         placed.name,
-        judges.judge_name,
+        panel.title as judge_name,
         verdicts.judgment_id,
         verdicts.judge,
         verdicts.score,
         split_part(verdicts.reason, ':', 1) as reason,
         count(*) over (
-            partition by placed.iteration, placed.role, placed.name, judges.judge_name
+            partition by placed.iteration, placed.role, placed.name, panel.title
         ) as n_verdicts
     from placed
-    join judges using (parser)
+    join panel using (iteration, role, name)
     join verdicts
         on verdicts.sample_id = placed.sample_id
-        and verdicts.parser = placed.parser
-        and verdicts.draw < judges.n_judge_draws
+        and verdicts.parser = panel.parser
+        and verdicts.draw < panel.n_judge_draws
 )
 
 select

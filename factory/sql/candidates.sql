@@ -1,10 +1,13 @@
--- Grain: one row a sample in a role, with its score by that role's judge and parser.
+-- Grain: one row a sample in a role, with its score by the recipe's `judge` (the probe's by its own).
 select
-    placed.*,
+    placed.* exclude (n_judge_draws),
     scores.score,
     scores.expected_score,
     scores.spread,
     scores.n_judgments,
     scores.n_unparsed
 from placed
-left join scores on scores.sample_id = placed.sample_id and scores.parser = placed.parser
+left join scores
+    on scores.sample_id = placed.sample_id
+    and scores.parser = placed.parser
+    and scores.n_judge_draws = placed.n_judge_draws

@@ -1,22 +1,22 @@
 -- Grain: one row a prompt and place, 1 to pairs.per_prompt and at most half of the current ones: the
 -- candidate of each role that comes at that place from the best, and from the worst, as {id, score};
--- NULL where there are not so many.
+-- NULL where there are not so many, or none that meets pairs.chosen_if or rejected_if.
 -- Equal: as pairs.ties says, then by id, so that the same rows always have the same order.
 with listed as (
     select
         prompt_id,
         list({'id': sample_id, 'score': score} order by from_best, tie, sample_id)
-            filter (role = 'past') as best_past,
+            filter (role = 'past' and may_be_chosen) as best_past,
         list({'id': sample_id, 'score': score} order by from_best, tie, sample_id)
-            filter (role = 'current') as best_current,
+            filter (role = 'current' and may_be_chosen) as best_current,
         list({'id': sample_id, 'score': score} order by from_best, tie, sample_id)
-            filter (role = 'future') as best_future,
+            filter (role = 'future' and may_be_chosen) as best_future,
         list({'id': sample_id, 'score': score} order by from_worst, tie, sample_id)
-            filter (role = 'past') as worst_past,
+            filter (role = 'past' and may_be_rejected) as worst_past,
         list({'id': sample_id, 'score': score} order by from_worst, tie, sample_id)
-            filter (role = 'current') as worst_current,
+            filter (role = 'current' and may_be_rejected) as worst_current,
         list({'id': sample_id, 'score': score} order by from_worst, tie, sample_id)
-            filter (role = 'future') as worst_future
+            filter (role = 'future' and may_be_rejected) as worst_future
     from ordered
     group by prompt_id
 ),

@@ -1,6 +1,6 @@
 -- Grain: one row a judgment: (judge, sample, draw).
 -- Made twice: as in samples.sql. Where the judge was shown a reference or criteria that are no
--- longer the prompt's, the judgment is left out.
+-- longer the prompt's, the judgment is left out; so is a comparison with a sample that is no rival.
 with suspects as (
     select hash(judge, request_id, draw) as key
     from judgments_shards
@@ -26,9 +26,16 @@ first_made as (
     select shards.*
     from judgments_shards as shards
     anti join superseded using (filename, file_row_number)
+    where shards.other_id is null
+    union all
+    select shards.*
+    from judgments_shards as shards
+    anti join superseded using (filename, file_row_number)
+    semi join rivals using (judge, other_id)
+    where shards.other_id is not null
 ),
 
-judges as (select distinct judge, judge_reads from roles),
+judges as (select distinct judge, judge_reads from panel),
 
 contexts as (
     select

@@ -12,5 +12,8 @@ select
     model,
     n_prompt_tokens,
     n_tokens,
-    finish_reason
+    finish_reason,
+    true as may_be_chosen,
+    true as may_be_rejected,
+    []::double[] as votes
 from candidates, pair_settings

@@ -6,8 +6,8 @@ with held as (
     where error_kind is distinct from 'transient'
 )
 
-select subject_id, context, request_id, list(draw order by draw) as draws
+select subject_id, other_id, context, request_id, list(draw order by draw) as draws
 from wanted
 anti join held using (request_id, draw)
 where asks
-group by subject_id, context, request_id
+group by subject_id, other_id, context, request_id

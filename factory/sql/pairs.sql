@@ -20,6 +20,9 @@ sides as (
     order by sample_id, role
 ),
 
+-- What a condition of the recipe leaves without a side, though it has scores.
+scored_prompts as (select distinct prompt_id from eligible),
+
 considered as (
     select
         policy.prompt_id,
@@ -43,12 +46,23 @@ considered as (
         ) as noise,
         greatest(chosen.n_tokens, rejected.n_tokens)
         / greatest(least(chosen.n_tokens, rejected.n_tokens), 1) as length_ratio,
+        scored_prompts.prompt_id is not null as has_scores,
+        coalesce(
+            list_bool_and(
+                list_transform(
+                    list_zip(chosen.votes, rejected.votes),
+                    lambda votes: coalesce(votes[1] > votes[2], false)
+                )
+            ),
+            true
+        ) as judges_agree,
         chosen.text as chosen_text,
         rejected.text as rejected_text
     from policy
     join prompts on prompts.prompt_id = policy.prompt_id and prompts.split != 'probe'
     left join sides as chosen on chosen.sample_id = policy.chosen_id
     left join sides as rejected on rejected.sample_id = policy.rejected_id
+    left join scored_prompts on scored_prompts.prompt_id = policy.prompt_id
 )
 
 select
@@ -59,11 +73,13 @@ select
     build.phase,
     split,
     case
+        when has_scores and (chosen_id is null or rejected_id is null) then 'ruled out'
         when score_chosen is null or score_rejected is null then 'unscored'
         when chosen_text = '' or rejected_text = '' then 'empty'
         when score_chosen = score_rejected then 'tie'
         when score_chosen < score_rejected then 'inverted'
         when chosen_text = rejected_text then 'identical'
+        when not judges_agree then 'judges disagree'
         when margin < min_margin then 'small margin'
         when margin < min_margin_to_noise * noise then 'within noise'
         when length_ratio > max_length_ratio then 'length ratio'

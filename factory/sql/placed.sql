@@ -20,6 +20,7 @@ select
     asked.role,
     asked.name,
     asked.parser,
+    asked.n_judge_draws,
     asked.split,
     samples.*
 from samples

@@ -7,7 +7,8 @@ choice as (
     select
         prompt_id,
         list(score) filter (role = 'current') as scores,
-        count(distinct role) = (select count(distinct role) from measured) as is_full
+        count(distinct role) = (select count(distinct role) from measured)
+        and bool_and(may_be_chosen and may_be_rejected) as is_full
     from eligible
     group by prompt_id
 ),

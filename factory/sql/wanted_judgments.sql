@@ -13,6 +13,7 @@ with contexts as (
 
 select
     sample_id as subject_id,
+    null::varchar as other_id,
     context,
     row_id(asked, sample_id, context) as request_id,
     unnest(range(n_draws))::int as draw,

@@ -1,6 +1,7 @@
 -- Grain: one row a draw that the step wants: (request, draw).
 select
     prompt_id as subject_id,
+    null::varchar as other_id,
     '' as context,
     row_id(asked, prompt_id, coalesce(template_kwargs, '')) as request_id,
     unnest(range(first_draw, first_draw + n_draws))::int as draw,

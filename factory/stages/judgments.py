@@ -11,6 +11,7 @@ from factory.judge import Rubric, render, transcript
 from factory.recipe import Judge
 from factory.schema import Row, answer_id
 from factory.stages.samples import generated
+from factory.stages.verdicts import shown_second
 
 VERSION = 2
 
@@ -18,10 +19,12 @@ VERSION = 2
 def settings(
     judge: Checkpoint | Function, rubric: Rubric | None, generation: Judge, seed: int
 ) -> dict[str, Any]:
-    """What decides what a judge says: for a model its rubric's prompt, not its parser or scale."""
+    """What decides what a judge says: for a model its rubric's prompt, not its parser or scale;
+    a reward model has no rubric."""
     if isinstance(judge, Function):
         return {"function": judge.digest}
-    assert rubric is not None, "a model judges with a rubric"
+    if rubric is None:
+        return {"reward_model": judge.digest}
     return {
         "model": judge.digest,
         "prompt": rubric.template,
@@ -42,11 +45,12 @@ def _score_asked(rubric: Rubric, generation: Judge) -> dict[str, Any]:
     return asked
 
 
-def reads(rubric: Rubric | None) -> str:
-    """What a judge is shown of a prompt beside its messages: a function (no rubric) its `meta`
-    and what `context` is, reference and criteria; a rubric that names one of these, `context`."""
+def reads(judge: Judge | None, rubric: Rubric | None) -> str:
+    """What a judge is shown of a prompt beside its messages: a function (that of the probe has no
+    section) its `meta` and what `context` is, reference and criteria; a rubric that names one of
+    these, `context`; a reward model nothing."""
     if rubric is None:
-        return "meta"
+        return "" if judge is not None and judge.reward_model else "meta"
     return "context" if {"reference", "criteria"} & rubric.placeholders else ""
 
 
@@ -57,40 +61,51 @@ def request(
     judge: Checkpoint | Function,
     rubric: Rubric | None,
 ) -> Request:
-    """A row of `asked_judgments.sql` as a request."""
+    """A row of `asked_judgments.sql`, or of `asked_comparisons.sql`, as a request."""
     common: dict[str, Any] = {
         "id": row["request_id"],
         "draws": tuple(row["draws"]),
-        "seed": seed_of(asked, row["sample_id"]),
+        "seed": seed_of(asked, row["sample_id"] + row.get("other_id", "")),
         "generation": generation,
     }
+    answer = {"role": "assistant", "content": row["text"]}
     if isinstance(judge, Function):
         context = {
             "reference": row["reference"],
             "criteria": row["criteria"],
             "meta": json.loads(row["meta"]) if row["meta"] else {},
         }
-        answer = {"role": "assistant", "content": row["text"]}
         return Request(messages=[*row["messages"], answer], model=None, context=context, **common)
-    assert rubric is not None, "a model judges with a rubric"
-    messages = render(
-        rubric,
-        {
-            "prompt": transcript(row["messages"]),
-            "answer": row["text"],
-            "reference": row["reference"],
-            "criteria": row["criteria"],
-        },
-        judge.control_tokens,
-    )
+    if rubric is None:
+        return Request(messages=[*row["messages"], answer], model=judge, **common)
+    shown = {
+        "prompt": transcript(row["messages"]),
+        "reference": row["reference"],
+        "criteria": row["criteria"],
+        **(_both(row) if rubric.compares else {"answer": row["text"]}),
+    }
+    messages = render(rubric, shown, judge.control_tokens)
     return Request(messages=messages, model=judge, **_score_asked(rubric, generation), **common)
 
 
+def _both(row: Row) -> dict[str, str]:
+    """The two answers of a comparison, in the order in which its draws show them."""
+    own, other = row["text"], row["other_text"]
+    second = shown_second(row["draws"][0])
+    return {"answer_a": other, "answer_b": own} if second else {"answer_a": own, "answer_b": other}
+
+
 def row(
-    result: Result, sample_id: str, context: str, judge: Checkpoint | Function, key: str
+    result: Result,
+    sample_id: str,
+    other_id: str | None,
+    context: str,
+    judge: Checkpoint | Function,
+    key: str,
 ) -> Row:
     """A result as a row of `judgments`, but for the columns that name the engine. The text of a
-    judge that gives a number is that number."""
+    judge that gives a number is that number. Of a comparison, `other_id` is the sample that the
+    judged one was compared with."""
     text = result.text
     if text is None and result.value is not None:
         text = repr(result.value)
@@ -98,7 +113,7 @@ def row(
         "judgment_id": answer_id(result.request_id, result.draw, text, result.reasoning),
         "request_id": result.request_id,
         "sample_id": sample_id,
-        "other_id": None,
+        "other_id": other_id,
         "context": context,
         "draw": result.draw,
         "judge": key,

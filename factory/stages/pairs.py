@@ -3,13 +3,14 @@ on.
 """
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from factory.errors import RecipeError
-from factory.recipe import Pairs, Recipe
+from factory.recipe import JUDGE, Pairs, Recipe
 
 VERSION = 2
 
@@ -84,6 +85,104 @@ def _load(name: str, folder: Path) -> Policy:
     return Policy(name, sql, roles)
 
 
+PLAIN_SCORES = ("mean", "expected")
+"""What `pairs.score` may be beside an expression: the two scores of the judge `judge`."""
+
+_OF_JUDGE = ("score", "expected_score", "spread", "n_judgments", "n_unparsed")
+"""Columns that an expression may name and that are those of the judge `judge`."""
+
+_OPINION = """
+        max(score) filter (judge_name = '{name}') as {name},
+        max(expected_score) filter (judge_name = '{name}') as {name}_expected,
+        max(n_judgments) filter (judge_name = '{name}') as {name}_judgments,"""
+
+_WITH_OPINIONS = """
+-- Grain: as measured.sql. What several judges make of a candidate, combined as the recipe says.
+with opinions as (
+    select{opinions}
+        iteration, role, name, sample_id
+    from judge_scores
+    group by iteration, role, name, sample_id
+),
+
+decided as (
+    select *, {columns}
+    from candidates
+    join opinions using (iteration, role, name, sample_id)
+)
+"""
+
+_DECISIONS = """
+        ({score})::double as combined,
+        coalesce(({chosen_if}), false) as may_be_chosen,
+        coalesce(({rejected_if}), false) as may_be_rejected
+"""
+
+_COMBINED = """
+select
+    prompt_id,
+    split,
+    role,
+    sample_id,
+    draw,
+    if(isfinite(combined), combined, null) as score,
+    spread,
+    least({n_judgments}) as n_judgments,
+    model,
+    n_prompt_tokens,
+    n_tokens,
+    finish_reason,
+    may_be_chosen,
+    may_be_rejected,
+    [{votes}]::double[] as votes
+from decided
+"""
+
+
+def judges_used(recipe: Recipe, *, of_score: bool = False) -> list[str]:
+    """The judges that the choice of pairs hangs on, or that the score alone does, in the recipe's
+    order."""
+    spec = recipe.pairs
+    texts = [JUDGE if spec.score in PLAIN_SCORES else spec.score]
+    if not of_score:
+        texts += [spec.chosen_if or "", spec.rejected_if or "", *spec.agree]
+    words = set(re.findall(r"\w+", " ".join(texts)))
+    if words & set(_OF_JUDGE):
+        words.add(JUDGE)
+    return [name for name in recipe.all_judges if {name, f"{name}_expected"} & words]
+
+
+def combines(spec: Pairs) -> bool:
+    """Whether more than the one judge's score decides."""
+    return bool(spec.score not in PLAIN_SCORES or spec.chosen_if or spec.rejected_if or spec.agree)
+
+
+def combined(recipe: Recipe) -> str:
+    """The query `measured` of a recipe that combines judges."""
+    spec = recipe.pairs
+    plain = {"mean": "score", "expected": "expected_score"}
+    decisions = _DECISIONS.format(
+        score=plain.get(spec.score, spec.score),
+        chosen_if=spec.chosen_if or "true",
+        rejected_if=spec.rejected_if or "true",
+    )
+    return _with_opinions(judges_used(recipe), decisions) + _COMBINED.format(
+        n_judgments=", ".join(f"{name}_judgments" for name in judges_used(recipe, of_score=True)),
+        votes=", ".join(spec.agree),
+    )
+
+
+def evaluated(recipe: Recipe, expression: str) -> str:
+    """The query with an expression of the recipe as its only column, for looking at its type."""
+    columns = f"({expression}) as value"
+    return _with_opinions(list(recipe.all_judges), columns) + "select value from decided"
+
+
+def _with_opinions(names: Sequence[str], columns: str) -> str:
+    opinions = "".join(_OPINION.format(name=name) for name in names)
+    return _WITH_OPINIONS.format(opinions=opinions, columns=columns)
+
+
 def parameters(spec: Pairs) -> dict[str, Any]:
     """The one row of `pair_settings`, which the policies' queries read."""
     return {
@@ -99,14 +198,16 @@ def parameters(spec: Pairs) -> dict[str, Any]:
     }
 
 
-def views(spec: Pairs) -> dict[str, str]:
-    """The views between the candidates and a policy, in their order: name, and named query."""
+def views(recipe: Recipe, texts: Callable[[str], str]) -> dict[str, str]:
+    """The views between the candidates and a policy, in their order: name, and query; `texts` gives
+    the text of a named one."""
+    spec = recipe.pairs
     ordered = "by_score" if spec.length_control is None else "by_length"
     return {
-        "measured": "measured",
-        "eligible": "eligible",
-        "ordered": ordered,
-        "extremes": "extremes",
+        "measured": combined(recipe) if combines(spec) else texts("measured"),
+        "eligible": texts("eligible"),
+        "ordered": texts(ordered),
+        "extremes": texts("extremes"),
     }
 
 

@@ -1,9 +1,19 @@
 """Verdicts: what judgments come to. Asks no model."""
 
+from collections.abc import Callable
+from functools import partial
 from string import digits
 from typing import Any
 
-from factory.judge import Rubric, Verdict, check_value, expected_score, parse
+from factory.judge import (
+    PREFERENCES,
+    Rubric,
+    Verdict,
+    check_value,
+    expected_score,
+    parse,
+    preference,
+)
 from factory.schema import Row
 
 VERSION = 2
@@ -27,11 +37,21 @@ def _open_ended(text: str, rubric: Rubric) -> bool:
     return now is not None and any(verdict.score not in (None, now) for verdict in later)
 
 
+def shown_second(draw: int) -> bool:
+    """Whether a comparison's own answer stands second: odd draws are asked in the other order."""
+    return draw % 2 == 1
+
+
 def row(judgment: Row, rubric: Rubric | None, scale: tuple[float, float] | None, key: str) -> Row:
     """The verdict of a judgment, as a row of `verdicts`."""
     verdict: Verdict
+    worth: Callable[[str], float] = float
     if rubric is None:
         verdict = check_value(judgment["value"], scale)
+    elif rubric.compares:
+        second = shown_second(judgment["draw"])
+        verdict = preference(judgment["text"], rubric.pattern, second=second)
+        worth = partial(_worth, second)
     else:
         verdict = parse(judgment["text"], rubric.pattern, rubric.scale)
         if judgment["finish_reason"] == "length" and _open_ended(judgment["text"], rubric):
@@ -43,6 +63,10 @@ def row(judgment: Row, rubric: Rubric | None, scale: tuple[float, float] | None,
         "judge": judgment["judge"],
         "parser": key,
         "score": verdict.score,
-        "expected_score": expected_score(judgment["score_logprobs"]),
+        "expected_score": expected_score(judgment["score_logprobs"], worth),
         "reason": verdict.reason,
     }
+
+
+def _worth(second: bool, label: str) -> float:
+    return 1 - PREFERENCES[label] if second else PREFERENCES[label]

@@ -1,0 +1,33 @@
+-- What one judge says where another says something else: how many answers in `judge_scores` have
+-- which two scores, rounded to whole numbers, and the share of the first judge's score.
+-- Grain: one row an iteration, two judges and two scores; without the probe.
+with scored as (
+    select distinct iteration, sample_id, judge_name, parser, round(score) as score
+    from judge_scores
+    where role != 'probe' and score is not null
+)
+
+select
+    one.iteration,
+    one.judge_name as judge,
+    two.judge_name as other,
+    one.score,
+    two.score as other_score,
+    count(*) as answers,
+    round(
+        count(*)
+        / sum(count(*)) over (
+            partition by one.iteration, one.judge_name, two.judge_name, one.score
+        ),
+        3
+    ) as share
+from scored as one
+join scored as two using (iteration, sample_id)
+where one.parser != two.parser
+    and if(
+        'judge' in (one.judge_name, two.judge_name),
+        one.judge_name = 'judge',
+        one.judge_name < two.judge_name
+    )
+group by one.iteration, one.judge_name, two.judge_name, one.score, two.score
+order by one.iteration, one.judge_name, two.judge_name, one.score, two.score

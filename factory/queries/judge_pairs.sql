@@ -1,0 +1,110 @@
+-- How far two judges agree, over the answers in `judge_scores` that both scored: the share of equal
+-- scores (rounded to whole numbers), Spearman's rank correlation over all of them, and within the
+-- prompts the mean of Kendall's tau-b and the share of pairs of answers that both put in the same
+-- order, of those that neither ties. A judge that knows the right scores makes it a test of the
+-- other; one with `by: previous` makes it the consistency of two generations (CREAM, arXiv
+-- 2410.12735). Two names for the same judgments are left out.
+-- Grain: one row an iteration and two judges; without the probe.
+with scored as (
+    select distinct iteration, prompt_id, sample_id, judge_name, parser, score
+    from judge_scores
+    where role != 'probe' and score is not null
+),
+
+both_scored as (
+    select
+        one.iteration,
+        one.prompt_id,
+        one.sample_id,
+        one.judge_name as judge,
+        two.judge_name as other,
+        one.score,
+        two.score as other_score
+    from scored as one
+    join scored as two using (iteration, prompt_id, sample_id)
+    where one.parser != two.parser
+        and if(
+            'judge' in (one.judge_name, two.judge_name),
+            one.judge_name = 'judge',
+            one.judge_name < two.judge_name
+        )
+),
+
+-- Equal scores share the mean of their ranks.
+ranked as (
+    select
+        *,
+        rank() over (partition by iteration, judge, other order by score)
+        + count(*) over (partition by iteration, judge, other, score) / 2 as place,
+        rank() over (partition by iteration, judge, other order by other_score)
+        + count(*) over (partition by iteration, judge, other, other_score) / 2 as other_place
+    from both_scored
+),
+
+over_answers as (
+    select
+        iteration,
+        judge,
+        other,
+        count(*) as answers,
+        round(avg((round(score) = round(other_score))::int), 3) as equal_scores,
+        if(
+            min(score) < max(score) and min(other_score) < max(other_score),
+            round(corr(place, other_place), 3),
+            null
+        ) as spearman
+    from ranked
+    group by iteration, judge, other
+),
+
+ordered as (
+    select
+        iteration,
+        judge,
+        other,
+        prompt_id,
+        sign(one.score - two.score) as sign,
+        sign(one.other_score - two.other_score) as other_sign
+    from both_scored as one
+    join both_scored as two using (iteration, judge, other, prompt_id)
+    where one.sample_id < two.sample_id
+),
+
+in_prompts as (
+    select
+        iteration,
+        judge,
+        other,
+        sum(sign * other_sign)
+        / nullif(sqrt(sum(abs(sign)) * sum(abs(other_sign))), 0) as tau,
+        count(*) filter (sign * other_sign > 0) as alike,
+        count(*) filter (sign * other_sign != 0) as untied
+    from ordered
+    group by iteration, judge, other, prompt_id
+),
+
+over_prompts as (
+    select
+        iteration,
+        judge,
+        other,
+        count(tau) as prompts,
+        round(avg(tau), 3) as kendall_tau,
+        round(sum(alike) / nullif(sum(untied), 0), 3) as same_order
+    from in_prompts
+    group by iteration, judge, other
+)
+
+select
+    iteration,
+    judge,
+    other,
+    answers,
+    equal_scores,
+    spearman,
+    coalesce(prompts, 0) as prompts,
+    kendall_tau,
+    same_order
+from over_answers
+left join over_prompts using (iteration, judge, other)
+order by iteration, judge, other

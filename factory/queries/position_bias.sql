@@ -1,0 +1,54 @@
+-- Whether a judge that compares two answers prefers the one that it is shown first: the mean
+-- preference for it (0.5 is none), the share of ties, and how often the two orders of one
+-- comparison agree. From `verdicts` on `judgments` that name a second sample.
+-- Grain: one row an iteration, role, model and judge.
+with compared as (
+    select
+        placed.iteration,
+        placed.role,
+        placed.name,
+        panel.title as judge,
+        judgments.sample_id,
+        judgments.other_id,
+        verdicts.draw,
+        verdicts.score
+    from placed
+    join panel using (iteration, role, name)
+    join judgments
+        on judgments.judge = panel.judge
+        and judgments.sample_id = placed.sample_id
+        and judgments.other_id is not null
+    join verdicts
+        on verdicts.judgment_id = judgments.judgment_id
+        and verdicts.parser = panel.parser
+        and verdicts.draw < panel.n_judge_draws
+    where verdicts.score is not null
+),
+
+-- Draws 0 and 1 are the two orders of one comparison, 2 and 3 those of the next.
+in_both_orders as (
+    select
+        iteration,
+        role,
+        name,
+        judge,
+        sum(if(draw % 2 = 0, score, 1 - score)) as for_first,
+        count(*) as n,
+        count(*) filter (score = 0.5) as ties,
+        if(count(*) = 2, (min(score) = max(score))::int, null) as agree
+    from compared
+    group by iteration, role, name, judge, sample_id, other_id, draw // 2
+)
+
+select
+    iteration,
+    role,
+    name,
+    judge,
+    sum(n)::bigint as judgments,
+    round(sum(for_first) / sum(n), 3) as for_first,
+    round(sum(ties) / sum(n), 3) as ties,
+    round(avg(agree), 3) as orders_agree
+from in_both_orders
+group by iteration, role, name, judge
+order by iteration, role, name, judge

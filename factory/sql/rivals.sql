@@ -1,0 +1,15 @@
+-- Grain: one row an answer that a judge compares others of its prompt with: (judge, sample). The
+-- current model's first draws, so that all roles have the same opponents.
+with compares as (
+    select distinct judge, iteration, opponents
+    from panel
+    where opponents is not null
+)
+
+select compares.judge, placed.prompt_id, placed.sample_id as other_id, placed.text as other_text
+from placed
+join compares using (iteration)
+where placed.role = 'current'
+    and placed.draw < compares.opponents
+    and placed.error is null
+    and bare(placed.text) != ''
