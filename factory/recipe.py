@@ -821,9 +821,11 @@ def _sentences(path: Path, error: ValidationError) -> list[str]:
         match problem["type"]:
             case "extra_forbidden":
                 alike = re.sub(r"^judges\.[^.]+\.", "judge.", field)
-                known = [name for name in _fields() if name.count(".") == alike.count(".")]
-                near = difflib.get_close_matches(alike, known, n=1, cutoff=0.7)
-                hint = f"; did you mean {near[0]}?" if near else f"; expected {_siblings(alike)}"
+                section, known = alike.rpartition(".")[0], _siblings(alike)
+                near = difflib.get_close_matches(alike.rpartition(".")[2], known, n=1, cutoff=0.7)
+                hint = f"; expected one of {', '.join(known)}"
+                if near:
+                    hint = f"; did you mean {f'{section}.' if section else ''}{near[0]}?"
                 sentences.append(f"{path}: {field}: unknown field{hint}")
             case "missing":
                 sentences.append(f"{path}: {field}: missing, and it has no default")
@@ -848,10 +850,11 @@ def _fields() -> list[str]:
     return [*SIDES, *sorted({name.split(".")[0] for name in SIDES if "." in name})]
 
 
-def _siblings(field: str) -> str:
+def _siblings(field: str) -> list[str]:
+    """The names of the fields of the section of one."""
     section = field.rpartition(".")[0]
     names = [name for name in _fields() if name.rpartition(".")[0] == section]
-    return "one of " + ", ".join(name.rpartition(".")[2] for name in names)
+    return [name.rpartition(".")[2] for name in names]
 
 
 def _show(value: Any) -> str:

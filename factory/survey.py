@@ -312,13 +312,16 @@ class Survey:
             self.role(step).update(n_judge_draws=of_panel["n_judge_draws"])
         if step.judge_name == JUDGE and step.judge:
             self.role(replace(step, role="judge", name=step.judge)).update(model=judge.digest)
-        found = Found(step, folder, settings, asked)
+        found = Found(step, folder, settings, asked, wanted=n_samples * n_judgments)
         row = self._count(found, "count", limit)
         if self._opponents(step) is None:
             sampled = self.found[Step("samples", step.iteration, step.role, step.name)]
             held = sampled.answered + sampled.failed + sampled.transient
             _check_count(found, row["wanted"], held * n_judgments)
-        return self._with_carried(_counted(replace(found, wanted=row["wanted"]), row), limit)
+        elif all(sampled.done for sampled in self._inputs(step)):
+            # No answer is compared with itself, with an empty one or with one that failed.
+            found = replace(found, wanted=row["wanted"])
+        return self._with_carried(_counted(found, row), limit)
 
     def _verdicts(self, step: Step, limit: int | None) -> Found:
         judged = self.found[replace(step, stage="judgments")]

@@ -319,8 +319,11 @@ def test_every_field_of_a_recipe_is_tested_on_one_side():
         "model.adapter",
         "pairs.score",
         *SERVED,
-        # in test_fixed_judge
+        # in test_fixed_judge and test_judges
         *(field for field in SIDES if field.startswith(("judge.model.", "judge.engine."))),
+        *(field for field in SIDES if field.startswith("judge.reward_model.")),
+        *("judge.by", "judge.declared", "judge.opponents", "judges"),
+        *("pairs.chosen_if", "pairs.rejected_if", "pairs.agree"),
     }
     tested = set(CHANGES) | set(NOTHING) | others
     assert set(SIDES) <= tested

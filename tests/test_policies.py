@@ -69,7 +69,12 @@ def scored(*, prompt="p", **scores):
 
 def with_pairs(**spec):
     """A recipe that asks for pairs like this."""
-    fields = {"name": "r", "model": "m", "prompts": {"files": ["p"]}, "judge": {"draws": 3}}
+    fields = {
+        "name": "r",
+        "model": "m",
+        "prompts": {"files": ["p"]},
+        "judge": {"expected_score": True},
+    }
     return Recipe.model_validate({**fields, "pairs": spec})
 
 

@@ -322,7 +322,7 @@ def sections(annotation):
         return [annotation]
     if typing.get_origin(annotation) in (typing.Annotated, typing.Union, types.UnionType):
         return [found for part in typing.get_args(annotation) for found in sections(part)]
-    return []
+    return []  # those of `judges` are those of `judge`
 
 
 def leaves(model, prefix=""):

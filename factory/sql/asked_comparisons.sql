@@ -12,5 +12,5 @@ select
 from samples
 join to_ask on to_ask.subject_id = samples.sample_id
 join rivals using (other_id)
-join prompts using (prompt_id)
+join prompts on prompts.prompt_id = samples.prompt_id
 order by to_ask.model, prompts.prompt_id, samples.sample_id, to_ask.other_id

@@ -20,8 +20,10 @@ sides as (
     order by sample_id, role
 ),
 
--- What a condition of the recipe leaves without a side, though it has scores.
-scored_prompts as (select distinct prompt_id from eligible),
+-- Where a condition of the recipe leaves no side, it is not that there are no scores.
+ruled_prompts as (
+    select distinct prompt_id from eligible where not (may_be_chosen and may_be_rejected)
+),
 
 considered as (
     select
@@ -46,7 +48,7 @@ considered as (
         ) as noise,
         greatest(chosen.n_tokens, rejected.n_tokens)
         / greatest(least(chosen.n_tokens, rejected.n_tokens), 1) as length_ratio,
-        scored_prompts.prompt_id is not null as has_scores,
+        ruled_prompts.prompt_id is not null as has_ruled_out,
         coalesce(
             list_bool_and(
                 list_transform(
@@ -62,7 +64,7 @@ considered as (
     join prompts on prompts.prompt_id = policy.prompt_id and prompts.split != 'probe'
     left join sides as chosen on chosen.sample_id = policy.chosen_id
     left join sides as rejected on rejected.sample_id = policy.rejected_id
-    left join scored_prompts on scored_prompts.prompt_id = policy.prompt_id
+    left join ruled_prompts on ruled_prompts.prompt_id = policy.prompt_id
 )
 
 select
@@ -73,7 +75,7 @@ select
     build.phase,
     split,
     case
-        when has_scores and (chosen_id is null or rejected_id is null) then 'ruled out'
+        when has_ruled_out and (chosen_id is null or rejected_id is null) then 'ruled out'
         when score_chosen is null or score_rejected is null then 'unscored'
         when chosen_text = '' or rejected_text = '' then 'empty'
         when score_chosen = score_rejected then 'tie'
