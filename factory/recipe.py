@@ -284,6 +284,10 @@ class Judge(Generation):
     function: str | None = None
     """`file.py:function` or `module:function` instead of a model: rows in, one number a row out.
     The model and its rubric are then not used, and there is one judgment an answer."""
+    timeout: float = Field(default=120, gt=0)
+    """Seconds that the function may take for a row, after which the row has failed; ours. Rows are
+    given to it in batches, which are kept within the limit too. The import of its file is not
+    counted: load there what takes long."""
     model: Model | None = None
     """A fixed judge: this model instead of the current one, the same in all iterations."""
     engine: Engine | None = None
@@ -364,6 +368,8 @@ class Probe(_Section):
     """JSONL files, read as `prompts.files` are."""
     function: str
     """The judge: `file.py:function` or `module:function`."""
+    timeout: float = Field(default=120, gt=0)
+    """Seconds that the function may take for a row, as `judge.timeout`."""
     draws: int = Field(default=1, ge=1, le=PAST_OFFSET)
     """Answers per model and probe prompt, written as `sampling` says."""
 
@@ -564,6 +570,8 @@ SIDES: dict[str, tuple[str, ...]] = {
     # How it is run.
     "name": (),
     "max_failed": (),
+    "judge.timeout": (),
+    "probe.timeout": (),
     **{f"stop_if.{name}": () for name in StopIf.model_fields},
     "train.checkpoint_seconds": (),
     "train.launcher": (),

@@ -287,12 +287,14 @@ class _Engines(AbstractContextManager["_Engines"]):
 
     @contextlib.contextmanager
     def for_step(self, step: Step) -> Iterator[Engine]:
-        judge = self._survey.judge(step) if step.stage == "judgments" else None
+        survey = self._survey
+        judge = survey.judge(step) if step.stage == "judgments" else None
         if isinstance(judge, Function):
-            with function.open_engine(judge) as engine:
+            recipe = survey.recipe
+            section = recipe.probe if step.role == "probe" and recipe.probe else recipe.judge
+            with function.open_engine(judge, section.timeout, survey.lake.root / "logs") as engine:
                 yield engine
             return
-        survey = self._survey
         held = holder(survey.recipe, step)
         assert held is not None, f"{step.label} needs a model"
         assert step.loads is not None, f"{step.label} needs a model"
