@@ -192,5 +192,5 @@ def open_engine(function: Function, timeout: float, logs: Path) -> Iterator[_Eng
             raise
         engine.close()
     finally:
-        if log.stat().st_size == 0:
+        if log.exists() and log.stat().st_size == 0:
             log.unlink()
