@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from factory.checkpoint import Checkpoint, token_counter
-from factory.engines import check_engine
+from factory.engines import check_engine, reward
 from factory.engines.labels import label_tokens
 from factory.errors import PromptsError, RecipeError, RubricError
 from factory.judge import Rubric, render
 from factory.plan import Step
-from factory.recipe import Judge, OpenaiEngine, VllmEngine
+from factory.recipe import JUDGE, Judge, OpenaiEngine, VllmEngine
 from factory.stages import train
 from factory.survey import Survey
 from factory.train import check_fields, check_lora
@@ -34,9 +34,7 @@ def _check_judge(survey: Survey, name: str) -> None:
     own = recipe.model_of_judge(name) if judge.has_model else None
     model = survey.models[own or "M_0"]
     if judge.reward_model is not None:
-        from factory.engines import reward  # imports torch
-
-        reward.check(model)
+        reward.check(model, f"{name if name == JUDGE else f'judges.{name}'}.reward_model")
         return
     if judge.engine is not None:
         check_engine(judge.engine, survey.rank(model.name))

@@ -68,7 +68,7 @@ def _import(name: str, file: Path) -> ModuleType:
         finally:
             sys.path.remove(str(file.parent))
         return module
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise FunctionError(
             f"{name}: {file.name} cannot be imported: {type(error).__name__}: {error}"
         ) from error

@@ -294,6 +294,10 @@ class Judge(Generation):
     """Which model of the loop judges, where the judge has none of its own: M_i, or the one before
     it (in iteration 0: M_0, whose judgments are then the current one's), as CREAM compares them
     (arXiv 2410.12735)."""
+    timeout: float = Field(default=120, gt=0)
+    """Seconds that the function may take for a row, after which the row has failed; ours. Rows are
+    given to it in batches, which are kept within the limit too. The import of its file is not
+    counted: load there what takes long."""
     model: Model | None = None
     """A fixed judge: this model instead of the current one, the same in all iterations."""
     reward_model: Model | None = None
@@ -437,6 +441,8 @@ class Probe(_Section):
     """JSONL files, read as `prompts.files` are."""
     function: str
     """The judge: `file.py:function` or `module:function`."""
+    timeout: float = Field(default=120, gt=0)
+    """Seconds that the function may take for a row, as `judge.timeout`."""
     draws: int = Field(default=1, ge=1, le=PAST_OFFSET)
     """Answers per model and probe prompt, written as `sampling` says."""
 
@@ -683,6 +689,8 @@ SIDES: dict[str, tuple[str, ...]] = {
     # How it is run.
     "name": (),
     "max_failed": (),
+    "judge.timeout": (),
+    "probe.timeout": (),
     **{f"stop_if.{name}": () for name in StopIf.model_fields},
     "train.checkpoint_seconds": (),
     "train.launcher": (),

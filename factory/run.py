@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from factory.checkpoint import broken_files
 from factory.checks import check
-from factory.engines import Engine, function, open_engine
+from factory.engines import Engine, function, open_engine, reward
 from factory.errors import LakeError, StepFailed
 from factory.functions import Function
 from factory.holdings import SHARD_KEYS, Scope
@@ -289,7 +289,9 @@ class _Engines(AbstractContextManager["_Engines"]):
         survey = self._survey
         judge = survey.judge(step) if step.stage == "judgments" else None
         if isinstance(judge, Function):
-            with function.open_engine(judge) as engine:
+            section = survey.section(step) or survey.recipe.probe
+            assert section is not None, "a function is a judge's, or the probe's"
+            with function.open_engine(judge, section.timeout, survey.lake.root / "logs") as engine:
                 yield engine
             return
         held = holder(survey.recipe, step)
@@ -306,8 +308,6 @@ class _Engines(AbstractContextManager["_Engines"]):
         section = survey.recipe.all_judges.get(name)
         if section and section.reward_model:
             assert isinstance(settings, TransformersEngine), "the recipe was checked for it"
-            from factory.engines import reward
-
             return reward.open_engine(settings, model)
         logs = survey.lake.root / "logs"
         return open_engine(settings, [model], survey.rank(name), survey.recipe.folder, logs)

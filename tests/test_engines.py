@@ -10,10 +10,9 @@ torch = pytest.importorskip("torch")
 from conftest import QUICKSTART  # noqa: E402
 
 from factory.checkpoint import Checkpoint  # noqa: E402
-from factory.engines import Request, function, scripted  # noqa: E402
+from factory.engines import Request, scripted  # noqa: E402
 from factory.engines.sampling import Choices, SeededSampling  # noqa: E402
 from factory.engines.transformers import open_engine  # noqa: E402
-from factory.functions import find_function  # noqa: E402
 from factory.recipe import Generation, ScriptedEngine, TransformersEngine  # noqa: E402
 
 MODEL = Checkpoint("M_0", QUICKSTART / "m0", "digest", "float32")
@@ -260,56 +259,3 @@ def test_the_scripted_engine_says_the_same_for_the_same_seed(tmp_path):
 
     assert said() == said()
     assert len(set(said())) == 24
-
-
-def valued(tmp_path, source, n=3):
-    (tmp_path / "judge.py").write_text(source)
-    found = find_function("judge.py:grade", tmp_path)
-    asked = [
-        Request(
-            f"r{i}",
-            [{"role": "user", "content": "Q"}, {"role": "assistant", "content": f"answer {i}"}],
-            (0,),
-            0,
-            GENERATION,
-            None,
-            context={"reference": str(i), "criteria": None, "meta": {}},
-        )
-        for i in range(n)
-    ]
-    with function.open_engine(found) as engine:
-        return list(engine.generate(iter(asked)))
-
-
-def test_a_function_judge_sees_the_answer_and_its_reference(tmp_path):
-    source = (
-        "def grade(rows):\n    return [row['answer'].endswith(row['reference']) for row in rows]\n"
-    )
-    assert [result.value for result in valued(tmp_path, source)] == [1.0, 1.0, 1.0]
-
-
-def test_a_function_that_raises_fails_only_the_row_at_fault(tmp_path):
-    source = "def grade(rows):\n    return [1 / int(row['reference']) for row in rows]\n"
-    results = valued(tmp_path, source)
-    assert [result.value for result in results] == [None, 1.0, 0.5]
-    assert results[0].error == "the function raised ZeroDivisionError: division by zero"
-    assert results[0].error_kind == "permanent"
-
-
-@pytest.mark.parametrize(
-    ("returned", "reason"),
-    [
-        ("[]", "returned 0 values for 1 rows"),
-        ("[1, 2]", "returned 2 values for 1 rows"),
-        ("['good']", "returned a str, expected a number or None"),
-    ],
-)
-def test_a_function_that_returns_something_else_is_no_score(tmp_path, returned, reason):
-    results = valued(tmp_path, f"def grade(rows):\n    return {returned}\n", n=1)
-    assert results[0].value is None
-    assert reason in results[0].error
-
-
-def test_a_function_may_say_that_it_has_no_score(tmp_path):
-    (result,) = valued(tmp_path, "def grade(rows):\n    return [None]\n", n=1)
-    assert (result.value, result.error) == (None, None)

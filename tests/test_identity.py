@@ -62,6 +62,7 @@ CHANGES = {
 NOTHING = {
     "name": "name=other",
     "max_failed": "max_failed=0.5",
+    "judge.timeout": "judge.timeout=5",
     "stop_if.truncated": "stop_if.truncated=0.9",
     "stop_if.unparsed": "stop_if.unparsed=0.9",
     "stop_if.ties": "stop_if.ties=0.9",
@@ -307,6 +308,7 @@ def test_every_field_of_a_recipe_is_tested_on_one_side():
         "probe.files",
         "probe.function",
         "probe.draws",
+        "probe.timeout",  # in test_function
         "judge.rubric",
         "judge.draws",
         "sampling.draws",

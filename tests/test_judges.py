@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from factory.errors import RecipeError, RubricError
+from factory.errors import ModelError, RecipeError, RubricError
 from factory.judge import load_rubric, preference
 from factory.named_queries import named_queries
 from factory.plan import loads, steps
@@ -274,7 +274,11 @@ def test_fewer_opponents_read_fewer_comparisons_and_more_ask_for_them_alone(comp
 
 
 def test_position_bias_is_seen(compared):
-    compared.script(LONGER.replace("len(a) > len(b)", "len(a) > len(b) - 11").replace("==", "is"))
+    compared.script(
+        LONGER.replace("len(a) > len(b)", "len(a) > len(b) - 11").replace(
+            "len(a) == len(b)", "False"
+        )
+    )
     compared.run()
     rows = asked(compared, "position_bias")
     assert {row["role"] for row in rows} == {"current", "past", "future"}
@@ -368,6 +372,46 @@ def test_a_declared_judge_is_told_by_its_name_and_revision(toy):
         )
     }
     assert len(keys) == 3
+
+
+# a reward model
+
+
+def test_a_reward_model_scores_every_answer_once(toy):
+    pytest.importorskip("torch")
+    from test_reward import made
+
+    made(toy.folder / "rm")
+    toy.write(
+        judge={"reward_model": "rm", "engine": {"device": "cpu", "batch_size": 8}},
+        loop={"iterations": 1, "policy": "self_rewarding"},
+    )
+    survey = toy.run()
+    rows = toy.query(
+        "select text, value, n_prompt_tokens, draw, score from judgments "
+        "join verdicts using (judgment_id, draw)"
+    )
+    assert len(rows) == 36
+    for row in rows:
+        assert row["score"] == row["value"] == float(row["text"])
+        assert row["n_prompt_tokens"] > 0
+        assert row["draw"] == 0
+    assert len({row["score"] for row in rows}) > 30
+    (said,) = toy.query("select distinct judge_model from pairs")
+    assert said["judge_model"] == survey.models["judge"].digest
+    assert toy.to_do() == set()
+
+
+def test_a_model_that_is_no_reward_model_is_refused_before_anything_is_sampled(toy):
+    pytest.importorskip("torch")
+    from test_reward import made
+
+    made(toy.folder / "rm", num_labels=2)
+    toy.write(judges={"rewarded": {"reward_model": "rm"}})
+    with pytest.raises(ModelError) as caught:
+        toy.run()
+    assert str(caught.value).startswith("judges.rewarded.reward_model: rm has 2 labels, expected")
+    assert toy.shards("samples") == []
 
 
 def test_criteria_of_the_prompt_reach_a_comparing_judge(compared):

@@ -1,7 +1,8 @@
 """What an engine is: it is asked requests and gives results, in any order.
 
 An engine knows nothing of stages, tables or the lake. Each is one file, imported only when chosen:
-`vllm`, `openai`, `transformers` and `scripted` answer messages, `function` values answers.
+`vllm`, `openai`, `transformers` and `scripted` answer messages, `function` and `reward` value
+answers.
 `processes` runs engines in processes of their own.
 """
 
@@ -31,7 +32,8 @@ class Request:
     id: str
     """Says what is asked; with a draw, what is answered."""
     messages: Sequence[Mapping[str, Any]]
-    """Of which the last is the turn to answer; for a judge that is a function, the answer."""
+    """Of which the last is the turn to answer; for a judge that is a function or a reward model,
+    the answer."""
     draws: tuple[int, ...]
     """Which draws are wanted."""
     seed: int
@@ -134,9 +136,10 @@ def open_engine(
     return open_fleet(Start(settings, tuple(models), rank, folder), environments, logs)
 
 
-def prompt_tokens(request: Request, tokenizer: Any) -> list[int]:
+def prompt_tokens(request: Request, tokenizer: Any, *, answered: bool = False) -> list[int]:
     """What a model reads for a request, by the chat template of a tokenizer of transformers; it may
-    refuse a conversation with any exception."""
+    refuse a conversation with any exception. With `answered` the last message is the answer, and
+    no other is begun."""
     messages = [
         {name: value for name, value in message.items() if value is not None}
         for message in request.messages
@@ -144,7 +147,7 @@ def prompt_tokens(request: Request, tokenizer: Any) -> list[int]:
     encoded = tokenizer.apply_chat_template(
         messages,
         tools=request.tools,
-        add_generation_prompt=True,
+        add_generation_prompt=not answered,
         return_dict=True,
         **request.template_kwargs,
     )

@@ -10,10 +10,6 @@ dies of it again, it has failed, and the rest goes on.
 import dataclasses
 import os
 import re
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,6 +18,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from factory.engines import Request, Result, failures
+from factory.engines.child import Child
 from factory.engines.worker import Alive, Ended, Ready, Start
 from factory.errors import EngineError
 
@@ -50,18 +47,8 @@ class _Worker:
         self.alone = False
         """Whether it was given a suspect, and is to be given nothing else."""
         self.heard = time.monotonic()
-        ours, theirs = socket.socketpair()
-        with ours, theirs, log.open("ab") as out:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", WORKER, str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,  # Ctrl-C is the factory's, and a kill reaches the children
-                env={**os.environ, **environment},
-            )
-            self.connection = Connection(ours.detach())
+        self._child = Child(WORKER, log, environment)
+        self.connection = self._child.connection
         self.connection.send(start)
 
     @property
@@ -99,21 +86,13 @@ class _Worker:
 
     def wait(self) -> None:
         """Waits until it has ended, with all that it has started."""
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(ENDING)
+        self._child.wait(ENDING)
         self.kill()
 
     def kill(self) -> str:
         """Ends it and what it has started, at once; how it ended."""
-        code = self._process.poll()
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        if code is None:
-            code = self._process.wait()
-        self.connection.close()
-        if self.said is not None:
-            return self.said
-        return f"it was killed by signal {-code}" if code < 0 else f"it ended with code {code}"
+        how = self._child.kill()
+        return how if self.said is None else self.said
 
 
 class Fleet:

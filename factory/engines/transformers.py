@@ -106,7 +106,7 @@ class _Engine:
 
     def __init__(self, settings: TransformersEngine, model: Checkpoint) -> None:
         self._settings = settings
-        self._device = _device(settings.device)
+        self._device = find_device(settings.device)
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(model.path, padding_side="left")
             self._model = _load(model).to(self._device)
@@ -284,7 +284,8 @@ class _Engine:
         return by_label(allowed, self._tokens_of(request.labels))
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """The device that `engine.device` names; EngineError where the machine has none such."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
