@@ -6,7 +6,7 @@ lies in its lake says which were considered; elsewhere it has the kept pairs alo
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from factory.lake import Lake
 from factory.plan import steps
 from factory.query import Views, sql_text
 from factory.recipe import load_recipe
-from factory.run import look_at_all
+from factory.run import UNREADABLE, look_at_all
 from factory.schema import TABLES, Row
 from factory.stages import pairs
 from factory.survey import Survey
@@ -69,6 +69,8 @@ class PairSet:
     """Whether the files are builds: all that was considered, with its outcome."""
     candidates: str | None = None
     """A query for what they were chosen from."""
+    shards: tuple[Path, ...] = ()
+    """The files that this query reads."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,11 @@ def _of_recipe(path: Path, lake: Path, overrides: Sequence[str]) -> PairSet:
         )
     files = tuple(file for found in built if found.folder for file in found.folder.shards())
     roles = [role for found in built for role in survey.phase_roles(found.step)]
-    return PairSet(title, files, True, _candidates(survey, roles, path))
+    tables = _tables(survey, roles, path)
+    shards = tuple(file for files in tables.values() for file in files)
+    if not all(tables.values()):
+        return PairSet(title, files, True)
+    return PairSet(title, files, True, _candidates(survey, roles, tables), shards)
 
 
 def _of_dataset(folder: Path) -> PairSet:
@@ -127,7 +133,7 @@ def _of_dataset(folder: Path) -> PairSet:
         )
     try:
         schemas = [pq.read_schema(file) for file in files]
-    except pa.ArrowInvalid as error:
+    except UNREADABLE as error:
         raise QueryError(f"{folder}: not a dataset that can be read: {error}") from None
     for file, schema in zip(files, schemas, strict=True):
         if lacks := [name for name in PAIR_COLUMNS.split(", ") if name not in schema.names]:
@@ -148,8 +154,8 @@ def _builds(folder: Path, schema: pa.Schema) -> list[Path]:
     return [file for files in shards for file in files] if all(shards) else []
 
 
-def _candidates(survey: Survey, roles: Sequence[Row], path: Path) -> str | None:
-    """The query for the candidates that these roles have; None where a table has no rows.
+def _tables(survey: Survey, roles: Sequence[Row], path: Path) -> dict[str, Sequence[Path]]:
+    """The shards that the candidates of these roles come from, by table.
 
     Raises QueryError where the prompts changed, so that the lake has not all of them.
     """
@@ -158,9 +164,11 @@ def _candidates(survey: Survey, roles: Sequence[Row], path: Path) -> str | None:
         raise QueryError(
             f"{path}: the lake has not the prompts as they are now: run the recipe again first"
         )
-    shards = {"prompts": prompts, **survey.holdings.shards_of(roles)}
-    if not all(shards.values()):
-        return None
+    return {"prompts": prompts, **survey.holdings.shards_of(roles)}
+
+
+def _candidates(survey: Survey, roles: Sequence[Row], tables: Mapping[str, Sequence[Path]]) -> str:
+    """The query for the candidates that these roles have."""
     spec, recipe = survey.recipe.pairs, survey.recipe
     inputs = {
         "roles": _values(roles),
@@ -170,10 +178,10 @@ def _candidates(survey: Survey, roles: Sequence[Row], path: Path) -> str | None:
         f"{_literal(spec.drop_truncated)} as drop_truncated",
         **{
             f"{table}_shards": _read(files, more="filename = true, file_row_number = true")
-            for table, files in shards.items()
+            for table, files in tables.items()
             if table != "prompts"
         },
-        "prompts_shards": _read(prompts, more="filename = true"),
+        "prompts_shards": _read(tables["prompts"], more="filename = true"),
         "probe_shards": "from prompts_shards where false",
     }
     stack = {name: sql_text(name) for name in STACK}
@@ -247,16 +255,26 @@ def diff(a: PairSet, b: PairSet, limit: int) -> Diff:
     with Views() as views:
         try:
             views.table("diff", _query(a, b))
-        except (duckdb.IOException, duckdb.InvalidInputException) as error:
-            raise QueryError(
-                f"a file cannot be read ({str(error).splitlines()[0]}): `factory verify` names "
-                "the broken ones of a lake"
-            ) from None
+        except duckdb.Error:
+            _check_readable([*a.files, *a.shards, *b.files, *b.shards])
+            raise
         sets = [_counted(views, held) for held in (a, b)]
         views.setting("examples_settings", {"examples": limit})
         return Diff(
             script(a, b), (sets[0], sets[1]), views.all("diff_counts"), views.all("diff_examples")
         )
+
+
+def _check_readable(files: Sequence[Path]) -> None:
+    """Raises QueryError for the first file whose content is broken."""
+    for file in files:
+        try:
+            pq.read_table(file)
+        except UNREADABLE as error:
+            raise QueryError(
+                f"{file}: cannot be read ({str(error).splitlines()[0]}): of a lake, `factory "
+                "verify` names what is broken, and `factory run` makes it again"
+            ) from None
 
 
 def _counted(views: Views, held: PairSet) -> Row:
