@@ -279,6 +279,14 @@ def test_datasets_say_what_their_rows_say(given):
     assert given.only()[1] == "future instead of current"
 
 
+def test_equal_scores_where_only_one_set_has_candidates(given):
+    given.known["B"] = (True, False)
+    given.pair("A", X, Y).pair("B", ("z", 4.0), Y).candidate("A", "z", 4.0).candidate("A", "x", 4.0)
+    assert given.only()[1] == "equal scores"
+    given.candidates[0]["score"] = given.considered[1]["score_chosen"] = 3.0
+    assert given.only()[1] == "other answer"
+
+
 def test_several_pairs_of_a_prompt(given):
     # The same first, then the flipped, then what is left in the order of ids.
     given.of_datasets()

@@ -134,8 +134,9 @@ select
             then if(has_other_judge, 'other judge', 'other scores')
         when old_role != new_role then new_role || ' instead of ' || old_role
         when old_model != new_model then 'other model as ' || new_role
+        when old_score = new_score and coalesce(old_in_b, new_in_a) is not null
+            then 'equal scores'
         when old_in_b is null or new_in_a is null then 'other answer'
-        when old_score = new_score then 'equal scores'
         else 'other choice'
     end as reason,
     format(
