@@ -75,8 +75,6 @@ class PairSet:
 
 @dataclass(frozen=True)
 class Diff:
-    sql: str
-    """Gives all rows in plain DuckDB, from the folder that it was made in."""
     sets: tuple[Row, Row]
     """Of A and B: title, how many pairs they kept and considered (None where that is unknown),
     whether candidates are known."""
@@ -243,7 +241,7 @@ def _query(a: PairSet, b: PairSet) -> str:
 
 
 def script(a: PairSet, b: PairSet) -> str:
-    """SQL that gives every row of the comparison in plain DuckDB."""
+    """SQL that gives every row of the comparison in plain DuckDB, run in the same folder."""
     macros = sql_text("macros").replace("create macro", "create or replace temp macro")
     needed = macros + "\n" if a.candidates or b.candidates else ""
     order = "status, reason, iteration, prompt_id, a_pair_id, b_pair_id"
@@ -258,11 +256,9 @@ def diff(a: PairSet, b: PairSet, limit: int) -> Diff:
         except duckdb.Error:
             _check_readable([*a.files, *a.shards, *b.files, *b.shards])
             raise
-        sets = [_counted(views, held) for held in (a, b)]
+        first, second = _counted(views, a), _counted(views, b)
         views.setting("examples_settings", {"examples": limit})
-        return Diff(
-            script(a, b), (sets[0], sets[1]), views.all("diff_counts"), views.all("diff_examples")
-        )
+        return Diff((first, second), views.all("diff_counts"), views.all("diff_examples"))
 
 
 def _check_readable(files: Sequence[Path]) -> None:
