@@ -222,6 +222,47 @@ def trace(
 
 
 @app.command()
+def diff(
+    first: Annotated[Path, typer.Argument(metavar="A", help="A recipe, or a dataset's folder.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="What it is compared with.")],
+    lake: LakePath = LAKE,
+    lake_b: Annotated[
+        Path | None, typer.Option("--lake-b", help="The lake of B, where it is another.")
+    ] = None,
+    set_a: Annotated[
+        list[str] | None,
+        typer.Option("--set-a", metavar="FIELD=VALUE", help="Overrides a field of A."),
+    ] = None,
+    set_b: Annotated[
+        list[str] | None,
+        typer.Option("--set-b", metavar="FIELD=VALUE", help="Overrides a field of B."),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="How many examples.")] = 10,
+    as_sql: Annotated[
+        bool, typer.Option("--sql", help="Prints SQL that gives all rows in plain DuckDB.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Compares the final pairs of two recipes or datasets: gained, lost, flipped, changed, and why.
+
+    A set that `factory pairs` made is named by the folder of its dataset. Reasons need the lake:
+    of recipes it has the candidates too, of a dataset that lies in it the outcomes.
+
+    Example: factory diff recipes/quickstart/recipe.yaml lake/datasets/quickstart-wide-5ac81f0e
+    """
+    from factory import show
+    from factory.diff import diff as compare
+    from factory.diff import pair_set, script
+
+    a = pair_set(first, lake, set_a or [])
+    b = pair_set(second, lake_b or lake, set_b or [])
+    if as_sql:
+        show.script(script(a, b), as_json=as_json)
+        return
+    show.diff(compare(a, b, limit), as_json=as_json)
+
+
+@app.command()
 def verify(lake: LakePath = LAKE, as_json: Json = False) -> None:
     """Checks every shard's hash, schema and ids, and every trained model.
 

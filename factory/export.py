@@ -108,14 +108,15 @@ def write_dataset(survey: Survey, name: str) -> Path:
         remove_unfinished(datasets)
         if not folder.exists():
             unfinished = datasets / f".tmp-{folder.name}"
-            _write(survey, unfinished)
+            _write(survey, unfinished, keys)
             unfinished.rename(folder)
     return folder
 
 
-def _write(survey: Survey, folder: Path) -> None:
+def _write(survey: Survey, folder: Path, builds: list[str]) -> None:
+    """The files say of which builds they are, so that `factory diff` finds them in the lake."""
     info = json.dumps({"info": {"features": features(PAIR_COLUMNS)}})
-    schema = PAIR_COLUMNS.with_metadata({"huggingface": info})
+    schema = PAIR_COLUMNS.with_metadata({"huggingface": info, "factory.builds": json.dumps(builds)})
     (folder / "data").mkdir(parents=True)
     rows: dict[str, int] = {}
     views = all_views(survey)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from factory import summary
+from factory.diff import Diff
 from factory.doctor import Check
 from factory.export import dataset_rows
 from factory.judge import transcript
@@ -445,6 +446,45 @@ def traced_row(row: Trace, *, as_json: bool) -> None:
         print(f"  by model {row[f'{side}_model']}; score {row[f'score_{side}']:.3g}")
         _indented(row[side][-1]["content"], "    ")
     print(f"\nJudge: model {row['judge_model']}, {row['n_judgments']} valid judgments a side")
+
+
+def script(sql: str, *, as_json: bool) -> None:
+    """SQL for a person to run elsewhere."""
+    if as_json:
+        _json({"sql": sql})
+        return
+    print(sql, end="")
+
+
+def diff(found: Diff, *, as_json: bool) -> None:
+    """How two sets of pairs differ: counts by status and reason, then examples."""
+    if as_json:
+        _json(
+            {
+                "a": found.sets[0],
+                "b": found.sets[1],
+                "counts": found.counts,
+                "examples": found.examples,
+            }
+        )
+        return
+    for name, held in zip("AB", found.sets, strict=True):
+        considered = held["considered"]
+        of = "" if considered is None else f" of {considered:,} considered"
+        facts = {"outcomes": considered is not None, "candidates": held["has_candidates"]}
+        unknown = " and ".join(fact for fact, is_known in facts.items() if not is_known)
+        said = f"; {unknown} unknown" if unknown else ""
+        print(f"{name}  {held['pairs']}: {held['kept']:,} kept{of}{said}")
+    print()
+    table(found.counts)
+    for row in found.examples:
+        print(f"\n{row['status']}: {row['reason']}")
+        print(f"  prompt {row['prompt_id']}, iteration {row['iteration']}")
+        for name in "ab":
+            if pair := row[f"{name}_pair_id"]:
+                print(f"  pair {pair} in {name.upper()}")
+        if row["detail"]:
+            print(f"  {row['detail']}")
 
 
 def verified(report: Report, *, as_json: bool) -> bool:

@@ -20,12 +20,12 @@ def test_help_names_every_verb_and_imports_nothing_heavy():
         "print('heavy:', sorted(heavy & set(sys.modules)))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for verb in ("run", "preview", "plan", "status", "sql", "verify"):
+    for verb in ("run", "preview", "plan", "status", "sql", "diff", "verify"):
         assert f"  {verb} " in ran.stdout
     assert ran.stdout.strip().endswith("heavy: []")
 
 
-@pytest.mark.parametrize("verb", ["run", "preview", "plan", "status", "sql", "verify"])
+@pytest.mark.parametrize("verb", ["run", "preview", "plan", "status", "sql", "diff", "verify"])
 def test_every_verb_has_help_with_an_example(factory, verb):
     shown = factory(verb, "--help")
     assert shown.code == 0

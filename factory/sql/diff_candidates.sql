@@ -1,0 +1,11 @@
+-- Grain: one row a candidate of one recipe in a role: the score that decides, and whether the answer
+-- was cut off and is dropped for that.
+select
+    iteration,
+    prompt_id,
+    role,
+    model,
+    sample_id,
+    if(decides = 'expected', expected_score, score) as score,
+    drop_truncated and finish_reason is not distinct from 'length' as is_cut_off
+from candidates, pair_settings

@@ -1,0 +1,11 @@
+-- Grain: one row a status and reason in `diff`: how many pairs.
+select status, reason, count(*) as pairs
+from diff
+group by status, reason
+order by
+    list_position(
+        ['same', 'gained', 'lost', 'flipped', 'changed chosen', 'changed rejected', 'changed both'],
+        status
+    ),
+    pairs desc,
+    reason

@@ -1,0 +1,28 @@
+-- Grain: one row a pair of `diff` that is not the same in both: the first of every status and
+-- reason, then the second, until there are enough.
+with numbered as (
+    select
+        *,
+        list_position(
+            ['gained', 'lost', 'flipped', 'changed chosen', 'changed rejected', 'changed both'],
+            status
+        ) as rank,
+        count(*) over (partition by status, reason) as pairs,
+        row_number() over (
+            partition by status, reason
+            order by iteration, prompt_id, coalesce(a_pair_id, b_pair_id)
+        ) as place
+    from diff
+    where status != 'same'
+),
+
+first_ones as (
+    select *
+    from numbered
+    order by place, rank, pairs desc, reason
+    limit (select examples from examples_settings)
+)
+
+select * exclude (rank, pairs, place)
+from first_ones
+order by rank, pairs desc, reason, place
