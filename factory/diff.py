@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factory.errors import QueryError
+from factory.holdings import Scope, joined
 from factory.lake import Lake
 from factory.plan import steps
-from factory.query import Views, sql_text
+from factory.query import VIEWS, Views, sql_text
 from factory.recipe import load_recipe
 from factory.run import UNREADABLE, look_at_all
 from factory.schema import TABLES, Row
@@ -45,16 +46,7 @@ where false"""
 QUERIES = ("diff_matched", "diff_alone", "diff_sides", "diff")
 """The named queries over what is read, in their order."""
 
-STACK = (
-    "prompts",
-    "samples",
-    "judgments",
-    "verdicts",
-    "scores",
-    "placed",
-    "candidates",
-    "diff_candidates",
-)
+STACK = (*VIEWS, "measured", "diff_candidates")
 """The named queries between a lake's shards and the candidates of one recipe."""
 
 
@@ -114,12 +106,12 @@ def _of_recipe(path: Path, lake: Path, overrides: Sequence[str]) -> PairSet:
             "set that `factory pairs` made is named by the folder of its dataset"
         )
     files = tuple(file for found in built if found.folder for file in found.folder.shards())
-    roles = [role for found in built for role in survey.phase_roles(found.step)]
-    tables = _tables(survey, roles, path)
+    scope = joined(survey.phase_scope(found.step) for found in built)
+    tables = _tables(survey, scope, path)
     shards = tuple(file for files in tables.values() for file in files)
     if not all(tables.values()):
         return PairSet(title, files, True)
-    return PairSet(title, files, True, _candidates(survey, roles, tables), shards)
+    return PairSet(title, files, True, _candidates(survey, scope, tables), shards)
 
 
 def _of_dataset(folder: Path) -> PairSet:
@@ -152,8 +144,8 @@ def _builds(folder: Path, schema: pa.Schema) -> list[Path]:
     return [file for files in shards for file in files] if all(shards) else []
 
 
-def _tables(survey: Survey, roles: Sequence[Row], path: Path) -> dict[str, Sequence[Path]]:
-    """The shards that the candidates of these roles come from, by table.
+def _tables(survey: Survey, scope: Scope, path: Path) -> dict[str, Sequence[Path]]:
+    """The shards that the candidates of a scope come from, by table.
 
     Raises QueryError where the prompts changed, so that the lake has not all of them.
     """
@@ -162,14 +154,15 @@ def _tables(survey: Survey, roles: Sequence[Row], path: Path) -> dict[str, Seque
         raise QueryError(
             f"{path}: the lake has not the prompts as they are now: run the recipe again first"
         )
-    return {"prompts": prompts, **survey.holdings.shards_of(roles)}
+    return {"prompts": prompts, **survey.holdings.shards_of(scope)}
 
 
-def _candidates(survey: Survey, roles: Sequence[Row], tables: Mapping[str, Sequence[Path]]) -> str:
-    """The query for the candidates that these roles have."""
+def _candidates(survey: Survey, scope: Scope, tables: Mapping[str, Sequence[Path]]) -> str:
+    """The query for the candidates that a scope has."""
     spec, recipe = survey.recipe.pairs, survey.recipe
     inputs = {
-        "roles": _values(roles),
+        "roles": _values("roles", scope.roles),
+        "panel": _values("panel", scope.panel),
         "recipe_settings": f"select {recipe.loop.n_chunks} as chunks, "
         f"{recipe.prompts.test_fraction}::double as test_fraction",
         "pair_settings": f"select {_literal(spec.score)} as decides, "
@@ -183,15 +176,21 @@ def _candidates(survey: Survey, roles: Sequence[Row], tables: Mapping[str, Seque
         "probe_shards": "from prompts_shards where false",
     }
     stack = {name: sql_text(name) for name in STACK}
+    stack["measured"] = pairs.views(recipe, sql_text)["measured"]
     return _with({**inputs, **stack}, "diff_candidates", hold=False)
 
 
-def _values(roles: Sequence[Row]) -> str:
-    columns = TABLES["roles"].names
-    rows = ",\n    ".join(
-        "(" + ", ".join(_literal(role.get(name)) for name in columns) + ")" for role in roles
+def _values(table: str, rows: Sequence[Row]) -> str:
+    """Rows of a table as a query, with the types of its columns."""
+    columns = TABLES[table].names
+    listed = ",\n    ".join(
+        "(" + ", ".join(_literal(row.get(name)) for name in columns) + ")" for row in rows
     )
-    return f"from (values\n    {rows}\n) as roles ({', '.join(columns)})"
+    typed = ", ".join(
+        f"{field.name}::{'int' if pa.types.is_integer(field.type) else 'varchar'} as {field.name}"
+        for field in TABLES[table]
+    )
+    return f"select {typed} from (values\n    {listed}\n) as {table} ({', '.join(columns)})"
 
 
 def _literal(value: str | int | None) -> str:

@@ -159,9 +159,9 @@ class Holdings:
         shards = [*prompts, *(self._shards(scope, table) for table in SHARD_KEYS)]
         return short_hash(canonical([[path.name for path in paths] for paths in shards]))
 
-    def shards_of(self, roles: Sequence[Row]) -> dict[str, list[Path]]:
+    def shards_of(self, scope: Scope) -> dict[str, list[Path]]:
         """The shards that these roles read, by table."""
-        return {table: self._shards(roles, table) for table in ROLE_KEYS}
+        return {table: self._shards(scope, table) for table in SHARD_KEYS}
 
     @property
     def _settings(self) -> dict[str, Any]:

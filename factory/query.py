@@ -46,10 +46,11 @@ _SETTINGS = (
     "allocator_bulk_deallocation_flush_threshold = '1MB'",
 )
 
-_VIEWS = (
+VIEWS = (
     *("prompts", "samples", "placed", "rivals", "judgments", "verdicts", "scores", "candidates"),
     "judge_scores",
 )
+"""The views between shards and candidates, each of which may read those before it."""
 
 
 @cache
@@ -86,7 +87,7 @@ class Views:
             self.rows(table, TABLES[table].empty_table())
         for view, table in _SHARDS.items():
             self.shards(view, table, [])
-        self.view(*_VIEWS)
+        self.view(*VIEWS)
 
     def __enter__(self) -> "Views":
         return self

@@ -19,6 +19,7 @@ PAST_DRAW = 1024
 
 CANDIDATES = pa.schema(
     [
+        ("iteration", pa.int32()),
         ("prompt_id", pa.string()),
         ("split", pa.string()),
         ("role", pa.string()),

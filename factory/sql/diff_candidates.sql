@@ -6,6 +6,6 @@ select
     role,
     model,
     sample_id,
-    if(decides = 'expected', expected_score, score) as score,
+    score,
     drop_truncated and finish_reason is not distinct from 'length' as is_cut_off
-from candidates, pair_settings
+from measured, pair_settings

@@ -1,6 +1,7 @@
 -- Grain: one row a candidate, without its text: what pairs are chosen by. The score is the one that
 -- decides.
 select
+    iteration,
     prompt_id,
     split,
     role,

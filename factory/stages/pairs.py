@@ -120,6 +120,7 @@ _DECISIONS = """
 
 _COMBINED = """
 select
+    iteration,
     prompt_id,
     split,
     role,
