@@ -24,6 +24,7 @@ STEP = pa.schema(
     [
         ("asked", pa.string()),
         ("iteration", pa.int32()),
+        ("role", pa.string()),
         ("of_probe", pa.bool_()),
         ("first_prompts", pa.int64()),
         ("first_draw", pa.int32()),
