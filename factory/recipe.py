@@ -338,7 +338,8 @@ class Judge(Generation):
 
 class Pairs(_Section):
     """What a pair must be to be kept, and how candidates are ordered, whatever the policy. A change
-    asks no model; inside the loop it is another set to train on."""
+    asks no model; inside the loop it is another set to train on. Fields that compare two sides are
+    refused with a policy that has no rejected one."""
 
     score: Literal["mean", "expected"] = "mean"
     """What decides: the mean of the valid judgments, or the mean of `expected_score`."""

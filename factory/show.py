@@ -315,7 +315,7 @@ def status(survey: Survey, *, as_json: bool) -> None:
 
 def _brief(title: str) -> str:
     """A step's title as it fits a table: judgments M_0 past by M_1."""
-    return re.sub(r" (of the|of|as|on) ", " ", title)
+    return re.sub(r" (of the|on the|of|as|on) ", " ", title)
 
 
 def _without(rows: summary.Rows, *columns: str) -> summary.Rows:
