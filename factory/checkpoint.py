@@ -369,6 +369,23 @@ def token_counter(model: Checkpoint) -> Callable[[Sequence[Mapping[str, Any]]], 
     return count
 
 
+def text_counter(model: Checkpoint) -> Callable[[str], int]:
+    """A function from a text to the number of tokens in which the model would have written it,
+    with the one that ends it."""
+    from tokenizers import Tokenizer
+
+    file = model.path / "tokenizer.json"
+    if file.is_file():
+        fast = Tokenizer.from_file(str(file))
+        return lambda text: len(fast.encode(text, add_special_tokens=False).ids) + 1
+    try:
+        from transformers import AutoTokenizer
+    except ImportError:
+        raise MissingExtra("transformers", "train") from None
+    slow = AutoTokenizer.from_pretrained(model.path)
+    return lambda text: len(slow.encode(text, add_special_tokens=False)) + 1
+
+
 def _slow_counter(model: Checkpoint) -> Callable[[Sequence[Mapping[str, Any]]], int]:
     try:
         from transformers import AutoTokenizer

@@ -10,7 +10,7 @@ from factory.engines.labels import label_tokens
 from factory.errors import PromptsError, RecipeError, RubricError
 from factory.judge import Rubric, render
 from factory.plan import Step
-from factory.recipe import JUDGE, Judge, OpenaiEngine, VllmEngine
+from factory.recipe import JUDGE, REFERENCE, Judge, OpenaiEngine, VllmEngine
 from factory.stages import train
 from factory.survey import Survey
 from factory.train import check_fields, check_lora
@@ -18,7 +18,7 @@ from factory.train import check_fields, check_lora
 
 def check(survey: Survey, wanted: Sequence[Step]) -> None:
     """Raises a UserError where the engine, the trainer or the judge cannot do what the recipe's
-    steps ask of them, or the prompts lack what the rubric shows the judge."""
+    steps ask of them, or the prompts lack what the rubric shows the judge or the policy takes."""
     recipe = survey.recipe
     check_engine(recipe.engine, survey.rank("M_0"))
     trained = [step for step in wanted if step.stage == "train"]
@@ -26,6 +26,12 @@ def check(survey: Survey, wanted: Sequence[Step]) -> None:
         _check_training(survey)
     for name in recipe.all_judges:
         _check_judge(survey, name)
+    if REFERENCE in survey.policy.roles:
+        reader = (
+            f"loop.policy {survey.policy.name} takes it as a side of their pairs: give it with "
+            "every prompt, or take another policy"
+        )
+        _check_prompts(survey, {"reference": reader})
 
 
 def _check_judge(survey: Survey, name: str) -> None:
@@ -40,7 +46,13 @@ def _check_judge(survey: Survey, name: str) -> None:
         check_engine(judge.engine, survey.rank(model.name))
     if rubric is None:
         return
-    _check_prompts(survey, judge, rubric)
+    # A judge that is shown no reference, or no criteria, would grade by what it makes up.
+    shown = {
+        field: f"rubric {judge.rubric} shows it to the judge as {{{field}}}: give it with every "
+        "prompt, or take another rubric"
+        for field in sorted({"reference", "criteria"} & rubric.placeholders)
+    }
+    _check_prompts(survey, shown)
     if recipe.engine_of(model.name).name == "scripted":
         return
     if model.declared is None:
@@ -59,9 +71,10 @@ def _check_training(survey: Survey) -> None:
         )
     if spec.with_ != "trl":
         return
-    if refused := train.refused(spec):
-        raise RecipeError(f"train.dpo.{refused[0]}: is set by the factory; take it out")
-    check_fields("dpo", train.effective(spec), first.dtype)
+    method = survey.policy.trains
+    if refused := train.refused(spec, method):
+        raise RecipeError(f"train.{method}.{refused[0]}: is set by the factory; take it out")
+    check_fields(method, train.effective(spec, method), first.dtype)
     if first.adapter is not None and spec.lora is None:
         raise RecipeError(
             "train.lora: missing, and M_0 is an adapter: set it (train.lora: {}), so that this "
@@ -83,18 +96,16 @@ def _check_vllm_lora(fields: dict[str, Any]) -> None:
         raise RecipeError(f"train.lora.bias: got {fields['bias']}, and vLLM takes none only")
 
 
-def _check_prompts(survey: Survey, judge: Judge, rubric: Rubric) -> None:
-    """A judge that is shown no reference, or no criteria, would grade by what it makes up."""
-    if not {"reference", "criteria"} & rubric.placeholders:
+def _check_prompts(survey: Survey, readers: dict[str, str]) -> None:
+    """Raises PromptsError where prompts lack a field that something reads: by field, what does."""
+    if not readers:
         return
     for row in survey.views().all("empty_fields"):
-        if row["field"] in rubric.placeholders and row["empty"]:
+        if row["field"] in readers and row["empty"]:
             example = textwrap.shorten(row["example"], 60, placeholder=" …")
             raise PromptsError(
                 f"prompts.files: {row['empty']:,} of {row['prompts']:,} prompts have no "
-                f"{row['field']} (one is: {example}), and rubric {judge.rubric} "
-                f"shows it to the judge as {{{row['field']}}}: give it with every prompt, or take "
-                "another rubric"
+                f"{row['field']} (one is: {example}), and {readers[row['field']]}"
             )
 
 

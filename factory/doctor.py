@@ -34,6 +34,7 @@ from factory.recipe import (
     TransformersEngine,
     VllmEngine,
 )
+from factory.stages.pairs import policy_of
 from factory.weights import Weights, beside_bytes, kept_bytes, training_bytes, weigh
 
 Mark = Literal["ok", "note", "stop"]
@@ -46,7 +47,7 @@ UTILIZATION = 0.92
 memory, where it runs on the CPU."""
 
 _SMALLER = {"optim", "deepspeed", "fsdp"}
-"""Fields of DPOConfig with which a training can take less than the estimate."""
+"""Fields of TRL's config with which a training can take less than the estimate."""
 
 _OTHERWISE = {"quantization", "quantization_config", "cpu_offload_gb", "offload_group_size"}
 """Arguments of vLLM with which the weights can take less than the estimate."""
@@ -317,13 +318,18 @@ def _training_memory(recipe: Recipe, found: Sequence[Gpu], weights: Weights | No
     train = recipe.train
     if weights is None or train.with_ == "scripted":
         return None
-    room = memory_of([] if train.dpo.get("use_cpu") else _torch_gpus(found))
+    method = policy_of(recipe).trains
+    fields, trained = train.fields(method), method.upper()
+    room = memory_of([] if fields.get("use_cpu") else _torch_gpus(found))
     if train.lora is None:
-        what, remedy = "DPO of all weights", "train an adapter instead (train.lora)"
+        what, remedy = f"{trained} of all weights", "train an adapter instead (train.lora)"
     else:
-        what, remedy = "DPO of an adapter", "take a smaller model, or more GPUs (train.launcher)"
-    certain = not train.launcher and not _SMALLER & train.dpo.keys()
-    need = training_bytes(train, weights)
+        what, remedy = (
+            f"{trained} of an adapter",
+            "take a smaller model, or more GPUs (train.launcher)",
+        )
+    certain = not train.launcher and not _SMALLER & fields.keys()
+    need = training_bytes(train, method, weights)
     return _fits("training memory", what, need, room, remedy, certain=certain)
 
 

@@ -1,4 +1,5 @@
-"""The dataset: the kept pairs as a folder that `datasets.load_dataset` opens and DPO trainers read.
+"""The dataset: the kept pairs as a folder that `datasets.load_dataset` opens and DPO trainers read,
+or the chosen answers alone, for SFT trainers, where the policy has no rejected side.
 
 A folder holds the D2 pairs of every iteration, one immutable Parquet file for each iteration and
 split. Its name ends in a hash of the builds in it; another content is another folder.
@@ -16,7 +17,7 @@ from factory.fingerprint import folder_key
 from factory.lake import remove_unfinished, write_parquet, writing
 from factory.plan import steps
 from factory.query import Views, sql_text
-from factory.recipe import Recipe
+from factory.recipe import Method, Recipe
 from factory.schema import BARE_MESSAGE
 from factory.stages.pairs import SECOND
 from factory.survey import Survey
@@ -69,6 +70,32 @@ PAIR_COLUMNS = pa.schema(
 """The canonical row (prompt, chosen, rejected as lists of messages) and where it came from. No
 column is named messages or completion, or as TRL reserves: FORMATS of TRL 1.16."""
 
+COMPLETION_COLUMNS = pa.schema(
+    [
+        ("pair_id", pa.string()),
+        ("prompt_id", pa.string()),
+        ("iteration", pa.int32()),
+        ("prompt", _MESSAGES),
+        ("completion", _MESSAGES),
+        ("score", pa.float64()),
+        ("role", pa.string()),
+        ("model", pa.string()),
+        ("judge_model", pa.string()),
+        ("n_judgments", pa.int32()),
+        ("prompt_tokens", pa.int32()),
+        ("completion_tokens", pa.int32()),
+        ("sample_id", pa.string()),
+    ]
+)
+"""The same where there is no rejected side: prompt and completion as lists of messages, as TRL's
+SFTTrainer takes them."""
+
+_PUBLISHED: dict[Method, tuple[str, pa.Schema]] = {
+    "dpo": ("dataset", PAIR_COLUMNS),
+    "sft": ("completions", COMPLETION_COLUMNS),
+}
+"""Of what a policy trains by: the query of the rows, and their columns."""
+
 
 def features(schema: pa.Schema) -> dict[str, Any]:
     """A schema as `datasets` writes it into a Parquet file's metadata, without importing it."""
@@ -115,8 +142,9 @@ def write_dataset(survey: Survey, name: str) -> Path:
 
 def _write(survey: Survey, folder: Path, builds: list[str]) -> None:
     """The files say of which builds they are, so that `factory diff` finds them in the lake."""
-    info = json.dumps({"info": {"features": features(PAIR_COLUMNS)}})
-    schema = PAIR_COLUMNS.with_metadata({"huggingface": info, "factory.builds": json.dumps(builds)})
+    query, columns = _PUBLISHED[survey.policy.trains]
+    info = json.dumps({"info": {"features": features(columns)}})
+    schema = columns.with_metadata({"huggingface": info, "factory.builds": json.dumps(builds)})
     (folder / "data").mkdir(parents=True)
     rows: dict[str, int] = {}
     views = all_views(survey)
@@ -125,7 +153,7 @@ def _write(survey: Survey, folder: Path, builds: list[str]) -> None:
         for split in ("train", "test"):
             views.setting("part", {"iteration": iteration, "split": split})
             file = folder / "data" / f"{split}-{iteration:02d}.parquet"
-            batches = views.stream("dataset", PAIR_COLUMNS)
+            batches = views.stream(query, columns)
             n_rows = write_parquet(file, schema, (_named(schema, batch) for batch in batches))
             if n_rows == 0:
                 file.unlink()  # `datasets` refuses an empty split
@@ -137,24 +165,36 @@ def _named(schema: pa.Schema, batch: pa.RecordBatch) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(batch.columns, schema=schema)
 
 
+_SAID: dict[Method, tuple[str, str, str]] = {
+    "dpo": (
+        "  - dpo\n  - preference\n",
+        "Preference pairs",
+        "`prompt`, `chosen` and `rejected`",
+    ),
+    "sft": ("  - sft\n", "Prompts with their best answers", "`prompt` and `completion`"),
+}
+"""What the card says of a dataset: tags, what its rows are, and their columns."""
+
+
 def _card(survey: Survey, rows: dict[str, int]) -> str:
     splits = [name for name, count in rows.items() if count]
     files = "".join(
         f"      - split: {name}\n        path: data/{name}-*.parquet\n" for name in splits
     )
     recipe = survey.recipe
-    counted = ", ".join(f"{rows[name]:,} {name}" for name in splits) or "no pairs"
+    tags, what, columns = _SAID[survey.policy.trains]
+    counted = ", ".join(f"{rows[name]:,} {name}" for name in splits) or "no rows"
     return (
         "---\nconfigs:\n  - config_name: default\n    default: true\n    data_files:\n"
         f"{files}task_categories:\n  - text-generation\n"
-        "tags:\n  - dpo\n  - preference\n  - trl\n  - synthetic\n---\n\n"
+        f"tags:\n{tags}  - trl\n  - synthetic\n---\n\n"
         f"# {recipe.name}\n\n"
-        f"Preference pairs ({counted}) made by preference-factory with the policy "
+        f"{what} ({counted}) made by preference-factory with the policy "
         f"`{recipe.loop.policy}` in {recipe.loop.iterations} iterations, scored by "
         f"{_judge(recipe)}. "
-        "`prompt`, `chosen` and `rejected` are lists of messages.\n\n"
+        f"{columns} are lists of messages.\n\n"
         "```python\nimport datasets\n\n"
-        'pairs = datasets.load_dataset("path/to/this/folder", split="train")\n```\n'
+        'rows = datasets.load_dataset("path/to/this/folder", split="train")\n```\n'
     )
 
 

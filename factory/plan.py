@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
-from factory.recipe import JUDGE, PAST_OFFSET, PROBE, Recipe
+from factory.recipe import JUDGE, PAST_OFFSET, PROBE, REFERENCE, Recipe
 from factory.stages.pairs import FIRST, SECOND, policy_of
 
 
@@ -24,10 +24,11 @@ class Step:
     """prompts, samples, judgments, verdicts, pairs, train"""
     iteration: int = 0
     role: str = ""
-    """Whose samples are made, judged or scored: past, current, future, probe. Of a prompts step:
-    loop or probe."""
+    """Whose samples are made, judged or scored: past, current, future, reference, probe. Of a
+    prompts step: loop or probe."""
     name: str = ""
-    """The model that plays the role, or that is trained: M_0, F_0, M_1, …"""
+    """The model that plays the role, or that is trained: M_0, F_0, M_1, …; REFERENCE where none
+    does."""
     judge: str = ""
     """The model that judges: one of the loop, or a judge's own by its name; empty where a function
     does."""
@@ -42,7 +43,7 @@ class Step:
     def loads(self) -> str | None:
         """The model that an engine must hold for this step."""
         if self.stage == "samples":
-            return self.name
+            return None if self.name == REFERENCE else self.name
         return (self.judge or None) if self.stage == "judgments" else None
 
     @property
@@ -55,17 +56,22 @@ class Step:
         return self.judge if self.judge_name == JUDGE else f"{self.judge} ({self.judge_name})"
 
     @property
+    def player(self) -> str:
+        """Whose samples it is about."""
+        return "the references" if self.name == REFERENCE else f"{self.name} as {self.role}"
+
+    @property
     def title(self) -> str:
         match self.stage:
             case "prompts":
                 return "prompts" if self.role == "loop" else "prompts of the probe"
             case "samples":
-                return f"samples of {self.name} as {self.role}"
+                return f"samples of {self.player}"
             case "judgments":
-                return f"judgments of {self.name} as {self.role} by {self.judge_title}"
+                return f"judgments of {self.player} by {self.judge_title}"
             case "verdicts":
                 by = "" if self.judge_name in (JUDGE, PROBE) else f" by {self.judge_title}"
-                return f"verdicts on {self.name} as {self.role}{by}"
+                return f"verdicts on {self.player}{by}"
             case "pairs":
                 return f"pairs {self.phase}"
             case _:
@@ -101,9 +107,11 @@ def _steps(recipe: Recipe) -> Iterator[Step]:
 def _iteration(recipe: Recipe, i: int) -> Iterator[Step]:
     policy = policy_of(recipe)
     model, future = f"M_{i}", f"F_{i}"
-    players = {"current": model, "past": "M_0", "future": future}
+    players = {"current": model, "past": "M_0", "future": future, REFERENCE: REFERENCE}
     first = [(role, players[role]) for role in policy.candidates(FIRST)]
 
+    if REFERENCE in policy.roles:
+        yield Step("samples", i, REFERENCE, REFERENCE)
     yield Step("samples", i, "current", model)
     if "past" in policy.roles:
         while_held = range(recipe.loop.iterations) if i == 0 else range(0)

@@ -40,6 +40,14 @@ PROBE = "probe"
 """The name of the judge of the section `probe`."""
 
 
+REFERENCE = "reference"
+"""The role of the prompts' own reference answers, and the name under which no model gives them."""
+
+
+Method = Literal["dpo", "sft"]
+"""How a model is trained on what a policy chose: on pairs, or on the chosen answers alone."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
@@ -396,7 +404,8 @@ OWN_JUDGES = ("function", "model", "reward_model", "declared")
 
 class Pairs(_Section):
     """What a pair must be to be kept, and how candidates are ordered, whatever the policy. A change
-    asks no model; inside the loop it is another set to train on."""
+    asks no model; inside the loop it is another set to train on. Fields that compare two sides are
+    refused with a policy that has no rejected one."""
 
     score: str = Field(default="mean", min_length=1)
     """What decides: the mean of the valid judgments, or `expected`, the mean of `expected_score`;
@@ -449,22 +458,28 @@ class Probe(_Section):
 
 class Train(_Section):
     with_: Literal["trl", "scripted"] = Field(default="trl", alias="with")
-    """Who trains: TRL's DPOTrainer, or nobody (`scripted`: for dry runs and tests)."""
+    """Who trains: TRL's DPOTrainer, or SFTTrainer where the policy has no rejected side; or nobody
+    (`scripted`: for dry runs and tests)."""
     dpo: dict[str, Any] = Field(default_factory=dict)
     """Any fields of TRL's DPOConfig. Where the recipe is silent: beta 0.1 (borrowed: SR,
     Meta-Rewarding), learning_rate 1e-6 (borrowed: SR), num_train_epochs 1 (borrowed: TSR
     publishes none)."""
+    sft: dict[str, Any] = Field(default_factory=dict)
+    """Any fields of TRL's SFTConfig, for policies that train by SFT (rejection_sampling); `dpo` is
+    then not read, and this is not read by the others. Where the recipe is silent: learning_rate
+    5.5e-6 (borrowed: SR's SFT, 5.5e-6 → 1.1e-6), num_train_epochs 1 (ours)."""
     checkpoint_seconds: float = Field(default=600, gt=0)
-    """How often a checkpoint is written to go on from after a kill, where `dpo` does not set TRL's
-    own `save_…` fields."""
+    """How often a checkpoint is written to go on from after a kill, where `dpo` or `sft` does not
+    set TRL's own `save_…` fields."""
     lora: dict[str, Any] | None = None
     """Any fields of PEFT's LoraConfig: an adapter is trained instead of all weights, and one engine
     then holds every role. Where the recipe is silent: r 16, lora_alpha 32, target_modules
-    all-linear (ours), and `dpo.learning_rate` 1e-5 (ten times that of full tuning)."""
+    all-linear (ours), and a learning_rate of ten times that of full tuning: 1e-5 in `dpo`, 5.5e-5
+    in `sft`."""
     launcher: list[str] = Field(default_factory=list)
     """Arguments for `accelerate launch`, which starts the trainer where any are given."""
 
-    @field_validator("dpo", "lora")
+    @field_validator("dpo", "sft", "lora")
     @classmethod
     def _canonical(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
         for name, setting in (value or {}).items():
@@ -473,6 +488,10 @@ class Train(_Section):
             except TypeError as error:
                 raise ValueError(f"{name}: {error}") from None
         return value
+
+    def fields(self, method: Method) -> dict[str, Any]:
+        """The recipe's fields of TRL's config for a method."""
+        return self.dpo if method == "dpo" else self.sft
 
 
 VLLM_IDENTITY = (
@@ -680,6 +699,7 @@ SIDES: dict[str, tuple[str, ...]] = {
     "train.with": ("train",),
     "train.lora": ("train",),
     "train.dpo": ("train",),  # but for the fields that `stages.train` lists as how it is run
+    "train.sft": ("train",),  # the same; each of a policy that trains so
     # Outside every key: only the rows that are missing are asked for, and what reads the rows
     # changes with them.
     "sampling.draws": (),

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from factory.checkpoint import broken_files
 from factory.checks import check
-from factory.engines import Engine, function, open_engine, reward
+from factory.engines import Engine, function, open_engine, reference, reward
 from factory.errors import LakeError, StepFailed
 from factory.functions import Function
 from factory.holdings import SHARD_KEYS, Scope
@@ -23,7 +23,7 @@ from factory.lake import Broken, Folder, Lake, writing
 from factory.limits import check_step
 from factory.plan import Step, asked_together, holder, steps
 from factory.progress import Progress
-from factory.recipe import Recipe, TransformersEngine
+from factory.recipe import REFERENCE, Recipe, TransformersEngine
 from factory.survey import Found, Survey
 from factory.work import (
     carry_over,
@@ -61,12 +61,14 @@ def run(recipe: Recipe, lake: Lake, progress: Progress) -> Survey:
 
 
 def preview(recipe: Recipe, lake: Lake, progress: Progress, limit: int) -> Survey:
-    """Samples and judges the first prompts with M_0, and keeps the rows."""
+    """Samples and judges the first prompts with M_0, and keeps the rows; a policy's references are
+    judged beside them."""
     first = [
         step
         for step in steps(recipe)
         if step.stage == "prompts"
         or (step.iteration == 0 and step.name == "M_0" and step.role in ("current", "past"))
+        or (step.iteration == 0 and step.name == REFERENCE)
     ]
     return _run(recipe, lake, progress, first, limit)
 
@@ -292,6 +294,10 @@ class _Engines(AbstractContextManager["_Engines"]):
             section = survey.section(step) or survey.recipe.probe
             assert section is not None, "a function is a judge's, or the probe's"
             with function.open_engine(judge, section.timeout, survey.lake.root / "logs") as engine:
+                yield engine
+            return
+        if step.stage == "samples" and step.loads is None:
+            with reference.open_engine() as engine:
                 yield engine
             return
         held = holder(survey.recipe, step)

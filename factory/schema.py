@@ -62,7 +62,7 @@ TABLES: dict[str, pa.Schema] = {
             ("request_id", pa.string()),
             ("prompt_id", pa.string()),
             ("draw", pa.int32()),
-            ("model", pa.string()),  # digest
+            ("model", pa.string()),  # digest; `reference` where no model wrote it
             ("sampling", pa.string()),  # the folder's key
             ("text", pa.string()),
             ("tool_calls", pa.string()),  # JSON
@@ -141,8 +141,8 @@ TABLES: dict[str, pa.Schema] = {
         [
             ("recipe", pa.string()),
             ("iteration", pa.int32()),
-            ("role", pa.string()),  # past, current, future, judge, or probe
-            ("name", pa.string()),  # M_0, M_1, …; F_0, F_1, … for the future models
+            ("role", pa.string()),  # past, current, future, reference, judge, or probe
+            ("name", pa.string()),  # M_0, M_1, …; F_0, F_1, … for the future models; reference
             ("model", pa.string()),  # digest
             ("sampling", pa.string()),  # key of the folder of its samples
             ("asked", pa.string()),  # what their requests were made of

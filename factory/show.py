@@ -20,7 +20,7 @@ from factory.judge import transcript
 from factory.named_queries import named_queries
 from factory.progress import duration
 from factory.query import Views
-from factory.recipe import JUDGE
+from factory.recipe import JUDGE, REFERENCE
 from factory.schema import ROW_ID
 from factory.stages.pairs import SECOND
 from factory.survey import Survey
@@ -314,7 +314,7 @@ def status(survey: Survey, *, as_json: bool) -> None:
 
 def _brief(title: str) -> str:
     """A step's title as it fits a table: judgments M_0 past by M_1."""
-    return re.sub(r" (of the|of|as|on) ", " ", title)
+    return re.sub(r" (of the|on the|of|as|on) ", " ", title)
 
 
 def _without(rows: summary.Rows, *columns: str) -> summary.Rows:
@@ -392,7 +392,7 @@ def traced(found: Trace, *, as_json: bool) -> None:
 
 
 def _traced_head(pair: Trace) -> None:
-    margin = "" if pair["margin"] is None else f", margin {pair['margin']:.3g}"
+    margin = "" if pair.get("margin") is None else f", margin {pair['margin']:.3g}"
     place = [f"iteration {pair['iteration']}"]
     place += [str(pair[name]) for name in ("phase", "split") if name in pair]
     print(f"Pair {pair['pair_id']}: {pair.get('outcome', 'kept')}{margin}; {', '.join(place)}")
@@ -400,11 +400,15 @@ def _traced_head(pair: Trace) -> None:
 
 def _traced_side(side: str, pair: Trace, found: Trace | None) -> None:
     if found is None:
-        print(f"\n{side.capitalize()}: {pair[f'{side}_id'] or 'none'}, which the lake has not")
+        named = pair[f"{side}_id"]
+        print(
+            f"\n{side.capitalize()}: " + (f"{named}, which the lake has not" if named else "none")
+        )
         return
     sample, role = found["sample"], pair[f"{side}_role"]
     print(f"\n{side.capitalize()} {sample['sample_id']}: draw {sample['draw']} of {role}")
-    print(f"  by model {_traced_model(found['model'])}")
+    if role != REFERENCE:
+        print(f"  by model {_traced_model(found['model'])}")
     print(f"  samples/{sample['sampling']}, {sample['engine']} {sample['engine_version']}")
     _indented(sample["text"] or "", "    ")
     score, n_judgments = pair[f"score_{side}"], pair[f"n_judgments_{side}"]
@@ -441,6 +445,12 @@ def traced_row(row: Trace, *, as_json: bool) -> None:
     _traced_head(row)
     print(f"\nPrompt {row['prompt_id']}")
     _indented(transcript(row["prompt"]))
+    if "completion" in row:
+        print(f"\nChosen {row['sample_id']}: of {row['role']}")
+        print(f"  by model {row['model']}; score {row['score']:.3g}")
+        _indented(row["completion"][-1]["content"], "    ")
+        print(f"\nJudge: model {row['judge_model']}, {row['n_judgments']} valid judgments")
+        return
     for side in SIDES:
         print(f"\n{side.capitalize()} {row[f'{side}_id']}: of {row[f'{side}_role']}")
         print(f"  by model {row[f'{side}_model']}; score {row[f'score_{side}']:.3g}")

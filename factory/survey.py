@@ -29,7 +29,16 @@ from factory.lake import Folder, Lake
 from factory.plan import Step, first_draw
 from factory.prompt_files import PromptFiles
 from factory.query import Views, sql_text
-from factory.recipe import JUDGE, PROBE, Generation, Judge, OpenaiEngine, Recipe, resolved
+from factory.recipe import (
+    JUDGE,
+    PROBE,
+    REFERENCE,
+    Generation,
+    Judge,
+    OpenaiEngine,
+    Recipe,
+    resolved,
+)
 from factory.schema import TABLES, Row
 from factory.stages import judgments, pairs, prompts, samples, train, verdicts
 from factory.stages.pairs import policy_of
@@ -269,13 +278,19 @@ class Survey:
         model = self.models.get(step.name)
         n_draws = self._n_draws(step)
         wanted = self.n_prompts(step, limit) * n_draws
-        if model is None:
+        generation = None
+        if step.name == REFERENCE:
+            counts = self.counts_references
+            tokenizer = self.models["M_0"].tokenizer_digest if counts else None
+            settings = samples.reference_settings(tokenizer)
+        elif model is None:
             return Found(step, waits_for=step.name, wanted=wanted)
-        settings = samples.settings(model, self.recipe.sampling, self.recipe.seed)
-        generation = self.recipe.sampling
+        else:
+            generation = self.recipe.sampling
+            settings = samples.settings(model, generation, self.recipe.seed)
         folder, asked, settings = self._generating("samples", samples.VERSION, settings, generation)
         self.role(step).update(
-            model=model.digest,
+            model=model.digest if model else REFERENCE,
             sampling=folder.key,
             asked=asked,
             first_draw=first_draw(step),
@@ -285,6 +300,11 @@ class Survey:
         row = self._count(found, "count", limit)
         _check_count(found, row["wanted"], wanted)
         return self._with_carried(_counted(found, row), limit)
+
+    @property
+    def counts_references(self) -> bool:
+        """Whether references have a length, in M_0's tokens; a scripted model has no tokens."""
+        return self.recipe.engine.name != "scripted"
 
     def _judgments(self, step: Step, limit: int | None) -> Found:
         waits_for = self._waits(step)
@@ -421,7 +441,7 @@ class Survey:
     def _n_draws(self, step: Step) -> int:
         if step.role == "probe" and self.recipe.probe:
             return self.recipe.probe.draws
-        return self.recipe.sampling.draws
+        return 1 if step.role == REFERENCE else self.recipe.sampling.draws
 
     def _n_judge_draws(self, step: Step) -> int:
         """Judgments of an answer; of a comparison, those of both orders."""
@@ -499,7 +519,8 @@ class Survey:
         views.shards("pairs", "pairs", built.folder.shards())
         learned = short_hash(views.one("learned")["pair_ids"])
         parent = self.models[step.parent]
-        settings = train.settings(self.recipe.train, parent.digest, learned, self.recipe.seed)
+        spec, method = self.recipe.train, self.policy.trains
+        settings = train.settings(spec, method, parent.digest, learned, self.recipe.seed)
         folder = self.lake.folder("models", folder_key("train", train.VERSION, settings))
         model = trained_model(step.name, folder.path, self.models["M_0"], self.recipe)
         if model is None:

@@ -17,13 +17,12 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow.parquet as pq
 
 from factory.errors import MissingExtra, RecipeError
-
-Method = Literal["dpo", "sft"]
+from factory.recipe import Method
 
 EVENT = "@factory "
 """Begins the lines of standard output that are for the process which started this one."""

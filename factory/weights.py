@@ -11,7 +11,7 @@ from typing import Any
 
 from factory.checkpoint import declared_dtype, model_files
 from factory.errors import RecipeError
-from factory.recipe import Recipe, Train
+from factory.recipe import Method, Recipe, Train
 from factory.stages.train import adapter_fields
 from factory.tensors import Tensor, read_tensors
 
@@ -92,9 +92,9 @@ def _targeted(module: str, targets: Any) -> bool:
     return last in (targets or ())
 
 
-def training_bytes(train: Train, weights: Weights) -> int:
-    """About what DPO needs, in bytes, by AdamW's count: the weights, their gradients and two
-    moments, each in the dtype of training (float32: 4 + 4 + 8 bytes a parameter), and the
+def training_bytes(train: Train, method: Method, weights: Weights) -> int:
+    """About what a training needs, in bytes, by AdamW's count: the weights, their gradients and two
+    moments, each in the dtype of training (float32: 4 + 4 + 8 bytes a parameter), and of DPO the
     reference model beside them (4), unless its log-probabilities are taken beforehand. With LoRA
     that is so of the adapter's parameters; the base is there once, in its own dtype, and is its
     own reference.
@@ -103,9 +103,10 @@ def training_bytes(train: Train, weights: Weights) -> int:
     """
     if train.lora is not None:
         return weights.loaded + 16 * weights.adapter
-    options = train.dpo.get("model_init_kwargs") or {}
+    fields = train.fields(method)
+    options = fields.get("model_init_kwargs") or {}
     number = _BYTES.get(str(options.get("dtype", "float32")), 4)
-    copies = 4 if train.dpo.get("precompute_ref_log_probs") else 5
+    copies = 4 if method == "sft" or fields.get("precompute_ref_log_probs") else 5
     return copies * number * weights.parameters
 
 

@@ -11,8 +11,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from factory.checkpoint import (
     cached_digest,
     folder_digest,
     model_files,
+    text_counter,
 )
 from factory.engines import Engine, Request, Result
 from factory.errors import RecipeError, StepFailed, TrainError
@@ -37,7 +39,7 @@ from factory.plan import Step
 from factory.progress import Progress, Task
 from factory.prompt_files import problem_list
 from factory.query import Views, sql_text
-from factory.recipe import Recipe
+from factory.recipe import REFERENCE, Method, Recipe
 from factory.schema import BARE_MESSAGE, TABLES, Row
 from factory.stages import judgments, pairs, samples, train, verdicts
 from factory.stages.pairs import Policy
@@ -77,7 +79,7 @@ class _Asking:
     def request(self, row: Row) -> Request:
         found, recipe = self._found, self._survey.recipe
         if self._stage == "samples":
-            model = self._survey.models[found.step.name]
+            model = self._survey.models.get(found.step.name)
             return samples.request(row, found.asked, recipe.sampling, model)
         judge = self._survey.judge(found.step)
         assert judge is not None, "a step that waits for its judge is not run"
@@ -113,10 +115,13 @@ class _Asking:
 
     def _row(self, result: Result, subject: "_Subject") -> Row:
         key = key_of(self._found).key
-        if self._stage == "samples":
+        dtype: str | None
+        if self._found.step.name == REFERENCE and self._stage == "samples":
+            row, dtype = samples.row(result, subject.id, REFERENCE, key), None
+            row["n_tokens"] = self._n_tokens(result.text)
+        elif self._stage == "samples":
             model = self._survey.models[self._found.step.name]
-            row = samples.row(result, subject.id, model, key)
-            dtype: str | None = model.dtype
+            row, dtype = samples.row(result, subject.id, model.digest, key), model.dtype
         else:
             judge = self._survey.judge(self._found.step)
             assert judge is not None, "a step that waits for its judge is not run"
@@ -130,6 +135,16 @@ class _Asking:
             "engine_version": self._engine.version,
             "dtype": dtype,
         }
+
+    def _n_tokens(self, reference: str | None) -> int | None:
+        """The length of a reference, which is no generated token that an engine would count."""
+        if reference is None or not self._survey.counts_references:
+            return None
+        return self._counter(reference)
+
+    @cached_property
+    def _counter(self) -> Callable[[str], int]:
+        return text_counter(self._survey.models["M_0"])
 
     def _without_paths(self, error: str) -> str:
         """Places of this machine are nobody's business who reads the lake."""
@@ -256,10 +271,14 @@ def pass_title(founds: Sequence[Found]) -> str:
         return founds[0].step.label
     players: dict[str, list[str]] = {}
     for found in founds:
+        if found.step.name == REFERENCE:
+            continue
         roles = players.setdefault(found.step.name, [])
         if found.step.role not in roles:
             roles.append(found.step.role)
-    who = ", ".join(f"{name} as {' and '.join(roles)}" for name, roles in players.items())
+    played = [f"{name} as {' and '.join(roles)}" for name, roles in players.items()]
+    given = {found.step.player for found in founds if found.step.name == REFERENCE}
+    who = ", ".join([*played, *given])
     by = f" by {founds[0].step.judge_title}" if founds[0].step.stage == "judgments" else ""
     return f"{founds[0].step.stage} of {who}{by}, iteration {founds[0].step.iteration}"
 
@@ -394,7 +413,7 @@ def pair_views(survey: Survey, step: Step, build: str) -> Views:
 def define_policy(views: Views, policy: Policy, recipe: Recipe) -> None:
     """Makes `policy` a view over the candidates, with the views that policies are written on. What
     they measure is computed once, and held without the texts."""
-    views.setting("pair_settings", pairs.parameters(recipe.pairs))
+    views.setting("pair_settings", pairs.parameters(recipe.pairs, policy.trains))
     for name, query in pairs.views(recipe, sql_text).items():
         define = views.table if name == "measured" else views.define
         define(name, query)
@@ -416,7 +435,7 @@ def check_policy(views: Views, policy: Policy) -> None:
                 raise _policy_error(policy, f"{column}: got {came}, expected text (VARCHAR)")
         views.table("chosen_pairs", "select prompt_id, chosen_id, rejected_id from policy")
         views.define("policy", "from chosen_pairs")
-        # Those that ship take their sides from `extremes` alone: they can have no such fault.
+        # Those that ship take their sides from the eligible alone: they can have no such fault.
         faults = views.all("policy_faults") if policy.is_own else []
     except duckdb.Error as error:
         raise _policy_error(policy, f"failed: {' '.join(str(error).split())[:300]}") from None
@@ -465,7 +484,7 @@ def train_model(survey: Survey, found: Found, lock: Any, progress: Progress) -> 
         )
     if recipe.train.with_ == "trl":
         _tell_too_long(survey, step, built, n_pairs, progress)
-        _run_trainer(recipe, found, parent, n_pairs, lock, progress)
+        _run_trainer(recipe, survey.policy.trains, found, parent, n_pairs, lock, progress)
     else:
         _scripted_trainer(found, parent)
     model = folder.path / "model"
@@ -506,24 +525,30 @@ def tidy(folder: Folder) -> None:
             shutil.rmtree(folder.path / "checkpoints")
 
 
+_LEARNED: dict[Method, tuple[str, tuple[str, ...]]] = {
+    "dpo": ("training_rows", ("prompt", "chosen", "rejected")),
+    "sft": ("training_completions", ("prompt", "completion")),
+}
+"""What a trainer reads: the query, and its columns."""
+
+
 def _training_rows(survey: Survey, step: Step, built: Folder, folder: Folder) -> int:
     """Writes what the trainer reads: kept pairs of the training split, in the order of pair_id."""
-    messages = pa.list_(BARE_MESSAGE)
-    schema = pa.schema([("prompt", messages), ("chosen", messages), ("rejected", messages)])
+    query, columns = _LEARNED[survey.policy.trains]
+    schema = pa.schema([(column, pa.list_(BARE_MESSAGE)) for column in columns])
     views = survey.views(survey.phase_scope(step))
     views.shards("pairs", "pairs", built.shards())
     views.define("pairs", "from pairs_shards")
     with writing(folder.lake.root):
-        return write_parquet(
-            folder.path / "data.parquet", schema, views.stream("training_rows", schema)
-        )
+        return write_parquet(folder.path / "data.parquet", schema, views.stream(query, schema))
 
 
 def _tell_too_long(
     survey: Survey, step: Step, built: Folder, n_pairs: int, progress: Progress
 ) -> None:
     """Says how many pairs TRL will cut, or drop where the prompt alone fills its max_length."""
-    max_length = train.effective(survey.recipe.train).get("max_length", TRL_MAX_LENGTH)
+    method = survey.policy.trains
+    max_length = train.effective(survey.recipe.train, method).get("max_length", TRL_MAX_LENGTH)
     if max_length is None:
         return
     views = survey.views()
@@ -532,7 +557,7 @@ def _tell_too_long(
     if n := views.one("too_long")["n"]:
         progress.say(
             f"  {step.label}: {n:,} of {n_pairs:,} pairs are longer than max_length {max_length} "
-            "and are cut, or dropped where the prompt alone fills it (train.dpo.max_length)"
+            f"and are cut, or dropped where the prompt alone fills it (train.{method}.max_length)"
         )
 
 
@@ -547,12 +572,18 @@ def _scripted_trainer(found: Found, parent: Checkpoint) -> None:
 
 
 def _run_trainer(
-    recipe: Recipe, found: Found, parent: Checkpoint, n_pairs: int, lock: Any, progress: Progress
+    recipe: Recipe,
+    method: Method,
+    found: Found,
+    parent: Checkpoint,
+    n_pairs: int,
+    lock: Any,
+    progress: Progress,
 ) -> None:
     folder = key_of(found).path
-    fields = {**train.effective(recipe.train), "seed": recipe.train.dpo.get("seed", recipe.seed)}
+    fields = {"seed": recipe.seed, **train.effective(recipe.train, method)}
     job = Job(
-        "dpo",
+        method,
         str(parent.path),
         parent.dtype,
         fields,

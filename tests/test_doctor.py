@@ -398,6 +398,8 @@ def test_training_counts_weights_gradients_moments_and_the_reference(examined, b
     assert "about 40.0 GB" in needed().said  # 20 bytes a parameter
     assert "about 32.0 GB" in needed("train.dpo.precompute_ref_log_probs=true").said
     assert "about 20.0 GB" in needed("train.dpo.model_init_kwargs={dtype: bfloat16}").said
+    without = needed("loop.policy=rejection_sampling").said  # SFT has no reference model
+    assert "SFT of all weights needs about 32.0 GB" in without
     # The base in bfloat16, and 16 bytes for each of 16 × (1000 + 1,000,000) parameters.
     assert "about 4.3 GB" in needed("train.lora={}").said
     assert "about 4.1 GB" in needed("train.lora={r: 8}").said

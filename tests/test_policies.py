@@ -179,6 +179,91 @@ def test_self_rewarding_takes_both_sides_from_the_current_model():
     assert sides("self_rewarding", *candidates) == ("current2", "current1")
 
 
+# spin
+
+
+def test_spin_sets_the_reference_against_the_first_answer_whatever_its_score():
+    candidates = scored(reference=[5], current=[3, 1, 4])
+    assert sides("spin", *candidates) == ("reference0", "current0")
+    assert sides("spin", *reversed(candidates), ties="hash") == ("reference0", "current0")
+
+
+def test_spin_takes_the_first_answer_that_has_a_score():
+    candidates = scored(reference=[5], current=[None, 4, 3])
+    assert sides("spin", *candidates) == ("reference0", "current1")
+
+
+@pytest.mark.parametrize(
+    ("reference", "current", "outcome"),
+    [(3, 3, "tie"), (2, 3, "inverted"), (None, 3, "unscored"), (3, None, "unscored")],
+)
+def test_spin_keeps_the_pairs_that_its_judge_agrees_with(reference, current, outcome):
+    sides("spin", *scored(reference=[reference], current=[current]), outcome=outcome)
+
+
+def test_spin_may_set_the_reference_against_several_answers():
+    rows = considered(shipped("spin"), scored(reference=[5], current=[3, 1, 4, 2]), per_prompt=2)
+    assert {(row["chosen_id"], row["rejected_id"], row["outcome"]) for row in rows} == {
+        ("p/reference0", "p/current0", "kept"),
+        ("p/reference0", "p/current1", "kept"),
+    }
+
+
+def test_a_policy_may_take_the_references_of_extremes():
+    sql = "select prompt_id, best_reference.id as chosen_id, worst_reference.id as rejected_id"
+    candidates = scored(reference=[4], current=[1])
+    row = build(Policy("own.sql", f"{sql} from extremes", ("reference", "current")), candidates)
+    assert (row["p"]["chosen_id"], row["p"]["rejected_id"]) == ("p/reference0", "p/reference0")
+
+
+# rejection sampling
+
+
+def test_rejection_sampling_takes_the_best_answer_and_no_rejected_one():
+    candidates = scored(past=[5], current=[2, 4, 4, 1], future=[5])
+    assert sides("rejection_sampling", *candidates) == ("current1", None)
+
+
+@pytest.mark.parametrize("score", [0, 3])
+def test_a_single_scored_answer_is_kept_without_a_rejected_one(score):
+    row = build(shipped("rejection_sampling"), scored(current=[score]))["p"]
+    assert row == {
+        "pair_id": pair_id("p", "p/current0", None),
+        "build": "b",
+        "prompt_id": "p",
+        "iteration": 1,
+        "phase": "D2",
+        "split": "train",
+        "outcome": "kept",
+        "chosen_id": "p/current0",
+        "rejected_id": None,
+        "score_chosen": score,
+        "score_rejected": None,
+        "margin": None,
+        "n_judgments_chosen": 3,
+        "n_judgments_rejected": None,
+        "chosen_role": "current",
+        "rejected_role": None,
+        "chosen_model": "model of current",
+        "rejected_model": None,
+        "judge_model": "judge",
+        "prompt_tokens": 5,
+        "chosen_tokens": 0,
+        "rejected_tokens": None,
+    }
+
+
+def test_an_answer_without_a_score_or_a_text_is_not_learned_from():
+    assert sides("rejection_sampling", *scored(current=[None]), outcome="unscored") == (None, None)
+    blank = candidate("current", 0, 5, " \n")
+    assert sides("rejection_sampling", blank, outcome="empty") == ("current0", None)
+
+
+def test_rejection_sampling_may_take_several_answers_of_a_prompt():
+    rows = considered(shipped("rejection_sampling"), scored(current=[1, 5, 3, 4]), per_prompt=2)
+    assert {row["chosen_id"] for row in rows} == {"p/current1", "p/current3"}
+
+
 # ties and what is missing
 
 
@@ -310,12 +395,18 @@ def worst(rows):
     return min(rows, key=lambda row: (row["score"], row["draw"]), default=None)
 
 
+def first(rows):
+    return min(rows, key=lambda row: row["draw"], default=None)
+
+
 def method(policy, candidates):
-    """Chosen and rejected by METHOD.md, steps 2 and 4, in plain Python."""
+    """Chosen and rejected by METHOD.md, steps 2 and 4 and its baselines, in plain Python."""
     role = {
         name: [row for row in candidates if row["role"] == name and row["score"] is not None]
-        for name in ("past", "current", "future")
+        for name in ("past", "current", "future", "reference")
     }
+    if policy == "spin":
+        return first(role["reference"]), first(role["current"])
     chosen, rejected = best(role["current"]), worst(role["current"])
     if policy == "self_rewarding" or chosen is None:
         return chosen, rejected
@@ -334,6 +425,8 @@ def verdict(chosen, rejected):
         return "empty"
     if chosen["score"] == rejected["score"]:
         return "tie"
+    if chosen["score"] < rejected["score"]:
+        return "inverted"
     return "identical" if chosen["text"].strip() == rejected["text"].strip() else "kept"
 
 
@@ -356,6 +449,7 @@ def random_candidates(random_, prompt, roles):
         ("self_rewarding", ["past", "current", "future"]),
         ("anchored_rejection", ["past", "current", "future"]),
         ("future_guided", ["past", "current", "future"]),
+        ("spin", ["reference", "current"]),
     ],
 )
 def test_the_queries_do_what_the_method_says(policy, roles):
@@ -375,7 +469,8 @@ def test_the_queries_do_what_the_method_says(policy, roles):
         assert pair["rejected_id"] == (rejected and rejected["sample_id"])
         assert pair["outcome"] == verdict(chosen, rejected)
         outcomes.add(pair["outcome"])
-    assert outcomes == {"kept", "tie", "unscored", "identical", "empty"}
+    inverted = {"inverted"} if policy == "spin" else set()  # whose sides are not chosen by score
+    assert outcomes == {"kept", "tie", "unscored", "identical", "empty"} | inverted
 
     samples = {row["sample_id"]: row for row in rows}
     for pair in found.values():
@@ -550,6 +645,18 @@ def test_a_policy_of_the_users_own(toy, factory):
         ),
         (
             (
+                "-- Roles: current\n-- Trains: sft\n"
+                "select prompt_id, best_current.id as chosen_id, "
+                "worst_current.id as rejected_id from extremes"
+            ),
+            ", and it trains by SFT, without that side (prompt_id ",
+        ),
+        (
+            "-- Roles: current\n-- Trains: kto\nselect 1",
+            "own.sql: got -- Trains: kto, expected dpo (on pairs) or sft",
+        ),
+        (
+            (
                 "-- Roles: current\nselect 'x' as prompt_id, sample_id as chosen_id, "
                 "sample_id as rejected_id from eligible limit 1"
             ),
@@ -581,6 +688,8 @@ def test_an_unknown_policy_is_named_with_those_that_ship(toy, factory):
         ("future_guided", 4, {"current", "future"}),
         ("anchored_rejection", 2, {"past", "current"}),
         ("self_rewarding", 2, {"current"}),
+        ("spin", 2, {"reference", "current"}),
+        ("rejection_sampling", 2, {"current"}),
     ],
 )
 def test_the_plan_knows_which_models_a_policy_needs(toy, policy, trainings, roles):
@@ -667,7 +776,7 @@ def test_policies_that_ship_have_no_fault(policy, per_prompt):
     rows = [
         row
         for number in range(150)
-        for row in random_candidates(random_, f"p{number:03}", ["past", "current", "future"])
+        for row in random_candidates(random_, f"p{number:03}", shipped(policy).roles)
     ]
     with Views() as views:
         views.rows("candidate_rows", pa.Table.from_pylist(rows, CANDIDATES))

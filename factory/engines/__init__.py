@@ -2,7 +2,7 @@
 
 An engine knows nothing of stages, tables or the lake. Each is one file, imported only when chosen:
 `vllm`, `openai`, `transformers` and `scripted` answer messages, `function` and `reward` value
-answers.
+answers, `reference` gives those that came with the prompts.
 `processes` runs engines in processes of their own.
 """
 
@@ -40,11 +40,11 @@ class Request:
     """The base seed: draw k is drawn with seed + k, whatever it is asked together with."""
     generation: Generation
     model: Checkpoint | None
-    """Who answers; None for functions."""
+    """Who answers; None for functions and references."""
     tools: list[dict[str, Any]] | None = None
     template_kwargs: dict[str, Any] = field(default_factory=dict)
     context: Mapping[str, Any] = field(default_factory=dict)
-    """For functions: reference, criteria and meta of the prompt."""
+    """For functions: reference, criteria and meta of the prompt; for references: reference."""
     labels: tuple[str, ...] = ()
     """The score's labels, where their log-probabilities are wanted."""
     score_at: str = ""

@@ -11,12 +11,16 @@ with listed as (
             filter (role = 'current' and may_be_chosen) as best_current,
         list({'id': sample_id, 'score': score} order by from_best, tie, sample_id)
             filter (role = 'future' and may_be_chosen) as best_future,
+        list({'id': sample_id, 'score': score} order by from_best, tie, sample_id)
+            filter (role = 'reference' and may_be_chosen) as best_reference,
         list({'id': sample_id, 'score': score} order by from_worst, tie, sample_id)
             filter (role = 'past' and may_be_rejected) as worst_past,
         list({'id': sample_id, 'score': score} order by from_worst, tie, sample_id)
             filter (role = 'current' and may_be_rejected) as worst_current,
         list({'id': sample_id, 'score': score} order by from_worst, tie, sample_id)
-            filter (role = 'future' and may_be_rejected) as worst_future
+            filter (role = 'future' and may_be_rejected) as worst_future,
+        list({'id': sample_id, 'score': score} order by from_worst, tie, sample_id)
+            filter (role = 'reference' and may_be_rejected) as worst_reference
     from ordered
     group by prompt_id
 ),
@@ -31,9 +35,11 @@ select
     best_past[place] as best_past,
     best_current[place] as best_current,
     best_future[place] as best_future,
+    best_reference[place] as best_reference,
     worst_past[place] as worst_past,
     worst_current[place] as worst_current,
-    worst_future[place] as worst_future
+    worst_future[place] as worst_future,
+    worst_reference[place] as worst_reference
 from all_prompts
 left join listed using (prompt_id), places
 where places.place = 1

@@ -6,6 +6,11 @@ create macro share_of(salt, item) as
 create macro row_id(a, b, c) as
     left(sha256(concat_ws(chr(31), coalesce(a, ''), coalesce(b, ''), c)), 24);
 
+-- What the sample of a role was asked for, beside the prompt's messages: a reference is its own
+-- text, so that another one is another sample.
+create macro asked_beside(role, template_kwargs, reference) as
+    coalesce(if(role = 'reference', reference, template_kwargs), '');
+
 -- Without the white space at both ends, as Python's str.strip() sees it; NULL is the empty text.
 create macro bare(text) as regexp_replace(
     coalesce(text, ''),

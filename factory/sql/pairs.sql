@@ -1,6 +1,8 @@
 -- Grain: one row a pair that the policy considered, with its outcome.
 -- Whatever the policy, a pair is kept only if both sides have a score and a text, the texts
 -- differ, and the chosen score is the higher one. The rest is what the recipe's `pairs` asks for.
+-- A policy that trains by SFT has no rejected side: a score and a text are all that is asked, and
+-- what compares the sides is NULL, which no condition here takes.
 with build as (select * from build_settings),
 
 named as (select chosen_id as sample_id from policy union select rejected_id from policy),
@@ -75,8 +77,9 @@ select
     build.phase,
     split,
     case
-        when has_ruled_out and (chosen_id is null or rejected_id is null) then 'ruled out'
-        when score_chosen is null or score_rejected is null then 'unscored'
+        when has_ruled_out
+            and (chosen_id is null or (trains = 'dpo' and rejected_id is null)) then 'ruled out'
+        when score_chosen is null or (trains = 'dpo' and score_rejected is null) then 'unscored'
         when chosen_text = '' or rejected_text = '' then 'empty'
         when score_chosen = score_rejected then 'tie'
         when score_chosen < score_rejected then 'inverted'

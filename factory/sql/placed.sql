@@ -1,13 +1,17 @@
 -- Grain: one row a sample in a role: (iteration, role, model name, prompt, draw).
 -- One sample may stand in several roles: roles belong to the recipe, not to the samples. A sample
--- that was asked for with other template_kwargs than the prompt has now is in none.
+-- that was asked for with other template_kwargs than the prompt has now is in none, and so is the
+-- sample of a reference that is no longer the prompt's.
 -- What a role asks is hashed once a prompt, and not once a sample.
 with asked as (
     select
         roles.* exclude (asked),
         prompts.split,
-        row_id(roles.asked, prompts.prompt_id, coalesce(prompts.template_kwargs, ''))
-            as request_id
+        row_id(
+            roles.asked,
+            prompts.prompt_id,
+            asked_beside(roles.role, prompts.template_kwargs, prompts.reference)
+        ) as request_id
     from roles
     join prompts
         on (prompts.split = 'probe') = (roles.role = 'probe')

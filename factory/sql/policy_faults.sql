@@ -1,6 +1,7 @@
 -- Grain: one row a fault of what a policy returned, by prompt; none where all of it can be used.
 -- A side may be missing or be the other side only where the prompt leaves no choice: a role without
--- an eligible candidate, or no current ones of different scores.
+-- an eligible candidate, or no current ones of different scores. A policy that trains by SFT has
+-- no rejected side.
 with pool as (select prompt_id, list(sample_id) as ids from measured group by prompt_id),
 
 choice as (
@@ -42,7 +43,9 @@ faults as (
                 then n_pairs || ' pairs, and pairs.per_prompt is ' || per_prompt
             when n_same > 1 then 'the same pair twice'
             when is_full and chosen_id is null then 'no chosen_id'
-            when is_full and rejected_id is null then 'no rejected_id'
+            when trains = 'dpo' and is_full and rejected_id is null then 'no rejected_id'
+            when trains = 'sft' and rejected_id is not null
+                then 'rejected_id ' || rejected_id || ', and it trains by SFT, without that side'
             when chosen_id = rejected_id and length_control is null
                 and len(list_distinct(scores)) = len(scores) and len(scores) > 1
                 then 'the same sample on both sides'

@@ -3,7 +3,7 @@ select
     prompt_id as subject_id,
     null::varchar as other_id,
     '' as context,
-    row_id(asked, prompt_id, coalesce(template_kwargs, '')) as request_id,
+    row_id(asked, prompt_id, asked_beside(step.role, template_kwargs, reference)) as request_id,
     unnest(range(first_draw, first_draw + n_draws))::int as draw,
     true as asks
 from scope_prompts, step

@@ -7,20 +7,31 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 from factory.errors import RecipeError
-from factory.recipe import JUDGE, Pairs, Recipe
+from factory.recipe import JUDGE, REFERENCE, Method, Pairs, Recipe
 
 VERSION = 2
 
 FIRST, SECOND = "D1", "D2"
 """Phases: D1 trains the future model; D2 trains the next model and is what is published."""
 
-ROLES = ("past", "current", "future")
+ROLES = ("past", "current", "future", REFERENCE)
 """Whose samples a policy may choose from."""
 
+OF_TWO_SIDES = (
+    "min_margin",
+    "min_margin_to_noise",
+    "max_length_ratio",
+    "max_similarity",
+    "rejected_if",
+    "agree",
+)
+"""Fields of `pairs` that are about a rejected side."""
+
 _HEADER = re.compile(r"^-- Roles:(.*)$", re.MULTILINE)
+_TRAINS = re.compile(r"^-- Trains:(.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,8 @@ class Policy:
     roles: tuple[str, ...]
     """The roles that it chooses from. With a future role there are two phases, and D1 is the same
     query before there are future candidates."""
+    trains: Method = "dpo"
+    """How a model learns from what it chose; with sft there is no rejected side."""
 
     @property
     def is_own(self) -> bool:
@@ -55,9 +68,18 @@ def policy_of(recipe: Recipe) -> Policy:
     """The policy that a recipe names: one that ships, or a file of the user's own.
 
     Raises RecipeError where there is none of that name, or where its comment does not say which
-    roles it chooses from (`-- Roles: past, current`).
+    roles it chooses from (`-- Roles: past, current`), and where `pairs` is about a rejected side and
+    the policy has one alone (`-- Trains: sft`).
     """
-    return _load(recipe.loop.policy, recipe.folder)
+    policy = _load(recipe.loop.policy, recipe.folder)
+    if policy.trains == "sft":
+        for name in changes(recipe.pairs):
+            if name in OF_TWO_SIDES:
+                raise RecipeError(
+                    f"pairs.{name}: is about the rejected side of a pair, and loop.policy "
+                    f"{policy.name} has none: take it out, or take another policy"
+                )
+    return policy
 
 
 def _load(name: str, folder: Path) -> Policy:
@@ -82,7 +104,14 @@ def _load(name: str, folder: Path) -> Policy:
             f"loop.policy: {name}: expected a comment that names the roles that it chooses from, "
             f"current among them (-- Roles: {', '.join(ROLES)})"
         )
-    return Policy(name, sql, roles)
+    trained = _TRAINS.search(sql)
+    method = trained[1].strip() if trained else "dpo"
+    if method not in get_args(Method):
+        raise RecipeError(
+            f"loop.policy: {name}: got -- Trains: {method}, expected dpo (on pairs) or sft (on the "
+            "chosen answers alone)"
+        )
+    return Policy(name, sql, roles, cast(Method, method))
 
 
 PLAIN_SCORES = ("mean", "expected")
@@ -184,9 +213,10 @@ def _with_opinions(names: Sequence[str], columns: str) -> str:
     return _WITH_OPINIONS.format(opinions=opinions, columns=columns)
 
 
-def parameters(spec: Pairs) -> dict[str, Any]:
+def parameters(spec: Pairs, trains: Method) -> dict[str, Any]:
     """The one row of `pair_settings`, which the policies' queries read."""
     return {
+        "trains": trains,
         "decides": spec.score,
         "ties": spec.ties,
         "per_prompt": spec.per_prompt,
@@ -212,12 +242,18 @@ def views(recipe: Recipe, texts: Callable[[str], str]) -> dict[str, str]:
     }
 
 
+def changes(spec: Pairs) -> dict[str, Any]:
+    """The fields that are not at their defaults."""
+    silent = Pairs()
+    return {name: value for name, value in spec if value != getattr(silent, name)}
+
+
 def settings(
     iteration: int, phase: str, policy: Policy, spec: Pairs, sql: str, judge: str, rows: str
 ) -> dict[str, Any]:
     """What decides the pairs of a phase: `sql` is a digest of all queries between the candidates
     and the pairs but the policy's own, `rows` of the candidates."""
-    changed = {name: value for name, value in spec if value != Pairs.model_fields[name].default}
+    changed = changes(spec)
     return {
         "iteration": iteration,
         "phase": phase,

@@ -1,4 +1,6 @@
-"""Samples: what a model answers to prompts."""
+"""Samples: what a model answers to prompts; and the prompts' own reference answers, which are rows
+of the same table that no model writes.
+"""
 
 import json
 from typing import Any
@@ -6,7 +8,7 @@ from typing import Any
 from factory.checkpoint import Checkpoint
 from factory.engines import Request, Result
 from factory.fingerprint import seed_of
-from factory.recipe import Generation
+from factory.recipe import REFERENCE, Generation
 from factory.schema import Row, answer_id
 
 VERSION = 1
@@ -17,8 +19,14 @@ def settings(model: Checkpoint, generation: Generation, seed: int) -> dict[str, 
     return {"model": model.digest, **generation.asked, "seed": seed}
 
 
-def request(row: Row, asked: str, generation: Generation, model: Checkpoint) -> Request:
-    """A row of `asked_samples.sql` as a request."""
+def reference_settings(tokenizer: str | None) -> dict[str, Any]:
+    """What decides the samples of the references: whose tokens their lengths are counted in. The
+    texts are part of what each is asked for."""
+    return {"role": REFERENCE, "tokenizer": tokenizer}
+
+
+def request(row: Row, asked: str, generation: Generation, model: Checkpoint | None) -> Request:
+    """A row of `asked_samples.sql` as a request; without a model, for the prompt's reference."""
     return Request(
         id=row["request_id"],
         messages=row["messages"],
@@ -28,11 +36,13 @@ def request(row: Row, asked: str, generation: Generation, model: Checkpoint) -> 
         model=model,
         tools=json.loads(row["tools"]) if row["tools"] else None,
         template_kwargs=json.loads(row["template_kwargs"]) if row["template_kwargs"] else {},
+        context={} if model else {"reference": row["reference"]},
     )
 
 
-def row(result: Result, prompt_id: str, model: Checkpoint, key: str) -> Row:
-    """A result as a row of `samples`, but for the columns that name the engine."""
+def row(result: Result, prompt_id: str, model: str, key: str) -> Row:
+    """A result as a row of `samples`, but for the columns that name the engine; `model` is the
+    digest of the model that wrote it, or REFERENCE."""
     return {
         "sample_id": answer_id(
             result.request_id, result.draw, result.text, result.reasoning, result.tool_calls
@@ -40,7 +50,7 @@ def row(result: Result, prompt_id: str, model: Checkpoint, key: str) -> Row:
         "request_id": result.request_id,
         "prompt_id": prompt_id,
         "draw": result.draw,
-        "model": model.digest,
+        "model": model,
         "sampling": key,
         "text": result.text,
         "tool_calls": result.tool_calls,

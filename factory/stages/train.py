@@ -3,19 +3,22 @@
 import fnmatch
 from typing import Any
 
-from factory.recipe import Train
+from factory.recipe import Method, Train
 
 VERSION = 1
 
-DEFAULTS: dict[str, Any] = {"beta": 0.1, "learning_rate": 1e-6, "num_train_epochs": 1}
-"""Borrowed, for TSR publishes none: beta from SR and Meta-Rewarding, the learning rate from SR's
-(1e-6 → 1e-7, full fine-tuning), one epoch of ours."""
+DEFAULTS: dict[Method, dict[str, Any]] = {
+    "dpo": {"beta": 0.1, "learning_rate": 1e-6, "num_train_epochs": 1},
+    "sft": {"learning_rate": 5.5e-6, "num_train_epochs": 1},
+}
+"""Borrowed, for TSR publishes none: beta from SR and Meta-Rewarding, the learning rates from SR's
+(DPO 1e-6 → 1e-7, SFT of its M_0 5.5e-6 → 1.1e-6, full fine-tuning), one epoch of ours."""
 
 LORA: dict[str, Any] = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
 """Of PEFT's LoraConfig, where the recipe trains an adapter; ours."""
 
-LORA_LEARNING_RATE = 1e-5
-"""Instead of the learning rate in DEFAULTS, where the recipe trains an adapter. Borrowed: LoRA's
+LORA_LEARNING_RATE: dict[Method, float] = {"dpo": 1e-5, "sft": 5.5e-5}
+"""Instead of the learning rates in DEFAULTS, where the recipe trains an adapter. Borrowed: LoRA's
 best rate was found to be about ten times that of full tuning, whatever its rank (Schulman et al.,
 "LoRA Without Regret", Thinking Machines 2025)."""
 
@@ -44,10 +47,10 @@ OURS = ("output_dir", "resume_from_checkpoint", "hub_*", "push_to_hub*", "do_tra
 """Fields that the factory sets or that would act outside the lake; a recipe may not."""
 
 
-def effective(train: Train) -> dict[str, Any]:
+def effective(train: Train, method: Method) -> dict[str, Any]:
     """The fields that the trainer is given: the defaults and the recipe's over them."""
-    rate = {} if train.lora is None else {"learning_rate": LORA_LEARNING_RATE}
-    return {**DEFAULTS, **rate, **train.dpo}
+    rate = {} if train.lora is None else {"learning_rate": LORA_LEARNING_RATE[method]}
+    return {**DEFAULTS[method], **rate, **train.fields(method)}
 
 
 def adapter_fields(train: Train) -> dict[str, Any] | None:
@@ -55,18 +58,20 @@ def adapter_fields(train: Train) -> dict[str, Any] | None:
     return None if train.lora is None else {**LORA, **train.lora}
 
 
-def settings(train: Train, parent: str, rows_read: str, seed: int) -> dict[str, Any]:
+def settings(
+    train: Train, method: Method, parent: str, rows_read: str, seed: int
+) -> dict[str, Any]:
     """What decides a trained model: trainer, its settings, the parent, the pairs' digest."""
     # As a list: a field set to null says something that a field left out does not.
     fields = [
         [name, value]
-        for name, value in sorted(effective(train).items())
+        for name, value in sorted(effective(train, method).items())
         if not any(fnmatch.fnmatch(name, pattern) for pattern in HOW_RUN)
     ]
     adapter = adapter_fields(train)
     return {
         "with": train.with_,
-        "method": "dpo",
+        "method": method,
         "settings": fields,
         # Left out of full tuning, whose keys know nothing of it.
         **({} if adapter is None else {"lora": [list(field) for field in sorted(adapter.items())]}),
@@ -76,6 +81,7 @@ def settings(train: Train, parent: str, rows_read: str, seed: int) -> dict[str, 
     }
 
 
-def refused(train: Train) -> list[str]:
+def refused(train: Train, method: Method) -> list[str]:
     """The fields of a recipe that only the factory may set."""
-    return [name for name in train.dpo if any(fnmatch.fnmatch(name, pattern) for pattern in OURS)]
+    set_ = train.fields(method)
+    return [name for name in set_ if any(fnmatch.fnmatch(name, pattern) for pattern in OURS)]
