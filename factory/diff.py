@@ -1,6 +1,6 @@
 """How two sets of published pairs differ, and why: of recipes in their lakes, or of datasets.
 
-Makes one query that reads Parquet files and nothing else, so that a person can run it elsewhere.
+All of it is SQL that reads Parquet files and nothing else, so that a person can run it elsewhere.
 A recipe's lake says most: which pairs were considered, and from which candidates. A dataset that
 lies in its lake says which were considered; elsewhere it has the kept pairs alone.
 """
@@ -18,7 +18,7 @@ from factory.errors import QueryError
 from factory.holdings import Scope, joined
 from factory.lake import Lake
 from factory.plan import steps
-from factory.query import VIEWS, Views, sql_text
+from factory.query import MACROS, VIEWS, Views, sql_text
 from factory.recipe import load_recipe
 from factory.run import UNREADABLE, look_at_all
 from factory.schema import TABLES, Row
@@ -60,9 +60,9 @@ class PairSet:
     has_outcomes: bool
     """Whether the files are builds: all that was considered, with its outcome."""
     candidates: str | None = None
-    """A query for what they were chosen from."""
+    """Statements that make the table `of_recipe`: what they were chosen from."""
     shards: tuple[Path, ...] = ()
-    """The files that this query reads."""
+    """The files that these statements read."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def _tables(survey: Survey, scope: Scope, path: Path) -> dict[str, Sequence[Path
 
 
 def _candidates(survey: Survey, scope: Scope, tables: Mapping[str, Sequence[Path]]) -> str:
-    """The query for the candidates that a scope has."""
+    """The statements that make `of_recipe`, the candidates that a scope has."""
     spec, recipe = survey.recipe.pairs, survey.recipe
     inputs = {
         "roles": _values("roles", scope.roles),
@@ -177,7 +177,8 @@ def _candidates(survey: Survey, scope: Scope, tables: Mapping[str, Sequence[Path
     }
     stack = {name: sql_text(name) for name in STACK}
     stack["measured"] = pairs.views(recipe, sql_text)["measured"]
-    return _with({**inputs, **stack}, "diff_candidates", hold=False)
+    views = "\n".join(_view(name, text) for name, text in {**inputs, **stack}.items())
+    return views + _table("of_recipe", "from diff_candidates")
 
 
 def _values(table: str, rows: Sequence[Row]) -> str:
@@ -204,18 +205,19 @@ def _read(files: Sequence[Path], more: str = "") -> str:
     return f"from read_parquet([\n    {listed}\n]{more and ', ' + more})"
 
 
-def _with(queries: dict[str, str], last: str, *, hold: bool) -> str:
-    """Named queries as one, each of which may read those before it; `hold` for those that are read
-    more than once and are small. (Of shards, every column would be held.)"""
-    how = "materialized" if hold else "not materialized"
-    named = ",\n\n".join(f"{name} as {how} (\n{text.rstrip()}\n)" for name, text in queries.items())
-    return f"with {named}\n\nfrom {last}"
+def _view(name: str, text: str) -> str:
+    return f"create or replace temp view {name} as\n{text.rstrip()};\n"
 
 
-def _query(a: PairSet, b: PairSet) -> str:
-    """All rows of the comparison, with no order."""
+def _table(name: str, text: str) -> str:
+    return f"create or replace temp table {name} as\n{text.rstrip()};\n"
+
+
+def _statements(a: PairSet, b: PairSet) -> str:
+    """What makes the table `diff`: all rows of the comparison, with no order."""
     sources = {"A": a, "B": b}
-    considered, candidates, known = [], [NO_CANDIDATES], []
+    made = [_table("candidates", NO_CANDIDATES)]
+    considered, known = [], []
     for source, held in sources.items():
         outcome = "outcome" if held.has_outcomes else "'kept' as outcome"
         considered.append(
@@ -223,35 +225,33 @@ def _query(a: PairSet, b: PairSet) -> str:
         )
         if held.candidates:
             columns = "iteration, prompt_id, role, model, sample_id, score, is_cut_off"
-            candidates.append(f"select '{source}', {columns}\nfrom (\n{held.candidates}\n)")
+            made.append(held.candidates)
+            made.append(f"insert into candidates\nselect '{source}', {columns}\nfrom of_recipe;\n")
         facts = (_literal(held.has_outcomes), _literal(held.candidates is not None))
         known.append(f"('{source}', {', '.join(facts)})")
-    return _with(
-        {
-            "known": f"from (values {', '.join(known)}) as known "
-            "(source, has_outcomes, has_candidates)",
-            "considered": "\nunion all\n".join(considered),
-            "candidates": "\nunion all\n".join(candidates),
-            **{name: sql_text(name) for name in QUERIES},
-        },
-        "diff",
-        hold=True,
-    )
+    facts_of = ", ".join(known)
+    made += [
+        _table(
+            "known", f"from (values {facts_of}) as known (source, has_outcomes, has_candidates)"
+        ),
+        _table("considered", "\nunion all\n".join(considered)),
+        *(_table(name, sql_text(name)) for name in QUERIES),
+    ]
+    macros = "".join(map(sql_text, MACROS)).replace("create macro", "create or replace temp macro")
+    return "\n".join([macros, *made])
 
 
 def script(a: PairSet, b: PairSet) -> str:
     """SQL that gives every row of the comparison in plain DuckDB, run in the same folder."""
-    macros = sql_text("macros").replace("create macro", "create or replace temp macro")
-    needed = macros + "\n" if a.candidates or b.candidates else ""
     order = "status, reason, iteration, prompt_id, a_pair_id, b_pair_id"
-    return f"{needed}{_query(a, b)}\norder by {order};\n"
+    return f"{_statements(a, b)}\nfrom diff order by {order};\n"
 
 
 def diff(a: PairSet, b: PairSet, limit: int) -> Diff:
     """The comparison, with at most `limit` examples. Raises QueryError where a file is broken."""
     with Views() as views:
         try:
-            views.table("diff", _query(a, b))
+            views.con.execute(_statements(a, b))
         except duckdb.Error:
             _check_readable([*a.files, *a.shards, *b.files, *b.shards])
             raise
