@@ -75,7 +75,8 @@ class Views:
         for setting in _SETTINGS:
             self.con.execute(f"set {setting}")
         self.con.execute(f"set temp_directory = '{tempfile.gettempdir()}/factory-duckdb'")
-        self.con.execute(sql_text("macros"))
+        for macros in ("macros", "made_once"):
+            self.con.execute(sql_text(macros))
         self._defined: dict[str, str] = {}
         self._registered: dict[str, Sequence[Path]] = {}
         self.setting("recipe_settings", {"chunks": 1, "test_fraction": 0.0})
