@@ -72,9 +72,34 @@ class Holdings:
             else:
                 views.shards(view, "prompts", held)
         views.rows("roles", pa.Table.from_pylist(list(roles), TABLES["roles"]))
-        for table in ROLE_KEYS:
-            views.shards(table, table, self._shards(roles, table))
+        shards = {table: self._shards(roles, table) for table in ROLE_KEYS}
+        views.leave_nothing_out([table for table in shards if self._is_whole(roles, table)])
+        for table, paths in shards.items():
+            views.shards(table, table, paths)
         return views
+
+    def _is_whole(self, roles: Sequence[Row], table: str) -> bool:
+        """Whether the view of a table leaves no row of these roles' shards out, as far as can be
+        told cheaply."""
+        read = ("judgments", "verdicts") if table == "verdicts" else (table,)
+        keys = {tuple(row.get(ROLE_KEYS[name]) for name in read) for row in roles}
+        return all(
+            self._folder_is_whole(read, list(folders)) for folders in keys if folders[-1]
+        )
+
+    def _folder_is_whole(self, tables: Sequence[str], keys: Sequence[str]) -> bool:
+        """As `_is_whole`, of the folder of the last of `tables`; rows of two folders never have
+        one key."""
+        shards = [self.lake.folder(*folder).shards() for folder in zip(tables, keys, strict=True)]
+
+        def compute() -> dict[str, Any]:
+            for table, paths in zip(tables, shards, strict=True):
+                self._views.shards(table, table, paths)
+            return self._views.one(f"whole_{tables[-1]}")
+
+        names = [[path.name for path in paths] for paths in shards]
+        place = f"whole_{tables[-1]} {keys[-1]}"
+        return bool(self._remember(place, [place, names], compute)["is_whole"])
 
     def step_views(self, stage: str, role: Row, step: Row) -> Views:
         """The views that the queries of one step are made on; `step` is its row of STEP."""
@@ -112,7 +137,12 @@ class Holdings:
             return compute()
         shards = [*self.prompts.values(), *(self._shards(roles, table) for table in ROLE_KEYS)]
         names = [[path.name for path in paths] for paths in shards]
-        signature = short_hash(canonical([all_sql(), place, asked, self._settings, names]))
+        return self._remember(place, [place, asked, self._settings, names], compute)
+
+    def _remember(
+        self, place: str, follows_from: list[Any], compute: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
+        signature = short_hash(canonical([all_sql(), *follows_from]))
         if signature not in self._memo:
             self._memo[signature] = compute()
         self._used[place] = signature

@@ -5,7 +5,7 @@ Knows which view needs which; knows no step and no policy.
 
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from importlib import resources
@@ -22,8 +22,9 @@ from factory.schema import TABLES
 BATCH = 1000
 """Rows that are read from DuckDB at a time."""
 
-SHARD_TABLES = {"samples", "judgments", "verdicts"}
-"""Tables whose rows can have been made twice; the view of the same name keeps the first."""
+SHARD_TABLES = ("samples", "judgments", "verdicts")
+"""Tables whose rows can have been made twice, or for what is no longer there; the view of the same
+name leaves them out."""
 
 
 _SHARDS = {
@@ -77,6 +78,7 @@ class Views:
         self.con.execute(f"set temp_directory = '{tempfile.gettempdir()}/factory-duckdb'")
         for macros in ("macros", "made_once"):
             self.con.execute(sql_text(macros))
+        self.forget_texts()
         self._defined: dict[str, str] = {}
         self._registered: dict[str, Sequence[Path]] = {}
         self.setting("recipe_settings", {"chunks": 1, "test_fraction": 0.0})
@@ -111,6 +113,13 @@ class Views:
         schema = pa.schema([*TABLES[table], *(pa.field(*column) for column in extra)])
         self._register(name, schema.empty_table())
 
+    def leave_nothing_out(self, whole: Collection[str]) -> None:
+        """Says which of SHARD_TABLES have no row in their shards that their view leaves out: the
+        view is then the shards, and does not look for any."""
+        for table in SHARD_TABLES:
+            shards = f"select * exclude (filename, file_row_number) from {table}_shards"
+            self.define(table, shards if table in whole else sql_text(table))
+
     def rows(self, name: str, table: pa.Table) -> None:
         """Registers an Arrow table as a view."""
         self._registered.pop(name, None)
@@ -144,6 +153,21 @@ class Views:
     def add(self, name: str, text: str) -> None:
         """Adds to a table what a query comes to now."""
         self.con.execute(f"insert into {name} {text}")
+
+    def drop(self, *tables: str) -> None:
+        """Gives back the memory of tables that were made."""
+        for name in tables:
+            self.con.execute(f"drop table {name}")
+
+    def read_texts(self, of: str) -> None:
+        """Reads the texts of what a query names as chosen_id and rejected_id into the table
+        `texts`. One that is there is not read again: a sample's id is made of its text."""
+        self.define("texts_of", of)
+        self.add("texts", sql_text("texts"))
+
+    def forget_texts(self) -> None:
+        """Empties the table `texts`."""
+        self.con.execute("create or replace temp table texts (sample_id varchar, text varchar)")
 
     def one(self, name: str) -> dict[str, Any]:
         """The only row of a named query."""
