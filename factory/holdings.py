@@ -20,6 +20,9 @@ from factory.schema import TABLES, Row
 ROLE_KEYS = {"samples": "sampling", "judgments": "judge", "verdicts": "parser"}
 """The tables that a role's rows lie in, and the column of `roles` with the folder's key."""
 
+_Folders = dict[str, dict[str, list[Path]]]
+"""Shards by table and folder's key."""
+
 STEP = pa.schema(
     [
         ("asked", pa.string()),
@@ -57,7 +60,7 @@ class Holdings:
 
     @cached_property
     def _views(self) -> Views:
-        return Views()
+        return Views(self.recipe.query_memory)
 
     def views(self, roles: Sequence[Row]) -> Views:
         """The lake's tables as views, holding what these roles read. There is one connection: the
@@ -72,33 +75,37 @@ class Holdings:
             else:
                 views.shards(view, "prompts", held)
         views.rows("roles", pa.Table.from_pylist(list(roles), TABLES["roles"]))
-        shards = {table: self._shards(roles, table) for table in ROLE_KEYS}
-        views.leave_nothing_out([table for table in shards if self._is_whole(roles, table)])
-        for table, paths in shards.items():
-            views.shards(table, table, paths)
+        folders = self._folders(roles)
+        whole = [table for table in folders if self._is_whole(folders, roles, table)]
+        views.leave_nothing_out(whole)
+        for table, held_shards in folders.items():
+            views.shards(table, table, [path for paths in held_shards.values() for path in paths])
         return views
 
-    def _is_whole(self, roles: Sequence[Row], table: str) -> bool:
+    def _is_whole(self, folders: _Folders, roles: Sequence[Row], table: str) -> bool:
         """Whether the view of a table leaves no row of these roles' shards out, as far as can be
-        told cheaply."""
+        told cheaply. By folder: rows of two folders never have one key."""
         read = ("judgments", "verdicts") if table == "verdicts" else (table,)
-        keys = {tuple(row.get(ROLE_KEYS[name]) for name in read) for row in roles}
+        keys = {tuple(row.get(ROLE_KEYS[name]) or "" for name in read) for row in roles}
         return all(
-            self._folder_is_whole(read, list(folders)) for folders in keys if folders[-1]
+            self._folder_is_whole(
+                key[-1], {name: folders[name][of] for name, of in zip(read, key, strict=True)}
+            )
+            for key in keys
+            if key[-1]
         )
 
-    def _folder_is_whole(self, tables: Sequence[str], keys: Sequence[str]) -> bool:
-        """As `_is_whole`, of the folder of the last of `tables`; rows of two folders never have
-        one key."""
-        shards = [self.lake.folder(*folder).shards() for folder in zip(tables, keys, strict=True)]
+    def _folder_is_whole(self, key: str, shards: dict[str, list[Path]]) -> bool:
+        """As `_is_whole`, of the folder of the last of the tables that `shards` has."""
+        table = list(shards)[-1]
 
         def compute() -> dict[str, Any]:
-            for table, paths in zip(tables, shards, strict=True):
-                self._views.shards(table, table, paths)
-            return self._views.one(f"whole_{tables[-1]}")
+            for name, paths in shards.items():
+                self._views.shards(name, name, paths)
+            return self._views.one(f"whole_{table}")
 
-        names = [[path.name for path in paths] for paths in shards]
-        place = f"whole_{tables[-1]} {keys[-1]}"
+        place = f"whole_{table} {key}"
+        names = [[path.name for path in paths] for paths in shards.values()]
         return bool(self._remember(place, [place, names], compute)["is_whole"])
 
     def step_views(self, stage: str, role: Row, step: Row) -> Views:
@@ -135,7 +142,7 @@ class Holdings:
         """
         if any(isinstance(held, pa.Table) for held in self.prompts.values()):
             return compute()
-        shards = [*self.prompts.values(), *(self._shards(roles, table) for table in ROLE_KEYS)]
+        shards = [*self.prompts.values(), *self._shards(roles)]
         names = [[path.name for path in paths] for paths in shards]
         return self._remember(place, [place, asked, self._settings, names], compute)
 
@@ -153,7 +160,7 @@ class Holdings:
         prompts = [
             held if isinstance(held, Sequence) else [] for _, held in sorted(self.prompts.items())
         ]
-        shards = [*prompts, *(self._shards(roles, table) for table in ROLE_KEYS)]
+        shards = [*prompts, *self._shards(roles)]
         return short_hash(canonical([[path.name for path in paths] for paths in shards]))
 
     @property
@@ -163,6 +170,16 @@ class Holdings:
             "test_fraction": self.recipe.prompts.test_fraction,
         }
 
-    def _shards(self, roles: Sequence[Row], table: str) -> list[Path]:
-        keys = sorted({row[ROLE_KEYS[table]] for row in roles if row.get(ROLE_KEYS[table])})
-        return [path for key in keys for path in self.lake.folder(table, key).shards()]
+    def _shards(self, roles: Sequence[Row]) -> list[list[Path]]:
+        """By table, in the order of ROLE_KEYS."""
+        held = self._folders(roles).values()
+        return [[path for paths in folders.values() for path in paths] for folders in held]
+
+    def _folders(self, roles: Sequence[Row]) -> _Folders:
+        return {
+            table: {
+                key: self.lake.folder(table, key).shards()
+                for key in sorted({row[column] for row in roles if row.get(column)})
+            }
+            for table, column in ROLE_KEYS.items()
+        }
