@@ -24,15 +24,19 @@ from factory.work import key_of, make_pairs
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 
 
-def check_changes(overrides: Sequence[str]) -> None:
-    """Raises RecipeError unless all overrides are about the choice of pairs."""
+def check_changes(overrides: Sequence[str]) -> list[str]:
+    """Those of the overrides that are not about the choice of pairs, but about how it is made.
+    Raises RecipeError where there are others."""
+    of_run = [override for override in overrides if override.startswith("query_memory=")]
     for override in overrides:
         field = override.partition("=")[0]
-        if field not in ("pairs", "loop.policy") and not field.startswith("pairs."):
+        chooses = field in ("pairs", "loop.policy") or field.startswith("pairs.")
+        if not chooses and override not in of_run:
             raise RecipeError(
-                f"--set {override}: a build chooses among what the lake holds: expected pairs.… or "
-                "loop.policy; other fields are for `factory run`"
+                f"--set {override}: a build chooses among what the lake holds: expected pairs.…, "
+                "loop.policy or query_memory; other fields are for `factory run`"
             )
+    return of_run
 
 
 def build(recipe: Recipe, changed: Recipe, lake: Lake, name: str, progress: Progress) -> Survey:

@@ -120,16 +120,15 @@ def pairs(
 ) -> None:
     """Makes another set of pairs from what the lake holds, in seconds and without a model.
 
-    It lies beside the one that the loop trained on. `--set` takes fields of `pairs`, and
-    loop.policy.
+    It lies beside the one that the loop trained on. `--set` takes fields of `pairs`,
+    loop.policy, and query_memory.
 
     Example: factory pairs recipes/quickstart/recipe.yaml --name wide --set pairs.min_margin=2
     """
     from factory import builds, show
     from factory.run import look_at_all
 
-    builds.check_changes(overrides or [])
-    opened, held = _open(recipe, lake, None)
+    opened, held = _open(recipe, lake, builds.check_changes(overrides or []))
     changed, _ = _open(recipe, lake, overrides)
     _end_gently()
     survey = builds.build(opened, changed, held, name, _progress())

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from factory.fingerprint import folder_key
 from factory.lake import remove_unfinished, write_parquet, writing
 from factory.plan import steps
-from factory.query import Views, sql_text
+from factory.query import Views
 from factory.recipe import Method, Recipe
 from factory.schema import BARE_MESSAGE
 from factory.stages.pairs import SECOND
@@ -148,7 +148,7 @@ def _write(survey: Survey, folder: Path, builds: list[str]) -> None:
     (folder / "data").mkdir(parents=True)
     rows: dict[str, int] = {}
     views = all_views(survey)
-    views.table("texts", sql_text("texts"))
+    views.read_texts("from pairs where outcome = 'kept' and phase = 'D2'")
     for iteration in range(survey.recipe.loop.iterations):
         for split in ("train", "test"):
             views.setting("part", {"iteration": iteration, "split": split})

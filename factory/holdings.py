@@ -30,10 +30,14 @@ class Scope:
     roles: Sequence[Row] = ()
     panel: Sequence[Row] = ()
 
+    def rows(self, table: str) -> Sequence[Row]:
+        """Those that name the folders of a table."""
+        return self.roles if table == "samples" else self.panel
+
     def keys(self, table: str) -> list[str]:
         """The folders of a table that it reads."""
-        rows, column = self.roles if table == "samples" else self.panel, SHARD_KEYS[table]
-        return sorted({row[column] for row in rows if row.get(column)})
+        column = SHARD_KEYS[table]
+        return sorted({row[column] for row in self.rows(table) if row.get(column)})
 
 
 def joined(scopes: Iterable[Scope]) -> Scope:
@@ -44,6 +48,9 @@ def joined(scopes: Iterable[Scope]) -> Scope:
         panel += [row for row in scope.panel if row not in panel]
     return Scope(roles, panel)
 
+
+_Folders = dict[str, dict[str, list[Path]]]
+"""Shards by table and folder's key."""
 
 STEP = pa.schema(
     [
@@ -84,7 +91,7 @@ class Holdings:
 
     @cached_property
     def _views(self) -> Views:
-        return Views()
+        return Views(self.recipe.query_memory)
 
     def views(self, scope: Scope) -> Views:
         """The lake's tables as views, holding what a scope reads. There is one connection: the
@@ -100,9 +107,39 @@ class Holdings:
                 views.shards(view, "prompts", held)
         views.rows("roles", pa.Table.from_pylist(list(scope.roles), TABLES["roles"]))
         views.rows("panel", pa.Table.from_pylist(list(scope.panel), TABLES["panel"]))
-        for table in SHARD_KEYS:
-            views.shards(table, table, self._shards(scope, table))
+        folders = self._folders(scope)
+        whole = [table for table in folders if self._is_whole(folders, scope, table)]
+        views.leave_nothing_out(whole)
+        for table, held_shards in folders.items():
+            views.shards(table, table, [path for paths in held_shards.values() for path in paths])
         return views
+
+    def _is_whole(self, folders: _Folders, scope: Scope, table: str) -> bool:
+        """Whether the view of a table leaves no row of this scope's shards out, as far as can be
+        told cheaply. By folder: rows of two folders never have one key."""
+        read = ("judgments", "verdicts") if table == "verdicts" else (table,)
+        rows = scope.rows(table)
+        keys = {tuple(row.get(SHARD_KEYS[name]) or "" for name in read) for row in rows}
+        return all(
+            self._folder_is_whole(
+                key[-1], {name: folders[name][of] for name, of in zip(read, key, strict=True)}
+            )
+            for key in keys
+            if key[-1]
+        )
+
+    def _folder_is_whole(self, key: str, shards: dict[str, list[Path]]) -> bool:
+        """As `_is_whole`, of the folder of the last of the tables that `shards` has."""
+        table = list(shards)[-1]
+
+        def compute() -> dict[str, Any]:
+            for name, paths in shards.items():
+                self._views.shards(name, name, paths)
+            return self._views.one(f"whole_{table}")
+
+        place = f"whole_{table} {key}"
+        names = [[path.name for path in paths] for paths in shards.values()]
+        return bool(self._remember(place, [place, names], compute)["is_whole"])
 
     def step_views(self, stage: str, scope: Scope, step: Row) -> Views:
         """The views that the queries of one step are made on; `step` is its row of STEP."""
@@ -142,10 +179,15 @@ class Holdings:
         """
         if any(isinstance(held, pa.Table) for held in self.prompts.values()):
             return compute()
-        shards = [*self.prompts.values(), *(self._shards(scope, table) for table in SHARD_KEYS)]
+        shards = [*self.prompts.values(), *self.shards_of(scope).values()]
         names = [[path.name for path in paths] for paths in shards]
-        about = [place, asked, list(scope.roles), list(scope.panel), self._settings]
-        signature = short_hash(canonical([all_sql(), about, names]))
+        about = [place, asked, list(scope.roles), list(scope.panel), self._settings, names]
+        return self._remember(place, about, compute)
+
+    def _remember(
+        self, place: str, follows_from: list[Any], compute: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
+        signature = short_hash(canonical([all_sql(), *follows_from]))
         if signature not in self._memo:
             self._memo[signature] = compute()
         self._used[place] = signature
@@ -156,12 +198,15 @@ class Holdings:
         prompts = [
             held if isinstance(held, Sequence) else [] for _, held in sorted(self.prompts.items())
         ]
-        shards = [*prompts, *(self._shards(scope, table) for table in SHARD_KEYS)]
+        shards = [*prompts, *self.shards_of(scope).values()]
         return short_hash(canonical([[path.name for path in paths] for paths in shards]))
 
     def shards_of(self, scope: Scope) -> dict[str, list[Path]]:
-        """The shards that these roles read, by table."""
-        return {table: self._shards(scope, table) for table in SHARD_KEYS}
+        """The shards that a scope reads, by table."""
+        held = self._folders(scope).items()
+        return {
+            table: [path for paths in folders.values() for path in paths] for table, folders in held
+        }
 
     @property
     def _settings(self) -> dict[str, Any]:
@@ -170,5 +215,8 @@ class Holdings:
             "test_fraction": self.recipe.prompts.test_fraction,
         }
 
-    def _shards(self, scope: Scope, table: str) -> list[Path]:
-        return [path for key in scope.keys(table) for path in self.lake.folder(table, key).shards()]
+    def _folders(self, scope: Scope) -> _Folders:
+        return {
+            table: {key: self.lake.folder(table, key).shards() for key in scope.keys(table)}
+            for table in SHARD_KEYS
+        }

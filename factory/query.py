@@ -3,14 +3,17 @@
 Knows which view needs which; knows no step and no policy.
 """
 
+import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import duckdb
 import pyarrow as pa
@@ -22,8 +25,9 @@ from factory.schema import TABLES
 BATCH = 1000
 """Rows that are read from DuckDB at a time."""
 
-SHARD_TABLES = {"samples", "judgments", "verdicts"}
-"""Tables whose rows can have been made twice; the view of the same name keeps the first."""
+SHARD_TABLES = ("samples", "judgments", "verdicts")
+"""Tables whose rows can have been made twice, or for what is no longer there; the view of the same
+name leaves them out."""
 
 
 _SHARDS = {
@@ -45,6 +49,9 @@ _SETTINGS = (
     "allocator_flush_threshold = '1MB'",
     "allocator_bulk_deallocation_flush_threshold = '1MB'",
 )
+
+MACROS = ("macros", "made_once")
+"""The files with what the queries share."""
 
 VIEWS = (
     *("prompts", "samples", "placed", "rivals", "judgments", "verdicts", "scores", "candidates"),
@@ -74,12 +81,20 @@ class Views:
     under them, as often as needed: a view finds the shards of the moment by their name.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, memory: str | None = None) -> None:
+        """`memory` is the most that queries hold, as in the recipe's query_memory."""
         self.con = duckdb.connect()
         for setting in _SETTINGS:
             self.con.execute(f"set {setting}")
-        self.con.execute(f"set temp_directory = '{tempfile.gettempdir()}/factory-duckdb'")
-        self.con.execute(sql_text("macros"))
+        if memory is not None:
+            self.con.execute(f"set memory_limit = '{memory}'")
+        # Of this connection alone: DuckDB gives its files the same names in every process. It makes
+        # the folder when it needs it, and removes it.
+        name = f"factory-duckdb-{os.getpid()}-{uuid4().hex[:8]}"
+        self.con.execute(f"set temp_directory = '{tempfile.gettempdir()}/{name}'")
+        for macros in MACROS:
+            self.con.execute(sql_text(macros))
+        self.forget_texts()
         self._defined: dict[str, str] = {}
         self._registered: dict[str, Sequence[Path]] = {}
         self.setting("recipe_settings", {"chunks": 1, "test_fraction": 0.0})
@@ -115,6 +130,13 @@ class Views:
         schema = pa.schema([*TABLES[table], *(pa.field(*column) for column in extra)])
         self._register(name, schema.empty_table())
 
+    def leave_nothing_out(self, whole: Collection[str]) -> None:
+        """Says which of SHARD_TABLES have no row in their shards that their view leaves out: the
+        view is then the shards, and does not look for any."""
+        for table in SHARD_TABLES:
+            shards = f"select * exclude (filename, file_row_number) from {table}_shards"
+            self.define(table, shards if table in whole else sql_text(table))
+
     def rows(self, name: str, table: pa.Table) -> None:
         """Registers an Arrow table as a view."""
         self._registered.pop(name, None)
@@ -143,11 +165,28 @@ class Views:
 
     def table(self, name: str, text: str) -> None:
         """Makes a table of what a query comes to now."""
-        self.con.execute(f"create or replace temp table {name} as {text}")
+        with _enough_memory():
+            self.con.execute(f"create or replace temp table {name} as {text}")
 
     def add(self, name: str, text: str) -> None:
         """Adds to a table what a query comes to now."""
-        self.con.execute(f"insert into {name} {text}")
+        with _enough_memory():
+            self.con.execute(f"insert into {name} {text}")
+
+    def drop(self, *tables: str) -> None:
+        """Gives back the memory of tables that were made."""
+        for name in tables:
+            self.con.execute(f"drop table {name}")
+
+    def read_texts(self, of: str) -> None:
+        """Reads the texts of what a query names as chosen_id and rejected_id into the table
+        `texts`. One that is there is not read again: a sample's id is made of its text."""
+        self.define("texts_of", of)
+        self.add("texts", sql_text("texts"))
+
+    def forget_texts(self) -> None:
+        """Empties the table `texts`."""
+        self.con.execute("create or replace temp table texts (sample_id varchar, text varchar)")
 
     def one(self, name: str) -> dict[str, Any]:
         """The only row of a named query."""
@@ -156,14 +195,16 @@ class Views:
 
     def all(self, name: str) -> list[dict[str, Any]]:
         """The rows of a named query that has few."""
-        rows: list[dict[str, Any]] = self.con.sql(sql_text(name)).to_arrow_table().to_pylist()
+        with _enough_memory():
+            rows: list[dict[str, Any]] = self.con.sql(sql_text(name)).to_arrow_table().to_pylist()
         return rows
 
     def stream(self, name: str, schema: pa.Schema | None = None) -> Iterator[pa.RecordBatch]:
         """The rows of a named query, a batch at a time; cast to `schema` where one is given.
         The connection is busy until the last."""
-        for batch in self.con.sql(sql_text(name)).to_arrow_reader(BATCH):
-            yield batch if schema is None else batch.select(schema.names).cast(schema)
+        with _enough_memory():
+            for batch in self.con.sql(sql_text(name)).to_arrow_reader(BATCH):
+                yield batch if schema is None else batch.select(schema.names).cast(schema)
 
     def read_only(self, query: str) -> duckdb.DuckDBPyRelation:
         """A user's query as a relation. Raises QueryError unless it is one that only reads."""
@@ -197,6 +238,23 @@ class Views:
                     self.con.interrupt()
                     wait([rows], timeout=0.1)
                 raise
+
+
+@contextmanager
+def _enough_memory() -> Iterator[None]:
+    try:
+        yield
+    except (duckdb.OutOfMemoryException, pa.ArrowException) as error:
+        if "Out of Memory" not in str(error):
+            raise
+        raise QueryError(
+            f"a query over the lake needs more memory ({_one_line(error)}): raise query_memory, or "
+            "leave it out and free memory"
+        ) from None
+
+
+def _one_line(error: Exception) -> str:
+    return re.sub(r"\s+", " ", str(error).splitlines()[0])
 
 
 def _sentence(error: duckdb.Error) -> str:

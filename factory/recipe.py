@@ -571,6 +571,10 @@ class Recipe(_Section):
     max_failed: float = Field(default=0.05, ge=0, le=1)
     """The share of a step's requests that may fail before the run stops."""
     stop_if: StopIf = StopIf()
+    query_memory: str | None = Field(default=None, pattern=r"^[1-9][0-9]*(\.[0-9]+)? ?[KMGT]i?B$")
+    """The most memory that queries over the lake hold, as 4GB or 500MiB: what is more goes to files
+    in the system's temporary folder (TMPDIR). Where it is silent, DuckDB takes up to 80 % of the
+    machine's. It limits no engine and no trainer."""
     folder: Path = Field(default=Path(), exclude=True)
     """Where the recipe lies; set by `load_recipe`."""
 
@@ -711,6 +715,7 @@ SIDES: dict[str, tuple[str, ...]] = {
     "max_failed": (),
     "judge.timeout": (),
     "probe.timeout": (),
+    "query_memory": (),
     **{f"stop_if.{name}": () for name in StopIf.model_fields},
     "train.checkpoint_seconds": (),
     "train.launcher": (),

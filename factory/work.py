@@ -387,7 +387,9 @@ def make_pairs(survey: Survey, found: Found, progress: Progress) -> None:
     began = time.time()
     views = pair_views(survey, step, folder.key)
     check_policy(views, survey.policy)
+    views.read_texts("from policy")
     folder.append_batches(TABLES["pairs"], views.stream("pairs", TABLES["pairs"]))
+    views.drop("measured", "chosen_pairs")  # the texts stay: what comes next is written of them
     folder.record({"step": step.label, "seconds": round(time.time() - began, 3)})
     outcomes = pair_outcomes(survey, folder)
     shown = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items())
@@ -539,8 +541,11 @@ def _training_rows(survey: Survey, step: Step, built: Folder, folder: Folder) ->
     views = survey.views(survey.phase_scope(step))
     views.shards("pairs", "pairs", built.shards())
     views.define("pairs", "from pairs_shards")
+    views.read_texts("from pairs where outcome = 'kept' and split = 'train'")
     with writing(folder.lake.root):
-        return write_parquet(folder.path / "data.parquet", schema, views.stream(query, schema))
+        n_rows = write_parquet(folder.path / "data.parquet", schema, views.stream(query, schema))
+    views.forget_texts()  # training takes long, and its process may want the memory
+    return n_rows
 
 
 def _tell_too_long(

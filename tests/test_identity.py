@@ -63,6 +63,7 @@ NOTHING = {
     "name": "name=other",
     "max_failed": "max_failed=0.5",
     "judge.timeout": "judge.timeout=5",
+    "query_memory": "query_memory=500MB",
     "stop_if.truncated": "stop_if.truncated=0.9",
     "stop_if.unparsed": "stop_if.unparsed=0.9",
     "stop_if.ties": "stop_if.ties=0.9",

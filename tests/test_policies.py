@@ -94,6 +94,7 @@ def considered(policy, candidates, **spec):
         views.define("prompts", "from prompt_rows")
         views.setting("build_settings", settings)
         define_policy(views, policy, with_pairs(**spec))
+        views.read_texts("from policy")
         schema = TABLES["pairs"]
         return [row for batch in views.stream("pairs", schema) for row in batch.to_pylist()]
 

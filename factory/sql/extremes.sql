@@ -1,27 +1,31 @@
 -- Grain: one row a prompt and place, 1 to pairs.per_prompt and at most half of the current ones: the
--- candidate of each role that comes at that place from the best, and from the worst, as {id, score};
--- NULL where there are not so many, or none that meets pairs.chosen_if or rejected_if.
+-- candidate of each role that comes at that place from the best, and from the worst, as {key, tie,
+-- id, score}; NULL where there are not so many, or none that meets pairs.chosen_if or rejected_if.
 -- Equal: as pairs.ties says, then by id, so that the same rows always have the same order.
-with listed as (
+with ranked as (
     select
         prompt_id,
-        list({'id': sample_id, 'score': score} order by from_best, tie, sample_id)
-            filter (role = 'past' and may_be_chosen) as best_past,
-        list({'id': sample_id, 'score': score} order by from_best, tie, sample_id)
-            filter (role = 'current' and may_be_chosen) as best_current,
-        list({'id': sample_id, 'score': score} order by from_best, tie, sample_id)
-            filter (role = 'future' and may_be_chosen) as best_future,
-        list({'id': sample_id, 'score': score} order by from_best, tie, sample_id)
-            filter (role = 'reference' and may_be_chosen) as best_reference,
-        list({'id': sample_id, 'score': score} order by from_worst, tie, sample_id)
-            filter (role = 'past' and may_be_rejected) as worst_past,
-        list({'id': sample_id, 'score': score} order by from_worst, tie, sample_id)
-            filter (role = 'current' and may_be_rejected) as worst_current,
-        list({'id': sample_id, 'score': score} order by from_worst, tie, sample_id)
-            filter (role = 'future' and may_be_rejected) as worst_future,
-        list({'id': sample_id, 'score': score} order by from_worst, tie, sample_id)
-            filter (role = 'reference' and may_be_rejected) as worst_reference
+        role,
+        may_be_chosen,
+        may_be_rejected,
+        {'key': from_best, 'tie': tie, 'id': sample_id, 'score': score} as best,
+        {'key': from_worst, 'tie': tie, 'id': sample_id, 'score': score} as worst
     from ordered
+),
+
+listed as (
+    select
+        prompt_id,
+        count(*) filter (role = 'current') as n_current,
+        min(best, per_prompt) filter (role = 'past' and may_be_chosen) as best_past,
+        min(best, per_prompt) filter (role = 'current' and may_be_chosen) as best_current,
+        min(best, per_prompt) filter (role = 'future' and may_be_chosen) as best_future,
+        min(best, per_prompt) filter (role = 'reference' and may_be_chosen) as best_reference,
+        min(worst, per_prompt) filter (role = 'past' and may_be_rejected) as worst_past,
+        min(worst, per_prompt) filter (role = 'current' and may_be_rejected) as worst_current,
+        min(worst, per_prompt) filter (role = 'future' and may_be_rejected) as worst_future,
+        min(worst, per_prompt) filter (role = 'reference' and may_be_rejected) as worst_reference
+    from ranked, (select per_prompt from pair_settings)
     group by prompt_id
 ),
 
@@ -43,4 +47,4 @@ select
 from all_prompts
 left join listed using (prompt_id), places
 where places.place = 1
-    or len(best_current) >= 2 * places.place
+    or n_current >= 2 * places.place

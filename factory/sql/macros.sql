@@ -12,25 +12,23 @@ create macro asked_beside(role, template_kwargs, reference) as
     coalesce(if(role = 'reference', reference, template_kwargs), '');
 
 -- Without the white space at both ends, as Python's str.strip() sees it; NULL is the empty text.
-create macro bare(text) as regexp_replace(
-    coalesce(text, ''),
-    '^[\s\v\x1c-\x1f\x{85}\p{Z}]+|[\s\v\x1c-\x1f\x{85}\p{Z}]+$',
-    '',
-    'g'
+-- Whether there is any is told from the ends alone; replacing reads all of the text.
+create macro bare(text) as if(
+    regexp_matches(text, '^[\s\v\x1c-\x1f\x{85}\p{Z}]')
+        or regexp_matches(text, '[\s\v\x1c-\x1f\x{85}\p{Z}]$'),
+    regexp_replace(
+        text, '^[\s\v\x1c-\x1f\x{85}\p{Z}]+|[\s\v\x1c-\x1f\x{85}\p{Z}]+$', '', 'g'
+    ),
+    coalesce(text, '')
 );
 
 -- The standard deviation of the judgments of two samples, pooled by their numbers.
 create macro pooled_spread(a, n_a, b, n_b) as
     sqrt((n_a * a * a + n_b * b * b) / nullif(n_a + n_b, 0));
 
+create macro words_of(text) as list_distinct(string_split_regex(lower(text), '\s+'));
+
 -- The words that two texts share, as a share of all their words (Jaccard's index of their sets):
 -- 1 for the same words in another order.
-create macro similarity(a, b) as (
-    with words as (
-        select
-            list_distinct(string_split_regex(lower(a), '\s+')) as of_a,
-            list_distinct(string_split_regex(lower(b), '\s+')) as of_b
-    )
-
-    select len(list_intersect(of_a, of_b)) / len(list_distinct(of_a || of_b)) from words
-);
+create macro similarity(a, b) as
+    len(list_intersect(words_of(a), words_of(b))) / len(list_distinct(words_of(a) || words_of(b)));

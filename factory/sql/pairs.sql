@@ -7,18 +7,11 @@ with build as (select * from build_settings),
 
 named as (select chosen_id as sample_id from policy union select rejected_id from policy),
 
-texts as (
-    select sample_id, any_value(bare(text)) as text
-    from samples
-    semi join named using (sample_id)
-    group by sample_id
-),
-
 -- A sample may stand in several roles.
 sides as (
-    select distinct on (sample_id) measured.*, texts.text
+    select distinct on (sample_id) measured.*
     from measured
-    join texts using (sample_id)
+    semi join named using (sample_id)
     order by sample_id, role
 ),
 
@@ -60,13 +53,15 @@ considered as (
             ),
             true
         ) as judges_agree,
-        chosen.text as chosen_text,
-        rejected.text as rejected_text
+        bare(chosen_texts.text) as chosen_text,
+        bare(rejected_texts.text) as rejected_text
     from policy
     join prompts on prompts.prompt_id = policy.prompt_id and prompts.split != 'probe'
     left join sides as chosen on chosen.sample_id = policy.chosen_id
     left join sides as rejected on rejected.sample_id = policy.rejected_id
     left join ruled_prompts on ruled_prompts.prompt_id = policy.prompt_id
+    left join texts as chosen_texts on chosen_texts.sample_id = chosen.sample_id
+    left join texts as rejected_texts on rejected_texts.sample_id = rejected.sample_id
 )
 
 select
@@ -80,7 +75,7 @@ select
         when has_ruled_out
             and (chosen_id is null or (trains = 'dpo' and rejected_id is null)) then 'ruled out'
         when score_chosen is null or (trains = 'dpo' and score_rejected is null) then 'unscored'
-        when chosen_text = '' or rejected_text = '' then 'empty'
+        when chosen_text = '' or (rejected_id is not null and rejected_text = '') then 'empty'
         when score_chosen = score_rejected then 'tie'
         when score_chosen < score_rejected then 'inverted'
         when chosen_text = rejected_text then 'identical'
@@ -88,7 +83,8 @@ select
         when margin < min_margin then 'small margin'
         when margin < min_margin_to_noise * noise then 'within noise'
         when length_ratio > max_length_ratio then 'length ratio'
-        when max_similarity < 1 and similarity(chosen_text, rejected_text) > max_similarity
+        -- Not `and`: that would compare the words of all pairs.
+        when if(max_similarity < 1, similarity(chosen_text, rejected_text) > max_similarity, false)
             then 'similar'
         else 'kept'
     end as outcome,

@@ -6,19 +6,25 @@
 with draws as (select distinct parser, n_judge_draws from panel),
 
 counted as (
-    select verdicts.*, draws.n_judge_draws
+    select
+        verdicts.parser,
+        draws.n_judge_draws,
+        verdicts.sample_id,
+        count(*) as n_verdicts,
+        list_sort(list(score) filter (score is not null)) as valid,
+        list_sort(list(expected_score) filter (score is not null)) as expected
     from verdicts
     join draws on draws.parser = verdicts.parser and verdicts.draw < draws.n_judge_draws
+    group by verdicts.parser, draws.n_judge_draws, verdicts.sample_id
 )
 
 select
     parser,
     n_judge_draws,
     sample_id,
-    avg(score order by score) as score,
-    avg(expected_score order by expected_score) filter (score is not null) as expected_score,
-    stddev_pop(score order by score) as spread,
-    count(score)::int as n_judgments,
-    (count(*) - count(score))::int as n_unparsed
+    list_avg(valid) as score,
+    list_avg(expected) as expected_score,
+    list_stddev_pop(valid) as spread,
+    coalesce(len(valid), 0)::int as n_judgments,
+    (n_verdicts - coalesce(len(valid), 0))::int as n_unparsed
 from counted
-group by parser, n_judge_draws, sample_id

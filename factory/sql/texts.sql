@@ -1,12 +1,12 @@
--- Grain: one row a sample that a published pair has on one of its sides: its text, read once for all
--- iterations and splits.
-with named as (
-    select unnest([chosen_id, rejected_id]) as sample_id
-    from pairs
-    where outcome = 'kept' and phase = 'D2'
-)
+-- Grain: one row a sample that `texts_of` has as chosen_id or rejected_id and whose text is not in the
+-- table `texts` yet.
+with wanted_texts as (
+    select unnest([chosen_id, rejected_id]) as sample_id from texts_of
+),
+
+missing_texts as (select sample_id from wanted_texts anti join texts using (sample_id))
 
 select sample_id, any_value(text) as text
 from samples
-semi join named using (sample_id)
+semi join missing_texts using (sample_id)
 group by sample_id

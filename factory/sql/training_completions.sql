@@ -6,6 +6,6 @@ select
     [{'role': 'assistant', 'content': chosen.text}] as completion
 from pairs
 join prompts on prompts.prompt_id = pairs.prompt_id and prompts.split = pairs.split
-join samples as chosen on chosen.sample_id = pairs.chosen_id
+join texts as chosen on chosen.sample_id = pairs.chosen_id
 where pairs.outcome = 'kept' and pairs.split = 'train'
 order by pairs.pair_id

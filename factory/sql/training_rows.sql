@@ -7,7 +7,7 @@ select
     [{'role': 'assistant', 'content': rejected.text}] as rejected
 from pairs
 join prompts on prompts.prompt_id = pairs.prompt_id and prompts.split = pairs.split
-join samples as chosen on chosen.sample_id = pairs.chosen_id
-join samples as rejected on rejected.sample_id = pairs.rejected_id
+join texts as chosen on chosen.sample_id = pairs.chosen_id
+join texts as rejected on rejected.sample_id = pairs.rejected_id
 where pairs.outcome = 'kept' and pairs.split = 'train'
 order by pairs.pair_id

@@ -68,8 +68,8 @@ def policy_of(recipe: Recipe) -> Policy:
     """The policy that a recipe names: one that ships, or a file of the user's own.
 
     Raises RecipeError where there is none of that name, or where its comment does not say which
-    roles it chooses from (`-- Roles: past, current`), and where `pairs` is about a rejected side and
-    the policy has one alone (`-- Trains: sft`).
+    roles it chooses from (`-- Roles: past, current`), and where `pairs` is about a rejected side
+    and the policy has none (`-- Trains: sft`).
     """
     policy = _load(recipe.loop.policy, recipe.folder)
     if policy.trains == "sft":
