@@ -216,7 +216,7 @@ def _table(name: str, text: str) -> str:
 def _statements(a: PairSet, b: PairSet) -> str:
     """What makes the table `diff`: all rows of the comparison, with no order."""
     sources = {"A": a, "B": b}
-    made = [_table("candidates", NO_CANDIDATES)]
+    made = [_table("offered", NO_CANDIDATES)]
     considered, known = [], []
     for source, held in sources.items():
         outcome = "outcome" if held.has_outcomes else "'kept' as outcome"
@@ -226,7 +226,7 @@ def _statements(a: PairSet, b: PairSet) -> str:
         if held.candidates:
             columns = "iteration, prompt_id, role, model, sample_id, score, is_cut_off"
             made.append(held.candidates)
-            made.append(f"insert into candidates\nselect '{source}', {columns}\nfrom of_recipe;\n")
+            made.append(f"insert into offered\nselect '{source}', {columns}\nfrom of_recipe;\n")
         facts = (_literal(held.has_outcomes), _literal(held.candidates is not None))
         known.append(f"('{source}', {', '.join(facts)})")
     facts_of = ", ".join(known)

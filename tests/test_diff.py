@@ -58,7 +58,7 @@ class Given:
         schema = pa.schema(list(columns.items()))
         self.views.rows("considered", pa.Table.from_pylist(self.considered, schema))
         schema = self.views.con.sql(NO_CANDIDATES).to_arrow_table().schema
-        self.views.rows("candidates", pa.Table.from_pylist(self.candidates, schema))
+        self.views.rows("offered", pa.Table.from_pylist(self.candidates, schema))
         known = [
             {"source": source, "has_outcomes": outcomes, "has_candidates": candidates}
             for source, (outcomes, candidates) in self.known.items()

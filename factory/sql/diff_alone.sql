@@ -53,7 +53,7 @@ places as (
     from considered
     union all
     select source, prompt_id, iteration, false
-    from candidates
+    from offered
 ),
 
 prompts_of as (

@@ -54,7 +54,7 @@ changed as (from moved where old_id != new_id),
 
 all_answers as (
     select source, iteration, prompt_id, sample_id, score, is_cut_off
-    from candidates
+    from offered
     union all
     select source, iteration, prompt_id, chosen_id, score_chosen, false
     from considered
@@ -79,7 +79,7 @@ answers as (
 
 models_of as (
     select source, iteration, role, list(distinct model) as models
-    from candidates
+    from offered
     group by source, iteration, role
 ),
 
