@@ -85,9 +85,8 @@ def query_of(name: str, folder: str = "shapes") -> str:
 def snippets(name: str) -> dict[str, str]:
     """The texts of a trainer's snippets (Jinja), by file name; empty where it needs none."""
     folder = resources.files(__name__) / "snippets" / name
-    if not folder.is_dir():
-        return {}
-    files = sorted(
-        (file for file in folder.iterdir() if file.is_file()), key=lambda file: file.name
-    )
-    return {file.name: file.read_text(encoding="utf-8") for file in files}
+    files = [file for file in folder.iterdir() if file.is_file()] if folder.is_dir() else []
+    return {
+        file.name.removesuffix(".jinja"): file.read_text(encoding="utf-8")
+        for file in sorted(files, key=lambda file: file.name)
+    }

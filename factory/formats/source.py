@@ -101,15 +101,19 @@ def of_folder(folder: Path) -> Source:
 
 def _check_messages(folder: Path, schema: pa.Schema, name: str) -> None:
     kind = schema.field(name).type if name in schema.names else None
-    is_list = kind is not None and (pa.types.is_list(kind) or pa.types.is_large_list(kind))
-    item = kind.value_type if is_list else None
-    fields = {part.name for part in item} if item is not None and pa.types.is_struct(item) else None
-    if fields != {"role", "content"}:
+    if not _is_messages(kind):
         came = "no such column" if kind is None else f"got {kind}"
         raise ExportError(
             f"{folder}: {name}: {came}, expected a list of messages of role and content and "
             "nothing beside them"
         )
+
+
+def _is_messages(kind: pa.DataType | None) -> bool:
+    if kind is None or not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+        return False
+    item = kind.value_type
+    return pa.types.is_struct(item) and {part.name for part in item} == {"role", "content"}
 
 
 def pairs_of(source: Source, needs: tuple[str, ...]) -> Views:
@@ -163,7 +167,7 @@ def only(views: Views, *splits: str) -> None:
 
 
 def longest(source: Source, views: Views, *, pairs: bool) -> int | None:
-    """Tokens of the longest row, by the tokenizer of the model that made it; None if not counted."""
+    """Tokens of the longest row, as its model's tokenizer counted them; None where it did not."""
     if pairs and "prompt_tokens" not in pq.read_schema(source.files("train")[0]).names:
         return None
     only(views, *SPLITS)
@@ -174,8 +178,8 @@ def longest(source: Source, views: Views, *, pairs: bool) -> int | None:
 
 
 def _one(views: Views, query: str) -> dict[str, Any]:
-    (row,) = views.con.sql(query).to_arrow_table().to_pylist()
-    return row
+    rows: list[dict[str, Any]] = views.con.sql(query).to_arrow_table().to_pylist()
+    return rows[0]
 
 
 def check_alternating(source: Source, views: Views) -> None:
