@@ -35,7 +35,7 @@ class Trainer:
 
 _LOAD = "python -c 'import datasets; print(datasets.load_dataset(\"data\"))'"
 
-_SIDES = ("pair_id", "prompt_id", "iteration", "chosen_id", "rejected_id")
+_SIDES = ("pair_id", "iteration", "chosen_id", "rejected_id")
 
 TRAINERS: dict[str, Trainer] = {
     "trl": Trainer("canonical", "trl dpo --config dpo.yaml --model_name_or_path MODEL"),

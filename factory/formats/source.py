@@ -133,6 +133,8 @@ def pairs_of(source: Source, needs: tuple[str, ...]) -> Views:
             "from: expected a dataset as `factory run` writes it"
         )
     views = Views()
+    # One thread gives the rows in the same order each time, joined ones too, and gathers fewer.
+    views.con.execute("set threads = 1")
     for split in SPLITS:
         _read(views, f"{split}_rows", source.files(split) or files, empty=not source.files(split))
     return views
