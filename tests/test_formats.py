@@ -280,7 +280,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems count memory otherwise")
 def test_memory_does_not_grow_with_the_rows(tmp_path):
     peaks = []
-    for n_rows in (1000, 30_000):  # 3 MB and 90 MB of text
+    for n_rows in (15_000, 60_000):  # 45 MB and 180 MB of text
         folder = tmp_path / f"set-{n_rows}"
         (folder / "data").mkdir(parents=True)
         table = duckdb.sql(
