@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from conftest import QUICKSTART
 
 from factory.export import PAIR_COLUMNS, write_dataset
 from factory.formats import TRAINERS, snippets
@@ -237,12 +238,19 @@ def test_what_cannot_be_exported_is_said_in_a_sentence(tmp_path, factory, name, 
     assert not (tmp_path / "out").exists()
 
 
-def test_prompts_that_llama_factory_would_drop(written, tmp_path, factory):
-    rows = [*ROWS, pair(3, [QUESTION, QUESTION], "a", "b")]
-    folder = dataset(tmp_path / "doubled", rows)
-    ended = factory("export", folder, "--to", "llama-factory", "--out", tmp_path / "lf")
+@pytest.mark.parametrize(
+    ("name", "row", "said"),
+    [
+        ("llama-factory", ([QUESTION, QUESTION], "a", "b"), "LLaMA-Factory drops them"),
+        ("axolotl", ([QUESTION], "message", "no"), "would train on that instead"),
+    ],
+)
+def test_pairs_that_a_trainer_would_spoil(tmp_path, factory, name, row, said):
+    folder = dataset(tmp_path / "set", [*ROWS, pair(3, *row)])
+    ended = factory("export", folder, "--to", name, "--out", tmp_path / "out")
     assert ended.code == 2
-    assert "1 prompts are not user and assistant in turn" in ended.err
+    assert "1 pairs have" in ended.err
+    assert said in ended.err
     assert factory("export", folder, "--to", "trl", "--out", tmp_path / "trl").code == 0
 
 
@@ -267,17 +275,17 @@ def test_a_folder_of_others_is_left_alone(tmp_path, factory):
 
 
 PEAK = """
-import resource, sys
+import re, sys
 from pathlib import Path
 from factory.formats.source import of_folder
 from factory.formats.write import export
 
 export(of_folder(Path(sys.argv[1])), "kto", Path(sys.argv[2]))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems count memory otherwise")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_does_not_grow_with_the_rows(tmp_path):
     peaks = []
     for n_rows in (15_000, 60_000):  # 45 MB and 180 MB of text
@@ -420,3 +428,45 @@ def test_overrides_are_for_recipes(tmp_path, factory):
 def test_the_help_names_every_trainer(factory):
     told = "".join(factory("export", "--help").out.split())
     assert all(name in told for name in TRAINERS)
+
+
+def test_trl_reads_its_exports_as_their_configs_say(tmp_path, monkeypatch):
+    trl = pytest.importorskip("trl")
+    datasets = pytest.importorskip("datasets")
+    m0 = str(QUICKSTART / "m0")
+    copy = [{"role": "user", "content": "Copy abc."}]
+    counted = {"prompt_tokens": 20, "chosen_tokens": 6, "rejected_tokens": 6}
+    rows = [pair(n, copy, f"ab{letter}.", "cba.", **counted) for n, letter in enumerate("cdef")]
+    folder = dataset(tmp_path / "set", rows, rows[:2])
+    start = "<s><|user|>Copy abc.<|assistant|>"
+    wanted = {
+        "trl": (trl.DPOConfig, trl.DPOTrainer, {"prompt_ids": start, "chosen_ids": "abc.</s>"}),
+        "kto": (trl.KTOConfig, trl.KTOTrainer, {"completion_ids": "abc.</s>"}),
+        "reward-model": (
+            trl.RewardConfig,
+            trl.RewardTrainer,
+            {"chosen_ids": f"{start}abc.</s>", "rejected_ids": f"{start}cba.</s>"},
+        ),
+    }
+    for name, (config_class, trainer_class, texts) in wanted.items():
+        export(of_folder(folder), name, tmp_path / name)
+        monkeypatch.chdir(tmp_path / name)
+        (config,) = (tmp_path / name).glob("*.yaml")
+        parser = trl.TrlParser((trl.ScriptArguments, config_class, trl.ModelConfig))
+        options = "--max_steps 1 --use_cpu true --bf16 false --report_to none".split()
+        script, args, model = parser.parse_args_and_config(
+            ["--config", config.name, "--model_name_or_path", m0, *options]
+        )
+        assert args.max_length == 64
+        splits = datasets.load_dataset(script.dataset_name, cache_dir=str(tmp_path / "cache"))
+        trainer = trainer_class(
+            model=model.model_name_or_path,
+            args=args,
+            train_dataset=splits[script.dataset_train_split],
+            eval_dataset=splits[script.dataset_test_split],
+        )
+        row = trainer.train_dataset[0]
+        decoded = {column: trainer.processing_class.decode(row[column]) for column in texts}
+        assert decoded == texts
+        assert len(trainer.train_dataset) == (8 if name == "kto" else 4)
+        assert trainer.train().global_step == 1

@@ -40,7 +40,7 @@ TALK = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": "Größe?"},
     {"role": "assistant", "content": "Ten."},
-    {"role": "user", "content": "Of \"what\"?\nWho's?"},
+    {"role": "user", "content": 'Of "what"?\nWho\'s?'},
 ]
 PAIRS = [
     (ASK, "2024-01-01", "2023-01-01"),
@@ -166,7 +166,9 @@ def test_openrlhf(exported, model, tmp_path):
     (tools / "deepspeed").write_text("#!/bin/sh\nprintf '%s\\0' \"$@\" > options\n")
     (tools / "deepspeed").chmod(0o755)
     path = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
-    subprocess.run(["bash", "dpo.sh", model, "--train.max_epochs", "2"], cwd=out, env=path, check=True)
+    subprocess.run(
+        ["bash", "dpo.sh", model, "--train.max_epochs", "2"], cwd=out, env=path, check=True
+    )
     options = (out / "options").read_text().split("\0")[:-1]
     assert options[:2] == ["--module", "openrlhf.cli.train_dpo"]
     assert options[-2:] == ["--train.max_epochs", "2"]

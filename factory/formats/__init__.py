@@ -28,9 +28,10 @@ class Trainer:
     data: Literal["parquet", "jsonl"] = "parquet"
     """Parquet wherever the trainer reads it: from JSON lines `datasets` guesses types, and takes
     texts that are all dates for dates."""
-    alternating: bool = False
-    """Takes no other prompts than a system message or none, then user and assistant in turn,
-    ending with user; LLaMA-Factory drops the others, with a line in its log."""
+    check: str = ""
+    """A file of `checks/` that finds pairs which the trainer would spoil without an error."""
+    spoils: str = ""
+    """What that is, and what the trainer does with them."""
 
 
 _LOAD = "python -c 'import datasets; print(datasets.load_dataset(\"data\"))'"
@@ -42,9 +43,16 @@ TRAINERS: dict[str, Trainer] = {
     "llama-factory": Trainer(
         "sharegpt",
         "llamafactory-cli train dpo.yaml model_name_or_path=MODEL",
-        alternating=True,
+        check="not_alternating",
+        spoils="have prompts that are not user and assistant in turn, and LLaMA-Factory drops them",
     ),
-    "axolotl": Trainer("canonical", "axolotl train dpo.yaml --base-model MODEL"),
+    "axolotl": Trainer(
+        "canonical",
+        "axolotl train dpo.yaml --base-model MODEL",
+        check="in_placeholder",
+        spoils="have an answer that is a part of [[dummy_message]], and Axolotl, which finds "
+        "answers by their text, would train on that instead",
+    ),
     "openrlhf": Trainer("canonical", "bash dpo.sh MODEL"),
     "ms-swift": Trainer("rejected_response", "swift rlhf dpo.yaml --model MODEL"),
     "torchtune": Trainer(

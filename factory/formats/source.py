@@ -133,8 +133,10 @@ def pairs_of(source: Source, needs: tuple[str, ...]) -> Views:
             "from: expected a dataset as `factory run` writes it"
         )
     views = Views()
-    # One thread gives the rows in the same order each time, joined ones too, and gathers fewer.
+    # So that rows pass by in their order, and a join gathers its right side, the ids, and not the
+    # texts: DuckDB would choose by its guess of their numbers.
     views.con.execute("set threads = 1")
+    views.con.execute("set disabled_optimizers = 'join_order,build_side_probe_side'")
     for split in SPLITS:
         _read(views, f"{split}_rows", source.files(split) or files, empty=not source.files(split))
     return views
@@ -184,13 +186,12 @@ def _one(views: Views, query: str) -> dict[str, Any]:
     return rows[0]
 
 
-def check_alternating(source: Source, views: Views) -> None:
-    """Raises ExportError where a prompt is one that the trainer would drop."""
+def check_pairs(source: Source, views: Views, query: str, spoils: str) -> None:
+    """Raises ExportError where there are pairs that the trainer would spoil without an error."""
     only(views, *SPLITS)
-    found = _one(views, query_of("not_alternating", "checks"))
+    found = _one(views, query_of(query, "checks"))
     if found["n"]:
         raise ExportError(
-            f"{source.folder}: {found['n']:,} prompts are not user and assistant in turn, as this "
-            f"trainer wants them, and it would drop them (one begins {found['example'][:40]!r}): "
-            "export for another trainer, or leave those prompts out"
+            f"{source.folder}: {found['n']:,} pairs {spoils} (one: {found['example'][:40]!r}): "
+            "export for another trainer, or leave those pairs out"
         )

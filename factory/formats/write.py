@@ -26,7 +26,7 @@ from factory.formats.source import (
     SPLITS,
     Source,
     best_of,
-    check_alternating,
+    check_pairs,
     longest,
     only,
     pairs_of,
@@ -65,8 +65,8 @@ def export(source: Source, name: str, out: Path) -> Exported:
     held = _held(out, name)
     views = best_of(source) if trainer.shape == "best" else pairs_of(source, trainer.needs)
     with views, _writing(out):
-        if trainer.alternating:
-            check_alternating(source, views)
+        if trainer.check:
+            check_pairs(source, views, trainer.check, trainer.spoils)
         unfinished = out.parent / f".tmp-{out.name}"
         shutil.rmtree(unfinished, ignore_errors=True)
         try:

@@ -4,6 +4,7 @@ import importlib.machinery
 import json
 import sys
 import types
+from pathlib import Path
 
 import yaml
 
@@ -18,8 +19,8 @@ def main() -> None:
     from llamafactory.hparams import get_train_args
     from transformers import AutoTokenizer
 
-    with open("dpo.yaml", encoding="utf-8") as file:
-        config = {**yaml.safe_load(file), "model_name_or_path": sys.argv[1], "use_cpu": True}
+    written = yaml.safe_load(Path("dpo.yaml").read_text(encoding="utf-8"))
+    config = {**written, "model_name_or_path": sys.argv[1], "use_cpu": True}
     model, data, training, _, _ = get_train_args(config)
     tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
     template = get_template_and_fix_tokenizer(tokenizer, data)

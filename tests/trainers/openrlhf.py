@@ -21,7 +21,9 @@ def main() -> None:
     parser = ArgumentParser()
     for side in ("prompt", "chosen", "rejected"):
         parser.add_argument(f"--data.{side}_key", dest=f"{side}_key")
-    parser.add_argument("--data.apply_chat_template", action="store_true", dest="apply_chat_template")
+    parser.add_argument(
+        "--data.apply_chat_template", action="store_true", dest="apply_chat_template"
+    )
     parser.add_argument("--data.max_len", type=int, default=512, dest="max_len")
     parser.add_argument("--data.dataset", dest="train")
     parser.add_argument("--data.dataset_split", dest="train_split")
@@ -38,9 +40,7 @@ def main() -> None:
     for name in ("train", "eval"):
         split = getattr(data, f"{name}_split")
         rows = blending_datasets(getattr(data, name), None, strategy, dataset_split=split)
-        read = RewardDataset(
-            rows, tokenizer, data.max_len, strategy, is_dpo=True, num_processors=1
-        )
+        read = RewardDataset(rows, tokenizer, data.max_len, strategy, is_dpo=True, num_processors=1)
         sides = zip(read.prompts, read.chosens, read.rejects, strict=True)
         made[name] = [{"chosen": p + c, "rejected": p + r} for p, c, r in sides]
     print(json.dumps(made))

@@ -1,4 +1,5 @@
--- Prompts that are not a system message or none, then user and assistant in turn, ending with user.
+-- Pairs whose prompt is not a system message or none, then user and assistant in turn, ending with
+-- user.
 -- Grain: one row in all.
 select count(*) as n, min(prompt[1].content) as example
 from dataset
