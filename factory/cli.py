@@ -177,6 +177,32 @@ def export_for(
 
 
 @app.command()
+def train(
+    dataset: Annotated[
+        Path,
+        typer.Argument(metavar="DATASET", help="A dataset's folder, or one exported for trl."),
+    ],
+    model: Annotated[str, typer.Option("--model", help="A folder, or a Hub repository.")],
+    out: Annotated[Path, typer.Option("--out", help="A folder that is new or empty.")],
+    overrides: Overrides = None,
+) -> None:
+    """Trains a model on a dataset's pairs by DPO with TRL, as the loop does, with no loop.
+
+    `--set` takes the fields of a recipe's `train`, and its seed. Killed and started again, it goes
+    on from its last checkpoint.
+
+    Example: factory train lake/datasets/quickstart-1a2b3c4d --model recipes/quickstart/m0 --out
+    trained --set train.dpo.learning_rate=1e-5
+    """
+    from factory.formats.fit import fit_dataset
+    from factory.recipe import recipe_of_training
+
+    recipe = recipe_of_training(model, overrides)
+    _end_gently()
+    print(f"Trained: {fit_dataset(dataset, recipe, out, _progress())}")
+
+
+@app.command()
 def status(
     recipe: RecipePath,
     lake: LakePath = LAKE,
