@@ -416,6 +416,15 @@ def test_prompts_with_tools(toy, factory, tmp_path):
     assert "its prompts (1 with tools) are more than messages of role and content" in ended.err
 
 
+def test_a_dataset_that_was_not_downloaded_whole(tmp_path, factory):
+    folder = dataset(tmp_path / "set")
+    file = folder / "data" / "test-00.parquet"
+    file.write_bytes(file.read_bytes()[:-100])
+    ended = factory("export", folder, "--to", "trl", "--out", tmp_path / "out")
+    assert ended.code == 2
+    assert "test-00.parquet: not a whole Parquet file" in ended.err
+
+
 def test_overrides_are_for_recipes(tmp_path, factory):
     folder = dataset(tmp_path / "set")
     ended = factory(

@@ -5,6 +5,7 @@ a folder was published and downloaded. Only the best answers need a lake: a data
 answers of its pairs and no others.
 """
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ class Source:
     survey: Survey | None = None
     """Of the recipe, where one was given."""
     model: str = "MODEL"
-    """The model to train, as it is typed: M_0 where the source is a recipe."""
+    """The model to train, as a shell takes it: M_0 where the source is a recipe."""
     left_out: list[str] = field(default_factory=list)
     """Steps of the recipe whose pairs were not made yet."""
 
@@ -66,7 +67,7 @@ def of_recipe(survey: Survey, written_as: Path) -> Source:
         folder.name,
         folder,
         survey,
-        model=str(path) if path.is_dir() else survey.recipe.model.path,
+        model=shlex.quote(str(path) if path.is_dir() else survey.recipe.model.path),
         left_out=[step.label for step, done in made.items() if not done],
     )
 
@@ -89,22 +90,26 @@ def of_folder(folder: Path) -> Source:
             f"{folder}: expected a recipe, or a dataset's folder as `factory run` writes it, with "
             "data/train-*.parquet"
         )
-    schema = pq.read_schema(files[0])
-    for side in SIDES:
-        _check_messages(folder, schema, side)
-    if "tools" in schema.names:
-        raise ExportError(
-            f"{folder}: it has a column tools, which the trainers' rows cannot carry: take it out"
-        )
+    for file in files:
+        try:
+            schema = pq.read_schema(file)
+        except pa.ArrowException as error:
+            raise ExportError(f"{file}: not a whole Parquet file ({error})") from None
+        for side in SIDES:
+            _check_messages(file, schema, side)
+        if "tools" in schema.names:
+            raise ExportError(
+                f"{file}: it has a column tools, which the trainers' rows cannot carry: take it out"
+            )
     return Source(folder.resolve().name, folder)
 
 
-def _check_messages(folder: Path, schema: pa.Schema, name: str) -> None:
+def _check_messages(file: Path, schema: pa.Schema, name: str) -> None:
     kind = schema.field(name).type if name in schema.names else None
     if not _is_messages(kind):
         came = "no such column" if kind is None else f"got {kind}"
         raise ExportError(
-            f"{folder}: {name}: {came}, expected a list of messages of role and content and "
+            f"{file}: {name}: {came}, expected a list of messages of role and content and "
             "nothing beside them"
         )
 

@@ -58,8 +58,9 @@ class Exported:
 def export(source: Source, name: str, out: Path) -> Exported:
     """Writes a source for a trainer; the same again writes the same bytes.
 
-    Memory does not grow with the rows: they go from DuckDB to the file a batch at a time. Raises
-    ExportError where the trainer is not known, cannot be given these rows, or `out` is not ours.
+    Rows go from DuckDB to the file a batch at a time, so that memory does not grow with them, but
+    for sft, whose best answers DuckDB gathers first. Raises ExportError where the trainer is not
+    known, cannot be given these rows, or `out` is not ours.
     """
     trainer = trainer_of(name)
     held = _held(out, name)
