@@ -136,6 +136,71 @@ def pairs(
     show.build(survey, folder, look_at_all(changed, held), as_json=as_json)
 
 
+@app.command("export")
+def export_for(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="RECIPE", help="A recipe that was run, or a dataset's folder."),
+    ],
+    trainer: Annotated[str, typer.Option("--to", metavar="TRAINER", help="One of those above.")],
+    out: Annotated[Path, typer.Option("--out", help="A folder that is new or empty.")],
+    lake: LakePath = LAKE,
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Writes the pairs as a trainer reads them, with its config, and says how to start it.
+
+    Trainers: trl, llama-factory, axolotl, openrlhf, ms-swift, torchtune, nemo-rl, unsloth (DPO);
+    kto, reward-model and sft (TRL; sft takes the best answer of each prompt, and a recipe); jsonl
+    and parquet (the rows with all columns). A dataset's folder is what `factory run` and `factory
+    pairs` write. The same export again changes nothing; a file of another's is never overwritten.
+
+    Example: factory export recipes/quickstart/recipe.yaml --to llama-factory --out pairs-lf
+
+    Example: factory export lake/datasets/quickstart-wide-1a2b3c4d --to axolotl --out pairs-axolotl
+    """
+    from factory import show
+    from factory.formats import trainer_of
+    from factory.formats.source import of_folder, of_recipe
+    from factory.formats.write import export
+    from factory.run import look_at_all
+
+    trainer_of(trainer)
+    if source.is_dir():
+        if overrides:
+            _fail(2, f"--set {overrides[0]}: {source} is a dataset's folder, and not a recipe")
+        opened = of_folder(source)
+    else:
+        opened = of_recipe(look_at_all(*_open(source, lake, overrides)), source)
+    show.exported(export(opened, trainer, out), as_json=as_json)
+
+
+@app.command()
+def train(
+    dataset: Annotated[
+        Path,
+        typer.Argument(metavar="DATASET", help="A dataset's folder, or one exported for trl."),
+    ],
+    model: Annotated[str, typer.Option("--model", help="A folder, or a Hub repository.")],
+    out: Annotated[Path, typer.Option("--out", help="A folder that is new or empty.")],
+    overrides: Overrides = None,
+) -> None:
+    """Trains a model on a dataset's pairs by DPO with TRL, as the loop does, with no loop.
+
+    `--set` takes the fields of a recipe's `train`, and its seed. Killed and started again, it goes
+    on from its last checkpoint.
+
+    Example: factory train lake/datasets/quickstart-1a2b3c4d --model recipes/quickstart/m0 --out
+    trained --set train.dpo.learning_rate=1e-5
+    """
+    from factory.formats.fit import fit_dataset
+    from factory.recipe import recipe_of_training
+
+    recipe = recipe_of_training(model, overrides)
+    _end_gently()
+    print(f"Trained: {fit_dataset(dataset, recipe, out, _progress())}")
+
+
 @app.command()
 def status(
     recipe: RecipePath,

@@ -9,6 +9,7 @@
     │   ├── RubricError      a rubric file
     │   ├── FunctionError    a Python function that a recipe names
     │   ├── QueryError       a query given to `factory sql`
+    │   ├── ExportError      what `factory export` is to write, of what, or where
     │   └── MissingExtra     a package that an extra brings
     └── WorkError            exit 1: the work was asked for rightly and failed
         ├── LakeError        the disk is full, read-only, or a shard is broken
@@ -50,6 +51,9 @@ class FunctionError(UserError): ...
 
 
 class QueryError(UserError): ...
+
+
+class ExportError(UserError): ...
 
 
 class MissingExtra(UserError):

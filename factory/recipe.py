@@ -802,6 +802,24 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
         raise RecipeError("\n".join(_sentences(path, error))) from None
 
 
+def recipe_of_training(model: str, overrides: list[str] | None = None) -> Recipe:
+    """A recipe for a training alone, of a model named as from the current folder; nothing but
+    `model`, `seed` and `train` of it means anything. Raises RecipeError as `load_recipe`."""
+    data: dict[str, Any] = {"model": model}
+    for override in overrides or []:
+        if override.partition("=")[0].partition(".")[0] not in ("model", "seed", "train"):
+            raise RecipeError(
+                f"--set {override}: expected a field of a recipe's train or model, or seed: "
+                "train.dpo.beta=0.05"
+            )
+        _apply(data, override)
+    unused = {"name": "training", "prompts": {"files": ["none"]}, "folder": Path.cwd()}
+    try:
+        return Recipe.model_validate({**unused, **data})
+    except ValidationError as error:
+        raise RecipeError("\n".join(_sentences(Path("--set"), error))) from None
+
+
 class _Loader(yaml.SafeLoader):
     """Safe YAML that refuses a key given twice and reads 1e-6 as the number it is."""
 

@@ -3,6 +3,7 @@
 Results go to standard output, progress and errors to standard error.
 """
 
+import dataclasses
 import json
 import re
 import shlex
@@ -29,6 +30,8 @@ from factory.verify import Report
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from factory.formats.write import Exported
 
 FORMATS = ("table", "csv", "json", "parquet")
 
@@ -146,6 +149,18 @@ def build(survey: Survey, dataset: Path, inside: Survey, *, as_json: bool) -> No
         print("The loop was trained on these pairs.")
         return
     print(f"Inside the loop the same change would train again: {_to_do(totals)}")
+
+
+def exported(done: "Exported", *, as_json: bool) -> None:
+    """What was written for a trainer, and the command that starts it."""
+    if as_json:
+        said = dataclasses.asdict(done)
+        _json({**said, "out": str(done.out)})
+        return
+    if done.left_out:
+        print(f"Not in it, since their pairs were not made yet: {', '.join(done.left_out)}")
+    print(f"Written for {done.trainer}, {_counted(done.rows)}: {done.out}")
+    print(f"\nNext:\n  cd {shlex.quote(str(done.out))} && {done.command}")
 
 
 def _work(survey: Survey) -> None:

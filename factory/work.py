@@ -6,10 +6,7 @@ incomplete, holds its folder's lock, and does not decide what comes next.
 
 import dataclasses
 import json
-import os
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -36,7 +33,7 @@ from factory.holdings import SHARD_KEYS, joined
 from factory.lake import Folder, ShardWriter, write_parquet, write_whole, writing
 from factory.limits import Watch
 from factory.plan import Step
-from factory.progress import Progress, Task
+from factory.progress import Progress
 from factory.prompt_files import problem_list
 from factory.query import Views, sql_text
 from factory.recipe import REFERENCE, Method, Recipe
@@ -45,7 +42,8 @@ from factory.stages import judgments, pairs, samples, train, verdicts
 from factory.stages.pairs import Policy
 from factory.stages.reasoning import thought
 from factory.survey import Found, Survey
-from factory.train import EVENT, Job
+from factory.train import Job
+from factory.trainer import LOG, run_trainer
 
 TRL_MAX_LENGTH = 1024
 """What TRL 1.16 takes for max_length where the recipe is silent."""
@@ -598,49 +596,12 @@ def _run_trainer(
     )
     with writing(key_of(found).lake.root):
         write_whole(folder / "job.json", json.dumps(dataclasses.asdict(job)))
-    launcher = [sys.executable]
-    if recipe.train.launcher:
-        launcher += ["-m", "accelerate.commands.launch", *recipe.train.launcher]
-    command = [*launcher, "-m", "factory.train", str(folder)]
-    log = folder / "train.log"
     title = f"{found.step.label} ({n_pairs:,} pairs)"
-    with log.open("a") as errors, progress.task(title, 1, "steps") as task:
-        # The trainer inherits the folder's lock and ends when its standard input closes: a killed
-        # run leaves neither a trainer behind nor a folder that two of them write to.
-        with subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            pass_fds=[lock.fileno()],
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        ) as process:
-            assert process.stdout is not None, "stdout is a pipe"
-            try:
-                for line in process.stdout:
-                    _read_event(line, errors, task)
-            except BaseException:
-                process.kill()
-                raise
-        code = process.returncode
-    if code != 0:
-        last = [line for line in log.read_text().splitlines() if line.strip()][-1:]
-        raise TrainError(
-            f"{found.step.label}: the trainer ended with code {code}: {''.join(last)[:300]} "
-            f"(all of it: {key_of(found).lake.relative(log)} in the lake)"
-        )
-
-
-def _read_event(line: str, log: Any, task: Task) -> None:
-    if not line.startswith(EVENT):
-        log.write(line)
-        return
-    event = json.loads(line.removeprefix(EVENT))
-    if "step" in event:
-        task.at(event["step"], event["of"])
-    else:
-        log.write(json.dumps(event["log"]) + "\n")
+    # The trainer inherits the folder's lock: a killed run leaves no folder that two write to.
+    failure = run_trainer(folder, recipe.train.launcher, title, progress, lock.fileno())
+    if failure is not None:
+        log = key_of(found).lake.relative(folder / LOG)
+        raise TrainError(f"{found.step.label}: {failure} (all of it: {log} in the lake)")
 
 
 def _trainer_versions(recipe: Recipe) -> dict[str, str]:

@@ -1,0 +1,3 @@
+-- Both sides as whole conversations: the prompt is what they have in common.
+-- Grain: one row a pair of `dataset`.
+select prompt || chosen as chosen, prompt || rejected as rejected from dataset

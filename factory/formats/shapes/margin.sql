@@ -1,0 +1,3 @@
+-- The canonical row with the difference of the scores, which a reward model's loss can use.
+-- Grain: one row a pair of `dataset`.
+select prompt, chosen, rejected, margin from dataset

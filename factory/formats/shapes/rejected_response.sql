@@ -1,0 +1,3 @@
+-- The conversation with the chosen answer, and the text of the rejected one.
+-- Grain: one row a pair of `dataset`.
+select prompt || chosen as messages, rejected[1].content as rejected_response from dataset

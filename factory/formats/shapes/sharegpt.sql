@@ -1,0 +1,15 @@
+-- ShareGPT's names of roles and fields; each answer is one message and not a list.
+-- Grain: one row a pair of `dataset`.
+select
+    list_transform(
+        prompt,
+        lambda message: {
+            'from': case message.role
+                when 'user' then 'human' when 'assistant' then 'gpt' else message.role
+            end,
+            'value': message.content
+        }
+    ) as conversations,
+    {'from': 'gpt', 'value': chosen[1].content} as chosen,
+    {'from': 'gpt', 'value': rejected[1].content} as rejected
+from dataset

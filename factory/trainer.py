@@ -1,0 +1,64 @@
+"""The trainer's process: starts it, tells how far it is, and ends it with this one.
+
+What it does is `train`; what it is given, a folder with a job and its data, is the caller's.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO
+
+from factory.progress import Progress, Task
+from factory.train import EVENT
+
+LOG = "train.log"
+"""What the trainer says, in the folder of its job."""
+
+
+def run_trainer(
+    folder: Path, launcher: list[str], title: str, progress: Progress, *kept_open: int
+) -> str | None:
+    """Runs the job of a folder to its end; how it failed, or None where it did not.
+
+    `launcher` are arguments of `accelerate launch`, where it is to start the trainer, and
+    `kept_open` file descriptors that the trainer inherits.
+    """
+    started_by = ["-m", "accelerate.commands.launch", *launcher] if launcher else []
+    command = [sys.executable, *started_by, "-m", "factory.train", str(folder)]
+    log = folder / LOG
+    with log.open("a") as errors, progress.task(title, 1, "steps") as task:
+        # It ends when its standard input closes: no trainer is left behind.
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            pass_fds=kept_open,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        ) as process:
+            assert process.stdout is not None, "stdout is a pipe"
+            try:
+                for line in process.stdout:
+                    _read_event(line, errors, task)
+            except BaseException:
+                process.kill()
+                raise
+        code = process.returncode
+    if code == 0:
+        return None
+    last = [line for line in log.read_text().splitlines() if line.strip()][-1:]
+    return f"the trainer ended with code {code}: {''.join(last)[:300]}"
+
+
+def _read_event(line: str, log: IO[str], task: Task) -> None:
+    if not line.startswith(EVENT):
+        log.write(line)
+        return
+    event = json.loads(line.removeprefix(EVENT))
+    if "step" in event:
+        task.at(event["step"], event["of"])
+    else:
+        log.write(json.dumps(event["log"]) + "\n")

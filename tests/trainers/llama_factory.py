@@ -1,0 +1,38 @@
+"""What LLaMA-Factory makes of an export: python llama_factory.py EXPORT MODEL → JSON."""
+
+import importlib.machinery
+import json
+import sys
+import types
+from pathlib import Path
+
+import yaml
+
+# Imported for audio, and its wheels on the package index need CUDA.
+torchaudio = types.ModuleType("torchaudio")
+torchaudio.__spec__ = importlib.machinery.ModuleSpec("torchaudio", None)
+sys.modules["torchaudio"] = torchaudio
+
+
+def main() -> None:
+    from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
+    from llamafactory.hparams import get_train_args
+    from transformers import AutoTokenizer
+
+    written = yaml.safe_load(Path("dpo.yaml").read_text(encoding="utf-8"))
+    config = {**written, "model_name_or_path": sys.argv[1], "use_cpu": True}
+    model, data, training, _, _ = get_train_args(config)
+    tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+    template = get_template_and_fix_tokenizer(tokenizer, data)
+    splits = get_dataset(template, model, data, training, "rm", tokenizer=tokenizer)
+    made = {}
+    for split in ("train", "eval"):
+        made[split] = [
+            {side: tokenizer.decode(row[f"{side}_input_ids"]) for side in ("chosen", "rejected")}
+            for row in splits[f"{split}_dataset"]
+        ]
+    print(json.dumps(made))
+
+
+if __name__ == "__main__":
+    main()
