@@ -71,9 +71,9 @@ def _job(recipe: Recipe) -> Job:
     check_model(recipe.model.path, path)
     dtype = recipe.model.dtype if recipe.model.dtype != "auto" else declared_dtype(path)
     adapter = None if recipe.model.adapter is None else recipe.resolve(recipe.model.adapter)
-    if refused := train.refused(spec):
+    if refused := train.refused(spec, "dpo"):
         raise RecipeError(f"train.dpo.{refused[0]}: is set by the factory; take it out")
-    fields = {**train.effective(spec), "seed": spec.dpo.get("seed", recipe.seed)}
+    fields = {**train.effective(spec, "dpo"), "seed": spec.dpo.get("seed", recipe.seed)}
     check_fields("dpo", fields, dtype)
     if adapter is not None:
         check_adapter(adapter, path)
