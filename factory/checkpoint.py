@@ -36,6 +36,9 @@ _MEANING = (
 )
 """The files beside the weights that decide what a model answers."""
 
+_CONFIGS = ("config.json", "model.safetensors.index.json", "scripted.json")
+"""Of these, what belongs to the weights."""
+
 _ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 """The files of a LoRA adapter, as PEFT writes it."""
 
@@ -159,9 +162,19 @@ def adapter_digest(adapter: Path, base: str, known: dict[str, str]) -> str:
     return folder_key("adapter", 1, {"base": base, "adapter": files})
 
 
+def is_adapter(path: Path) -> bool:
+    """Whether a folder holds a LoRA adapter, and not weights of its own."""
+    return (path / _ADAPTER[0]).is_file()
+
+
+def tokenizer_files(path: Path) -> list[Path]:
+    """The files of a model's folder that decide how texts become tokens and are ended."""
+    return sorted(file for glob in _MEANING if glob not in _CONFIGS for file in path.glob(glob))
+
+
 def model_files(path: Path) -> list[Path]:
     """The files of a model's or adapter's folder that decide its answers, sorted by name."""
-    if (path / _ADAPTER[0]).is_file():
+    if is_adapter(path):
         return sorted(file for name in _ADAPTER if (file := path / name).is_file())
     weights = next((found for glob in _WEIGHTS if (found := sorted(path.glob(glob)))), [])
     return sorted({*weights, *(file for glob in _MEANING for file in path.glob(glob))})

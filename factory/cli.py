@@ -202,6 +202,29 @@ def train(
 
 
 @app.command()
+def adopt(
+    recipe: RecipePath,
+    model: Annotated[Path, typer.Argument(metavar="FOLDER", help="The model that you trained.")],
+    iteration: Annotated[int, typer.Option("--iteration", min=0, help="In which it plays a role.")],
+    role: Annotated[str, typer.Option("--role", help="future, or current (from iteration 1 on).")],
+    lake: LakePath = LAKE,
+    overrides: Overrides = None,
+) -> None:
+    """Takes a model that you trained by hand into the loop (train.with: hand), which then goes on.
+
+    Its base, shapes, tokenizer and chat template must be those of the model that it was trained
+    from; it is copied into the lake.
+
+    Example: factory adopt recipe.yaml trained/ --iteration 0 --role future
+    """
+    from factory.adopt import adopt as take
+
+    opened, held = _open(recipe, lake, overrides)
+    digest = take(opened, held, model, iteration, role, _progress())
+    print(f"Adopted: {digest}. Next: factory run {recipe}")
+
+
+@app.command()
 def status(
     recipe: RecipePath,
     lake: LakePath = LAKE,

@@ -134,8 +134,13 @@ def _engine(recipe: Recipe) -> list[Check]:
 
 
 def _training(train: Train) -> Check:
-    if train.with_ == "scripted":
-        return Check("training", "ok", "scripted: nothing is trained")
+    match train.with_:
+        case "scripted":
+            return Check("training", "ok", "scripted: nothing is trained")
+        case "hand":
+            return Check("training", "note", "by hand: the run stops for each, and exits with 3")
+        case "command":
+            return Check("training", "note", "a command of your own, which is not looked at")
     adapters = () if train.lora is None else ("peft",)
     return _packages("training", ("trl", "torch", *adapters), "train")
 
@@ -316,7 +321,7 @@ def _training_memory(recipe: Recipe, found: Sequence[Gpu], weights: Weights | No
     """Whether a training fits, as far as `training_bytes` tells. What other launchers and
     optimizers make of it is not known: there it is a note at most."""
     train = recipe.train
-    if weights is None or train.with_ == "scripted":
+    if weights is None or train.with_ != "trl":
         return None
     method = policy_of(recipe).trains
     fields, trained = train.fields(method), method.upper()
@@ -368,7 +373,7 @@ def _disk(recipe: Recipe, lake: Path, weights: Weights | None) -> Check:
         return Check("disk", "stop", said)
     free = shutil.disk_usage(folder).free
     has = f"{_size(free)} free where the lake is"
-    if weights is None or recipe.train.with_ == "scripted":
+    if weights is None or recipe.train.with_ != "trl":
         return Check("disk", "ok", has)
     trainings = sum(step.stage == "train" for step in steps(recipe))
     models = trainings * kept_bytes(recipe.train, weights)

@@ -11,6 +11,7 @@
     │   ├── QueryError       a query given to `factory sql`
     │   ├── ExportError      what `factory export` is to write, of what, or where
     │   └── MissingExtra     a package that an extra brings
+    ├── HandOver             exit 3: a training that the recipe leaves to a person
     └── WorkError            exit 1: the work was asked for rightly and failed
         ├── LakeError        the disk is full, read-only, or a shard is broken
         ├── StepFailed       too many failures, or nothing left to learn from
@@ -62,6 +63,10 @@ class MissingExtra(UserError):
             f"{package} is not installed, and this needs it: "
             f"run pip install 'preference-factory[{extra}]'"
         )
+
+
+class HandOver(FactoryError):
+    exit_code = 3
 
 
 class WorkError(FactoryError):

@@ -8,6 +8,7 @@ run (a change makes nothing again). Paths in a recipe are relative to the recipe
 import difflib
 import math
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType
@@ -457,9 +458,17 @@ class Probe(_Section):
 
 
 class Train(_Section):
-    with_: Literal["trl", "scripted"] = Field(default="trl", alias="with")
-    """Who trains: TRL's DPOTrainer, or SFTTrainer where the policy has no rejected side; or nobody
-    (`scripted`: for dry runs and tests)."""
+    with_: Literal["trl", "command", "hand", "scripted"] = Field(default="trl", alias="with")
+    """Who trains: TRL's DPOTrainer, or SFTTrainer where the policy has no rejected side; a
+    `command` of your own; you, by `hand` (the run stops, and goes on after `factory adopt`); or
+    nobody (`scripted`: for dry runs and tests)."""
+    command: str | None = Field(default=None, min_length=1)
+    """The line that trains, with `{pairs}` (a Parquet file of prompt, chosen and rejected as TRL
+    reads them; of prompt and completion where the policy trains by SFT), `{parent}` (the model's
+    folder) and `{out}` (where the trained one must lie in the end). It is run beside the recipe,
+    without a shell; files beside the recipe that it names are part of what it is."""
+    environment: str | None = None
+    """The folder of a virtual environment of the command's own."""
     dpo: dict[str, Any] = Field(default_factory=dict)
     """Any fields of TRL's DPOConfig. Where the recipe is silent: beta 0.1 (borrowed: SR,
     Meta-Rewarding), learning_rate 1e-6 (borrowed: SR), num_train_epochs 1 (borrowed: TSR
@@ -478,6 +487,22 @@ class Train(_Section):
     in `sft`."""
     launcher: list[str] = Field(default_factory=list)
     """Arguments for `accelerate launch`, which starts the trainer where any are given."""
+
+    @model_validator(mode="after")
+    def _command_is_whole(self) -> "Train":
+        if (self.with_ == "command") != (self.command is not None):
+            raise ValueError(
+                f"with is {self.with_} and command is {'not ' * (not self.command)}set: a command "
+                "of your own takes both, with: command and the line"
+            )
+        for place in ("{pairs}", "{parent}", "{out}") if self.command else ():
+            if place not in str(self.command):
+                raise ValueError(f"command: {place} is missing in it")
+        try:
+            shlex.split(self.command or "")
+        except ValueError as error:
+            raise ValueError(f"command: cannot be read as words ({error})") from None
+        return self
 
     @field_validator("dpo", "sft", "lora")
     @classmethod
@@ -702,6 +727,7 @@ SIDES: dict[str, tuple[str, ...]] = {
     "engine.model": ("samples", "judgments"),  # the server's name for it
     "train.with": ("train",),
     "train.lora": ("train",),
+    "train.command": ("train",),
     "train.dpo": ("train",),  # but for the fields that `stages.train` lists as how it is run
     "train.sft": ("train",),  # the same; each of a policy that trains so
     # Outside every key: only the rows that are missing are asked for, and what reads the rows
@@ -719,6 +745,7 @@ SIDES: dict[str, tuple[str, ...]] = {
     **{f"stop_if.{name}": () for name in StopIf.model_fields},
     "train.checkpoint_seconds": (),
     "train.launcher": (),
+    "train.environment": (),
     "engine.name": (),  # but for scripted, whose answers are no model's
     "engine.device": (),
     "engine.batch_size": (),

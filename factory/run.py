@@ -25,6 +25,7 @@ from factory.plan import Step, asked_together, holder, steps
 from factory.progress import Progress
 from factory.recipe import REFERENCE, Recipe, TransformersEngine
 from factory.survey import Found, Survey
+from factory.training import tidy, train_model
 from factory.work import (
     carry_over,
     first_errors,
@@ -33,9 +34,7 @@ from factory.work import (
     make_pairs,
     make_prompts,
     make_verdicts,
-    tidy,
     too_many,
-    train_model,
 )
 
 UNREADABLE = (duckdb.Error, pa.ArrowException, OSError)

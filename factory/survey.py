@@ -21,7 +21,7 @@ from factory.checkpoint import (
     trained_model,
 )
 from factory.errors import ModelError, PromptsError, QueryError, RecipeError
-from factory.fingerprint import canonical, folder_key, short_hash
+from factory.fingerprint import canonical, file_digest, folder_key, short_hash
 from factory.functions import Function, find_function
 from factory.holdings import Holdings, Scope
 from factory.judge import Rubric, load_rubric
@@ -520,7 +520,12 @@ class Survey:
         learned = short_hash(views.one("learned")["pair_ids"])
         parent = self.models[step.parent]
         spec, method = self.recipe.train, self.policy.trains
-        settings = train.settings(spec, method, parent.digest, learned, self.recipe.seed)
+        files = {
+            word: file_digest(file)
+            for word in train.command_words(spec.command, dict.fromkeys(train.PLACES, ""))
+            if word and (file := self.recipe.resolve(word)).is_file()
+        }
+        settings = train.settings(spec, method, parent.digest, learned, self.recipe.seed, files)
         folder = self.lake.folder("models", folder_key("train", train.VERSION, settings))
         model = trained_model(step.name, folder.path, self.models["M_0"], self.recipe)
         if model is None:

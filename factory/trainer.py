@@ -1,10 +1,13 @@
 """The trainer's process: starts it, tells how far it is, and ends it with this one.
 
-What it does is `train`; what it is given, a folder with a job and its data, is the caller's.
+What ours does is `train`; what it is given, a folder with a job and its data, is the caller's, as
+is the command of a user's own.
 """
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +54,29 @@ def run_trainer(
         return None
     last = [line for line in log.read_text().splitlines() if line.strip()][-1:]
     return f"the trainer ended with code {code}: {''.join(last)[:300]}"
+
+
+def run_command(
+    command: list[str], folder: Path, said: IO[str], environment: dict[str, str], *kept_open: int
+) -> int:
+    """Runs a trainer of the user's own in a folder, and gives the code that it ended with; what it
+    says goes to `said`. It is killed, with all that it started, where this is left."""
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=said,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        pass_fds=kept_open,
+        start_new_session=True,
+    ) as process:
+        try:
+            return process.wait()
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
 
 
 def _read_event(line: str, log: IO[str], task: Task) -> None:

@@ -5,8 +5,6 @@ incomplete, holds its folder's lock, and does not decide what comes next.
 """
 
 import dataclasses
-import json
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -20,30 +18,23 @@ import pyarrow as pa
 from factory import __version__
 from factory.checkpoint import (
     Checkpoint,
-    adapter_digest,
-    as_run,
-    cached_digest,
-    folder_digest,
-    model_files,
     text_counter,
 )
 from factory.engines import Engine, Request, Result
-from factory.errors import RecipeError, StepFailed, TrainError
+from factory.errors import RecipeError, StepFailed
 from factory.holdings import SHARD_KEYS, joined
-from factory.lake import Folder, ShardWriter, write_parquet, write_whole, writing
+from factory.lake import Folder, ShardWriter
 from factory.limits import Watch
 from factory.plan import Step
 from factory.progress import Progress
 from factory.prompt_files import problem_list
 from factory.query import Views, sql_text
-from factory.recipe import REFERENCE, Method, Recipe
-from factory.schema import BARE_MESSAGE, TABLES, Row
-from factory.stages import judgments, pairs, samples, train, verdicts
+from factory.recipe import REFERENCE, Recipe
+from factory.schema import TABLES, Row
+from factory.stages import judgments, pairs, samples, verdicts
 from factory.stages.pairs import Policy
 from factory.stages.reasoning import thought
 from factory.survey import Found, Survey
-from factory.train import Job
-from factory.trainer import LOG, run_trainer
 
 TRL_MAX_LENGTH = 1024
 """What TRL 1.16 takes for max_length where the recipe is silent."""
@@ -459,155 +450,3 @@ def pair_outcomes(survey: Survey, folder: Folder) -> dict[str, int]:
         "select outcome, count(*) from pairs_shards group by outcome order by 2 desc, 1"
     ).fetchall()
     return {str(outcome): int(count) for outcome, count in rows}
-
-
-# training
-
-
-def train_model(survey: Survey, found: Found, lock: Any, progress: Progress) -> None:
-    """Trains a model, in a process of its own, and writes its manifest last."""
-    step, folder, recipe = found.step, key_of(found), survey.recipe
-    parent = survey.models[step.parent]
-    folder.create(found.settings)
-    (folder.path / "manifest.json").unlink(missing_ok=True)
-    built = key_of(survey.found[Step("pairs", step.iteration, phase=step.phase)])
-    began = time.time()
-    n_pairs = _training_rows(survey, step, built, folder)
-    if n_pairs == 0:
-        outcomes = pair_outcomes(survey, built)
-        counted = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items())
-        raise StepFailed(
-            f"pairs {step.phase} of iteration {step.iteration}: no pair of the training split was "
-            f"kept ({counted or 'no prompts'}), so there is nothing for {step.name} to learn from; "
-            "look at the judgments with `factory preview`, or at "
-            f'"select * from judgments" with `factory sql`'
-        )
-    if recipe.train.with_ == "trl":
-        _tell_too_long(survey, step, built, n_pairs, progress)
-        _run_trainer(recipe, survey.policy.trains, found, parent, n_pairs, lock, progress)
-    else:
-        _scripted_trainer(found, parent)
-    model = folder.path / "model"
-    hashes: dict[str, str] = {}
-    lora = recipe.train.lora is not None and recipe.train.with_ == "trl"
-    digest = (
-        adapter_digest(model, parent.base, hashes)
-        if lora
-        else folder_digest(model, parent.dtype, hashes)
-    )
-    manifest = {
-        "digest": digest,
-        "as_run": as_run(digest, recipe.engine),
-        "dtype": parent.dtype,
-        "parent": parent.digest,
-        "build": built.key,
-        "n_pairs": n_pairs,
-        "settings": found.settings,
-        "seconds": round(time.time() - began, 1),
-        "versions": {"factory": __version__, **_trainer_versions(recipe)},
-        "files": {
-            file.name: [file.stat().st_size, cached_digest(file, hashes)]
-            for file in model_files(model)
-        },
-    }
-    with writing(folder.lake.root):
-        write_whole(folder.path / "manifest.json", json.dumps(manifest, indent=1))
-    tidy(folder)
-
-
-def tidy(folder: Folder) -> None:
-    """Removes what a finished training no longer needs. The manifest comes first: until it is
-    there, a kill costs no more than what came after the last checkpoint."""
-    with writing(folder.lake.root):
-        for name in ("data.parquet", "job.json"):
-            (folder.path / name).unlink(missing_ok=True)
-        if (folder.path / "checkpoints").exists():
-            shutil.rmtree(folder.path / "checkpoints")
-
-
-_LEARNED: dict[Method, tuple[str, tuple[str, ...]]] = {
-    "dpo": ("training_rows", ("prompt", "chosen", "rejected")),
-    "sft": ("training_completions", ("prompt", "completion")),
-}
-"""What a trainer reads: the query, and its columns."""
-
-
-def _training_rows(survey: Survey, step: Step, built: Folder, folder: Folder) -> int:
-    """Writes what the trainer reads: kept pairs of the training split, in the order of pair_id."""
-    query, columns = _LEARNED[survey.policy.trains]
-    schema = pa.schema([(column, pa.list_(BARE_MESSAGE)) for column in columns])
-    views = survey.views(survey.phase_scope(step))
-    views.shards("pairs", "pairs", built.shards())
-    views.define("pairs", "from pairs_shards")
-    views.read_texts("from pairs where outcome = 'kept' and split = 'train'")
-    with writing(folder.lake.root):
-        n_rows = write_parquet(folder.path / "data.parquet", schema, views.stream(query, schema))
-    views.forget_texts()  # training takes long, and its process may want the memory
-    return n_rows
-
-
-def _tell_too_long(
-    survey: Survey, step: Step, built: Folder, n_pairs: int, progress: Progress
-) -> None:
-    """Says how many pairs TRL will cut, or drop where the prompt alone fills its max_length."""
-    method = survey.policy.trains
-    max_length = train.effective(survey.recipe.train, method).get("max_length", TRL_MAX_LENGTH)
-    if max_length is None:
-        return
-    views = survey.views()
-    views.shards("pairs", "pairs", built.shards())
-    views.setting("limits", {"max_length": max_length})
-    if n := views.one("too_long")["n"]:
-        progress.say(
-            f"  {step.label}: {n:,} of {n_pairs:,} pairs are longer than max_length {max_length} "
-            f"and are cut, or dropped where the prompt alone fills it (train.{method}.max_length)"
-        )
-
-
-def _scripted_trainer(found: Found, parent: Checkpoint) -> None:
-    """Trains nothing: the scripted engine's models are told apart by what they learned from."""
-    folder = key_of(found)
-    with writing(folder.lake.root):
-        model = folder.path / "model"
-        model.mkdir(exist_ok=True)
-        learned = {"parent": parent.digest, "rows": found.settings["rows"], "key": folder.key}
-        write_whole(model / "scripted.json", json.dumps(learned))
-
-
-def _run_trainer(
-    recipe: Recipe,
-    method: Method,
-    found: Found,
-    parent: Checkpoint,
-    n_pairs: int,
-    lock: Any,
-    progress: Progress,
-) -> None:
-    folder = key_of(found).path
-    fields = {"seed": recipe.seed, **train.effective(recipe.train, method)}
-    job = Job(
-        method,
-        str(parent.path),
-        parent.dtype,
-        fields,
-        recipe.train.checkpoint_seconds,
-        lora=train.adapter_fields(recipe.train),
-        adapter=str(parent.adapter) if parent.adapter else None,
-    )
-    with writing(key_of(found).lake.root):
-        write_whole(folder / "job.json", json.dumps(dataclasses.asdict(job)))
-    title = f"{found.step.label} ({n_pairs:,} pairs)"
-    # The trainer inherits the folder's lock: a killed run leaves no folder that two write to.
-    failure = run_trainer(folder, recipe.train.launcher, title, progress, lock.fileno())
-    if failure is not None:
-        log = key_of(found).lake.relative(folder / LOG)
-        raise TrainError(f"{found.step.label}: {failure} (all of it: {log} in the lake)")
-
-
-def _trainer_versions(recipe: Recipe) -> dict[str, str]:
-    if recipe.train.with_ != "trl":
-        return {}
-    from importlib.metadata import version
-
-    names = ("trl", "transformers", "torch", *(["peft"] if recipe.train.lora is not None else []))
-    return {name: version(name) for name in names}

@@ -321,6 +321,7 @@ def test_every_field_of_a_recipe_is_tested_on_one_side():
         "engine.model",
         "model.adapter",
         "pairs.score",
+        *("train.command", "train.environment"),  # in test_adopt
         "train.sft",  # in test_sft
         *SERVED,
         # in test_fixed_judge and test_judges

@@ -1,6 +1,9 @@
 """Training: what identifies a trained model, and the job that the trainer's process is given."""
 
 import fnmatch
+import re
+import shlex
+from collections.abc import Mapping
 from typing import Any
 
 from factory.recipe import Method, Train
@@ -47,6 +50,11 @@ OURS = ("output_dir", "resume_from_checkpoint", "hub_*", "push_to_hub*", "do_tra
 """Fields that the factory sets or that would act outside the lake; a recipe may not."""
 
 
+PLACES = ("pairs", "parent", "out")
+"""What a command of the user's own is told: a Parquet file with rows as TRL reads them, the folder
+of the model to go on from, and the folder in which the trained one must lie in the end."""
+
+
 def effective(train: Train, method: Method) -> dict[str, Any]:
     """The fields that the trainer is given: the defaults and the recipe's over them."""
     rate = {} if train.lora is None else {"learning_rate": LORA_LEARNING_RATE[method]}
@@ -58,10 +66,28 @@ def adapter_fields(train: Train) -> dict[str, Any] | None:
     return None if train.lora is None else {**LORA, **train.lora}
 
 
+def command_words(command: str | None, places: Mapping[str, str]) -> list[str]:
+    """A command line of the user's own as words, with `{pairs}`, `{parent}` and `{out}` filled in;
+    no shell reads it."""
+    return [
+        re.sub(r"\{(pairs|parent|out)\}", lambda found: places[found[1]], word)
+        for word in shlex.split(command or "")
+    ]
+
+
 def settings(
-    train: Train, method: Method, parent: str, rows_read: str, seed: int
+    train: Train, method: Method, parent: str, rows_read: str, seed: int, files: Mapping[str, str]
 ) -> dict[str, Any]:
-    """What decides a trained model: trainer, its settings, the parent, the pairs' digest."""
+    """What decides a trained model: trainer, its settings, the parent, the pairs' digest. `files`
+    are the digests of those that a command of the user's own names, by their names there."""
+    if train.with_ in ("command", "hand"):
+        return {
+            "with": train.with_,
+            "method": method,
+            **({"command": train.command, "files": dict(files)} if train.command else {}),
+            "parent": parent,
+            "rows": rows_read,
+        }
     # As a list: a field set to null says something that a field left out does not.
     fields = [
         [name, value]

@@ -1,0 +1,307 @@
+"""One model's training: the rows that it learns from → a trainer → a model with its manifest.
+
+A training whose manifest was not written left no model; what the trainer needs to go on lies in
+the same folder.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from factory import __version__
+from factory.checkpoint import (
+    Checkpoint,
+    adapter_digest,
+    as_run,
+    cached_digest,
+    folder_digest,
+    is_adapter,
+    model_files,
+    tokenizer_files,
+)
+from factory.errors import HandOver, RecipeError, StepFailed, TrainError
+from factory.lake import Folder, write_parquet, write_whole, writing
+from factory.learned import check_learned
+from factory.plan import Step
+from factory.progress import Progress
+from factory.recipe import Method, Recipe
+from factory.schema import BARE_MESSAGE
+from factory.stages import train
+from factory.survey import Found, Survey
+from factory.train import Job
+from factory.trainer import LOG, run_command, run_trainer
+from factory.work import key_of, pair_outcomes
+
+TRL_MAX_LENGTH = 1024
+"""What TRL 1.16 takes for max_length where the recipe is silent."""
+
+CONFIG_FILES = ("deepspeed", "fsdp_config", "accelerator_config")
+"""Fields of TRL's config that may name a file: of one beside the recipe, its path is passed on."""
+
+
+def train_model(survey: Survey, found: Found, lock: Any, progress: Progress) -> None:
+    """Has a model trained, and writes its manifest last.
+
+    Raises StepFailed where there is nothing to learn from, TrainError where the trainer fails,
+    ModelError where what it leaves cannot be the model that the loop waits for, and HandOver where
+    the recipe leaves the training to a person.
+    """
+    step, folder, recipe = found.step, key_of(found), survey.recipe
+    parent = survey.models[step.parent]
+    folder.create(found.settings)
+    (folder.path / "manifest.json").unlink(missing_ok=True)
+    built = key_of(survey.found[Step("pairs", step.iteration, phase=step.phase)])
+    began = time.time()
+    n_pairs = training_rows(survey, step, built, folder)
+    if n_pairs == 0:
+        outcomes = pair_outcomes(survey, built)
+        counted = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items())
+        raise StepFailed(
+            f"pairs {step.phase} of iteration {step.iteration}: no pair of the training split was "
+            f"kept ({counted or 'no prompts'}), so there is nothing for {step.name} to learn from; "
+            "look at the judgments with `factory preview`, or at "
+            f'"select * from judgments" with `factory sql`'
+        )
+    match recipe.train.with_:
+        case "trl":
+            _tell_too_long(survey, step, built, n_pairs, progress)
+            _run_trl(recipe, survey.policy.trains, found, parent, n_pairs, lock, progress)
+        case "command":
+            _run_command(survey, found, parent, n_pairs, lock, progress)
+        case "hand":
+            raise HandOver(_hand_over(survey, found, parent, n_pairs))
+        case "scripted":
+            _scripted_trainer(found, parent)
+    write_manifest(survey, found, n_pairs, time.time() - began)
+
+
+def write_manifest(survey: Survey, found: Found, n_pairs: int, seconds: float) -> None:
+    """Makes what lies in a training's folder a model, and tidies the folder."""
+    step, folder, recipe = found.step, key_of(found), survey.recipe
+    parent, model = survey.models[step.parent], folder.path / "model"
+    hashes: dict[str, str] = {}
+    digest = (
+        adapter_digest(model, parent.base, hashes)
+        if is_adapter(model)
+        else folder_digest(model, parent.dtype, hashes)
+    )
+    manifest = {
+        "digest": digest,
+        "as_run": as_run(digest, recipe.engine),
+        "dtype": parent.dtype,
+        "parent": parent.digest,
+        "build": key_of(survey.found[Step("pairs", step.iteration, phase=step.phase)]).key,
+        "n_pairs": n_pairs,
+        "settings": found.settings,
+        "seconds": round(seconds, 1),
+        "versions": {"factory": __version__, **_trainer_versions(recipe)},
+        "files": {
+            file.name: [file.stat().st_size, cached_digest(file, hashes)]
+            for file in model_files(model)
+        },
+    }
+    with writing(folder.lake.root):
+        write_whole(folder.path / "manifest.json", json.dumps(manifest, indent=1))
+    tidy(folder)
+
+
+def tidy(folder: Folder) -> None:
+    """Removes what a finished training no longer needs. The manifest comes first: until it is
+    there, a kill costs no more than what came after the last checkpoint."""
+    with writing(folder.lake.root):
+        for name in ("data.parquet", "job.json"):
+            (folder.path / name).unlink(missing_ok=True)
+        if (folder.path / "checkpoints").exists():
+            shutil.rmtree(folder.path / "checkpoints")
+
+
+_LEARNED: dict[Method, tuple[str, tuple[str, ...]]] = {
+    "dpo": ("training_rows", ("prompt", "chosen", "rejected")),
+    "sft": ("training_completions", ("prompt", "completion")),
+}
+"""What a trainer reads: the query, and its columns."""
+
+
+def training_rows(survey: Survey, step: Step, built: Folder, folder: Folder) -> int:
+    """Writes what the trainer reads: kept pairs of the training split, in the order of pair_id."""
+    query, columns = _LEARNED[survey.policy.trains]
+    schema = pa.schema([(column, pa.list_(BARE_MESSAGE)) for column in columns])
+    views = survey.views(survey.phase_scope(step))
+    views.shards("pairs", "pairs", built.shards())
+    views.define("pairs", "from pairs_shards")
+    views.read_texts("from pairs where outcome = 'kept' and split = 'train'")
+    with writing(folder.lake.root):
+        n_rows = write_parquet(folder.path / "data.parquet", schema, views.stream(query, schema))
+    views.forget_texts()  # training takes long, and its process may want the memory
+    return n_rows
+
+
+def _tell_too_long(
+    survey: Survey, step: Step, built: Folder, n_pairs: int, progress: Progress
+) -> None:
+    """Says how many pairs TRL will cut, or drop where the prompt alone fills its max_length."""
+    method = survey.policy.trains
+    max_length = train.effective(survey.recipe.train, method).get("max_length", TRL_MAX_LENGTH)
+    if max_length is None:
+        return
+    views = survey.views()
+    views.shards("pairs", "pairs", built.shards())
+    views.setting("limits", {"max_length": max_length})
+    if n := views.one("too_long")["n"]:
+        progress.say(
+            f"  {step.label}: {n:,} of {n_pairs:,} pairs are longer than max_length {max_length} "
+            f"and are cut, or dropped where the prompt alone fills it (train.{method}.max_length)"
+        )
+
+
+def _scripted_trainer(found: Found, parent: Checkpoint) -> None:
+    """Trains nothing: the scripted engine's models are told apart by what they learned from."""
+    folder = key_of(found)
+    with writing(folder.lake.root):
+        model = folder.path / "model"
+        model.mkdir(exist_ok=True)
+        learned = {"parent": parent.digest, "rows": found.settings["rows"], "key": folder.key}
+        write_whole(model / "scripted.json", json.dumps(learned))
+
+
+def _run_trl(
+    recipe: Recipe,
+    method: Method,
+    found: Found,
+    parent: Checkpoint,
+    n_pairs: int,
+    lock: Any,
+    progress: Progress,
+) -> None:
+    folder = key_of(found).path
+    fields = {"seed": recipe.seed, **train.effective(recipe.train, method)}
+    for name in CONFIG_FILES:
+        if isinstance(fields.get(name), str):
+            fields[name] = _beside(recipe, fields[name])
+    job = Job(
+        method,
+        str(parent.path),
+        parent.dtype,
+        fields,
+        recipe.train.checkpoint_seconds,
+        lora=train.adapter_fields(recipe.train),
+        adapter=str(parent.adapter) if parent.adapter else None,
+    )
+    with writing(key_of(found).lake.root):
+        write_whole(folder / "job.json", json.dumps(dataclasses.asdict(job)))
+    title = f"{found.step.label} ({n_pairs:,} pairs)"
+    # The trainer inherits the folder's lock: a killed run leaves no folder that two write to.
+    launcher = [_beside(recipe, word) for word in recipe.train.launcher]
+    failure = run_trainer(folder, launcher, title, progress, lock.fileno())
+    if failure is not None:
+        log = key_of(found).lake.relative(folder / LOG)
+        raise TrainError(f"{found.step.label}: {failure} (all of it: {log} in the lake)")
+
+
+def _beside(recipe: Recipe, word: str) -> str:
+    """A word as it is, or the path of the file beside the recipe that it names."""
+    file = recipe.resolve(word)
+    return str(file) if file.is_file() else word
+
+
+def _run_command(
+    survey: Survey,
+    found: Found,
+    parent: Checkpoint,
+    n_pairs: int,
+    lock: Any,
+    progress: Progress,
+) -> None:
+    recipe, folder = survey.recipe, key_of(found)
+    out, log = folder.path / "out", folder.path / LOG
+    places = {
+        "pairs": str(folder.path / "data.parquet"),
+        "parent": str(parent.adapter or parent.path),
+        "out": str(out),
+    }
+    command = train.command_words(recipe.train.command, places)
+    with writing(folder.lake.root):
+        shutil.rmtree(out, ignore_errors=True)
+    place = folder.lake.relative(log)
+    progress.say(
+        f"  {found.step.label} ({n_pairs:,} pairs): running {command[0]}; what it says is in "
+        f"{place} in the lake"
+    )
+    with log.open("a") as said:
+        try:
+            # It inherits the folder's lock: should this process be killed, the next run waits.
+            code = run_command(command, recipe.folder, said, _environment(recipe), lock.fileno())
+        except OSError as error:
+            raise RecipeError(
+                f"train.command: {command[0]} cannot be run ({error.strerror}): expected a command "
+                "that is on the PATH, in train.environment, or a path"
+            ) from None
+    if code != 0:
+        last = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-1:]
+        raise TrainError(
+            f"{found.step.label}: train.command ended with code {code}: {''.join(last)[:300]} (all "
+            f"of it: {place} in the lake)"
+        )
+    check_learned(out, parent, survey.models["M_0"], recipe.train.lora is not None, "train.command")
+    take_over(out, parent, folder)
+
+
+def _environment(recipe: Recipe) -> dict[str, str]:
+    """The variables of the recipe's own environment for its trainer, or those that are here."""
+    if recipe.train.environment is None:
+        return dict(os.environ)
+    root = recipe.resolve(recipe.train.environment)
+    binaries = root / "bin"
+    if not (binaries / "python").exists():
+        raise RecipeError(
+            f"train.environment: {recipe.train.environment} is no virtual environment: expected a "
+            "folder with bin/python"
+        )
+    path = f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}"
+    inherited = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
+    return {**inherited, "PATH": path, "VIRTUAL_ENV": str(root)}
+
+
+def take_over(path: Path, parent: Checkpoint, folder: Folder) -> None:
+    """Makes a checked model of another trainer the model of a training's folder. What it lacks of
+    its tokenizer is the parent's."""
+    model, unfinished = folder.path / "model", folder.path / "model.unfinished"
+    with writing(folder.lake.root):
+        for old in (model, unfinished):
+            shutil.rmtree(old, ignore_errors=True)
+        unfinished.mkdir()
+        files = {file.name: file for file in model_files(path)}
+        if not is_adapter(path):
+            files = {file.name: file for file in tokenizer_files(parent.path)} | files
+        for name, file in files.items():
+            shutil.copyfile(file, unfinished / name)
+        unfinished.rename(model)
+        if path.parent == folder.path:
+            shutil.rmtree(path)
+
+
+def _hand_over(survey: Survey, found: Found, parent: Checkpoint, n_pairs: int) -> str:
+    step = found.step
+    future = step.name.startswith("F")
+    role = f"--iteration {step.iteration if future else step.iteration + 1} --role "
+    role += "future" if future else "current"
+    return (
+        f"{step.label} is yours (train.with: hand). Train {parent.adapter or parent.path} on the "
+        f"{n_pairs:,} pairs in {key_of(found).path / 'data.parquet'}, then run `factory adopt "
+        f"RECIPE FOLDER {role}` and the same command again"
+    )
+
+
+def _trainer_versions(recipe: Recipe) -> dict[str, str]:
+    if recipe.train.with_ != "trl":
+        return {}
+    from importlib.metadata import version
+
+    names = ("trl", "transformers", "torch", *(["peft"] if recipe.train.lora is not None else []))
+    return {name: version(name) for name in names}
