@@ -6,6 +6,7 @@ split. Its name ends in a hash of the builds in it; another content is another f
 
 import json
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factory.fingerprint import folder_key
-from factory.lake import remove_unfinished, write_parquet, writing
+from factory.lake import ROW_GROUP, remove_unfinished, write_parquet, writing
 from factory.plan import steps
 from factory.query import Views, sql_text
 from factory.recipe import Recipe
@@ -21,7 +22,7 @@ from factory.schema import BARE_MESSAGE
 from factory.stages.pairs import SECOND
 from factory.survey import Survey
 
-VERSION = 1
+VERSION = 2
 
 VIEWS = (
     "prompts",
@@ -37,6 +38,8 @@ VIEWS = (
     "gaps",
 )
 """What `factory sql` opens, in the order in which rows come to be."""
+
+SPLITS = ("train", "test")
 
 _MESSAGES = pa.list_(BARE_MESSAGE)
 
@@ -62,6 +65,8 @@ PAIR_COLUMNS = pa.schema(
         ("rejected_tokens", pa.int32()),
         ("chosen_id", pa.string()),
         ("rejected_id", pa.string()),
+        ("source", pa.string()),
+        ("license", pa.string()),
     ]
 )
 """The canonical row (prompt, chosen, rejected as lists of messages) and where it came from. No
@@ -78,7 +83,13 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
         return {"feature": _feature(kind.value_type), "_type": "List"}
     if pa.types.is_struct(kind):
         return {part.name: _feature(part.type) for part in kind}
-    names = {pa.float64(): "float64", pa.int32(): "int32", pa.string(): "string"}
+    names = {
+        pa.float64(): "float64",
+        pa.int32(): "int32",
+        pa.int64(): "int64",
+        pa.string(): "string",
+        pa.bool_(): "bool",
+    }
     return {"dtype": names[kind], "_type": "Value"}
 
 
@@ -112,26 +123,55 @@ def write_dataset(survey: Survey, name: str) -> Path:
 
 
 def _write(survey: Survey, folder: Path) -> None:
-    info = json.dumps({"info": {"features": features(PAIR_COLUMNS)}})
-    schema = PAIR_COLUMNS.with_metadata({"huggingface": info})
     (folder / "data").mkdir(parents=True)
     rows: dict[str, int] = {}
     views = all_views(survey)
+    views.setting("published", {"phase": SECOND})
     views.table("texts", sql_text("texts"))
     for iteration in range(survey.recipe.loop.iterations):
-        for split in ("train", "test"):
+        for split in SPLITS:
             views.setting("part", {"iteration": iteration, "split": split})
             file = folder / "data" / f"{split}-{iteration:02d}.parquet"
-            batches = views.stream("dataset", PAIR_COLUMNS)
-            n_rows = write_parquet(file, schema, (_named(schema, batch) for batch in batches))
-            if n_rows == 0:
-                file.unlink()  # `datasets` refuses an empty split
+            n_rows = write_rows(views, "dataset", PAIR_COLUMNS, file)
             rows[split] = rows.get(split, 0) + n_rows
     (folder / "README.md").write_text(_card(survey, rows), encoding="utf-8")
 
 
-def _named(schema: pa.Schema, batch: pa.RecordBatch) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+def write_rows(views: Views, query: str, columns: pa.Schema, file: Path) -> int:
+    """Writes the rows of a named query as one Parquet file that names its features; how many they
+    are. Where there is none, there is no file: `datasets` refuses an empty split.
+
+    The same rows are the same bytes: row groups are cut by number, wherever the query's batches
+    end.
+    """
+    info = json.dumps({"info": {"features": features(columns)}})
+    schema = columns.with_metadata({"huggingface": info})
+    n_rows = write_parquet(file, schema, _row_groups(schema, views.stream(query, columns)))
+    if n_rows == 0:
+        file.unlink()
+    return n_rows
+
+
+def _row_groups(
+    schema: pa.Schema, batches: Iterator[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of ROW_GROUP."""
+    held: list[pa.RecordBatch] = []
+    n_held = 0
+    for batch in batches:
+        while n_held + batch.num_rows >= ROW_GROUP:
+            cut = ROW_GROUP - n_held
+            yield _joined(schema, [*held, batch.slice(0, cut)])
+            held, n_held, batch = [], 0, batch.slice(cut)
+        held.append(batch)
+        n_held += batch.num_rows
+    if n_held:
+        yield _joined(schema, held)
+
+
+def _joined(schema: pa.Schema, batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    joined = pa.concat_batches(batches)
+    return pa.RecordBatch.from_arrays(joined.columns, schema=schema)
 
 
 def _card(survey: Survey, rows: dict[str, int]) -> str:

@@ -3,7 +3,8 @@
 with named as (
     select unnest([chosen_id, rejected_id]) as sample_id
     from pairs
-    where outcome = 'kept' and phase = 'D2'
+    semi join published using (phase)
+    where outcome = 'kept'
 )
 
 select sample_id, any_value(text) as text
