@@ -13,6 +13,7 @@ Hub and no card.
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -210,6 +211,8 @@ def _write_config(
             task.advance()
     if sizes:
         contents.sizes[config.name] = sizes
+    else:
+        (folder / config.folder).rmdir()
 
 
 def _file(folder: Path, part: str, name: str, iteration: int) -> Path:
@@ -224,18 +227,27 @@ def _write_sql(folder: Path) -> None:
         (folder / "sql" / f"{name}.sql").write_text(query.sql, encoding="utf-8")
 
 
-def views_sql() -> str:
-    """The views of `factory sql` over the files of a repository, for plain DuckDB."""
+def open_views(folder: Path) -> duckdb.DuckDBPyConnection:
+    """DuckDB with the views of a repository's folder."""
+    con = duckdb.connect()
+    con.execute("set enable_progress_bar = false")
+    con.execute(views_sql(f"{folder.resolve()}/".replace("'", "''")))
+    return con
+
+
+def views_sql(root: str = "") -> str:
+    """The views of `factory sql` over the files of a repository, for plain DuckDB; `root` is where
+    these lie, if not in the current folder."""
     samples = ", ".join(TABLES["samples"].names)
     scored = ", ".join(column.name for column in _SCORED)
     verdicts = ", ".join(TABLES["verdicts"].names)
     placed = f"iteration, role, name, parser, split, {samples}"
     views = {
-        **{name: f"from read_parquet('tables/{name}-*.parquet')" for name in TABLE_FILES},
-        "candidates": f"select {placed}, {scored} from read_parquet('candidates/*.parquet')",
+        **{name: f"from read_parquet('{root}tables/{name}-*.parquet')" for name in TABLE_FILES},
+        "candidates": f"select {placed}, {scored} from read_parquet('{root}candidates/*.parquet')",
         "placed": f"select {placed} from candidates",
         "samples": f"select distinct on (sampling, request_id, draw) {samples} from candidates",
-        "judged": "from read_parquet('judgments/*.parquet')",
+        "judged": f"from read_parquet('{root}judgments/*.parquet')",
         "judgments": f"select {', '.join(TABLES['judgments'].names)} from judged",
         "verdicts": f"select {verdicts} from judged where error is null",
         **{name: sql_text(name).rstrip() for name in ("scores", "judges", "gaps")},

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from factory import summary
 from factory.doctor import Check
 from factory.export import dataset_rows
+from factory.gate import Finding
 from factory.judge import transcript
 from factory.named_queries import named_queries
 from factory.progress import duration
+from factory.publish import Pushed
 from factory.query import Views
 from factory.schema import ROW_ID
 from factory.stages.pairs import SECOND
@@ -445,6 +447,41 @@ def traced_row(row: Trace, *, as_json: bool) -> None:
         print(f"  by model {row[f'{side}_model']}; score {row[f'score_{side}']:.3g}")
         _indented(row[side][-1]["content"], "    ")
     print(f"\nJudge: model {row['judge_model']}, {row['n_judgments']} valid judgments a side")
+
+
+def dry_run(findings: list[Finding], folder: Path, *, as_json: bool) -> None:
+    """The folder that would be pushed, and what the gate found in it."""
+    if as_json:
+        _json({"folder": str(folder), "checks": [vars(finding) for finding in findings]})
+        return
+    _checks(findings)
+    print(f"\nThe folder that would be pushed; nothing was sent: {folder}")
+
+
+def _checks(findings: list[Finding]) -> None:
+    rows = [
+        {"check": finding.name, "looked for": finding.what, "found": finding.n}
+        for finding in findings
+        if finding.looked
+    ]
+    table(rows, "The gate")
+
+
+def published(pushed: Pushed, *, as_json: bool) -> None:
+    """What came of a push."""
+    if as_json:
+        _json(vars(pushed))
+        return
+    if not pushed.changed:
+        print(f"Nothing has changed, so there is no commit: {pushed.url}")
+        return
+    seen = "private" if pushed.private else "public"
+    what = f"a new {seen} repository" if pushed.made else f"a {seen} repository"
+    deleted = f", {pushed.deleted:,} taken out" if pushed.deleted else ""
+    print(
+        f"Published in {what}, one commit: {pushed.files:,} files with {pushed.size:,} bytes"
+        f"{deleted}\n{pushed.url}"
+    )
 
 
 def verified(report: Report, *, as_json: bool) -> bool:
