@@ -6,7 +6,7 @@ person says by its name that they may pass. Knows files and texts, and no Hub.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -148,8 +148,7 @@ def _quoted(path: Path) -> str:
 def _finding(views: duckdb.DuckDBPyConnection, check: Check, has_evaluation: bool) -> Finding:
     patterns = {"secrets": SECRETS, "personal": PERSONAL}.get(check.name)
     if patterns is not None:
-        table = {"kind": list(patterns), "pattern": list(patterns.values())}
-        views.register("patterns", pa.table(table))
+        _suspect(views, patterns)
     query = sql_text("gate_patterns" if patterns is not None else f"gate_{check.name}")
     found = views.sql(query)
     rows = found.limit(SHOWN).to_arrow_table().to_pylist()
@@ -162,6 +161,17 @@ def _finding(views: duckdb.DuckDBPyConnection, check: Check, has_evaluation: boo
         ((sides,),) = views.sql("select 2 * count(*) from gate_pairs").fetchall()
         is_bad = n > check.most * sides
     return Finding(check.name, check.what, n, rows, is_bad, looked)
+
+
+def _suspect(views: duckdb.DuckDBPyConnection, patterns: Mapping[str, str]) -> None:
+    """Looks for all patterns at once first: one that comes from a column is compiled anew for each
+    row."""
+    table = {"kind": list(patterns), "pattern": list(patterns.values())}
+    views.register("patterns", pa.table(table))
+    views.execute(
+        f"create or replace temp table suspects as {sql_text('gate_suspects')}",
+        {"any_pattern": "|".join(f"(?:{pattern})" for pattern in patterns.values())},
+    )
 
 
 def check_names(allowed: Sequence[str]) -> None:

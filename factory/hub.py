@@ -201,7 +201,7 @@ class Repository:
             return self._send([*adds, *deletes], state, message, as_pull=as_pull)
 
         def landed() -> Landed | None:
-            return self.pull(change, state, message) if as_pull else self._there(change, state)
+            return self.pull(change, message) if as_pull else self._there(change, state)
 
         return self._call("the commit", send, landed)
 
@@ -256,7 +256,7 @@ class Repository:
             "command again, or take --create-pr"
         )
 
-    def pull(self, change: Change, state: State, message: str) -> Landed | None:
+    def pull(self, change: Change, message: str) -> Landed | None:
         """An open pull request that makes this very change."""
         found = self._call(
             "listing its pull requests",

@@ -5,6 +5,7 @@ are distributed. SVG, written by hand; knows rows of numbers and nothing else.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from math import ceil, floor, log10
 from typing import Any
 
 Row = dict[str, Any]
@@ -16,6 +17,7 @@ _ROW = 130
 _FOOT = 44
 
 COLOURS = {"past": "#b45309", "current": "#2563eb", "future": "#059669"}
+SIDES = {"chosen": "#059669", "rejected": "#dc2626"}
 _INK, _FAINT = "#1f2937", "#d1d5db"
 
 
@@ -34,8 +36,12 @@ class _Axis:
 
     @property
     def ticks(self) -> list[float]:
-        step = (self.high - self.low) / 4
-        return [round(self.low + place * step, 2) for place in range(5)]
+        """Round numbers: multiples of 1, 2 or 5 times a power of ten, seven at the most."""
+        span = (self.high - self.low) or 1
+        power = 10.0 ** floor(log10(span))
+        step = next(s for s in (power / 5, power / 2, power, power * 2) if span / s <= 6)
+        first = ceil(self.low / step - 1e-9)
+        return [round(n * step, 9) for n in range(first, floor(self.high / step + 1e-9) + 1)]
 
 
 def picture(gaps: Sequence[Row], bins: Sequence[Row]) -> str:
@@ -53,7 +59,10 @@ def picture(gaps: Sequence[Row], bins: Sequence[Row]) -> str:
 
 
 def _gaps(rows: Sequence[Row], height: float) -> Iterator[str]:
-    yield _text(20, 24, "Mean score of chosen and rejected, and their gap", weight="bold")
+    yield _text(20, 24, "Mean scores of the pairs, and the gap", weight="bold")
+    for place, (side, colour) in enumerate(SIDES.items()):
+        yield _dot(58 + 80 * place, 42, colour)
+        yield _text(68 + 80 * place, 46, side)
     scores = [row[side] for row in rows for side in ("score_chosen", "score_rejected")]
     low, high = min(scores), max(scores)
     room = (high - low) * 0.1 or 0.5
@@ -66,9 +75,9 @@ def _gaps(rows: Sequence[Row], height: float) -> Iterator[str]:
         at = x(place)
         top, bottom = y(row["score_chosen"]), y(row["score_rejected"])
         yield _line(at, top, at, bottom, _INK, 2)
-        yield _dot(at, top, "#059669")
-        yield _dot(at, bottom, "#dc2626")
-        yield _text(at + 8, (top + bottom) / 2 + 4, f"{row['gap']:.2f}")
+        yield _dot(at, top, SIDES["chosen"])
+        yield _dot(at, bottom, SIDES["rejected"])
+        yield _text(at + 6, (top + bottom) / 2 - 8, f"{row['gap']:.2f}")
         yield _text(at, height - _FOOT + 16, row["phase"], anchor="middle")
         yield _text(at, height - _FOOT + 31, f"it {row['iteration']}", anchor="middle")
 

@@ -52,6 +52,8 @@ def check_asked(survey: Survey, asked: Asked) -> None:
     recipe that was never run, LakeError where the lake is not what it was."""
     check_repository(asked.repository)
     check_names(asked.allowed)
+    if asked.as_pull and asked.tag:
+        raise PublishError("--tag names a commit of a branch, and --create-pr makes none: take one")
     made = iterations(survey)
     folders = {
         found.folder.key: found.folder
@@ -226,16 +228,14 @@ def push(survey: Survey, asked: Asked, progress: Progress) -> Pushed:
     this one began.
     """
     check_asked(survey, asked)
-    if asked.as_pull and asked.tag:
-        raise PublishError("--tag names a commit of a branch, and --create-pr makes none: take one")
     repository = Repository(asked.repository, asked.branch or "main", progress)
-    state = repository.state()
-    _check_theirs(repository, state)
+    state = look(repository)
     with _staging(survey, progress) as folder:
         published = _published(repository, state)
         findings = write_folder(survey, folder, asked, published, progress)
         pass_gate(findings, asked.allowed)
-        return _push(survey, asked, repository, state, folder)
+        message = f"{survey.recipe.name}: pairs, candidates, judgments and card"
+        return push_folder(folder, asked, repository, state, message)
 
 
 @contextmanager
@@ -257,38 +257,47 @@ def _staging(survey: Survey, progress: Progress) -> Iterator[Path]:
             remove_unfinished(root)
 
 
-def _check_theirs(repository: Repository, state: State | None) -> None:
-    """Raises PublishError where the repository holds files of somebody else's making in places that
-    are ours."""
+def look(repository: Repository) -> State | None:
+    """What a repository holds at its branch; None where it, or the branch, is not there.
+
+    Raises PublishError where it holds files of somebody else's making in places that are ours.
+    """
+    state = repository.state()
     if state is None or LINEAGE in state.files:
-        return
+        return state
     theirs = sorted(name for name in state.files if name.split("/")[0] in FOLDERS)
     if theirs:
         raise PublishError(
             f"{repository.name} holds a dataset that `factory publish` did not make ({theirs[0]} "
             "and the like): expected a new repository, one without data, or one that it made"
         )
+    return state
 
 
-def _push(
-    survey: Survey, asked: Asked, repository: Repository, state: State | None, folder: Path
+def push_folder(
+    folder: Path, asked: Asked, repository: Repository, state: State | None, message: str
 ) -> Pushed:
+    """Makes a folder the content of a repository that was seen to hold `state`.
+
+    Safe to repeat: what is there is not sent, and what was carried out is not done twice.
+    """
     made = state is None and not repository.exists()
     if state is None:
         repository.create(public=asked.public)
-        state = repository.state()
-        if state is None:
-            raise HubError(f"{asked.repository} was made, and the Hub does not show it yet: run "
-                           "the same command again")
+        state = look(repository)
+    if state is None:
+        raise HubError(
+            f"{asked.repository} was made, and the Hub does not show it yet: run the same command "
+            "again"
+        )
     change = change_to(folder, state)
     if asked.tag:
         _check_tag(asked.tag, repository, state, change)
     landed = Landed(state.commit, f"{repository.url}/commit/{state.commit}")
     if change:
-        message = f"{survey.recipe.name}: pairs, candidates, judgments and card"
-        landed = (
-            asked.as_pull and repository.pull(change, state, message)
-        ) or repository.commit(change, state, message, as_pull=asked.as_pull)
+        landed = (asked.as_pull and repository.pull(change, message)) or repository.commit(
+            change, state, message, as_pull=asked.as_pull
+        )
     if asked.tag:
         repository.tag(asked.tag, landed.commit)
     return Pushed(

@@ -97,6 +97,9 @@ class Hub:
         self.received = 0
         """Bytes of bodies that were sent to it."""
         self.may_write = True
+        self.on: tuple[str, int] | None = None
+        """A step at whose n-th request `reached` is set, and no answer comes."""
+        self.reached = threading.Event()
         self.lock = threading.RLock()
         hub = self
 
@@ -191,6 +194,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.hub.requests.append(step)
             self.hub.received += len(body)
             kind = self.hub.fault(step)
+            if self.hub.on and step == self.hub.on[0]:
+                if self.hub.requests.count(step) > self.hub.on[1]:
+                    kind = "drop"
+                    self.hub.reached.set()
             if kind == "drop":
                 self.close_connection = True
                 return
