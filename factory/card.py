@@ -378,9 +378,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return ""
     names = list(rows[0])
-    numeric = [
-        all(isinstance(row[name], int | float | None) for row in rows) for name in names
-    ]
+    numeric = [all(isinstance(row[name], int | float | None) for row in rows) for name in names]
     marks = ["---:" if number else "---" for number in numeric]
     lines = [[name.replace("_", " ") for name in names], marks]
     lines += [[_cell(row[name]) for name in names] for row in rows]

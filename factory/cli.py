@@ -233,7 +233,7 @@ def publish(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Publishes the dataset on the Hub: pairs, candidates, judgments, card and lineage, as one commit.
+    """Publishes the dataset on the Hub: pairs, candidates, judgments and card, as one commit.
 
     Looks first for what should not be published, and stops where it finds it. Where nothing has
     changed, there is no commit; where a push was interrupted, the same command ends it.

@@ -152,9 +152,7 @@ def write_rows(views: Views, query: str, columns: pa.Schema, file: Path) -> int:
     return n_rows
 
 
-def _row_groups(
-    schema: pa.Schema, batches: Iterator[pa.RecordBatch]
-) -> Iterator[pa.RecordBatch]:
+def _row_groups(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """The same rows in batches of ROW_GROUP."""
     held: list[pa.RecordBatch] = []
     n_held = 0

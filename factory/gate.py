@@ -239,6 +239,5 @@ def _strings(value: Any) -> Iterator[str]:
 def allowed_findings(findings: Sequence[Finding], allowed: Sequence[str]) -> list[Finding]:
     """The findings as a card tells them: what was not allowed did not pass."""
     return [
-        replace(finding, is_bad=finding.is_bad and finding.name in allowed)
-        for finding in findings
+        replace(finding, is_bad=finding.is_bad and finding.name in allowed) for finding in findings
     ]

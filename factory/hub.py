@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from json import JSONDecodeError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,7 +23,7 @@ from factory.fingerprint import file_digest
 from factory.progress import Progress
 
 if TYPE_CHECKING:
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
 T = TypeVar("T")
 
@@ -93,7 +94,7 @@ class Repository:
             )
         disable_progress_bars()  # the client's own bars would be drawn over ours
         self.name, self.branch = name, branch
-        self._api: HfApi = HfApi(token=token)
+        self._api = HfApi(token=token)
         self._token: str = token
         self._progress = progress
 
@@ -210,7 +211,7 @@ class Repository:
         with self._progress.task("uploading", size, "bytes") as task:
             for start in range(0, len(adds), TOGETHER):
                 some = adds[start : start + TOGETHER]
-                self._call("uploading", lambda some=some: self._upload_some(some, as_pull))
+                self._call("uploading", partial(self._upload_some, some, as_pull))
                 task.advance(sum(add.upload_info.size for add in some))
 
     def _upload_some(self, adds: "list[CommitOperationAdd]", as_pull: bool) -> None:
@@ -352,7 +353,9 @@ class Repository:
 
 def left(change: Change, state: State) -> list[str]:
     """The files of a change that a state does not have as the change wants them."""
-    wrong = [name for name, path in change.write.items() if not is_same(path, state.files.get(name))]
+    wrong = [
+        name for name, path in change.write.items() if not is_same(path, state.files.get(name))
+    ]
     return wrong + [name for name in change.delete if name in state.files]
 
 

@@ -100,7 +100,9 @@ def lineage(survey: Survey, iterations: list[int]) -> dict[str, Any]:
 def models(survey: Survey, iterations: list[int]) -> list[dict[str, Any]]:
     """The models whose answers or judgments are published, in the order in which they came."""
     published = {
-        name for (iteration, role, name) in survey.roles if iteration in iterations and role != "probe"
+        name
+        for (iteration, role, name) in survey.roles
+        if iteration in iterations and role != "probe"
     }
     table = {row["digest"]: row for row in survey.models_table().to_pylist()}
     names = {model.digest: name for name, model in survey.models.items()}

@@ -78,9 +78,7 @@ JUDGMENT_COLUMNS = pa.schema(
     ]
 )
 
-PROMPT_COLUMNS = pa.schema(
-    [*TABLES["prompts"], ("split", pa.string()), ("iteration", pa.int32())]
-)
+PROMPT_COLUMNS = pa.schema([*TABLES["prompts"], ("split", pa.string()), ("iteration", pa.int32())])
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ CONFIGS = (
     Config("candidates", "candidates", "published_candidates", CANDIDATE_COLUMNS),
     Config("judgments", "judgments", "published_judgments", JUDGMENT_COLUMNS),
 )
-"""`default` and `anchored` are the pairs of D2 and D1; the first is what a trainer is pointed at."""
+"""`default` has the pairs of D2, which trainers are pointed at; `anchored` those of D1."""
 
 TABLE_FILES = {
     "prompts": PROMPT_COLUMNS,

@@ -167,7 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self._answer()
 
-    do_HEAD = do_POST = do_PUT = do_GET
+    do_HEAD = do_POST = do_PUT = do_GET  # noqa: N815
 
     def _body(self):
         if "chunked" in self.headers.get("Transfer-Encoding", ""):
@@ -182,10 +182,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self):
         body = self._body()
         url = urlsplit(self.path)
-        for step, method, pattern in STEPS:
-            if method == self.command and (found := re.fullmatch(pattern, url.path)):
-                break
-        else:
+        step, found = _step(self.command, url.path)
+        if found is None:
             self._send(404, {"error": f"no such address: {self.command} {url.path}"})
             return
         parts = {name: unquote(part) for name, part in found.groupdict(default="").items()}
@@ -194,10 +192,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.hub.requests.append(step)
             self.hub.received += len(body)
             kind = self.hub.fault(step)
-            if self.hub.on and step == self.hub.on[0]:
-                if self.hub.requests.count(step) > self.hub.on[1]:
-                    kind = "drop"
-                    self.hub.reached.set()
+            at, n = self.hub.on or ("", 0)
+            if step == at and self.hub.requests.count(step) > n:
+                kind = "drop"
+                self.hub.reached.set()
             if kind == "drop":
                 self.close_connection = True
                 return
@@ -460,9 +458,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path not in commit.files:
             raise _Refused(404, "EntryNotFound", f"{path} does not exist")
         content = commit.files[path]
-        etag = (
-            hashlib.sha256(content).hexdigest() if _is_large(path) else _git_oid(path, content)
-        )
+        etag = hashlib.sha256(content).hexdigest() if _is_large(path) else _git_oid(path, content)
         headers = {"ETag": f'"{etag}"', "X-Repo-Commit": commit.oid, "Accept-Ranges": "bytes"}
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if asked and self.command == "GET":
@@ -474,6 +470,13 @@ class _Handler(BaseHTTPRequestHandler):
         return 200, content, headers
 
     _head = _get
+
+
+def _step(command, path):
+    for step, method, pattern in STEPS:
+        if method == command and (found := re.fullmatch(pattern, path)):
+            return step, found
+    return None, None
 
 
 def _is_large(path):

@@ -69,6 +69,15 @@ except FactoryError as error:
 """
 
 
+LOAD = """
+import datasets
+
+for name in datasets.get_dataset_config_names("org/toy"):
+    loaded = datasets.load_dataset("org/toy", name)
+    print(name, {split: len(rows) for split, rows in loaded.items()})
+"""
+
+
 @pytest.fixture(scope="module")
 def push(publish, good):
     """The push of the good folder alone, without the lake: what faults are about."""
@@ -131,19 +140,9 @@ def test_what_is_pushed_is_what_the_dry_run_wrote_in_one_commit(publish, good, h
     assert repository.commits[1].parent == repository.commits[0].oid
 
 
-def test_it_loads_from_the_hub(publish, hub, tmp_path):
+def test_it_loads_from_the_hub(publish, hub):
     publish(hub)
-    told = publish.run(
-        [
-            sys.executable,
-            "-c",
-            "import datasets\n"
-            "for name in datasets.get_dataset_config_names('org/toy'):\n"
-            "    loaded = datasets.load_dataset('org/toy', name)\n"
-            "    print(name, {split: len(rows) for split, rows in loaded.items()})",
-        ],
-        hub,
-    )
+    told = publish.run([sys.executable, "-c", LOAD], hub)
     assert told.returncode == 0, told.stderr
     lines = told.stdout.splitlines()
     assert {line.split()[0] for line in lines} == {
@@ -260,7 +259,7 @@ PASSING = [
 ]
 
 
-@pytest.mark.parametrize(("step", "kind"), PASSING, ids="-".join)
+@pytest.mark.parametrize(("step", "kind"), PASSING, ids=lambda value: value)
 def test_a_fault_that_passes_is_waited_for(push, good, hub, step, kind):
     hub.break_(step, kind)
     ended = push(hub)

@@ -59,7 +59,7 @@ def test_every_configuration_opens_with_both_splits(made, tmp_path, config):
 
 
 def test_pairs_join_candidates_and_judgments(made, tmp_path):
-    toy, folder = made
+    _, folder = made
     pairs, candidates, judgments = (
         load(folder, name, tmp_path)["train"] for name in ("default", "candidates", "judgments")
     )
@@ -192,7 +192,7 @@ def test_the_recipe_that_is_shown_says_what_decides_the_data_and_no_more(made):
 
 
 def test_lineage_leads_from_a_pair_to_what_made_it(made, tmp_path):
-    toy, folder = made
+    _, folder = made
     told = json.loads((folder / "lineage.json").read_text())
     models = {model["digest"]: model for model in told["models"]}
     for row in load(folder, "default", tmp_path)["train"]:
