@@ -77,6 +77,8 @@ class Kept:
     after: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """Fields that they added or changed."""
+    order: Sequence[str] = ()
+    """The fields as they stand."""
 
 
 def read_card(text: str, generated: Mapping[str, Any]) -> Kept:
@@ -89,7 +91,7 @@ def read_card(text: str, generated: Mapping[str, Any]) -> Kept:
         for name, value in metadata.items()
         if name not in _OURS and generated.get(name) != value
     }
-    return Kept(before.strip() if mark else "", after.strip(), changed)
+    return Kept(before.strip() if mark else "", after.strip(), changed, [*metadata])
 
 
 def _split(text: str) -> tuple[dict[str, Any], str]:
@@ -176,16 +178,18 @@ def text(
     contents: Contents,
     recipe: Mapping[str, Any],
     lineage: Mapping[str, Any],
+    sources: Sequence[Mapping[str, Any]],
     findings: Sequence[Finding],
     repository: str,
     kept: Kept,
 ) -> tuple[str, dict[str, Any]]:
     """The card's text, and the metadata in it before what a person changed; `views` are those of
-    the folder."""
-    sources = _rows(views, sql_text("published_sources"))
+    the folder, `sources` the sources and licences of the prompts."""
     generated = metadata(recipe, contents, sources)
     merged = {**generated, **kept.metadata}
-    merged["tags"] = list(dict.fromkeys([*generated["tags"], *_listed(merged["tags"])]))
+    merged["tags"] = list(dict.fromkeys([*_listed(merged["tags"]), *generated["tags"]]))
+    order = [name for name in kept.order if name in merged]
+    merged = {name: merged[name] for name in dict.fromkeys([*order, *merged])}
     head = yaml.safe_dump(merged, sort_keys=False, allow_unicode=True)
     body = _template().render(
         metadata=merged,
@@ -219,7 +223,7 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _undeclared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _undeclared(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [
         {name: "not declared" if value is None else value for name, value in row.items()}
         for row in rows

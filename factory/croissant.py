@@ -1,7 +1,8 @@
 """Croissant metadata of a repository, beside what the Hub writes by itself: files, columns, and how
 the data came to be (PROV-O).
 
-After the specifications of Croissant 1.1 and Croissant RAI 1.0, as far as we know them.
+After Croissant 1.0 and Croissant RAI 1.0; mlcroissant 1.1.1 finds no error in it and reads the
+rows by it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -120,7 +121,7 @@ def _files(config: Config, contents: Contents) -> dict[str, Any]:
         "name": f"files-{config.name}",
         "description": f"Parquet files of the configuration {config.name}.",
         "containedIn": {"@id": "repository"},
-        "encodingFormat": "application/vnd.apache.parquet",
+        "encodingFormat": "application/x-parquet",
         "includes": [f"{config.folder}/{split}-*.parquet" for split in contents.sizes[config.name]],
     }
 

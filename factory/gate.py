@@ -6,6 +6,7 @@ person says by its name that they may pass. Knows files and texts, and no Hub.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +30,8 @@ RUN = 13
 
 MOST_TRUNCATED = 0.05
 """The share of the pairs' sides that the limit on tokens may cut off. Ours, untested."""
+
+_NEVER = r"[^\s\S]"
 
 SHOWN = 5
 """Rows that are listed of each finding."""
@@ -80,6 +83,7 @@ CHECKS = (
     Check("license", "pairs whose prompt has no licence"),
     Check("secrets", "texts with keys, tokens or passwords of well-known forms"),
     Check("personal", "texts with e-mail addresses, bank or card numbers"),
+    Check("paths", "texts that name a folder of the machine that made them"),
 )
 
 
@@ -101,16 +105,31 @@ class Finding:
 def examine(
     views: duckdb.DuckDBPyConnection,
     folder: Path,
-    control_tokens: Sequence[str],
-    evaluation: Sequence[Path],
+    control_tokens: Sequence[str] = (),
+    evaluation: Sequence[Path] = (),
+    places: Sequence[str] = (),
 ) -> list[Finding]:
     """Looks at the files of a folder, whose views `views` has.
 
-    `control_tokens` are those of the models that wrote; `evaluation` are files whose texts the
-    prompts must not share. Raises PublishError where such a file cannot be read.
+    `control_tokens` are those of the models that wrote, `places` the folders of this machine that
+    no text should name; `evaluation` are files whose texts the prompts must not share. Raises
+    PublishError where such a file cannot be read.
     """
     _prepare(views, folder, control_tokens, evaluation)
-    return [_finding(views, check, bool(evaluation)) for check in CHECKS]
+    patterns = {
+        "secrets": SECRETS,
+        "personal": PERSONAL,
+        "paths": {place: f"{re.escape(place)}\\b" for place in places},
+    }
+    return [
+        _finding(
+            views,
+            check,
+            patterns.get(check.name),
+            looked=check.name != "evaluation" or len(evaluation) > 0,
+        )
+        for check in CHECKS
+    ]
 
 
 def _prepare(
@@ -145,8 +164,13 @@ def _quoted(path: Path) -> str:
     return str(path).replace("'", "''")
 
 
-def _finding(views: duckdb.DuckDBPyConnection, check: Check, has_evaluation: bool) -> Finding:
-    patterns = {"secrets": SECRETS, "personal": PERSONAL}.get(check.name)
+def _finding(
+    views: duckdb.DuckDBPyConnection,
+    check: Check,
+    patterns: Mapping[str, str] | None,
+    *,
+    looked: bool,
+) -> Finding:
     if patterns is not None:
         _suspect(views, patterns)
     query = sql_text("gate_patterns" if patterns is not None else f"gate_{check.name}")
@@ -155,7 +179,6 @@ def _finding(views: duckdb.DuckDBPyConnection, check: Check, has_evaluation: boo
     n = 0
     if rows:
         ((n,),) = views.sql(f"select count(*) from ({query})").fetchall()
-    looked = check.name != "evaluation" or has_evaluation
     is_bad = n > 0
     if check.most:
         ((sides,),) = views.sql("select 2 * count(*) from gate_pairs").fetchall()
@@ -166,11 +189,12 @@ def _finding(views: duckdb.DuckDBPyConnection, check: Check, has_evaluation: boo
 def _suspect(views: duckdb.DuckDBPyConnection, patterns: Mapping[str, str]) -> None:
     """Looks for all patterns at once first: one that comes from a column is compiled anew for each
     row."""
-    table = {"kind": list(patterns), "pattern": list(patterns.values())}
-    views.register("patterns", pa.table(table))
+    schema = pa.schema([("kind", pa.string()), ("pattern", pa.string())])
+    table = [{"kind": kind, "pattern": pattern} for kind, pattern in patterns.items()]
+    views.register("patterns", pa.Table.from_pylist(table, schema))
     views.execute(
         f"create or replace temp table suspects as {sql_text('gate_suspects')}",
-        {"any_pattern": "|".join(f"(?:{pattern})" for pattern in patterns.values())},
+        {"any_pattern": "|".join(f"(?:{pattern})" for pattern in patterns.values()) or _NEVER},
     )
 
 

@@ -15,8 +15,8 @@ from factory.recipe import JUDGE, SIDES, VLLM_IDENTITY, Recipe, VllmEngine
 from factory.stages import train
 from factory.survey import Found, Survey
 
-_DRAWS = ("sampling.draws", "judge.draws", "probe.draws")
-"""Outside every key, and yet they decide how many rows there are."""
+_SHOWN = ("prompts.language", "sampling.draws", "judge.draws", "probe.draws")
+"""Outside every key: what the prompts are in, and how many rows there are."""
 
 _SNAPSHOT = re.compile(r"/snapshots/([0-9a-f]{40})")
 
@@ -29,7 +29,7 @@ def public_recipe(survey: Survey) -> dict[str, Any]:
     recipe = survey.recipe
     dumped = recipe.model_dump(mode="json", by_alias=True, exclude_none=True)
     shown: dict[str, Any] = {"name": recipe.name}
-    for field in [field for field, stages in SIDES.items() if stages] + list(_DRAWS):
+    for field in [field for field, stages in SIDES.items() if stages] + list(_SHOWN):
         *sections, last = field.split(".")
         value: Any = dumped
         for section in [*sections, last]:

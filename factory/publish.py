@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from factory import card
+from factory.croissant import croissant
 from factory.errors import HubError, LakeError, PublishError
 from factory.gate import Finding, allowed_findings, check_names, examine, pass_gate
 from factory.hub import Change, Landed, Repository, State, is_same
@@ -22,6 +23,7 @@ from factory.lineage import lineage, public_recipe
 from factory.named_queries import named_queries
 from factory.picture import picture
 from factory.progress import Progress
+from factory.query import sql_text
 from factory.repository import FOLDERS, Contents, iterations, open_views, write_repository
 from factory.survey import Survey
 from factory.verify import verify_folders
@@ -96,7 +98,7 @@ def write_folder(
     contents = write_repository(survey, folder, progress)
     with open_views(folder) as views:
         tokens = [token for model in survey.models.values() for token in model.control_tokens]
-        findings = examine(views, folder, sorted(set(tokens)), asked.evaluation)
+        findings = examine(views, folder, sorted(set(tokens)), asked.evaluation, _places(survey))
         _write_picture(views, folder)
         _write_texts(survey, contents, views, folder, asked, findings, published)
     _check_private(survey, folder)
@@ -137,12 +139,14 @@ def _write_texts(
     published: Published,
 ) -> None:
     recipe, ways = public_recipe(survey), lineage(survey, contents.iterations)
+    sources = views.sql(sql_text("published_sources")).to_arrow_table().to_pylist()
     kept = card.read_card(published.card, published.metadata or {})
     text, generated = card.text(
         views,
         contents,
         recipe,
         ways,
+        sources,
         allowed_findings(findings, asked.allowed),
         asked.repository,
         kept,
@@ -151,24 +155,33 @@ def _write_texts(
     head = "# All that decides the data, as it was resolved; not how or where it was run.\n"
     shown = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
     (folder / "recipe.yaml").write_text(head + shown, encoding="utf-8")
-    ways = {**ways, "card": generated}
-    (folder / LINEAGE).write_text(
-        json.dumps(ways, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    croissants = croissant(asked.repository, generated, contents, recipe, ways, sources)
+    _write_json(folder / "croissant.json", croissants)
+    _write_json(folder / LINEAGE, {**ways, "card": generated})
+
+
+def _write_json(file: Path, content: dict[str, Any]) -> None:
+    file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _places(survey: Survey) -> list[str]:
+    """The folders of this machine that nothing published should name."""
+    places = {Path.home(), survey.recipe.folder, survey.lake.root.resolve()}
+    return sorted(str(place) for place in places if len(place.parts) > 2)
 
 
 def _check_private(survey: Survey, folder: Path) -> None:
-    """Raises PublishError where a file names a folder of this machine."""
-    places = {Path.home(), survey.recipe.folder, survey.lake.root.resolve()} - {Path("/")}
-    names = {str(place).encode() for place in places if len(place.parts) > 2}
-    for file in sorted(folder.rglob("*.*")):
-        content = file.read_bytes()
-        for name in names:
-            if name in content:
-                raise PublishError(
-                    f"{file.relative_to(folder)} would hold {name.decode()}, a folder of this "
-                    "machine, which some field of the recipe or of a prompt says: take it out"
-                )
+    """Raises PublishError where a file that is no row, and no text of a row, names a folder of this
+    machine."""
+    for name, file in files_of(folder):
+        if file.suffix != ".parquet":
+            content = file.read_text(encoding="utf-8")
+            for place in _places(survey):
+                if place in content:
+                    raise PublishError(
+                        f"{name} would name {place}, a folder of this machine, which a field of "
+                        "the recipe or a prompt's source says: take it out of there"
+                    )
 
 
 def dry(survey: Survey, asked: Asked, folder: Path, progress: Progress) -> list[Finding]:

@@ -177,6 +177,9 @@ class Prompts(_Section):
     """The source of every line that names none."""
     license: str | None = None
     """The licence of every line that names none."""
+    language: list[str] = []
+    """The languages of the prompts, as ISO 639-1 has them (`en`): for a published dataset's
+    card."""
 
 
 class Loop(_Section):
@@ -563,6 +566,7 @@ SIDES: dict[str, tuple[str, ...]] = {
     "probe.draws": (),
     # How it is run.
     "name": (),
+    "prompts.language": (),
     "max_failed": (),
     **{f"stop_if.{name}": () for name in StopIf.model_fields},
     "train.checkpoint_seconds": (),

@@ -10,6 +10,7 @@ A file belongs to one iteration, so that a further iteration adds files and chan
 Hub and no card.
 """
 
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -229,6 +230,7 @@ def open_views(folder: Path) -> duckdb.DuckDBPyConnection:
     """DuckDB with the views of a repository's folder."""
     con = duckdb.connect()
     con.execute("set enable_progress_bar = false")
+    con.execute(f"set temp_directory = '{tempfile.gettempdir()}/factory-duckdb'")
     con.execute(views_sql(f"{folder.resolve()}/".replace("'", "''")))
     return con
 

@@ -15,11 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from factory import summary
 from factory.doctor import Check
 from factory.export import dataset_rows
-from factory.gate import Finding
 from factory.judge import transcript
 from factory.named_queries import named_queries
 from factory.progress import duration
-from factory.publish import Pushed
 from factory.query import Views
 from factory.schema import ROW_ID
 from factory.stages.pairs import SECOND
@@ -29,6 +27,9 @@ from factory.verify import Report
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from factory.gate import Finding
+    from factory.publish import Pushed
 
 FORMATS = ("table", "csv", "json", "parquet")
 
@@ -449,7 +450,7 @@ def traced_row(row: Trace, *, as_json: bool) -> None:
     print(f"\nJudge: model {row['judge_model']}, {row['n_judgments']} valid judgments a side")
 
 
-def dry_run(findings: list[Finding], folder: Path, *, as_json: bool) -> None:
+def dry_run(findings: "list[Finding]", folder: Path, *, as_json: bool) -> None:
     """The folder that would be pushed, and what the gate found in it."""
     if as_json:
         _json({"folder": str(folder), "checks": [vars(finding) for finding in findings]})
@@ -458,7 +459,7 @@ def dry_run(findings: list[Finding], folder: Path, *, as_json: bool) -> None:
     print(f"\nThe folder that would be pushed; nothing was sent: {folder}")
 
 
-def _checks(findings: list[Finding]) -> None:
+def _checks(findings: "list[Finding]") -> None:
     rows = [
         {"check": finding.name, "looked for": finding.what, "found": finding.n}
         for finding in findings
@@ -467,7 +468,7 @@ def _checks(findings: list[Finding]) -> None:
     table(rows, "The gate")
 
 
-def published(pushed: Pushed, *, as_json: bool) -> None:
+def published(pushed: "Pushed", *, as_json: bool) -> None:
     """What came of a push."""
     if as_json:
         _json(vars(pushed))

@@ -1,4 +1,4 @@
-"""The card: metadata as `datasets` would write it, numbers as SQL says them, a person's own text."""
+"""The card: metadata as `datasets` writes it, numbers as SQL says them, a person's own text."""
 
 import json
 from xml.etree import ElementTree
@@ -8,11 +8,12 @@ import yaml
 
 datasets = pytest.importorskip("datasets")
 
+from test_repository import publishable, write  # noqa: E402
+
 from factory.card import BEGIN, END, Kept, read_card, yaml_features  # noqa: E402
 from factory.duties import duty_of  # noqa: E402
 from factory.picture import picture  # noqa: E402
 from factory.repository import CONFIGS  # noqa: E402
-from test_repository import publishable, write  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +96,7 @@ def test_licences_that_differ_are_tabulated_and_not_merged(tmp_path):
 def test_a_card_that_is_read_back_has_nothing_of_a_person_in_it(made):
     _, folder = made
     generated = json.loads((folder / "lineage.json").read_text())["card"]
-    assert read_card((folder / "README.md").read_text(), generated) == Kept()
+    assert read_card((folder / "README.md").read_text(), generated) == Kept(order=[*generated])
 
 
 @pytest.mark.parametrize("text", ["", "# Mine\n\nAll mine.\n", "---\n: [\n---\nMine"])
@@ -111,7 +112,8 @@ def test_what_a_person_changed_is_told_from_what_was_generated():
         f"above\n{BEGIN}\nold\n{END}\nbelow\n"
     )
     kept = read_card(card, {"license": "mit", "pretty_name": "toy", "configs": [1]})
-    assert kept == Kept("above", "below", {"pretty_name": "Mine", "extra": 1})
+    assert (kept.before, kept.after) == ("above", "below")
+    assert kept.metadata == {"pretty_name": "Mine", "extra": 1}
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ KEYS = {
     "OpenAI or Anthropic key": "sk-proj-" + "a1" * 20,
     "Stripe key": "sk_live_" + "a1" * 10,
     "JSON web token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJlc2lnbmF0dXJl",
-    "password in an address": "postgres://somebody:hunter2@db.example/x",
+    "password in an address": "postgres://somebody:hunter2@localhost/x",
     "e-mail address": "write to some.body@example.org, please",
     "IBAN": "GB82 WEST 1234 5698 7654 32",
     "card number": "4111 1111 1111 1111",
@@ -217,6 +217,15 @@ def test_secrets_and_personal_data_are_found_wherever_they_stand(folder, kind, p
 def test_ordinary_text_is_left_alone(folder, text):
     plant(folder, "candidates/train-00.parquet", lambda row: row.update(text=text))
     assert bad(folder) == {}
+
+
+def test_a_folder_of_this_machine_is_found(folder):
+    for place, text in enumerate(["see /somewhere/deep.", "see /somewhere/deeper"]):
+        plant(folder, "candidates/train-00.parquet", lambda row, t=text: row.update(text=t), place)
+    assert bad(folder) == {}
+    found = bad(folder, places=["/somewhere/deep"])
+    assert list(found) == ["paths"]
+    assert found["paths"].n == 1
 
 
 def test_what_is_found_is_listed_and_can_be_let_pass(folder):

@@ -61,6 +61,7 @@ CHANGES = {
 
 NOTHING = {
     "name": "name=other",
+    "prompts.language": "prompts.language=[en]",
     "max_failed": "max_failed=0.5",
     "stop_if.truncated": "stop_if.truncated=0.9",
     "stop_if.unparsed": "stop_if.unparsed=0.9",
