@@ -242,6 +242,7 @@ def _making(
         "policy_source": _SOURCES.get(recipe["loop"]["policy"], ""),
         "who_judged": _WHO[lineage["judge"]["kind"]],
         "opinion": _OPINION[lineage["judge"]["kind"]],
+        "probe_table": _table(lineage["probe"]),
         "judge_text": _judge_text(lineage["judge"]),
         "duties": _duties(lineage["models"], recipe),
     }

@@ -80,7 +80,7 @@ CHECKS = (
         f"sides cut off at the limit on tokens ({MOST_TRUNCATED:.0%} of them may be)",
         MOST_TRUNCATED,
     ),
-    Check("license", "pairs whose prompt has no licence"),
+    Check("license", "prompts without a licence"),
     Check("secrets", "texts with keys, tokens or passwords of well-known forms"),
     Check("personal", "texts with e-mail addresses, bank or card numbers"),
     Check("paths", "texts that name a folder of the machine that made them"),
@@ -157,6 +157,7 @@ def _prepare(
     views.execute(f"create or replace temp view pair_files as {files}")
     # A table: its texts are trimmed once, for all checks.
     views.execute(f"create or replace temp table gate_pairs as {sql_text('gate_pairs')}")
+    views.execute(f"create or replace temp table gate_prompts as {sql_text('gate_prompts')}")
     views.execute(f"create or replace temp view gate_texts as {sql_text('gate_texts')}")
 
 

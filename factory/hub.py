@@ -23,7 +23,7 @@ from factory.fingerprint import file_digest
 from factory.progress import Progress
 
 if TYPE_CHECKING:
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, DatasetInfo
 
 T = TypeVar("T")
 
@@ -76,7 +76,7 @@ class Landed:
 class Repository:
     """A dataset repository and the branch that is written to."""
 
-    def __init__(self, name: str, branch: str, progress: Progress) -> None:
+    def __init__(self, name: str, branch: str, progress: Progress, *, tries: int = TRIES) -> None:
         """Raises PublishError where there is no token, or no network is allowed."""
         from huggingface_hub import HfApi, get_token
         from huggingface_hub.constants import is_offline_mode
@@ -97,6 +97,7 @@ class Repository:
         self._api = HfApi(token=token)
         self._token: str = token
         self._progress = progress
+        self._tries = tries
 
     @property
     def url(self) -> str:
@@ -106,18 +107,17 @@ class Repository:
 
     def state(self, revision: str | None = None) -> State | None:
         """What it holds at the head of the branch, or at another revision; None where there is no
-        such repository or revision."""
+        such repository or revision, or none that the token may see."""
         from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
-        wanted = revision or self.branch
-        try:
-            info = self._call(
-                "asking for the repository",
-                lambda: self._api.dataset_info(self.name, revision=wanted),
-            )
-        except (RepositoryNotFoundError, RevisionNotFoundError):
-            return None
-        if info.sha is None:
+        def ask() -> DatasetInfo | None:
+            try:
+                return self._api.dataset_info(self.name, revision=revision or self.branch)
+            except (RepositoryNotFoundError, RevisionNotFoundError):
+                return None
+
+        info = self._call("asking for the repository", ask)
+        if info is None or info.sha is None:
             return None
         return State(info.sha, bool(info.private), self._files(info.sha))
 
@@ -295,25 +295,20 @@ class Repository:
 
         `landed` looks whether the call that failed was in truth carried out.
         """
-        from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
-
-        for n in range(TRIES):
+        for n in range(self._tries):
             try:
                 return call()
             except Exception as error:
-                if isinstance(error, RevisionNotFoundError):
-                    raise
-                if isinstance(error, RepositoryNotFoundError) and status(error) == 404:
-                    raise
                 if not is_of_hub(error):
                     raise
                 if landed is not None and (came := landed()) is not None:
                     return came
                 wait = waiting(error, n)
-                if not is_transient(error) or n == TRIES - 1 or wait > LONGEST_WAIT:
+                if not is_transient(error) or n == self._tries - 1 or wait > LONGEST_WAIT:
                     raise self._sentence(what, error, n + 1) from error
+                place = f"{n + 1} of {self._tries}"
                 self._progress.say(
-                    f"  {what}: {_short(error)}; trying again in {wait:.0f} s ({n + 1} of {TRIES})"
+                    f"  {what}: {_short(error)}; trying again in {wait:.0f} s ({place})"
                 )
                 time.sleep(wait)
         raise AssertionError("the last try returns or raises")

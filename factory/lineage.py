@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from factory import __version__
+from factory.export import all_views
 from factory.plan import Step
 from factory.recipe import JUDGE, SIDES, VLLM_IDENTITY, Recipe, VllmEngine
 from factory.stages import train
@@ -88,6 +89,7 @@ def lineage(survey: Survey, iterations: list[int]) -> dict[str, Any]:
         "iterations": iterations,
         "models": models(survey, iterations),
         "judge": judge(survey),
+        "probe": _probe(survey),
         "steps": [_step(each) for each in found],
         "folders": {
             each.folder.key: {"table": each.folder.table, "settings": each.settings}
@@ -150,6 +152,14 @@ def judge(survey: Survey) -> dict[str, Any]:
         "rubric": Path(recipe.judge.rubric).name,
         "draws": recipe.judge.n_draws,
     }
+
+
+def _probe(survey: Survey) -> list[dict[str, Any]]:
+    """What each model scored on the probe, whose prompts and answers are not published."""
+    if not survey.recipe.probe:
+        return []
+    scores = {row["name"]: row for row in all_views(survey).all("probe_scores")}
+    return [scores[name] for name in survey.models if name in scores]
 
 
 def _step(found: Found) -> dict[str, Any]:

@@ -202,9 +202,8 @@ def dry(survey: Survey, asked: Asked, folder: Path, progress: Progress) -> list[
 
 def _asked_of_hub(asked: Asked, progress: Progress) -> Published:
     try:
-        repository = Repository(asked.repository, asked.branch or "main", progress)
-        state = repository.state()
-        return _published(repository, state)
+        repository = Repository(asked.repository, asked.branch or "main", progress, tries=1)
+        return _published(repository, repository.state())
     except (PublishError, HubError) as error:
         progress.say(f"the card is that of a new repository, for the Hub was not asked: {error}")
         return Published()

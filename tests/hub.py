@@ -97,6 +97,7 @@ class Hub:
         self.received = 0
         """Bytes of bodies that were sent to it."""
         self.may_write = True
+        self.retry_after = 1
         self.on: tuple[str, int] | None = None
         """A step at whose n-th request `reached` is set, and no answer comes."""
         self.reached = threading.Event()
@@ -205,7 +206,7 @@ class _Handler(BaseHTTPRequestHandler):
                 elif kind == "quota":
                     raise _Refused(403, message="Private repository storage limit reached")
                 elif kind and kind != "lost":
-                    headers = {"Retry-After": "1"} if kind == "429" else {}
+                    headers = {"Retry-After": str(self.hub.retry_after)} if kind == "429" else {}
                     raise _Refused(int(kind), message=f"fault {kind}", **headers)
                 self._check_token(step, parts)
                 status, answer, headers = getattr(self, f"_{step}")(body, query, **parts)

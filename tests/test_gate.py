@@ -46,9 +46,9 @@ def folder(clean, tmp_path):
     return shutil.copytree(clean, tmp_path / "copy")
 
 
-def look(folder, tokens=(), evaluation=()):
+def look(folder, tokens=(), evaluation=(), places=()):
     with open_views(folder) as views:
-        found = examine(views, folder, tokens, evaluation)
+        found = examine(views, folder, tokens, evaluation, places)
     return {finding.name: finding for finding in found}
 
 
@@ -99,7 +99,6 @@ PAIRS = "data/train-00.parquet"
         ("empty", say("chosen", " \t ")),
         ("template", say("chosen", "Well.<|im_end|>")),
         ("template", say("prompt", "Hello [INST]")),
-        ("license", lambda row: row.update(license=" ")),
     ],
 )  # fmt: skip
 def test_a_planted_pair_is_found(folder, name, change):
@@ -111,6 +110,13 @@ def test_a_planted_pair_is_found(folder, name, change):
     assert [(row["config"], row["id"]) for row in found[name].rows] == [
         ("default", planted["pair_id"])
     ]
+
+
+def test_a_prompt_without_a_licence_is_found(folder):
+    planted = plant(folder, "tables/prompts-00.parquet", lambda row: row.update(license=" "))
+    found = bad(folder)
+    assert list(found) == ["license"]
+    assert [row["id"] for row in found["license"].rows] == [planted["prompt_id"]]
 
 
 def test_the_models_own_control_tokens_are_looked_for_and_plain_words_are_not(folder):

@@ -7,9 +7,13 @@ import os
 import subprocess
 import sys
 
+import httpx2
 import pytest
 from hub import TOKEN, Hub
+from huggingface_hub.errors import HfHubHTTPError
 from test_repository import publishable
+
+from factory.hub import waiting
 
 datasets = pytest.importorskip("datasets")
 
@@ -355,6 +359,31 @@ def test_killed_in_the_midst_and_run_again(publish, good, hub, after):
     assert not list((publish.toy.lake / "published").iterdir())
 
 
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, 4),
+        ({"Retry-After": "7"}, 7),
+        ({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0),
+        ({"Retry-After": "soon"}, 4),
+        ({"ratelimit": '"api";r=0;t=55', "ratelimit-policy": '"fixed window";"api";q=5;w=300'}, 55),
+        ({"ratelimit": '"api";r=3;t=55', "ratelimit-policy": '"fixed window";"api";q=5;w=300'}, 4),
+    ],
+)
+def test_the_hub_says_how_long_to_wait(headers, seconds):
+    error = RuntimeError("an upload failed")
+    error.__cause__ = HfHubHTTPError("wait", response=httpx2.Response(429, headers=headers))
+    assert waiting(error, 2) == seconds
+
+
+def test_longer_than_five_minutes_it_does_not_wait(push, hub):
+    hub.retry_after = 3600
+    hub.break_("commit", "429")
+    ended = push(hub)
+    assert ended.returncode == 1
+    assert "wait 60 minutes, and run the same command again" in ended.stderr
+
+
 # bad input
 
 
@@ -435,7 +464,7 @@ def test_the_gate_stops_it_before_the_hub_is_changed(tmp_path, hub):
     publish = Publisher(toy)
     ended = publish(hub)
     assert ended.returncode == 1
-    assert "pairs whose prompt has no licence" in ended.stderr
+    assert "prompts without a licence" in ended.stderr
     assert "--allow license" in ended.stderr
     assert hub.repositories == {}
     allowed = publish(hub, "--allow", "license")

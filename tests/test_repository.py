@@ -161,6 +161,9 @@ def test_the_probe_stays_at_home(tmp_path):
     with open_views(folder) as views:
         assert views.sql("from candidates where role = 'probe'").fetchall() == []
         assert views.sql("from prompts where split = 'probe'").fetchall() == []
+    card = (folder / "README.md").read_text()
+    assert "| name | score | answers |" in card
+    assert "| F_0 | " in card[card.index("| name | score | answers |") :]
     for file in folder.rglob("*.*"):
         assert b"Probe 1?" not in file.read_bytes(), file
 

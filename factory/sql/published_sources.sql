@@ -1,17 +1,18 @@
--- Grain: one row a source and licence of the prompts of the kept D2 pairs; NULL where none was
--- declared.
+-- Grain: one row a source and licence of the published prompts, with the D2 pairs that were kept;
+-- NULL where none was declared.
 with kept as (
-    select distinct prompt_id, pair_id
+    select prompt_id, count(*) as pairs
     from pairs
     where phase = 'D2' and outcome = 'kept'
+    group by prompt_id
 )
 
 select
     prompts.source,
     prompts.license,
-    count(distinct kept.prompt_id) as prompts,
-    count(distinct kept.pair_id) as pairs
-from kept
-join prompts using (prompt_id)
+    count(*) as prompts,
+    coalesce(sum(kept.pairs), 0)::bigint as pairs
+from prompts
+left join kept using (prompt_id)
 group by all
 order by prompts desc, source, license
