@@ -110,7 +110,7 @@ class Repository:
         such repository or revision, or none that the token may see."""
         from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
-        def ask() -> DatasetInfo | None:
+        def ask() -> "DatasetInfo | None":
             try:
                 return self._api.dataset_info(self.name, revision=revision or self.branch)
             except (RepositoryNotFoundError, RevisionNotFoundError):
