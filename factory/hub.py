@@ -8,18 +8,15 @@ stands nowhere else.
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import partial
-from json import JSONDecodeError
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from factory.errors import HubError, PublishError
 from factory.fingerprint import file_digest
+from factory.hub_faults import causes, is_of_hub, is_transient, short, status, waiting
 from factory.progress import Progress
 
 if TYPE_CHECKING:
@@ -33,8 +30,6 @@ LONGEST_WAIT = 300.0
 
 TOGETHER = 5
 """Files that are uploaded at once, as many as the client has threads for."""
-
-_TRANSIENT = (408, 429, 500, 502, 503, 504)
 
 _FULL = ("quota", "storage limit", "storage_limit", "exceeded")
 
@@ -308,7 +303,7 @@ class Repository:
                     raise self._sentence(what, error, n + 1) from error
                 place = f"{n + 1} of {self._tries}"
                 self._progress.say(
-                    f"  {what}: {_short(error)}; trying again in {wait:.0f} s ({place})"
+                    f"  {what}: {short(error)}; trying again in {wait:.0f} s ({place})"
                 )
                 time.sleep(wait)
         raise AssertionError("the last try returns or raises")
@@ -334,12 +329,12 @@ class Repository:
             asked = waiting(error, tries - 1)
             if asked > LONGEST_WAIT:
                 again = f"wait {asked / 60:.0f} minutes, and {again}"
-            return HubError(f"{what}: {_short(error)} after {tries} tries{said}: {again}")
-        return HubError(f"{what}: the Hub refused it ({code or _short(error)}{said})")
+            return HubError(f"{what}: {short(error)} after {tries} tries{said}: {again}")
+        return HubError(f"{what}: the Hub refused it ({code or short(error)}{said})")
 
     def _said(self, error: Exception) -> str:
         """The server's own words, behind a colon, and never the token."""
-        for each in _causes(error):
+        for each in causes(error):
             words = getattr(each, "server_message", None)
             if words:
                 return ": " + " ".join(str(words).split()).replace(self._token, "…")[:200]
@@ -365,68 +360,3 @@ def git_id(path: Path) -> str:
     """The id that git gives a file's content."""
     content = path.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def status(error: BaseException) -> int | None:
-    """The HTTP status that an error of the client stands for, wherever in its causes."""
-    for each in _causes(error):
-        response = getattr(each, "response", None)
-        code = getattr(response, "status_code", None)
-        if isinstance(code, int):
-            return code
-    return None
-
-
-def is_of_hub(error: BaseException) -> bool:
-    """Whether an error came over the network, and is no bug of ours."""
-    return status(error) is not None or _is_lost(error)
-
-
-def _is_lost(error: BaseException) -> bool:
-    """A connection that was dropped, or an answer that is not what the client waited for."""
-    import httpx2
-
-    kinds = (httpx2.TransportError, ConnectionError, TimeoutError, JSONDecodeError)
-    return any(isinstance(each, kinds) for each in _causes(error))
-
-
-def is_transient(error: BaseException) -> bool:
-    code = status(error)
-    return code in _TRANSIENT if code is not None else _is_lost(error)
-
-
-def _short(error: BaseException) -> str:
-    code = status(error)
-    return f"the Hub answered {code}" if code is not None else "the connection was lost"
-
-
-def waiting(error: BaseException, n: int) -> float:
-    """Seconds before the next try: what the Hub asks for, or twice as long each time."""
-    from huggingface_hub.utils import parse_ratelimit_headers
-
-    headers: Any = {}
-    for each in _causes(error):
-        response = getattr(each, "response", None)
-        if response is not None:
-            headers = response.headers
-            break
-    if asked := headers.get("Retry-After"):
-        return max(0.0, _seconds(asked, 2.0**n))
-    limit = parse_ratelimit_headers(headers)
-    if limit is not None and limit.remaining == 0:
-        return float(limit.reset_in_seconds)
-    return 2.0**n
-
-
-def _seconds(asked: str, otherwise: float) -> float:
-    with suppress(ValueError):
-        return float(asked)
-    with suppress(ValueError):
-        return (parsedate_to_datetime(asked) - datetime.now(UTC)).total_seconds()
-    return otherwise

@@ -14,10 +14,11 @@ from typing import Any
 import yaml
 
 from factory import card
+from factory.card_head import read_card
 from factory.croissant import croissant
 from factory.errors import HubError, LakeError, PublishError
 from factory.gate import Finding, allowed_findings, check_names, examine, pass_gate
-from factory.hub import Change, Landed, Repository, State, is_same
+from factory.hub import Change, Landed, Repository, State, is_same, left
 from factory.lake import remove_unfinished, writing
 from factory.lineage import lineage, public_recipe
 from factory.named_queries import named_queries
@@ -140,7 +141,7 @@ def _write_texts(
 ) -> None:
     recipe, ways = public_recipe(survey), lineage(survey, contents.iterations)
     sources = views.sql(sql_text("published_sources")).to_arrow_table().to_pylist()
-    kept = card.read_card(published.card, published.metadata or {})
+    kept = read_card(published.card, published.metadata or {})
     text, generated = card.text(
         views,
         contents,
@@ -194,8 +195,14 @@ def dry(survey: Survey, asked: Asked, folder: Path, progress: Progress) -> list[
     check_asked(survey, asked)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise PublishError(f"--dry-run {folder}: expected a folder that is empty or not there yet")
-    folder.mkdir(parents=True, exist_ok=True)
-    findings = write_folder(survey, folder, asked, _asked_of_hub(asked, progress), progress)
+    published = _asked_of_hub(asked, progress)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        findings = write_folder(survey, folder, asked, published, progress)
+    except OSError as error:
+        raise PublishError(
+            f"--dry-run {folder}: cannot be written ({error.strerror}): name another folder"
+        ) from error
     pass_gate(findings, asked.allowed)
     return findings
 
@@ -244,7 +251,8 @@ def push(survey: Survey, asked: Asked, progress: Progress) -> Pushed:
     state = look(repository)
     with _staging(survey, progress) as folder:
         published = _published(repository, state)
-        findings = write_folder(survey, folder, asked, published, progress)
+        with writing(survey.lake.root):
+            findings = write_folder(survey, folder, asked, published, progress)
         pass_gate(findings, asked.allowed)
         message = f"{survey.recipe.name}: pairs, candidates, judgments and card"
         return push_folder(folder, asked, repository, state, message)
@@ -310,6 +318,7 @@ def push_folder(
         landed = (asked.as_pull and repository.pull(change, message)) or repository.commit(
             change, state, message, as_pull=asked.as_pull
         )
+        _check_landed(repository, change, landed)
     if asked.tag:
         repository.tag(asked.tag, landed.commit)
     return Pushed(
@@ -322,6 +331,17 @@ def push_folder(
         change.size,
         len(change.delete),
     )
+
+
+def _check_landed(repository: Repository, change: Change, landed: Landed) -> None:
+    """The client leaves out what a .gitignore of the repository names, and says nothing."""
+    now = repository.state(landed.commit)
+    if now is None or (lacking := left(change, now)):
+        named = "" if now is None else f" of {lacking[0]} and the like"
+        raise HubError(
+            f"{repository.name}: the commit {landed.commit[:12]} is not what was sent{named}: look "
+            "for a .gitignore in the repository, take it out and run the same command again"
+        )
 
 
 def change_to(folder: Path, state: State) -> Change:

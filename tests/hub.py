@@ -11,6 +11,7 @@ import json
 import re
 import threading
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -290,7 +291,7 @@ class _Handler(BaseHTTPRequestHandler):
                     {
                         "path": asked["path"],
                         "uploadMode": "lfs" if _is_large(asked["path"]) else "regular",
-                        "shouldIgnore": False,
+                        "shouldIgnore": _is_ignored(asked["path"], files),
                         "oid": _git_oid(asked["path"], files[asked["path"]])
                         if asked["path"] in files
                         else None,
@@ -478,6 +479,11 @@ def _step(command, path):
         if method == command and (found := re.fullmatch(pattern, path)):
             return step, found
     return None, None
+
+
+def _is_ignored(path, files):
+    patterns = files.get(".gitignore", b"").decode().splitlines()
+    return any(fnmatch(path, pattern) for pattern in patterns)
 
 
 def _is_large(path):

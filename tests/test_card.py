@@ -10,7 +10,7 @@ datasets = pytest.importorskip("datasets")
 
 from test_repository import publishable, write  # noqa: E402
 
-from factory.card import BEGIN, END, Kept, read_card, yaml_features  # noqa: E402
+from factory.card_head import BEGIN, END, Kept, read_card, yaml_features  # noqa: E402
 from factory.duties import duty_of  # noqa: E402
 from factory.picture import picture  # noqa: E402
 from factory.repository import CONFIGS  # noqa: E402

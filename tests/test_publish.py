@@ -13,7 +13,7 @@ from hub import TOKEN, Hub
 from huggingface_hub.errors import HfHubHTTPError
 from test_repository import publishable
 
-from factory.hub import waiting
+from factory.hub_faults import waiting
 
 datasets = pytest.importorskip("datasets")
 
@@ -384,6 +384,17 @@ def test_longer_than_five_minutes_it_does_not_wait(push, hub):
     assert "wait 60 minutes, and run the same command again" in ended.stderr
 
 
+def test_a_commit_that_lacks_something_is_told(push, good, hub):
+    hub.make(REPO)
+    hub.change(REPO, {".gitignore": b"data/*"})
+    ended = push(hub)
+    assert ended.returncode == 1
+    assert "look for a .gitignore in the repository" in ended.stderr
+    hub.change(REPO, {".gitignore": None})
+    assert push(hub).returncode == 0
+    assert published(hub) == good
+
+
 # bad input
 
 
@@ -448,6 +459,13 @@ def test_a_dry_run_into_a_folder_that_is_not_empty(publish):
     ended = publish(None, "--dry-run", "full")
     assert ended.returncode == 2
     assert "expected a folder that is empty" in ended.stderr
+
+
+def test_a_dry_run_into_a_place_that_cannot_be_written(publish):
+    (publish.toy.folder / "a_file").write_text("a")
+    ended = publish(None, "--dry-run", "a_file/folder", HF_HUB_OFFLINE="1")
+    assert ended.returncode == 2
+    assert "--dry-run a_file/folder: cannot be written" in ended.stderr
 
 
 def test_offline_a_dry_run_works_and_a_push_does_not(publish, good):
