@@ -7,7 +7,7 @@ person says by its name that they may pass. Knows files and texts, and no Hub.
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,6 @@ RUN = 13
 
 MOST_TRUNCATED = 0.05
 """The share of the pairs' sides that the limit on tokens may cut off. Ours, untested."""
-
-_NEVER = r"[^\s\S]"
 
 SHOWN = 5
 """Rows that are listed of each finding."""
@@ -121,6 +119,7 @@ def examine(
         "personal": PERSONAL,
         "paths": {place: f"{re.escape(place)}\\b" for place in places},
     }
+    _suspect(views, [pattern for each in patterns.values() for pattern in each.values()])
     return [
         _finding(
             views,
@@ -173,13 +172,13 @@ def _finding(
     looked: bool,
 ) -> Finding:
     if patterns is not None:
-        _suspect(views, patterns)
+        schema = pa.schema([("kind", pa.string()), ("pattern", pa.string())])
+        rows = [{"kind": kind, "pattern": pattern} for kind, pattern in patterns.items()]
+        views.register("patterns", pa.Table.from_pylist(rows, schema))
     query = sql_text("gate_patterns" if patterns is not None else f"gate_{check.name}")
-    found = views.sql(query)
-    rows = found.limit(SHOWN).to_arrow_table().to_pylist()
-    n = 0
-    if rows:
-        ((n,),) = views.sql(f"select count(*) from ({query})").fetchall()
+    views.execute(f"create or replace temp table found as {query}")
+    rows = views.sql(f"from found limit {SHOWN}").to_arrow_table().to_pylist()
+    ((n,),) = views.sql("select count(*) from found").fetchall()
     is_bad = n > 0
     if check.most:
         ((sides,),) = views.sql("select 2 * count(*) from gate_pairs").fetchall()
@@ -187,15 +186,12 @@ def _finding(
     return Finding(check.name, check.what, n, rows, is_bad, looked)
 
 
-def _suspect(views: duckdb.DuckDBPyConnection, patterns: Mapping[str, str]) -> None:
+def _suspect(views: duckdb.DuckDBPyConnection, patterns: Iterable[str]) -> None:
     """Looks for all patterns at once first: one that comes from a column is compiled anew for each
     row."""
-    schema = pa.schema([("kind", pa.string()), ("pattern", pa.string())])
-    table = [{"kind": kind, "pattern": pattern} for kind, pattern in patterns.items()]
-    views.register("patterns", pa.Table.from_pylist(table, schema))
     views.execute(
         f"create or replace temp table suspects as {sql_text('gate_suspects')}",
-        {"any_pattern": "|".join(f"(?:{pattern})" for pattern in patterns.values()) or _NEVER},
+        {"any_pattern": "|".join(f"(?:{pattern})" for pattern in patterns)},
     )
 
 
