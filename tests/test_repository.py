@@ -208,6 +208,36 @@ def test_lineage_leads_from_a_pair_to_what_made_it(made, tmp_path):
         assert "Score: N" in judge["settings"]["prompt"]
 
 
+def test_croissant_names_the_files_the_columns_and_where_they_came_from(made):
+    _, folder = made
+    told = json.loads((folder / "croissant.json").read_text())
+    ids = {part["@id"] for part in told["distribution"]}
+    for records, config in zip(told["recordSet"], CONFIGS, strict=True):
+        assert [field["source"]["extract"]["column"] for field in _leaves(records)] == [
+            column.name for column in config.columns for _ in _parts(column.type)
+        ]
+        assert {field["source"]["fileSet"]["@id"] for field in _leaves(records)} <= ids
+    for files in told["distribution"][1:]:
+        assert all(any(folder.glob(glob)) for glob in files["includes"])
+    models = {model["@id"] for model in told["prov:wasAttributedTo"]}
+    lineage = json.loads((folder / "lineage.json").read_text())
+    assert models == {f"model-{model['digest']}" for model in lineage["models"]}
+    for step in told["prov:wasGeneratedBy"]:
+        assert {agent["@id"] for agent in step.get("prov:wasAssociatedWith", [])} <= models
+    assert told["prov:wasDerivedFrom"] == [
+        {"@type": "prov:Entity", "name": "made up", "license": "Apache-2.0"}
+    ]
+
+
+def _leaves(records):
+    for field in records["field"]:
+        yield from field.get("subField", [field])
+
+
+def _parts(kind):
+    return list(kind.value_type) if hasattr(kind, "value_type") else [kind]
+
+
 def test_a_recipe_that_was_never_run_is_a_sentence(tmp_path):
     toy = publishable(tmp_path / "toy", 12)
     with pytest.raises(PublishError, match="no finished iteration of toy"):
