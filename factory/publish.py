@@ -55,6 +55,9 @@ def check_asked(survey: Survey, asked: Asked) -> None:
     recipe that was never run, LakeError where the lake is not what it was."""
     check_repository(asked.repository)
     check_names(asked.allowed)
+    for file in asked.evaluation:
+        if not file.is_file():
+            raise PublishError(f"--evaluation {file}: no such file; expected one with texts")
     if asked.as_pull and asked.tag:
         raise PublishError("--tag names a commit of a branch, and --create-pr makes none: take one")
     made = iterations(survey)

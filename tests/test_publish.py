@@ -458,6 +458,12 @@ def test_a_recipe_that_was_never_run(tmp_path, hub):
     assert hub.requests == []
 
 
+def test_an_evaluation_set_that_is_not_there(publish):
+    ended = publish(None, "--evaluation", "nowhere.jsonl")
+    assert ended.returncode == 2
+    assert "--evaluation nowhere.jsonl: no such file" in ended.stderr
+
+
 def test_a_dry_run_into_a_folder_that_is_not_empty(publish):
     (publish.toy.folder / "full").mkdir()
     (publish.toy.folder / "full" / "a").write_text("a")
