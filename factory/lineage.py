@@ -35,7 +35,7 @@ def public_recipe(survey: Survey) -> dict[str, Any]:
         value: Any = dumped
         for section in [*sections, last]:
             value = value.get(section) if isinstance(value, Mapping) else None
-        if value is None:
+        if value is None or value == []:
             continue
         place = shown
         for section in sections:

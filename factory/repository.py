@@ -258,7 +258,6 @@ def views_sql(root: str = "") -> str:
 
 
 _HOW_TO_READ = """\
--- The views of `factory sql` over the files of this repository, for DuckDB 1.5 and later. In its
--- folder:  duckdb -cmd ".read sql/views.sql" -c ".read sql/score_gap.sql"
--- The other files beside this one are queries on these views. The probe is not published.
+-- The views of `factory sql` over the files of this repository, for DuckDB (tried with 2.0) in its
+-- folder. The other files beside this one are queries on these views. The probe is not published.
 """

@@ -73,6 +73,17 @@ except FactoryError as error:
 """
 
 
+ASK = """
+import os
+import duckdb
+from huggingface_hub import snapshot_download
+
+os.chdir(snapshot_download("org/toy", repo_type="dataset"))
+con = duckdb.connect()
+con.execute(open("sql/views.sql").read())
+print(con.sql(open("sql/outcomes.sql").read()))
+"""
+
 LOAD = """
 import datasets
 
@@ -163,6 +174,15 @@ def test_it_loads_from_the_hub(publish, hub):
     ]:
         (line,) = [line for line in lines if line.startswith(f"{name} ")]
         assert f"'{split}': {n}" in line
+
+
+def test_duckdb_asks_a_copy_as_the_card_says(publish, hub):
+    publish(hub)
+    code = published(hub)["README.md"].decode().split("```python\n")[2].split("```")[0]
+    assert code.strip() == ASK.strip().replace("outcomes", "score_gap")
+    told = publish.run([sys.executable, "-c", ASK], hub)
+    assert told.returncode == 0, told.stderr
+    assert "kept" in told.stdout
 
 
 def test_pushed_again_nothing_is_sent(publish, hub):
