@@ -287,6 +287,63 @@ def sql(
 
 
 @app.command()
+def publish(
+    recipe: RecipePath,
+    repository: Annotated[
+        str, typer.Option("--repo", metavar="ORG/NAME", help="The dataset repository on the Hub.")
+    ],
+    lake: LakePath = LAKE,
+    overrides: Overrides = None,
+    public: Annotated[
+        bool, typer.Option("--public", help="A new repository is public, and not private.")
+    ] = False,
+    revision: Annotated[
+        str | None, typer.Option("--revision", metavar="BRANCH", help="Another branch than main.")
+    ] = None,
+    create_pr: Annotated[
+        bool, typer.Option("--create-pr", help="Opens a pull request instead of a commit.")
+    ] = False,
+    tag: Annotated[str | None, typer.Option("--tag", help="Names the commit.")] = None,
+    dry_run: Annotated[
+        Path | None,
+        typer.Option("--dry-run", metavar="DIR", help="Writes the folder and sends nothing."),
+    ] = None,
+    evaluation: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--evaluation", metavar="FILE", help="A file of texts that no prompt may share."
+        ),
+    ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option("--allow", metavar="NAME", help="A check that may find what it looks for."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Publishes the dataset on the Hub: pairs, candidates, judgments and card, as one commit.
+
+    Looks first for what should not be published, and stops where it finds it. Where nothing has
+    changed, there is no commit; where a push was interrupted, the same command ends it.
+
+    Example: factory publish recipes/quickstart/recipe.yaml --repo ORG/NAME --dry-run pairs
+    """
+    from factory import show
+    from factory.publish import Asked, dry, push
+    from factory.run import look_at_all
+
+    asked = Asked(
+        repository, public, revision, create_pr, tag, tuple(allow or ()), tuple(evaluation or ())
+    )
+    opened, held = _open(recipe, lake, overrides)
+    _end_gently()
+    survey = look_at_all(opened, held)
+    if dry_run is not None:
+        show.dry_run(dry(survey, asked, dry_run, _progress()), dry_run, as_json=as_json)
+    else:
+        show.published(push(survey, asked, _progress()), as_json=as_json)
+
+
+@app.command()
 def trace(
     pair_id: Annotated[str, typer.Argument(metavar="PAIR_ID", help="The id of a pair.")],
     lake: LakePath = LAKE,

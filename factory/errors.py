@@ -10,13 +10,16 @@
     │   ├── FunctionError    a Python function that a recipe names
     │   ├── QueryError       a query given to `factory sql`
     │   ├── ExportError      what `factory export` is to write, of what, or where
+    │   ├── PublishError     what is to be published, or where to
     │   └── MissingExtra     a package that an extra brings
     ├── HandOver             exit 3: a training that the recipe leaves to a person
     └── WorkError            exit 1: the work was asked for rightly and failed
         ├── LakeError        the disk is full, read-only, or a shard is broken
         ├── StepFailed       too many failures, or nothing left to learn from
         ├── EngineError      an engine could not start or go on
-        └── TrainError       the trainer ended without a model
+        ├── TrainError       the trainer ended without a model
+        ├── Refused          the gate found what must not be published
+        └── HubError         the Hub did not take it
 
 The message of each is one sentence for the person who typed the command; `cli` prints it without
 a traceback. Whatever is not a FactoryError is a bug and keeps its traceback.
@@ -57,6 +60,9 @@ class QueryError(UserError): ...
 class ExportError(UserError): ...
 
 
+class PublishError(UserError): ...
+
+
 class MissingExtra(UserError):
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
@@ -83,3 +89,9 @@ class EngineError(WorkError): ...
 
 
 class TrainError(WorkError): ...
+
+
+class Refused(WorkError): ...
+
+
+class HubError(WorkError): ...

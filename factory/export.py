@@ -7,6 +7,7 @@ split. Its name ends in a hash of the builds in it; another content is another f
 
 import json
 import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factory.fingerprint import folder_key
-from factory.lake import remove_unfinished, write_parquet, writing
+from factory.lake import ROW_GROUP, remove_unfinished, write_parquet, writing
 from factory.plan import steps
 from factory.query import Views
 from factory.recipe import Method, Recipe
@@ -22,7 +23,7 @@ from factory.schema import BARE_MESSAGE
 from factory.stages.pairs import SECOND
 from factory.survey import Survey
 
-VERSION = 1
+VERSION = 2
 
 VIEWS = (
     "prompts",
@@ -40,6 +41,10 @@ VIEWS = (
     "gaps",
 )
 """What `factory sql` opens, in the order in which rows come to be."""
+
+SPLITS = ("train", "test")
+
+NO_MORE: Mapping[str, str] = {}
 
 _MESSAGES = pa.list_(BARE_MESSAGE)
 
@@ -65,6 +70,8 @@ PAIR_COLUMNS = pa.schema(
         ("rejected_tokens", pa.int32()),
         ("chosen_id", pa.string()),
         ("rejected_id", pa.string()),
+        ("source", pa.string()),
+        ("license", pa.string()),
     ]
 )
 """The canonical row (prompt, chosen, rejected as lists of messages) and where it came from. No
@@ -90,7 +97,7 @@ COMPLETION_COLUMNS = pa.schema(
 """The same where there is no rejected side: prompt and completion as lists of messages, as TRL's
 SFTTrainer takes them."""
 
-_PUBLISHED: dict[Method, tuple[str, pa.Schema]] = {
+PUBLISHED: dict[Method, tuple[str, pa.Schema]] = {
     "dpo": ("dataset", PAIR_COLUMNS),
     "sft": ("completions", COMPLETION_COLUMNS),
 }
@@ -107,7 +114,13 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
         return {"feature": _feature(kind.value_type), "_type": "List"}
     if pa.types.is_struct(kind):
         return {part.name: _feature(part.type) for part in kind}
-    names = {pa.float64(): "float64", pa.int32(): "int32", pa.string(): "string"}
+    names = {
+        pa.float64(): "float64",
+        pa.int32(): "int32",
+        pa.int64(): "int64",
+        pa.string(): "string",
+        pa.bool_(): "bool",
+    }
     return {"dtype": names[kind], "_type": "Value"}
 
 
@@ -142,27 +155,58 @@ def write_dataset(survey: Survey, name: str) -> Path:
 
 def _write(survey: Survey, folder: Path, builds: list[str]) -> None:
     """The files say of which builds they are, so that `factory diff` finds them in the lake."""
-    query, columns = _PUBLISHED[survey.policy.trains]
-    info = json.dumps({"info": {"features": features(columns)}})
-    schema = columns.with_metadata({"huggingface": info, "factory.builds": json.dumps(builds)})
+    query, columns = PUBLISHED[survey.policy.trains]
+    said = {"factory.builds": json.dumps(builds)}
     (folder / "data").mkdir(parents=True)
     rows: dict[str, int] = {}
     views = all_views(survey)
-    views.read_texts("from pairs where outcome = 'kept' and phase = 'D2'")
+    views.setting("published", {"phase": SECOND})
+    views.read_texts(f"from pairs where outcome = 'kept' and phase = '{SECOND}'")
     for iteration in range(survey.recipe.loop.iterations):
-        for split in ("train", "test"):
+        for split in SPLITS:
             views.setting("part", {"iteration": iteration, "split": split})
             file = folder / "data" / f"{split}-{iteration:02d}.parquet"
-            batches = views.stream(query, columns)
-            n_rows = write_parquet(file, schema, (_named(schema, batch) for batch in batches))
-            if n_rows == 0:
-                file.unlink()  # `datasets` refuses an empty split
+            n_rows = write_rows(views, query, columns, file, said)
             rows[split] = rows.get(split, 0) + n_rows
     (folder / "README.md").write_text(_card(survey, rows), encoding="utf-8")
 
 
-def _named(schema: pa.Schema, batch: pa.RecordBatch) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+def write_rows(
+    views: Views, query: str, columns: pa.Schema, file: Path, said: Mapping[str, str] = NO_MORE
+) -> int:
+    """Writes the rows of a named query as one Parquet file that names its features, and `said` in
+    its metadata; how many they are. Where there is none, there is no file: `datasets` refuses an
+    empty split.
+
+    The same rows are the same bytes: row groups are cut by number, wherever the query's batches
+    end.
+    """
+    info = json.dumps({"info": {"features": features(columns)}})
+    schema = columns.with_metadata({"huggingface": info, **said})
+    n_rows = write_parquet(file, schema, _row_groups(schema, views.stream(query, columns)))
+    if n_rows == 0:
+        file.unlink()
+    return n_rows
+
+
+def _row_groups(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of ROW_GROUP."""
+    held: list[pa.RecordBatch] = []
+    n_held = 0
+    for batch in batches:
+        while n_held + batch.num_rows >= ROW_GROUP:
+            cut = ROW_GROUP - n_held
+            yield _joined(schema, [*held, batch.slice(0, cut)])
+            held, n_held, batch = [], 0, batch.slice(cut)
+        held.append(batch)
+        n_held += batch.num_rows
+    if n_held:
+        yield _joined(schema, held)
+
+
+def _joined(schema: pa.Schema, batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    joined = pa.concat_batches(batches)
+    return pa.RecordBatch.from_arrays(joined.columns, schema=schema)
 
 
 _SAID: dict[Method, tuple[str, str, str]] = {

@@ -192,6 +192,9 @@ class Prompts(_Section):
     """The source of every line that names none."""
     license: str | None = None
     """The licence of every line that names none."""
+    language: list[str] = []
+    """The languages of the prompts, as ISO 639-1 has them (`en`): for a published dataset's
+    card."""
 
 
 class Loop(_Section):
@@ -738,6 +741,7 @@ SIDES: dict[str, tuple[str, ...]] = {
     "probe.draws": (),
     # How it is run.
     "name": (),
+    "prompts.language": (),
     "max_failed": (),
     "judge.timeout": (),
     "probe.timeout": (),

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from factory.formats.write import Exported
+    from factory.gate import Finding
+    from factory.publish import Pushed
 
 FORMATS = ("table", "csv", "json", "parquet")
 
@@ -510,6 +512,41 @@ def diff(found: Diff, *, as_json: bool) -> None:
                 print(f"  pair {pair} in {name.upper()}")
         if row["detail"]:
             print(f"  {row['detail']}")
+
+
+def dry_run(findings: "list[Finding]", folder: Path, *, as_json: bool) -> None:
+    """The folder that would be pushed, and what the gate found in it."""
+    if as_json:
+        _json({"folder": str(folder), "checks": [vars(finding) for finding in findings]})
+        return
+    _checks(findings)
+    print(f"\nThe folder that would be pushed; nothing was sent: {folder}")
+
+
+def _checks(findings: "list[Finding]") -> None:
+    rows = [
+        {"check": finding.name, "looked for": finding.what, "found": finding.n}
+        for finding in findings
+        if finding.looked
+    ]
+    table(rows, "The gate")
+
+
+def published(pushed: "Pushed", *, as_json: bool) -> None:
+    """What came of a push."""
+    if as_json:
+        _json(vars(pushed))
+        return
+    if not pushed.changed:
+        print(f"Nothing has changed, so there is no commit: {pushed.url}")
+        return
+    seen = "private" if pushed.private else "public"
+    what = f"a new {seen} repository" if pushed.made else f"a {seen} repository"
+    deleted = f", {pushed.deleted:,} taken out" if pushed.deleted else ""
+    print(
+        f"Published in {what}, one commit: {pushed.files:,} files with {pushed.size:,} bytes"
+        f"{deleted}\n{pushed.url}"
+    )
 
 
 def verified(report: Report, *, as_json: bool) -> bool:

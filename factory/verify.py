@@ -1,6 +1,6 @@
 """Is the lake what it was when it was written: every shard's hash, schema and ids, every model."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import pyarrow.parquet as pq
@@ -28,12 +28,16 @@ class Report:
 
 def verify(lake: Lake) -> Report:
     """Reads every shard and trained model of the lake; its datasets follow from these."""
+    tables = (*ROW_ID, "models")
+    return verify_folders(folder for table in tables for folder in lake.folders(table))
+
+
+def verify_folders(folders: Iterable[Folder]) -> Report:
+    """Reads every shard or trained model of these folders."""
     report = Report()
-    for table in ROW_ID:
-        for folder in lake.folders(table):
-            report.faults += _folder_faults(folder, report)
-    for folder in lake.folders("models"):
-        report.faults += _model_faults(folder, report)
+    for folder in folders:
+        faults = _model_faults if folder.table == "models" else _folder_faults
+        report.faults += faults(folder, report)
     return report
 
 

@@ -61,6 +61,7 @@ CHANGES = {
 
 NOTHING = {
     "name": "name=other",
+    "prompts.language": "prompts.language=[en]",
     "max_failed": "max_failed=0.5",
     "judge.timeout": "judge.timeout=5",
     "query_memory": "query_memory=500MB",

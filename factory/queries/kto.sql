@@ -34,6 +34,7 @@ select
     once.label,
     once.split,
     once.iteration,
+    once.prompt_id,
     once.sample_id
 from once
 join prompts on prompts.prompt_id = once.prompt_id and prompts.split = once.split

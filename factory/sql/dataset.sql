@@ -1,4 +1,4 @@
--- Grain: one row a published pair of one iteration and split: D2, kept.
+-- Grain: one row a kept pair of one iteration and split, of the phase that is published.
 select
     pairs.pair_id,
     pairs.prompt_id,
@@ -21,11 +21,14 @@ select
     pairs.chosen_tokens,
     pairs.rejected_tokens,
     pairs.chosen_id,
-    pairs.rejected_id
+    pairs.rejected_id,
+    prompts.source,
+    prompts.license
 from pairs
+join published on published.phase = pairs.phase
 join part on part.iteration = pairs.iteration and part.split = pairs.split
 join prompts on prompts.prompt_id = pairs.prompt_id and prompts.split = pairs.split
 join texts as chosen on chosen.sample_id = pairs.chosen_id
 join texts as rejected on rejected.sample_id = pairs.rejected_id
-where pairs.outcome = 'kept' and pairs.phase = 'D2'
-order by pairs.prompt_id
+where pairs.outcome = 'kept'
+order by pairs.prompt_id, pairs.pair_id

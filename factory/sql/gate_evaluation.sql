@@ -1,0 +1,32 @@
+-- Grain: one row a published prompt that shares a run of words with an evaluation set, or that is
+-- one of its texts where it is shorter than a run.
+with published as (
+    select distinct prompt_id, regexp_extract_all(lower(prompt), '[\p{L}\p{N}]+') as words
+    from gate_prompts
+),
+
+texts as (select distinct regexp_extract_all(lower(text), '[\p{L}\p{N}]+') as words from evaluation),
+
+runs_of_texts as (
+    select distinct hash(words[place:place + run - 1]) as run_hash
+    from texts, gate_settings, unnest(range(1, greatest(len(words) - run, 0) + 2)) as starts(place)
+    where words != []
+),
+
+runs_of_prompts as (
+    select prompt_id, words, words[place:place + run - 1] as run_words
+    from
+        published,
+        gate_settings,
+        unnest(range(1, greatest(len(words) - run, 0) + 2)) as starts(place)
+    where words != []
+)
+
+select
+    'prompts' as config,
+    prompt_id as id,
+    left(any_value(array_to_string(run_words, ' ')), 60) as what
+from runs_of_prompts
+semi join runs_of_texts on run_hash = hash(run_words)
+group by prompt_id
+order by id

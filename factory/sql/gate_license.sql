@@ -1,0 +1,5 @@
+-- Grain: one row a published prompt that has no licence.
+select distinct 'prompts' as config, prompt_id as id, left(prompt, 60) as what
+from gate_prompts
+where trim(coalesce(license, '')) = ''
+order by id

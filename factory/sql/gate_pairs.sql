@@ -1,0 +1,16 @@
+-- Grain: one row a published pair and configuration, with the texts that the gate looks at.
+select
+    config,
+    pair_id,
+    prompt_id,
+    chosen_id,
+    rejected_id,
+    score_chosen,
+    score_rejected,
+    license,
+    bare(chosen[-1].content) as chosen,
+    bare(rejected[-1].content) as rejected,
+    array_to_string(list_transform(prompt, lambda message: coalesce(message.content, '')), ' ')
+        as prompt,
+    split
+from pair_files

@@ -1,0 +1,5 @@
+-- Grain: one row a published text and kind of thing that is found in it; not what was found.
+select distinct suspects.config, suspects.id, patterns.kind as what
+from suspects
+join patterns on regexp_matches(suspects.text, patterns.pattern)
+order by config, id, what

@@ -1,0 +1,11 @@
+-- Grain: one row a published prompt, and another where a pair says something else of it.
+select
+    prompt_id,
+    split,
+    license,
+    array_to_string(list_transform(messages, lambda message: coalesce(message.content, '')), ' ')
+        as prompt
+from prompts
+union
+select prompt_id, split, license, prompt
+from gate_pairs

@@ -1,0 +1,9 @@
+-- Grain: one row a published pair without two scores, or whose chosen score is not the higher one.
+select
+    config,
+    pair_id as id,
+    coalesce(score_chosen::varchar, 'none') || ' over ' || coalesce(score_rejected::varchar, 'none')
+        as what
+from gate_pairs
+where (score_chosen > score_rejected) is not true
+order by config, id

@@ -1,0 +1,6 @@
+-- Grain: one row a published pair and control token that stands in one of its texts.
+select config, pair_id as id, token as what
+from gate_pairs
+join control_tokens
+    on contains(chosen, token) or contains(rejected, token) or contains(prompt, token)
+order by config, id, what

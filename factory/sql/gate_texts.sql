@@ -1,0 +1,13 @@
+-- Grain: one row a published text, wherever it stands.
+select 'prompts' as config, prompt_id as id, unnest(list_transform(messages, lambda m: m.content))
+    as text
+from prompts
+union all
+select 'prompts', prompt_id, concat_ws(' ', reference, criteria, meta, tools, source)
+from prompts
+union all
+select 'candidates', sample_id, concat_ws(' ', reasoning, text, tool_calls, error)
+from candidates
+union all
+select 'judgments', judgment_id, concat_ws(' ', reasoning, text, error)
+from judgments

@@ -1,0 +1,12 @@
+-- Grain: one row a sample in a role of one iteration and split, with its prompt.
+select
+    candidates.*,
+    list_transform(
+        prompts.messages, lambda message: {'role': message.role, 'content': message.content}
+    ) as prompt,
+    prompts.source,
+    prompts.license
+from candidates
+join part on part.iteration = candidates.iteration and part.split = candidates.split
+join prompts on prompts.prompt_id = candidates.prompt_id and prompts.split = candidates.split
+order by candidates.prompt_id, candidates.role, candidates.name, candidates.draw

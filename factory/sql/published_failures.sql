@@ -1,0 +1,3 @@
+-- Grain: one row: the judgments, those that failed or from which no score could be read.
+select count(*) as judgments, count(*) filter (score is null) as without_score
+from judged

@@ -1,0 +1,43 @@
+-- Grain: one row a judgment that counts, of a sample of one iteration and split, with its verdict;
+-- a judgment that failed has none.
+with judged as (
+    select
+        placed.sample_id,
+        placed.prompt_id,
+        placed.iteration,
+        placed.split,
+        panel.parser,
+        any_value(panel.judge) as judge,
+        max(panel.n_judge_draws) as n_judge_draws
+    from placed
+    join part on part.iteration = placed.iteration and part.split = placed.split
+    join panel
+        on panel.iteration = placed.iteration
+        and panel.role = placed.role
+        and panel.name = placed.name
+    group by placed.sample_id, placed.prompt_id, placed.iteration, placed.split, panel.parser
+)
+
+select
+    judgments.*,
+    judged.prompt_id,
+    judged.iteration,
+    judged.split,
+    judged.parser,
+    verdicts.score,
+    verdicts.expected_score,
+    verdicts.reason
+from judged
+join judgments
+    on judgments.sample_id = judged.sample_id
+    and judgments.judge = judged.judge
+    and judgments.draw < judged.n_judge_draws
+left join verdicts
+    on verdicts.judgment_id = judgments.judgment_id
+    and verdicts.parser = judged.parser
+order by
+    judged.prompt_id,
+    judgments.sample_id,
+    judged.parser,
+    judgments.other_id,
+    judgments.draw

@@ -1,0 +1,14 @@
+-- Grain: one row a labelled answer of one iteration and split; `kto` is the named query.
+select
+    kto.prompt,
+    kto.completion,
+    kto.label,
+    kto.iteration,
+    kto.prompt_id,
+    kto.sample_id,
+    prompts.source,
+    prompts.license
+from kto
+join part on part.iteration = kto.iteration and part.split = kto.split
+join prompts on prompts.prompt_id = kto.prompt_id and prompts.split = kto.split
+order by kto.prompt_id, kto.sample_id

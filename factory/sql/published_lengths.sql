@@ -1,0 +1,14 @@
+-- Grain: one row a limit of tokens: how many of the pairs to train on are longer with a side of
+-- theirs.
+with limits as (select unnest([512, 1024, 2048, 4096]) as max_length)
+
+select
+    max_length,
+    count(*) filter (
+        prompt_tokens + greatest(chosen_tokens, rejected_tokens) > max_length
+    ) as pairs_longer,
+    count(*) as pairs
+from limits, pairs
+where phase = 'D2' and outcome = 'kept' and split = 'train'
+group by max_length
+order by max_length

@@ -1,0 +1,13 @@
+-- Grain: one row a model that one iteration made; the first also has the models that no training of
+-- the recipe made.
+with made as (
+    select models.*, min(pairs.iteration) as iteration
+    from models
+    left join pairs on pairs.build = models.build
+    group by all
+)
+
+select made.* exclude (iteration)
+from made
+join part on part.iteration = coalesce(made.iteration, 0)
+order by made.digest

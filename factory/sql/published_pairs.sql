@@ -1,0 +1,5 @@
+-- Grain: one row a pair that was considered in one iteration, in either phase, with its outcome.
+select pairs.*
+from pairs
+semi join part using (iteration)
+order by pairs.phase, pairs.prompt_id, pairs.pair_id

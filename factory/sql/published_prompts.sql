@@ -1,0 +1,6 @@
+-- Grain: one row a prompt of one iteration, whatever its split; without the probe.
+select prompts.*
+from prompts
+semi join part using (iteration)
+where prompts.split != 'probe'
+order by prompts.prompt_id

@@ -1,0 +1,18 @@
+-- Grain: one row a source and licence of the published prompts, with the D2 pairs that were kept;
+-- NULL where none was declared.
+with kept as (
+    select prompt_id, count(*) as pairs
+    from pairs
+    where phase = 'D2' and outcome = 'kept'
+    group by prompt_id
+)
+
+select
+    prompts.source,
+    prompts.license,
+    count(*) as prompts,
+    coalesce(sum(kept.pairs), 0)::bigint as pairs
+from prompts
+left join kept using (prompt_id)
+group by all
+order by prompts desc, source, license
