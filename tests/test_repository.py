@@ -251,3 +251,46 @@ def test_a_dataset_without_pairs_is_a_sentence(tmp_path):
         toy.run()
     with pytest.raises(PublishError, match="no pair of toy was kept"):
         write(toy, tmp_path / "folder")
+
+
+MANY = """
+def grade(rows):
+    return [float(len(row["answer"]) % 6) for row in rows]
+
+def even(rows):
+    return [float(len(row["answer"]) % 2 == 0) for row in rows]
+"""
+
+
+def test_several_judges_travel_with_the_dataset(tmp_path):
+    toy = publishable(tmp_path / "toy", 16)
+    (toy.folder / "gold.py").write_text(MANY)
+    toy.write(
+        judges={
+            "even": {"function": "gold.py:even"},
+            "older": {"by": "previous", "draws": 2, "max_tokens": 64},
+            "versus": {"rubric": "pairwise", "draws": 1, "max_tokens": 64},
+        },
+        pairs={"score": "judge + even", "agree": ["even"]},
+    )
+    toy.run()
+    folder = write(toy, tmp_path / "folder")
+    with open_views(folder) as views:
+        for name in ("judge_pairs", "judge_confusion", "judge_agreement", "parse_failures"):
+            query = (folder / "sql" / f"{name}.sql").read_text()
+            found = views.sql(query).to_arrow_table().to_pylist()
+            assert found == toy.query(named_queries()[name].sql), name
+    card = (folder / "README.md").read_text()
+    assert "`score: judge + even`, `agree: ['even']`" in card
+    assert "Judge `older`:" in card
+    told = json.loads((folder / "lineage.json").read_text())
+    assert told["judges"]["even"] == {"kind": "function", "name": "even"}
+    assert told["judges"]["older"]["kind"] == "the previous model"
+
+
+def test_a_set_without_rejected_sides_is_not_published_as_pairs(tmp_path):
+    toy = publishable(tmp_path / "toy", 12)
+    toy.write(loop={"policy": "rejection_sampling", "iterations": 1})
+    toy.run()
+    with pytest.raises(PublishError, match="rejection_sampling makes no pairs"):
+        write(toy, tmp_path / "folder")
