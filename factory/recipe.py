@@ -601,8 +601,9 @@ class Recipe(_Section):
     stop_if: StopIf = StopIf()
     query_memory: str | None = Field(default=None, pattern=r"^[1-9][0-9]*(\.[0-9]+)? ?[KMGT]i?B$")
     """The most memory that queries over the lake hold, as 4GB or 500MiB: what is more goes to files
-    in the system's temporary folder (TMPDIR). Where it is silent, DuckDB takes up to 80 % of the
-    machine's. It limits no engine and no trainer."""
+    in the system's temporary folder (TMPDIR), as far as DuckDB can (a choice of pairs needs some
+    200 MB for 60,000 prompts). Where it is silent, DuckDB takes up to 80 % of the machine's. It
+    limits no engine and no trainer."""
     folder: Path = Field(default=Path(), exclude=True)
     """Where the recipe lies; set by `load_recipe`."""
 

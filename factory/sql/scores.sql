@@ -12,7 +12,9 @@ counted as (
         verdicts.sample_id,
         count(*) as n_verdicts,
         list_sort(list(score) filter (score is not null)) as valid,
-        list_sort(list(expected_score) filter (score is not null)) as expected
+        list_sort(
+            list(expected_score) filter (score is not null and expected_score is not null)
+        ) as expected
     from verdicts
     join draws on draws.parser = verdicts.parser and verdicts.draw < draws.n_judge_draws
     group by verdicts.parser, draws.n_judge_draws, verdicts.sample_id

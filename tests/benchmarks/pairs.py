@@ -1,16 +1,20 @@
 """Pairs from a lake, against a plain query and the usual glue.
 
-    python tests/benchmarks/pairs.py [PROMPTS] [FOLDER]
+    python tests/benchmarks/pairs.py [PROMPTS] [FOLDER] [WAY …]
 
 Makes a lake by a script (60,000 prompts, 7 answers of past, current and future each, about 800
 characters, 3 judgments an answer; kept in FOLDER for another time), and writes the pairs of the
 temporal policy with their texts to Parquet, each way in a process of its own: by the factory (D2,
 and the dataset from it), by its command `factory pairs` from start to end, by one plain DuckDB
-query over the same shards, and by datasets, pandas, a loop and Dataset.from_list. Beside them the
-scan of the texts alone. Prints time and peak memory.
+query over the same shards that reads the texts once, and by datasets, pandas, a loop and
+Dataset.from_list. Beside them the scan of the texts alone. Prints the time, the time of all cores
+(which other work on the machine changes less) and the peak memory.
+
+FACTORY_BENCH_MEMORY=400MB is the recipe's query_memory.
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -184,7 +188,9 @@ def looked_at(folder: Path) -> Any:
     from factory.survey import Survey
     from factory.work import make_pairs
 
-    survey = Survey(load_recipe(folder / "recipe.yaml"), Lake(folder / "lake"))
+    memory = os.environ.get("FACTORY_BENCH_MEMORY")
+    limit = [] if memory is None else [f"query_memory={memory}"]
+    survey = Survey(load_recipe(folder / "recipe.yaml", limit), Lake(folder / "lake"))
     for step in steps(survey.recipe):
         found = survey.look(step)
         if step.phase == "D2":
@@ -240,14 +246,19 @@ copy (
         select prompt_id, if(best_f.o < best_c.o, best_f, best_c) as best,
             if(worst_p.o < worst_c.o, worst_p, worst_c) as worst
         from sides
+    ),
+
+    texts as materialized (
+        select sample_id, text from read_parquet('{lake}/samples/*/*.parquet')
+        semi join (select unnest([best.id, worst.id]) as sample_id from pairs) using (sample_id)
     )
 
     select messages, chosen.text as chosen, rejected.text as rejected,
         -best.o as score_chosen, worst.o as score_rejected
     from pairs
     join read_parquet('{lake}/prompts/*/*.parquet') as prompts using (prompt_id)
-    join read_parquet('{lake}/samples/*/*.parquet') as chosen on chosen.sample_id = best.id
-    join read_parquet('{lake}/samples/*/*.parquet') as rejected on rejected.sample_id = worst.id
+    join texts as chosen on chosen.sample_id = best.id
+    join texts as rejected on rejected.sample_id = worst.id
     where -best.o > worst.o and chosen.text != rejected.text
 ) to '{out}' (format parquet, compression zstd)
 """
@@ -344,17 +355,20 @@ import pairs
 
 way = pairs.WAYS[sys.argv[1]](Path(sys.argv[2]))
 next(way)
-began = time.perf_counter()
+who = resource.RUSAGE_CHILDREN if sys.argv[1] == "command" else resource.RUSAGE_SELF
+before, began = resource.getrusage(who), time.perf_counter()
 n = next(way)
 seconds = time.perf_counter() - began
-who = resource.RUSAGE_CHILDREN if sys.argv[1] == "command" else resource.RUSAGE_SELF
-print(n, seconds, resource.getrusage(who).ru_maxrss / 1024)
+cores = before.ru_utime + before.ru_stime
+used = resource.getrusage(who)
+print(n, seconds, used.ru_utime + used.ru_stime - cores, used.ru_maxrss / 1024)
 next(way, None)
 """
 
 
-def measured(way: str, folder: Path) -> tuple[int, float, float]:
-    """Rows, seconds and peak memory in MB of a way, in a process of its own."""
+def measured(way: str, folder: Path) -> tuple[int, float, float, float]:
+    """Rows, seconds, seconds of all cores and peak memory in MB of a way, in a process of its
+    own."""
     done = subprocess.run(
         [sys.executable, "-c", CHILD, way, str(folder)],
         cwd=Path(__file__).parent,
@@ -362,8 +376,8 @@ def measured(way: str, folder: Path) -> tuple[int, float, float]:
         text=True,
         check=True,
     )
-    n, seconds, peak = done.stdout.splitlines()[-1].split()
-    return int(n), float(seconds), float(peak)
+    n, seconds, cores, peak = done.stdout.splitlines()[-1].split()
+    return int(n), float(seconds), float(cores), float(peak)
 
 
 def main() -> None:
@@ -374,8 +388,9 @@ def main() -> None:
             make(folder, n_prompts)
         print(f"{n_prompts:,} prompts, {n_prompts * 21:,} answers, {n_prompts * 63:,} judgments")
         for way in sys.argv[3:] or [*["scan", "query", "factory", "command"] * 3, "glue"]:
-            n, seconds, peak = measured(way, folder)
-            print(f"{way:<8} {seconds:>7.2f} s {peak:>7,.0f} MB  {n:,}", flush=True)
+            n, seconds, cores, peak = measured(way, folder)
+            said = f"{way:<8} {seconds:>7.2f} s {cores:>7.2f} s of cores {peak:>7,.0f} MB  {n:,}"
+            print(said, flush=True)
 
 
 if __name__ == "__main__":
