@@ -68,7 +68,7 @@ def _vllm(engine: VllmEngine, recipe: Recipe) -> dict[str, Any]:
 
 def _training(survey: Survey) -> dict[str, Any]:
     recipe, method = survey.recipe, survey.policy.trains
-    settings = train.settings(recipe.train, method, "", "", recipe.seed, {})
+    settings = train.settings(recipe.train, method, "", "", recipe.seed)
     shown = {"with": settings["with"]}
     if "settings" in settings:
         shown[method] = dict(settings["settings"])

@@ -78,6 +78,7 @@ def test_a_command_runs_in_the_environment_that_is_named(small):
     (binaries / "mytrainer").write_text(script)
     (binaries / "mytrainer").chmod(0o755)
     small.fields["train"]["command"] = "mytrainer {pairs} {parent} {out}"
+    small.write()
     survey = small.run("train.environment=venv")
     log = (survey.models["M_1"].folder / "train.log").read_text()
     assert log.splitlines()[0] == str(small.folder / "venv")

@@ -697,7 +697,10 @@ def test_after_a_run_the_queries_agree_with_the_views(toy):
     toy.add_probe()
     toy.run()
     rows = answers(toy)
-    assert {name for name, found in rows.items() if not found} <= {"parse_failures", "ties"}
+    assert {name for name, found in rows.items() if not found} <= {
+        *("parse_failures", "ties"),
+        *("judge_pairs", "judge_confusion", "position_bias"),  # in test_judges
+    }
     gaps = toy.query("from gaps")
     total = [row for row in rows["score_gap"] if row["chosen_role"] == "all"]
     assert [(row["kept"], row["mean_gap"]) for row in total] == [

@@ -84,7 +84,8 @@ BREAKS = {
 def read_by_m0(toy, table):
     """A shard that M_0's samples as the current model are in, or come from, or led to."""
     (keys,) = toy.query(
-        "select sampling as samples, judge as judgments, parser as verdicts from roles "
+        "select roles.sampling as samples, judge as judgments, panel.parser as verdicts "
+        "from roles join panel using (iteration, role, name) "
         "where name = 'M_0' and role = 'current'"
     )
     return next(

@@ -76,7 +76,12 @@ def command_words(command: str | None, places: Mapping[str, str]) -> list[str]:
 
 
 def settings(
-    train: Train, method: Method, parent: str, rows_read: str, seed: int, files: Mapping[str, str]
+    train: Train,
+    method: Method,
+    parent: str,
+    rows_read: str,
+    seed: int,
+    files: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """What decides a trained model: trainer, its settings, the parent, the pairs' digest. `files`
     are the digests of those that a command of the user's own names, by their names there."""
@@ -84,7 +89,7 @@ def settings(
         return {
             "with": train.with_,
             "method": method,
-            **({"command": train.command, "files": dict(files)} if train.command else {}),
+            **({"command": train.command, "files": dict(files or {})} if train.command else {}),
             "parent": parent,
             "rows": rows_read,
         }
