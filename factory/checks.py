@@ -14,6 +14,7 @@ from factory.recipe import JUDGE, REFERENCE, Judge, OpenaiEngine, VllmEngine
 from factory.stages import train
 from factory.survey import Survey
 from factory.train import check_fields, check_lora
+from factory.training import trainer_fields
 
 
 def check(survey: Survey, wanted: Sequence[Step]) -> None:
@@ -74,7 +75,7 @@ def _check_training(survey: Survey) -> None:
     method = survey.policy.trains
     if refused := train.refused(spec, method):
         raise RecipeError(f"train.{method}.{refused[0]}: is set by the factory; take it out")
-    check_fields(method, train.effective(spec, method), first.dtype)
+    check_fields(method, trainer_fields(recipe, method), first.dtype)
     if first.adapter is not None and spec.lora is None:
         raise RecipeError(
             "train.lora: missing, and M_0 is an adapter: set it (train.lora: {}), so that this "

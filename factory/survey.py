@@ -522,8 +522,8 @@ class Survey:
         spec, method = self.recipe.train, self.policy.trains
         files = {
             word: file_digest(file)
-            for word in train.command_words(spec.command, dict.fromkeys(train.PLACES, ""))
-            if word and (file := self.recipe.resolve(word)).is_file()
+            for word in train.words(spec, method)
+            if (file := self.recipe.resolve(word)).is_file()
         }
         settings = train.settings(spec, method, parent.digest, learned, self.recipe.seed, files)
         folder = self.lake.folder("models", folder_key("train", train.VERSION, settings))

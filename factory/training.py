@@ -41,9 +41,6 @@ from factory.work import key_of, pair_outcomes
 TRL_MAX_LENGTH = 1024
 """What TRL 1.16 takes for max_length where the recipe is silent."""
 
-CONFIG_FILES = ("deepspeed", "fsdp_config", "accelerator_config")
-"""Fields of TRL's config that may name a file: of one beside the recipe, its path is passed on."""
-
 
 def train_model(survey: Survey, found: Found, lock: Any, progress: Progress) -> None:
     """Has a model trained, and writes its manifest last.
@@ -180,10 +177,7 @@ def _run_trl(
     progress: Progress,
 ) -> None:
     folder = key_of(found).path
-    fields = {"seed": recipe.seed, **train.effective(recipe.train, method)}
-    for name in CONFIG_FILES:
-        if isinstance(fields.get(name), str):
-            fields[name] = _beside(recipe, fields[name])
+    fields = {"seed": recipe.seed, **trainer_fields(recipe, method)}
     job = Job(
         method,
         str(parent.path),
@@ -202,6 +196,13 @@ def _run_trl(
     if failure is not None:
         log = key_of(found).lake.relative(folder / LOG)
         raise TrainError(f"{found.step.label}: {failure} (all of it: {log} in the lake)")
+
+
+def trainer_fields(recipe: Recipe, method: Method) -> dict[str, Any]:
+    """The fields of TRL's config, with the paths of the files beside the recipe that they name."""
+    fields = train.effective(recipe.train, method)
+    named = {name: fields[name] for name in train.CONFIG_FILES if isinstance(fields.get(name), str)}
+    return {**fields, **{name: _beside(recipe, file) for name, file in named.items()}}
 
 
 def _beside(recipe: Recipe, word: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("trl")
 
-from factory.errors import RecipeError
+from factory.errors import RecipeError, TrainError
 from factory.lake import Lake
 from factory.train import check_fields
 from factory.verify import verify
@@ -83,3 +83,34 @@ def test_a_trained_model_keeps_the_tokenizer_and_the_template_of_its_parent(smal
     assert "training_args.bin" not in files
     config = json.loads((trained.path / "config.json").read_text())
     assert config["use_cache"] is not False
+
+
+def test_configuration_files_beside_the_recipe_reach_the_trainer(small, monkeypatch):
+    from factory import training
+
+    (small.folder / "accelerate.yaml").write_text("compute_environment: LOCAL_MACHINE\n")
+    (small.folder / "batches.json").write_text('{"split_batches": true}')
+    small.fields["train"]["launcher"] = ["--config_file", "accelerate.yaml", "--num_processes", "1"]
+    small.fields["train"]["dpo"]["accelerator_config"] = "batches.json"
+    small.write()
+    started = []
+
+    def stand_in(folder, launcher, *_):
+        started.append((launcher, json.loads((folder / "job.json").read_text())))
+        return "it is not run here"
+
+    monkeypatch.setattr(training, "run_trainer", stand_in)
+    with pytest.raises(TrainError):
+        small.run()
+    ((launcher, job),) = started
+    assert launcher[:2] == ["--config_file", str(small.folder / "accelerate.yaml")]
+    assert job["fields"]["accelerator_config"] == str(small.folder / "batches.json")
+
+    def key():
+        steps = small.look().found.items()
+        (found,) = (found for step, found in steps if (step.stage, step.name) == ("train", "F_0"))
+        return found.folder.key
+
+    held = key()
+    (small.folder / "batches.json").write_text('{"split_batches": false}')
+    assert key() != held

@@ -75,6 +75,18 @@ def command_words(command: str | None, places: Mapping[str, str]) -> list[str]:
     ]
 
 
+CONFIG_FILES = ("deepspeed", "fsdp_config", "accelerator_config")
+"""Fields of TRL's config that may name a file: of one beside the recipe, the path is passed on."""
+
+
+def words(train: Train, method: Method) -> list[str]:
+    """What a recipe says of its training that may name a file beside it."""
+    fields = train.fields(method)
+    named = [fields[name] for name in CONFIG_FILES if isinstance(fields.get(name), str)]
+    command = command_words(train.command, dict.fromkeys(PLACES, ""))
+    return [word for word in [*named, *command] if word]
+
+
 def settings(
     train: Train,
     method: Method,
@@ -84,7 +96,7 @@ def settings(
     files: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """What decides a trained model: trainer, its settings, the parent, the pairs' digest. `files`
-    are the digests of those that a command of the user's own names, by their names there."""
+    are the digests of those beside the recipe that it names, by their names there."""
     if train.with_ in ("command", "hand"):
         return {
             "with": train.with_,
@@ -106,6 +118,7 @@ def settings(
         "settings": fields,
         # Left out of full tuning, whose keys know nothing of it.
         **({} if adapter is None else {"lora": [list(field) for field in sorted(adapter.items())]}),
+        **({"files": dict(files)} if files else {}),
         "parent": parent,
         "rows": rows_read,
         "seed": seed,
