@@ -37,6 +37,10 @@ def adopt(
     found = _waiting(survey, iteration, role)
     step, folder = found.step, key_of(found)
     parent = survey.models[step.parent]
+    if path.resolve().is_relative_to(folder.path.resolve()):
+        raise RecipeError(
+            f"{path}: lies where the lake keeps this training: expected a folder of your own"
+        )
     who = f"{role} of iteration {iteration}"
     check_learned(path, parent, survey.models["M_0"], recipe.train.lora is not None, who)
     began = time.time()

@@ -32,6 +32,7 @@ _SOURCES = {
     "anchored_rejection": " (arXiv 2508.06026, without the future)",
     "future_guided": " (arXiv 2508.06026, without the past)",
     "self_rewarding": " (arXiv 2401.10020)",
+    "spin": " (after arXiv 2401.01335: chosen answers are the prompts' own references)",
 }
 
 _WHO = {
@@ -111,6 +112,7 @@ def _making(
         "models_table": _table([_model_row(model) for model in lineage["models"]]),
         "and_past": ", and so does the model of the start, M_0" if "past" in roles else "",
         "has_future": "future" in roles,
+        "score_is": _score_is(recipe.get("pairs", {}).get("score", "mean")),
         "policy_source": _SOURCES.get(recipe["loop"]["policy"], ""),
         "who_judged": _WHO[lineage["judge"]["kind"]],
         "opinion": _OPINION[lineage["judge"]["kind"]],
@@ -118,6 +120,15 @@ def _making(
         "judge_text": _judges_text(recipe, lineage),
         "duties": _duties(lineage["models"], recipe),
     }
+
+
+def _score_is(score: str) -> str:
+    """What the scores of a pair are, as it follows their names."""
+    if score == "mean":
+        return "means of the judge's valid scores"
+    if score == "expected":
+        return "means of the judge's expected scores"
+    return f"what `{score}` comes to"
 
 
 def _config_rows(contents: Contents) -> list[dict[str, Any]]:
@@ -139,6 +150,8 @@ def _config_rows(contents: Contents) -> list[dict[str, Any]]:
 def _model_row(model: Mapping[str, Any]) -> dict[str, Any]:
     if model["parent"]:
         origin = f"{model['parent']}, trained on {model['n_pairs']:,} pairs"
+    elif model.get("served"):
+        origin = f"`{model['served']}` on a server, revision {model['revision']} as declared"
     elif model["repository"]:
         revision = f" at `{model['revision']}`" if model["revision"] else ""
         origin = f"[{model['repository']}](https://huggingface.co/{model['repository']}){revision}"
@@ -186,7 +199,11 @@ def _duties(models: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]) -> s
     served = recipe.get("engine", {}).get("model")
     lines = []
     for model in first:
-        name = model["repository"] or (served if model["name"] == "M_0" else None)
+        name = (
+            model["repository"]
+            or model.get("served")
+            or (served if model["name"] == "M_0" else None)
+        )
         duty = duty_of(name)
         if duty:
             lines.append(

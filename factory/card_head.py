@@ -59,6 +59,7 @@ def read_card(text: str, generated: Mapping[str, Any]) -> Kept:
 
 
 def _split(text: str) -> tuple[dict[str, Any], str]:
+    text = text.replace("\r\n", "\n")
     parts = text.split("---\n", 2)
     if not text.startswith("---\n") or len(parts) < 3:
         return {}, text

@@ -10,11 +10,11 @@ from factory.engines.labels import label_tokens
 from factory.errors import PromptsError, RecipeError, RubricError
 from factory.judge import Rubric, render
 from factory.plan import Step
-from factory.recipe import JUDGE, REFERENCE, Judge, OpenaiEngine, VllmEngine
+from factory.recipe import REFERENCE, Judge, OpenaiEngine, VllmEngine
 from factory.stages import train
 from factory.survey import Survey
 from factory.train import check_fields, check_lora
-from factory.training import trainer_fields
+from factory.training import check_command, trainer_fields
 
 
 def check(survey: Survey, wanted: Sequence[Step]) -> None:
@@ -41,7 +41,7 @@ def _check_judge(survey: Survey, name: str) -> None:
     own = recipe.model_of_judge(name) if judge.has_model else None
     model = survey.models[own or "M_0"]
     if judge.reward_model is not None:
-        reward.check(model, f"{name if name == JUDGE else f'judges.{name}'}.reward_model")
+        reward.check(model, f"{recipe.field_of(name)}.reward_model")
         return
     if judge.engine is not None:
         check_engine(judge.engine, survey.rank(model.name))
@@ -70,6 +70,8 @@ def _check_training(survey: Survey) -> None:
             "engine: a server cannot be given the models that are trained in full: train adapters "
             "(train.lora: {}), or take the vllm engine"
         )
+    if spec.with_ == "command":
+        check_command(recipe)
     if spec.with_ != "trl":
         return
     method = survey.policy.trains

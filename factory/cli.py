@@ -262,9 +262,10 @@ def sql(
 ) -> None:
     """Runs a query on what the lake holds of a recipe.
 
-    Views: prompts, samples, judgments, verdicts, scores, pairs, models, roles, judges, candidates
-    (samples with their roles and scores) and gaps (the score gap per iteration and phase).
-    Without a query it is a prompt, or reads queries from standard input.
+    Views: prompts, samples, judgments, verdicts, scores, pairs, models, roles, panel (who judged
+    what), judges, judge_scores, candidates (samples with their roles and scores) and gaps (the
+    score gap per iteration and phase). Without a query it is a prompt, or reads queries from
+    standard input.
 
     Example: factory sql recipes/quickstart/recipe.yaml score_gap
     """

@@ -113,8 +113,7 @@ def _held_by(recipe: Recipe, found: Sequence[Gpu], name: str) -> list[Check | No
     try:
         return _held(recipe, found, "the judge" if name == JUDGE else name)[0]
     except ModelError as error:  # its sentence begins with the field, as M_0's does
-        field = name if name == JUDGE else f"judges.{name}"
-        raise type(error)(f"{field}.{error}") from None
+        raise type(error)(f"{recipe.field_of(name)}.{error}") from None
 
 
 # packages

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from factory.fingerprint import folder_key
 from factory.lake import ROW_GROUP, remove_unfinished, write_parquet, writing
-from factory.plan import steps
+from factory.plan import Step, steps
 from factory.query import Views
 from factory.recipe import Method, Recipe
 from factory.schema import BARE_MESSAGE
@@ -135,7 +135,9 @@ def write_dataset(survey: Survey, name: str) -> Path:
     ]
     keys = [found.folder.key for found in builds if found.folder and found.done]
     fraction = survey.recipe.prompts.test_fraction
-    key = folder_key("dataset", VERSION, {"builds": keys, "test_fraction": fraction})
+    prompts = survey.found[Step("prompts", role="loop")].folder
+    rows = {"builds": keys, "test_fraction": fraction, "prompts": prompts.key if prompts else None}
+    key = folder_key("dataset", VERSION, rows)
     datasets = survey.lake.root / "datasets"
     folder = datasets / f"{name}-{key[:8]}"
     if folder.exists():

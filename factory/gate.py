@@ -100,6 +100,11 @@ class Finding:
     """Whether there was anything to look for: no evaluation set, no check against it."""
 
 
+def place_pattern(place: str) -> str:
+    """A regular expression that finds a folder's name where no longer one begins or goes on."""
+    return rf"(?:^|[^\w/.-]){re.escape(place)}(?:/|\b)"
+
+
 def examine(
     views: duckdb.DuckDBPyConnection,
     folder: Path,
@@ -117,7 +122,7 @@ def examine(
     patterns = {
         "secrets": SECRETS,
         "personal": PERSONAL,
-        "paths": {place: f"{re.escape(place)}\\b" for place in places},
+        "paths": {place: place_pattern(place) for place in places},
     }
     _suspect(views, [pattern for each in patterns.values() for pattern in each.values()])
     return [

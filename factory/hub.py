@@ -210,14 +210,20 @@ class Repository:
                 task.advance(sum(add.upload_info.size for add in some))
 
     def _upload_some(self, adds: "list[CommitOperationAdd]", as_pull: bool) -> None:
-        self._api.preupload_lfs_files(
-            self.name,
-            adds,
-            repo_type="dataset",
-            revision=self.branch,
-            create_pr=as_pull,
-            free_memory=False,
-        )
+        try:
+            self._api.preupload_lfs_files(
+                self.name,
+                adds,
+                repo_type="dataset",
+                revision=self.branch,
+                create_pr=as_pull,
+                free_memory=False,
+            )
+        except (RuntimeError, OSError) as error:
+            if is_of_hub(error):
+                raise
+            # The Xet client raises these for what its server answers, and names no status.
+            raise ConnectionError(f"the upload broke off: {error}") from error
 
     def _send(
         self,

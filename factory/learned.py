@@ -6,10 +6,12 @@ from typing import Any
 
 from factory.checkpoint import (
     Checkpoint,
+    adapter_digest,
     chat_template,
     check_adapter,
     folder_digest,
     is_adapter,
+    model_files,
 )
 from factory.errors import ModelError
 from factory.tensors import read_tensors
@@ -19,6 +21,9 @@ ALIKE = ("architectures", "model_type", "hidden_size", "num_hidden_layers", "voc
 
 _TIED = "lm_head.weight"
 """Saved by some and not by others where it is the embedding."""
+
+
+_TRAINED = "expected what was trained from it"
 
 
 def check_learned(
@@ -47,6 +52,12 @@ def check_learned(
             check_adapter(path, first.path)
         except ModelError as error:
             raise ModelError(f"{who}: {str(error).removeprefix('model.adapter: ')}") from None
+        if len(model_files(path)) < 2:
+            raise ModelError(f"{who}: {path} has no weights: expected adapter_model.safetensors")
+        if parent.adapter and adapter_digest(path, "", {}) == adapter_digest(
+            parent.adapter, "", {}
+        ):
+            raise ModelError(f"{who}: {path} is {parent.name} itself: {_TRAINED}")
         return
     _check_config(path, parent, who)
     _check_weights(path, parent, who)
@@ -54,9 +65,7 @@ def check_learned(
     if parent.adapter is None and folder_digest(path, parent.dtype, {}) == folder_digest(
         parent.path, parent.dtype, {}
     ):
-        raise ModelError(
-            f"{who}: {path} is {parent.name} itself: expected what was trained from it"
-        )
+        raise ModelError(f"{who}: {path} is {parent.name} itself: {_TRAINED}")
 
 
 def _check_config(path: Path, parent: Checkpoint, who: str) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 from factory import __version__
 from factory.export import all_views
 from factory.plan import Step
-from factory.recipe import JUDGE, SIDES, VLLM_IDENTITY, Recipe, VllmEngine
+from factory.public import public
+from factory.recipe import JUDGE, SIDES, VLLM_IDENTITY, OpenaiEngine, Recipe, VllmEngine
 from factory.stages import train
 from factory.survey import Found, Survey
 
@@ -57,13 +58,13 @@ def _fields(dumped: Mapping[str, Any], fields: list[str], recipe: Recipe) -> dic
         place = shown
         for section in sections:
             place = place.setdefault(section, {})
-        place[last] = _public(value, recipe)
+        place[last] = value if field.startswith("pairs.") else public(value, recipe)
     return shown
 
 
 def _vllm(engine: VllmEngine, recipe: Recipe) -> dict[str, Any]:
     known = {k: v for k, v in engine.arguments.items() if k in VLLM_IDENTITY}
-    return {"name": engine.name, **_public(known, recipe)}
+    return {"name": engine.name, **public(known, recipe)}
 
 
 def _training(survey: Survey) -> dict[str, Any]:
@@ -73,26 +74,11 @@ def _training(survey: Survey) -> dict[str, Any]:
     if "settings" in settings:
         shown[method] = dict(settings["settings"])
     if "command" in settings:
-        shown["command"] = " ".join(
-            str(_public(word, recipe)) for word in settings["command"].split()
-        )
+        shown["command"] = settings["command"]
     if "lora" in settings:
         shown["lora"] = dict(settings["lora"])
-    public: dict[str, Any] = _public(shown, recipe)
-    return public
-
-
-def _public(value: Any, recipe: Recipe) -> Any:
-    """The value without the folders of the files that it names."""
-    if isinstance(value, Mapping):
-        return {name: _public(item, recipe) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_public(item, recipe) for item in value]
-    if not isinstance(value, str) or "/" not in value:
-        return value
-    path, colon, function = value.partition(":")
-    is_here = path.startswith(("/", "~", "./", "../")) or recipe.resolve(path).exists()
-    return f"{Path(path).name}{colon}{function}" if is_here else value
+    without_places: dict[str, Any] = public(shown, recipe)
+    return without_places
 
 
 def lineage(survey: Survey, iterations: list[int]) -> dict[str, Any]:
@@ -116,11 +102,19 @@ def lineage(survey: Survey, iterations: list[int]) -> dict[str, Any]:
         "probe": _probe(survey),
         "steps": [_step(each) for each in found],
         "folders": {
-            each.folder.key: {"table": each.folder.table, "settings": each.settings}
+            each.folder.key: {"table": each.folder.table, "settings": _settings(each, survey)}
             for each in found
             if each.folder
         },
     }
+
+
+def _settings(found: Found, survey: Survey) -> dict[str, Any]:
+    """What a folder's key was made of; of a training without the places that it names."""
+    if found.step.stage != "train":
+        return found.settings
+    settings: dict[str, Any] = public(found.settings, survey.recipe)
+    return settings
 
 
 def models(survey: Survey, iterations: list[int]) -> list[dict[str, Any]]:
@@ -130,10 +124,16 @@ def models(survey: Survey, iterations: list[int]) -> list[dict[str, Any]]:
         for (iteration, role, name) in survey.roles
         if iteration in iterations and role != "probe"
     }
-    judged = {row["judge_model"] for row in survey.panel.values() if row["role"] != "probe"}
+    judged = {
+        row["judge_model"]
+        for row in survey.panel.values()
+        if row["role"] != "probe" and row["iteration"] in iterations
+    }
     published |= {name for name, model in survey.models.items() if model.digest in judged}
     table = {row["digest"]: row for row in survey.models_table().to_pylist()}
-    names = {model.digest: name for name, model in survey.models.items()}
+    names: dict[str, str] = {}
+    for name, model in survey.models.items():  # a judge may be M_0 by another name
+        names.setdefault(model.digest, name)
     listed = []
     for name, model in survey.models.items():
         if name not in published:
@@ -158,7 +158,9 @@ def _origin(survey: Survey, name: str) -> dict[str, Any]:
     than that it was a local folder."""
     judge = survey.recipe.all_judges.get(name)
     if judge and judge.declared:
-        return {"repository": None, "revision": judge.declared, "declared": True}
+        engine = survey.recipe.engine_of(name)
+        assert isinstance(engine, OpenaiEngine), "the recipe was checked for it"
+        return {"repository": None, "revision": judge.declared, "served": engine.model}
     given = (judge.model or judge.reward_model) if judge else None
     given = survey.recipe.model if name == "M_0" else given
     if given is None:

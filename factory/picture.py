@@ -16,7 +16,7 @@ _TOP = 56
 _ROW = 130
 _FOOT = 44
 
-COLOURS = {"past": "#b45309", "current": "#2563eb", "future": "#059669"}
+COLOURS = {"past": "#b45309", "current": "#2563eb", "future": "#059669", "reference": "#6b7280"}
 SIDES = {"chosen": "#059669", "rejected": "#dc2626"}
 _INK, _FAINT = "#1f2937", "#d1d5db"
 
@@ -64,6 +64,8 @@ def _gaps(rows: Sequence[Row], height: float) -> Iterator[str]:
         yield _dot(58 + 80 * place, 42, colour)
         yield _text(68 + 80 * place, 46, side)
     scores = [row[side] for row in rows for side in ("score_chosen", "score_rejected")]
+    if not scores:
+        return
     low, high = min(scores), max(scores)
     room = (high - low) * 0.1 or 0.5
     y = _Axis(low - room, high + room, height - _FOOT, _TOP)
@@ -85,9 +87,11 @@ def _gaps(rows: Sequence[Row], height: float) -> Iterator[str]:
 def _distributions(bins: Sequence[Row], iterations: Sequence[int]) -> Iterator[str]:
     yield _text(_LEFT + 20, 24, "Scores by role (share of answers)", weight="bold")
     for place, (role, colour) in enumerate(COLOURS.items()):
-        at = _LEFT + 290 + 75 * place
+        at = _LEFT + 235 + 72 * place
         yield f'<rect x="{at}" y="15" width="10" height="10" fill="{colour}"/>'
         yield _text(at + 15, 24, role)
+    if not bins:
+        return
     x = _Axis(
         min(row["from_score"] for row in bins),
         max(row["to_score"] for row in bins),

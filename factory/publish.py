@@ -5,6 +5,7 @@ Knows what is written and in which order; the Hub itself is in `hub`.
 
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,11 +18,19 @@ from factory import card
 from factory.card_head import read_card
 from factory.croissant import croissant
 from factory.errors import HubError, LakeError, PublishError
-from factory.gate import Finding, allowed_findings, check_names, examine, pass_gate
+from factory.gate import (
+    Finding,
+    allowed_findings,
+    check_names,
+    examine,
+    pass_gate,
+    place_pattern,
+)
 from factory.hub import Change, Landed, Repository, State, is_same, left
 from factory.lake import remove_unfinished, writing
 from factory.lineage import lineage, public_recipe
 from factory.named_queries import named_queries
+from factory.patterns import SECRETS
 from factory.picture import picture
 from factory.progress import Progress
 from factory.query import sql_text
@@ -170,8 +179,9 @@ def _write_json(file: Path, content: dict[str, Any]) -> None:
 
 def _places(survey: Survey) -> list[str]:
     """The folders of this machine that nothing published should name."""
-    places = {Path.home(), survey.recipe.folder, survey.lake.root.resolve()}
-    return sorted(str(place) for place in places if len(place.parts) > 2)
+    named = (Path.home(), survey.recipe.folder, survey.lake.root)
+    places = {place for each in named for place in (each, each.resolve())}
+    return sorted(str(place) for place in places if place.is_absolute() and len(place.parts) > 1)
 
 
 def _check_private(survey: Survey, folder: Path) -> None:
@@ -181,10 +191,16 @@ def _check_private(survey: Survey, folder: Path) -> None:
         if file.suffix != ".parquet":
             content = file.read_text(encoding="utf-8")
             for place in _places(survey):
-                if place in content:
+                if re.search(place_pattern(place), content):
                     raise PublishError(
                         f"{name} would name {place}, a folder of this machine, which a field of "
                         "the recipe or a prompt's source says: take it out of there"
+                    )
+            for kind, pattern in SECRETS.items():
+                if name != CARD and re.search(pattern, content):
+                    raise PublishError(
+                        f"{name} would hold what looks like a {kind}, which a field of the recipe, "
+                        "a rubric or a policy says: take it out of there"
                     )
 
 
@@ -252,8 +268,11 @@ def push(survey: Survey, asked: Asked, progress: Progress) -> Pushed:
     check_asked(survey, asked)
     repository = Repository(asked.repository, asked.branch or "main", progress)
     state = look(repository)
+    main = Repository(asked.repository, "main", progress)
+    # A new branch begins as main does: what a person wrote there is kept, what is not ours refused.
+    held = state if state or asked.branch in (None, "main") else look(main)
     with _staging(survey, progress) as folder:
-        published = _published(repository, state)
+        published = _published(repository if state else main, held)
         with writing(survey.lake.root):
             findings = write_folder(survey, folder, asked, published, progress)
         pass_gate(findings, asked.allowed)

@@ -395,9 +395,11 @@ class Judge(Generation):
 RESERVED = frozenset(
     (
         *(JUDGE, PROBE, "function", "mean", "expected"),
-        *("prompt_id", "split", "role", "sample_id", "draw", "model", "text", "reasoning"),
-        *("score", "expected_score", "spread", "n_judgments", "n_unparsed", "finish_reason"),
-        *("n_prompt_tokens", "n_tokens", "cumulative_logprob"),
+        *("iteration", "role", "name", "parser", "split", "prompt_id", "sample_id", "request_id"),
+        *("draw", "model", "sampling", "text", "tool_calls", "reasoning", "finish_reason"),
+        *("n_prompt_tokens", "n_cached_tokens", "n_tokens", "cumulative_logprob"),
+        *("engine", "engine_version", "dtype", "error", "error_kind"),
+        *("score", "expected_score", "spread", "n_judgments", "n_unparsed"),
     )
 )
 """What no judge of `judges` can be called: in `pairs.score` these names mean something else."""
@@ -469,7 +471,8 @@ class Train(_Section):
     """The line that trains, with `{pairs}` (a Parquet file of prompt, chosen and rejected as TRL
     reads them; of prompt and completion where the policy trains by SFT), `{parent}` (the model's
     folder) and `{out}` (where the trained one must lie in the end). It is run beside the recipe,
-    without a shell; files beside the recipe that it names are part of what it is."""
+    without a shell; files beside the recipe that it names are part of what it is. What a run
+    that broke off left in `{out}` is there when the next one begins, to go on from."""
     environment: str | None = None
     """The folder of a virtual environment of the command's own."""
     dpo: dict[str, Any] = Field(default_factory=dict)
@@ -611,7 +614,8 @@ class Recipe(_Section):
     @classmethod
     def _judges_can_be_named(cls, value: dict[str, Judge]) -> dict[str, Judge]:
         for name in value:
-            if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in RESERVED:
+            taken = name in RESERVED or name.endswith(("_expected", "_judgments"))
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or taken:
                 raise ValueError(
                     f"got the name {name!r}, expected lower-case letters, digits and _ and none "
                     f"of {', '.join(sorted(RESERVED))}"
@@ -622,10 +626,9 @@ class Recipe(_Section):
     def _judges_are_served(self) -> "Recipe":
         for name, judge in self.all_judges.items():
             if judge.model is not None and judge.engine is None and self.engine.name == "openai":
-                field = name if name == JUDGE else f"judges.{name}"
                 raise ValueError(
-                    f"{field}.engine: missing, and engine.model is the server's name for M_0: give "
-                    "the judge an engine of its own, with the server's name for it"
+                    f"{self.field_of(name)}.engine: missing, and engine.model is the server's name "
+                    "for M_0: give the judge an engine of its own, with the server's name for it"
                 )
         return self
 
@@ -658,6 +661,20 @@ class Recipe(_Section):
     def all_judges(self) -> dict[str, Judge]:
         """Every judge that may choose pairs, by name."""
         return {JUDGE: self.judge, **self.judges}
+
+    @staticmethod
+    def field_of(judge: str) -> str:
+        """The section of a judge, as people write it."""
+        return judge if judge == JUDGE else f"judges.{judge}"
+
+    def beside(self, word: str) -> Path | None:
+        """The file that a word names, if it lies in the recipe's folder."""
+        try:
+            file = self.resolve(word)
+            is_here = file.is_relative_to(self.folder.resolve()) and file.is_file()
+        except (OSError, ValueError, RuntimeError):  # too long, or no word of a path
+            return None
+        return file if is_here else None
 
     def model_of_judge(self, name: str) -> str:
         """The name of the model that a judge with a model of its own is: that of the first judge

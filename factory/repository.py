@@ -10,6 +10,7 @@ A file belongs to one iteration, so that a further iteration adds files and chan
 Hub and no card.
 """
 
+import json
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,9 +21,11 @@ import pyarrow.parquet as pq
 
 from factory.errors import PublishError
 from factory.export import PAIR_COLUMNS, SPLITS, all_views, write_rows
+from factory.formats import query_of
 from factory.named_queries import named_queries
 from factory.plan import steps
 from factory.progress import Progress, Task
+from factory.public import public
 from factory.query import Views, sql_text
 from factory.schema import BARE_MESSAGE, TABLES
 from factory.stages.pairs import FIRST, SECOND
@@ -179,6 +182,8 @@ def write_repository(survey: Survey, folder: Path, progress: Progress) -> Conten
         )
     contents = Contents(iterations(survey))
     views = all_views(survey)
+    _refuse_more_than_bare(views, survey.recipe.name)
+    views.rows("models", _public_models(survey))
     views.define("kto", named_queries()["kto"].sql)
     n_files = len(contents.iterations) * (len(CONFIGS) * len(SPLITS) + len(TABLE_FILES))
     with progress.task("writing the folder", n_files, "files") as task:
@@ -198,6 +203,26 @@ def write_repository(survey: Survey, folder: Path, progress: Progress) -> Conten
         )
     _write_sql(folder)
     return contents
+
+
+def _refuse_more_than_bare(views: Views, name: str) -> None:
+    """Raises PublishError where prompts have what rows of bare messages cannot carry."""
+    query = query_of("more_than_bare", "checks")
+    (counts,) = views.con.sql(query).to_arrow_table().to_pylist()
+    if found := [f"{n:,} with {what.replace('_', ' ')}" for what, n in counts.items() if n]:
+        raise PublishError(
+            f"the prompts of {name} ({', '.join(found)}) are more than messages of role and "
+            "content, which is all that published rows carry: publish a recipe without them"
+        )
+
+
+def _public_models(survey: Survey) -> pa.Table:
+    """`models`, without the places that a training's settings name."""
+    rows = survey.models_table().to_pylist()
+    for row in rows:
+        if row["settings"]:
+            row["settings"] = json.dumps(public(json.loads(row["settings"]), survey.recipe))
+    return pa.Table.from_pylist(rows, TABLES["models"])
 
 
 def _write_config(

@@ -9,7 +9,7 @@ from factory import accounts
 from factory.checkpoint import Checkpoint
 from factory.export import all_views
 from factory.plan import Step, loads, steps
-from factory.recipe import JUDGE, NEUTRAL, Generation, Recipe
+from factory.recipe import NEUTRAL, Generation, Recipe
 from factory.stages.pairs import SECOND
 from factory.survey import Found, Survey
 
@@ -95,7 +95,7 @@ def generation_lines(survey: Survey) -> list[str]:
     sections: dict[str, tuple[Generation, Generation, Checkpoint]]
     sections = {"sampling": (survey.written.sampling, recipe.sampling, survey.models["M_0"])}
     for name, judge in recipe.all_judges.items():
-        place = name if name == JUDGE else f"judges.{name}"
+        place = recipe.field_of(name)
         model = survey.models[recipe.model_of_judge(name) if judge.has_model else "M_0"]
         if judge.has_rubric:
             sections[place] = (survey.written.all_judges[name], judge, model)

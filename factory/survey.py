@@ -5,7 +5,9 @@ earlier one made. It reads the lake and writes none of its tables.
 """
 
 import json
+import re
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +130,7 @@ class Survey:
         for name, judge in recipe.all_judges.items():
             if not judge.has_model or recipe.model_of_judge(name) != name:
                 continue
-            field = name if name == JUDGE else f"judges.{name}"
+            field = recipe.field_of(name)
             if judge.declared is not None:
                 assert isinstance(judge.engine, OpenaiEngine), "the recipe was checked for it"
                 found[name] = declared_checkpoint(name, judge.declared, judge.engine)
@@ -144,36 +146,63 @@ class Survey:
         return found
 
     def check_expressions(self) -> None:
-        """Raises RecipeError where the recipe's SQL over its judges cannot be run."""
+        """Raises RecipeError where the recipe's SQL over its judges cannot be run, or names scores
+        that no judge makes."""
         spec = self.recipe.pairs
         expected = {
             "score": ("a number over the judges", "DOUBLE DECIMAL FLOAT INTEGER BIGINT HUGEINT"),
             "chosen_if": ("a condition over the judges", "BOOLEAN"),
             "rejected_if": ("a condition over the judges", "BOOLEAN"),
         }
-        for name, (what, kinds) in expected.items():
-            text = getattr(spec, name)
+        names = ", ".join(self.recipe.all_judges)
+        for place, (what, kinds) in expected.items():
+            text = getattr(spec, place)
             if text is None or text in pairs.PLAIN_SCORES:
                 continue
             try:
                 relation = self.views().read_only(pairs.evaluated(self.recipe, text))
                 came = str(relation.types[0])
-                if came.partition("(")[0] in kinds.split():
-                    continue
-                problem = f"is of type {came}"
+                problem = "" if came.partition("(")[0] in kinds.split() else f"is of type {came}"
             except QueryError as error:
                 problem = str(error)
-            names = ", ".join(self.recipe.all_judges)
-            raise RecipeError(
-                f"pairs.{name}: {text!r}: {problem}: expected SQL for {what} ({names})"
-            )
-        if spec.score not in pairs.PLAIN_SCORES and not pairs.judges_used(
-            self.recipe, of_score=True
-        ):
+            if problem:
+                raise RecipeError(
+                    f"pairs.{place}: {text!r}: {problem}: expected SQL for {what} ({names})"
+                )
+            self._check_expected(place, text)
+        if not pairs.judges_used(self.recipe, of_score=True):
             raise RecipeError(
                 f"pairs.score: {spec.score!r} names no judge: expected mean, expected, or an "
-                f"expression over {', '.join(self.recipe.all_judges)}"
+                f"expression over {names}"
             )
+        if pairs.combines(spec):
+            self.views().read_only(pairs.combined(self.recipe))
+        self._check_opponents()
+
+    def _check_expected(self, place: str, text: str) -> None:
+        words = set(re.findall(r"\w+", text.lower()))
+        for name, judge in self.recipe.all_judges.items():
+            named = {f"{name}_expected", *(["expected_score"] if name == JUDGE else [])} & words
+            if named and not (judge.expected_score and judge.has_rubric):
+                raise RecipeError(
+                    f"pairs.{place}: names {min(named)}, and {self.recipe.field_of(name)} makes no "
+                    "expected scores: set its expected_score: true, which takes a judge that is a "
+                    "model with a rubric"
+                )
+
+    def _check_opponents(self) -> None:
+        """Judges that differ in nothing but their opponents share their judgments."""
+        compare = {
+            name: judge
+            for name, judge in self.recipe.all_judges.items()
+            if (rubric := self.rubrics[name]) and rubric.compares
+        }
+        for (one, a), (two, b) in combinations(compare.items(), 2):
+            if a != b and a == b.model_copy(update={"opponents": a.opponents}):
+                raise RecipeError(
+                    f"{self.recipe.field_of(two)}.opponents: {two} differs from {one} in nothing "
+                    "else: take one of them out"
+                )
 
     def rank(self, name: str) -> int:
         """The largest of the adapters that the engine of a model will be asked for; 0 where there
@@ -460,12 +489,9 @@ class Survey:
         if waits_for := self._waits(step):
             return Found(step, waits_for=waits_for)
         scope = self.phase_scope(step)
-        rows = self.holdings.recall(
-            f"rows_read {step.iteration} {step.phase}",
-            [],
-            scope,
-            lambda: self.views(scope).one("rows_read"),
-        )["digest"]
+        rows = self._digest("rows_read", step, scope)
+        if pairs.combines(self.recipe.pairs):
+            rows += " " + self._digest("rows_judged", step, scope)
         settings = pairs.settings(
             step.iteration,
             step.phase,
@@ -479,6 +505,11 @@ class Survey:
         n_rows = _n_rows(folder)
         wanted = n_rows if folder.shards() else max(1, self.n_prompts(step, None))
         return Found(step, folder, settings, wanted=wanted, answered=n_rows)
+
+    def _digest(self, query: str, step: Step, scope: Scope) -> str:
+        place = f"{query} {step.iteration} {step.phase}"
+        found = self.holdings.recall(place, [], scope, lambda: self.views(scope).one(query))
+        return str(found["digest"])
 
     def _pairs_sql(self) -> str:
         between = pairs.views(self.recipe, sql_text).values()
@@ -523,7 +554,7 @@ class Survey:
         files = {
             word: file_digest(file)
             for word in train.words(spec, method)
-            if (file := self.recipe.resolve(word)).is_file()
+            if (file := self.recipe.beside(word))
         }
         settings = train.settings(spec, method, parent.digest, learned, self.recipe.seed, files)
         folder = self.lake.folder("models", folder_key("train", train.VERSION, settings))

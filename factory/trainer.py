@@ -60,7 +60,8 @@ def run_command(
     command: list[str], folder: Path, said: IO[str], environment: dict[str, str], *kept_open: int
 ) -> int:
     """Runs a trainer of the user's own in a folder, and gives the code that it ended with; what it
-    says goes to `said`. It is killed, with all that it started, where this is left."""
+    says goes to `said`. What it started and left behind is killed when it ends, and it with them
+    where this is left."""
     with subprocess.Popen(
         command,
         cwd=folder,
@@ -73,10 +74,9 @@ def run_command(
     ) as process:
         try:
             return process.wait()
-        except BaseException:
+        finally:  # also what it leaves behind, which would hold the lock and the GPU
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            raise
 
 
 def _read_event(line: str, log: IO[str], task: Task) -> None:

@@ -25,7 +25,7 @@ from factory.checkpoint import (
     model_files,
     tokenizer_files,
 )
-from factory.errors import HandOver, RecipeError, StepFailed, TrainError
+from factory.errors import HandOver, ModelError, RecipeError, StepFailed, TrainError
 from factory.lake import Folder, write_parquet, write_whole, writing
 from factory.learned import check_learned
 from factory.plan import Step
@@ -112,7 +112,7 @@ def tidy(folder: Folder) -> None:
     """Removes what a finished training no longer needs. The manifest comes first: until it is
     there, a kill costs no more than what came after the last checkpoint."""
     with writing(folder.lake.root):
-        for name in ("data.parquet", "job.json"):
+        for name in ("data.parquet", "data.tmp", "job.json"):
             (folder.path / name).unlink(missing_ok=True)
         if (folder.path / "checkpoints").exists():
             shutil.rmtree(folder.path / "checkpoints")
@@ -133,8 +133,10 @@ def training_rows(survey: Survey, step: Step, built: Folder, folder: Folder) -> 
     views.shards("pairs", "pairs", built.shards())
     views.define("pairs", "from pairs_shards")
     views.read_texts("from pairs where outcome = 'kept' and split = 'train'")
+    rows = folder.path / "data.parquet"
     with writing(folder.lake.root):
-        n_rows = write_parquet(folder.path / "data.parquet", schema, views.stream(query, schema))
+        n_rows = write_parquet(rows.with_suffix(".tmp"), schema, views.stream(query, schema))
+        rows.with_suffix(".tmp").rename(rows)  # a person may be reading the one that was there
     views.forget_texts()  # training takes long, and its process may want the memory
     return n_rows
 
@@ -207,8 +209,8 @@ def trainer_fields(recipe: Recipe, method: Method) -> dict[str, Any]:
 
 def _beside(recipe: Recipe, word: str) -> str:
     """A word as it is, or the path of the file beside the recipe that it names."""
-    file = recipe.resolve(word)
-    return str(file) if file.is_file() else word
+    head, equals, name = word.rpartition("=")
+    return f"{head}{equals}{recipe.beside(name) or name}"
 
 
 def _run_command(
@@ -220,37 +222,56 @@ def _run_command(
     progress: Progress,
 ) -> None:
     recipe, folder = survey.recipe, key_of(found)
-    out, log = folder.path / "out", folder.path / LOG
-    places = {
-        "pairs": str(folder.path / "data.parquet"),
-        "parent": str(parent.adapter or parent.path),
-        "out": str(out),
-    }
-    command = train.command_words(recipe.train.command, places)
-    with writing(folder.lake.root):
-        shutil.rmtree(out, ignore_errors=True)
+    out, log, ended = (folder.path / name for name in ("out", LOG, "ended"))
     place = folder.lake.relative(log)
-    progress.say(
-        f"  {found.step.label} ({n_pairs:,} pairs): running {command[0]}; what it says is in "
-        f"{place} in the lake"
-    )
-    with log.open("a") as said:
-        try:
-            # It inherits the folder's lock: should this process be killed, the next run waits.
-            code = run_command(command, recipe.folder, said, _environment(recipe), lock.fileno())
-        except OSError as error:
-            raise RecipeError(
-                f"train.command: {command[0]} cannot be run ({error.strerror}): expected a command "
-                "that is on the PATH, in train.environment, or a path"
-            ) from None
-    if code != 0:
-        last = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-1:]
-        raise TrainError(
-            f"{found.step.label}: train.command ended with code {code}: {''.join(last)[:300]} (all "
-            f"of it: {place} in the lake)"
+    if not ended.exists():  # what had come to its end and was refused is looked at again
+        places = {
+            "pairs": str(folder.path / "data.parquet"),
+            "parent": str(parent.adapter or parent.path),
+            "out": str(out),
+        }
+        command = train.command_words(recipe.train.command, places)
+        progress.say(
+            f"  {found.step.label} ({n_pairs:,} pairs): running {command[0]}; what it says is in "
+            f"{place} in the lake"
         )
-    check_learned(out, parent, survey.models["M_0"], recipe.train.lora is not None, "train.command")
+        environment = check_command(recipe)
+        with log.open("a") as said:
+            # It inherits the folder's lock: should this process be killed, the next run waits.
+            code = run_command(command, recipe.folder, said, environment, lock.fileno())
+        if code != 0:
+            said_last = log.read_text(errors="replace").splitlines()
+            last = "".join([line for line in said_last if line.strip()][-1:])
+            raise TrainError(
+                f"{found.step.label}: train.command ended with code {code}: {last[:300]} (all of "
+                f"it: {place} in the lake; what it left in {folder.lake.relative(out)} is kept)"
+            )
+        ended.touch()
+    try:
+        check_learned(
+            out, parent, survey.models["M_0"], recipe.train.lora is not None, "train.command"
+        )
+    except ModelError:
+        if not out.exists():
+            ended.unlink()  # there is nothing that could be mended
+        raise
     take_over(out, parent, folder)
+    shutil.rmtree(out)
+    ended.unlink()
+
+
+def check_command(recipe: Recipe) -> dict[str, str]:
+    """The variables that a command of the user's own is run with. Raises RecipeError where there is
+    no such environment, or no such program."""
+    environment = _environment(recipe)
+    (program, *_) = train.command_words(recipe.train.command, dict.fromkeys(train.PLACES, ""))
+    here = recipe.beside(program) if "/" in program else None
+    if shutil.which(str(here or program), path=environment["PATH"]) is None:
+        raise RecipeError(
+            f"train.command: {program} cannot be run: expected a command that is on the PATH, in "
+            "train.environment, or a path"
+        )
+    return environment
 
 
 def _environment(recipe: Recipe) -> dict[str, str]:
@@ -270,21 +291,19 @@ def _environment(recipe: Recipe) -> dict[str, str]:
 
 
 def take_over(path: Path, parent: Checkpoint, folder: Folder) -> None:
-    """Makes a checked model of another trainer the model of a training's folder. What it lacks of
-    its tokenizer is the parent's."""
+    """Makes a copy of a checked model of another trainer the model of a training's folder. What it
+    lacks of its tokenizer is the parent's."""
     model, unfinished = folder.path / "model", folder.path / "model.unfinished"
+    files = {file.name: file for file in model_files(path)}
+    if not is_adapter(path):
+        files = {file.name: file for file in tokenizer_files(parent.path)} | files
     with writing(folder.lake.root):
-        for old in (model, unfinished):
-            shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
-        files = {file.name: file for file in model_files(path)}
-        if not is_adapter(path):
-            files = {file.name: file for file in tokenizer_files(parent.path)} | files
         for name, file in files.items():
             shutil.copyfile(file, unfinished / name)
+        shutil.rmtree(model, ignore_errors=True)
         unfinished.rename(model)
-        if path.parent == folder.path:
-            shutil.rmtree(path)
 
 
 def _hand_over(survey: Survey, found: Found, parent: Checkpoint, n_pairs: int) -> str:

@@ -36,9 +36,6 @@ from factory.stages.pairs import Policy
 from factory.stages.reasoning import thought
 from factory.survey import Found, Survey
 
-TRL_MAX_LENGTH = 1024
-"""What TRL 1.16 takes for max_length where the recipe is silent."""
-
 FIRST_ERRORS = 3
 """How many failures a person is shown."""
 
@@ -407,7 +404,15 @@ def define_policy(views: Views, policy: Policy, recipe: Recipe) -> None:
     views.setting("pair_settings", pairs.parameters(recipe.pairs, policy.trains))
     for name, query in pairs.views(recipe, sql_text).items():
         define = views.table if name == "measured" else views.define
-        define(name, query)
+        try:
+            define(name, query)
+        except duckdb.Error as error:
+            if name != "measured" or not pairs.combines(recipe.pairs):
+                raise
+            raise RecipeError(
+                f"pairs: its SQL over the judges failed: {' '.join(str(error).split())[:300]}: "
+                "expected score, chosen_if and rejected_if to be defined for every answer"
+            ) from None
     try:
         views.define("policy", policy.sql)
     except duckdb.Error as error:

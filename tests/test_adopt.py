@@ -105,6 +105,46 @@ def test_a_command_that_leaves_no_model_is_told(small, command, error, sentence)
     assert "M_1" in small.run().models
 
 
+def test_what_a_command_made_is_looked_at_again_and_not_made_again(small):
+    wrong = NUDGE.replace(
+        'print("nudged', '(out / "chat_template.jinja").write_text("mine")\nprint("nudged'
+    )
+    (small.folder / "nudge.py").write_text(wrong)
+    with pytest.raises(ModelError, match="another chat template than M_0"):
+        small.run()
+    (template,) = small.lake.glob("models/*/out/chat_template.jinja")
+    template.unlink()
+    survey = small.run()
+    log = (survey.models["M_1"].folder / "train.log").read_text()
+    assert log.count("nudged by") == 1
+    assert not template.parent.exists()
+
+
+def test_a_file_that_an_option_names_is_part_of_the_model(small):
+    (small.folder / "mine.yaml").write_text("a: 1")
+    small.fields["train"]["command"] += " --config=mine.yaml"
+    small.write()
+    small.run()
+    (small.folder / "mine.yaml").write_text("a: 2")
+    assert small.to_do() == {"train"}
+
+
+def test_a_long_word_of_a_command_is_no_file(toy):
+    command = f"sh -c '{'x' * 300} {{pairs}} {{parent}} {{out}}'"
+    toy.fields["train"] = {"with": "command", "command": command}
+    toy.write()
+    toy.look()
+
+
+def test_a_program_that_is_not_there_is_told_before_anything_is_sampled(toy):
+    command = "no-such-program {pairs} {parent} {out}"
+    toy.fields["train"] = {"with": "command", "command": command}
+    toy.write()
+    with pytest.raises(RecipeError, match="no-such-program cannot be run"):
+        toy.run()
+    assert toy.shards("samples") == []
+
+
 @pytest.mark.parametrize(
     ("train", "sentence"),
     [
@@ -166,6 +206,19 @@ def test_a_person_trains_and_the_run_goes_on(small, factory, tmp_path, policy, r
     else:
         assert ended.code == 0
         assert small.to_do() == set()
+
+
+def test_a_model_within_the_lake_is_not_taken(small, factory):
+    small.fields["train"] = {"with": "hand"}
+    small.path.write_text(yaml.safe_dump(small.fields))
+    at = ("--lake", small.lake)
+    assert factory("run", small.path, *at).code == 3
+    (rows,) = small.lake.glob("models/*/data.parquet")
+    shutil.copytree(QUICKSTART / "m0", rows.parent / "model")
+    mine = ("adopt", small.path, rows.parent / "model", *at)
+    refused = factory(*mine, "--iteration", 1, "--role", "current")
+    assert (refused.code, "expected a folder of your own" in refused.err) == (2, True), refused.err
+    assert (rows.parent / "model" / "model.safetensors").exists()
 
 
 def test_a_model_that_the_loop_does_not_wait_for_yet_is_not_taken(toy, factory):

@@ -135,6 +135,49 @@ def test_other_judges_of_a_pair_make_it_again_and_no_judgment(judged):
         assert judged.to_do(change) == {"pairs", "train"}
 
 
+@pytest.mark.parametrize(
+    "rule", ["pairs.chosen_if=even = 1", "pairs.agree=[even]", "pairs.score=judge + even"]
+)
+def test_a_judge_that_judges_otherwise_makes_other_pairs(judged, rule):
+    judged.run(rule)
+    source = (judged.folder / "gold.py").read_text()
+    (judged.folder / "gold.py").write_text(source.replace("% 2 == 0", "% 3 == 0"))
+    judged.run(rule)
+    rows = judged.query(
+        "select chosen.text as chosen, score_chosen, judge_scores.score as even, pairs.outcome "
+        "from pairs join samples as chosen on chosen.sample_id = chosen_id "
+        "join judge_scores on judge_scores.sample_id = chosen_id "
+        "where judge_name = 'even' and outcome = 'kept'",
+        rule,
+    )
+    assert rows
+    for row in rows:
+        assert row["even"] == (len(row["chosen"]) % 3 == 0)
+        if "chosen_if" in rule or "agree" in rule:
+            assert row["even"] == 1
+
+
+@pytest.mark.parametrize("policy", ["spin", "own.sql"])
+def test_conditions_hold_whatever_the_policy(judged, policy):
+    own = (
+        "-- Roles: current\nselect prompt_id, max_by(sample_id, score) as chosen_id, "
+        "min_by(sample_id, score) as rejected_id from candidates group by prompt_id"
+    )
+    (judged.folder / "own.sql").write_text(own)
+    lines = [{"prompt": f"Say {i}.", "reference": f"ten thousand {i:04}"} for i in range(12)]
+    judged.prompts.write_text("\n".join(map(json.dumps, lines)))
+    rule = "pairs.rejected_if=even = 0"
+    judged.write(loop={"policy": policy}, judge={"function": "gold.py:grade"})
+    judged.run(rule)
+    rows = judged.query(
+        "select rejected.text from pairs join samples as rejected on sample_id = rejected_id "
+        "where outcome = 'kept'",
+        rule,
+    )
+    assert rows
+    assert all(len(row["text"]) % 2 == 1 for row in rows)
+
+
 def test_a_trace_shows_the_judgments_of_all_judges_that_decided(judged, factory):
     judged.run("pairs.score=judge + short")
     pair = sides(judged, "pairs.score=judge + short")[0]
@@ -154,6 +197,9 @@ def test_a_trace_shows_the_judgments_of_all_judges_that_decided(judged, factory)
         ),
         ("pairs.score=even = 1", "is of type BOOLEAN: expected SQL for a number"),
         ("pairs.chosen_if=even", "is of type DOUBLE: expected SQL for a condition"),
+        ("pairs.score=even_expected", "makes no expected scores: set its expected_score"),
+        ("judges={a_expected: {}}", "judges: got the name 'a_expected', expected lower-case"),
+        ("judges={name: {}}", "judges: got the name 'name', expected lower-case"),
         ("pairs.agree=[nobody]", "got 'nobody', expected names of judge, even, short"),
         ("judges={Short: {}}", "judges: got the name 'Short', expected lower-case"),
         ("judges={score: {}}", "judges: got the name 'score', expected lower-case"),
@@ -166,6 +212,22 @@ def test_a_trace_shows_the_judgments_of_all_judges_that_decided(judged, factory)
 )
 def test_bad_judges_are_refused(judged, change, sentence):
     assert sentence in refused(judged, change)
+
+
+def test_a_judge_may_be_called_by_a_word_of_sql(judged):
+    judged.write(judges={"check": {"function": "gold.py:even"}})
+    judged.run("pairs.agree=[judge, check]")
+
+
+def test_an_expression_that_fails_on_a_row_is_a_sentence(judged):
+    with pytest.raises(RecipeError, match="pairs: its SQL over the judges failed: "):
+        judged.run("pairs.chosen_if=text::int > 3")
+
+
+def test_two_judges_that_differ_in_their_opponents_alone_are_refused(judged):
+    comparing = {"rubric": "pairwise", "max_tokens": 64}
+    judged.write(judges={"few": comparing, "many": {**comparing, "opponents": 3}})
+    assert "many differs from few in nothing else" in refused(judged)
 
 
 # a judge of another generation

@@ -294,3 +294,45 @@ def test_a_set_without_rejected_sides_is_not_published_as_pairs(tmp_path):
     toy.run()
     with pytest.raises(PublishError, match="rejection_sampling makes no pairs"):
         write(toy, tmp_path / "folder")
+
+
+def test_a_command_of_ones_own_is_published_without_its_places(tmp_path):
+    from factory.lineage import public_recipe
+    from factory.public import public
+
+    toy = publishable(tmp_path / "toy", 12)
+    (toy.folder / "mine.py").write_text("")
+    command = f"{toy.folder}/mine.py --config=/mnt/somewhere/mine.yaml {{pairs}} {{parent}} {{out}}"
+    toy.fields["train"] = {"with": "command", "command": command}
+    toy.write()
+    survey = toy.look()
+    shown = public_recipe(survey)["train"]["command"]
+    assert shown == "mine.py --config=mine.yaml {pairs} {parent} {out}"
+    assert public({"/mnt/a/b.py": "x", "keep": "org/model"}, survey.recipe) == {
+        "b.py": "x",
+        "keep": "org/model",
+    }
+    toy.write(pairs={"score": f"judge / 2 + {'0 + ' * 80}1 / 3"})
+    assert public_recipe(toy.look())["pairs"]["score"].startswith("judge / 2 + 0")
+
+
+def test_prompts_with_tools_are_not_published_without_them(tmp_path):
+    toy = publishable(tmp_path / "toy", 12)
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+    lines = [json.dumps({"prompt": f"Say {i}.", "tools": tools}) for i in range(12)]
+    toy.prompts.write_text("\n".join(lines))
+    toy.run()
+    with pytest.raises(PublishError, match=r"\d+ with tools"):
+        write(toy, tmp_path / "folder")
+
+
+def test_what_looks_like_a_key_in_the_recipe_stops_it(tmp_path):
+    toy = publishable(tmp_path / "toy", 12)
+    toy.write(prompts={"source": "s"})
+    (toy.folder / "own.md").write_text(
+        "---\nscale: [0, 5]\nparser: 'Score: (\\d)'\n---\nhf_" + "a" * 34 + " {prompt} {answer}"
+    )
+    toy.write(judge={"rubric": "own.md"})
+    toy.run()
+    with pytest.raises(PublishError, match="would hold what looks like a Hugging Face token"):
+        write(toy, tmp_path / "folder")

@@ -132,6 +132,11 @@ def pairs_of(source: Source, needs: tuple[str, ...]) -> Views:
             f"{source.folder}: no pairs to train on in it: `factory status` says what came of the "
             "pairs that were considered"
         )
+    if "chosen" not in pq.read_schema(files[0]).names:
+        raise ExportError(
+            f"{source.folder}: it has prompts with their best answers and no pairs, as a policy "
+            "that trains by SFT makes them: expected --to sft, with the recipe"
+        )
     if missing := [name for name in needs if name not in pq.read_schema(files[0]).names]:
         raise ExportError(
             f"{source.folder}: no column {', '.join(missing)}, which this trainer's rows are made "

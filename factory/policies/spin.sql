@@ -10,8 +10,8 @@
 with drawn as (
     select
         prompt_id,
-        min_by(sample_id, draw) filter (role = 'reference') as reference_id,
-        list(sample_id order by draw) filter (role = 'current') as current_ids
+        min_by(sample_id, draw) filter (role = 'reference' and may_be_chosen) as reference_id,
+        list(sample_id order by draw) filter (role = 'current' and may_be_rejected) as current_ids
     from eligible
     group by prompt_id
 )

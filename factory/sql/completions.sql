@@ -21,4 +21,4 @@ join part on part.iteration = pairs.iteration and part.split = pairs.split
 join prompts on prompts.prompt_id = pairs.prompt_id and prompts.split = pairs.split
 join texts on texts.sample_id = pairs.chosen_id
 where pairs.outcome = 'kept' and pairs.phase = 'D2'
-order by pairs.prompt_id
+order by pairs.prompt_id, pairs.pair_id

@@ -1,9 +1,19 @@
 -- Grain: one row a published text, wherever it stands.
-select 'prompts' as config, prompt_id as id, unnest(list_transform(messages, lambda m: m.content))
-    as text
+select
+    'prompts' as config,
+    prompt_id as id,
+    unnest(
+        list_transform(
+            messages,
+            lambda m: concat_ws(' ', m.content, m.reasoning, m.tool_calls, m.tool_call_id, m.name)
+        )
+    ) as text
 from prompts
 union all
-select 'prompts', prompt_id, concat_ws(' ', reference, criteria, meta, tools, source)
+select
+    'prompts',
+    prompt_id,
+    concat_ws(' ', reference, criteria, meta, tools, template_kwargs, source, license)
 from prompts
 union all
 select 'candidates', sample_id, concat_ws(' ', reasoning, text, tool_calls, error)
@@ -11,3 +21,6 @@ from candidates
 union all
 select 'judgments', judgment_id, concat_ws(' ', reasoning, text, error)
 from judgments
+union all
+select 'models', digest, settings
+from models

@@ -44,6 +44,8 @@ considered as (
         greatest(chosen.n_tokens, rejected.n_tokens)
         / greatest(least(chosen.n_tokens, rejected.n_tokens), 1) as length_ratio,
         ruled_prompts.prompt_id is not null as has_ruled_out,
+        coalesce(chosen.may_be_chosen and coalesce(rejected.may_be_rejected, true), true)
+            as sides_may_be,
         coalesce(
             list_bool_and(
                 list_transform(
@@ -74,6 +76,7 @@ select
     case
         when has_ruled_out
             and (chosen_id is null or (trains = 'dpo' and rejected_id is null)) then 'ruled out'
+        when not sides_may_be then 'ruled out'
         when score_chosen is null or (trains = 'dpo' and score_rejected is null) then 'unscored'
         when chosen_text = '' or (rejected_id is not null and rejected_text = '') then 'empty'
         when score_chosen = score_rejected then 'tie'

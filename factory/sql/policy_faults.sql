@@ -46,7 +46,7 @@ faults as (
             when trains = 'dpo' and is_full and rejected_id is null then 'no rejected_id'
             when trains = 'sft' and rejected_id is not null
                 then 'rejected_id ' || rejected_id || ', and it trains by SFT, without that side'
-            when chosen_id = rejected_id and length_control is null
+            when is_full and chosen_id = rejected_id and length_control is null
                 and len(list_distinct(scores)) = len(scores) and len(scores) > 1
                 then 'the same sample on both sides'
         end as fault

@@ -121,9 +121,9 @@ _OF_JUDGE = ("score", "expected_score", "spread", "n_judgments", "n_unparsed")
 """Columns that an expression may name and that are those of the judge `judge`."""
 
 _OPINION = """
-        max(score) filter (judge_name = '{name}') as {name},
-        max(expected_score) filter (judge_name = '{name}') as {name}_expected,
-        max(n_judgments) filter (judge_name = '{name}') as {name}_judgments,"""
+        max(score) filter (judge_name = '{name}') as "{name}",
+        max(expected_score) filter (judge_name = '{name}') as "{name}_expected",
+        max(n_judgments) filter (judge_name = '{name}') as "{name}_judgments","""
 
 _WITH_OPINIONS = """
 -- Grain: as measured.sql. What several judges make of a candidate, combined as the recipe says.
@@ -176,10 +176,14 @@ def judges_used(recipe: Recipe, *, of_score: bool = False) -> list[str]:
     texts = [JUDGE if spec.score in PLAIN_SCORES else spec.score]
     if not of_score:
         texts += [spec.chosen_if or "", spec.rejected_if or "", *spec.agree]
-    words = set(re.findall(r"\w+", " ".join(texts)))
+    words = set(re.findall(r"\w+", " ".join(texts).lower()))
     if words & set(_OF_JUDGE):
         words.add(JUDGE)
-    return [name for name in recipe.all_judges if {name, f"{name}_expected"} & words]
+    return [
+        name
+        for name in recipe.all_judges
+        if {name, *(f"{name}_{of}" for of in ("expected", "judgments"))} & words
+    ]
 
 
 def combines(spec: Pairs) -> bool:
@@ -197,8 +201,8 @@ def combined(recipe: Recipe) -> str:
         rejected_if=spec.rejected_if or "true",
     )
     return _with_opinions(judges_used(recipe), decisions) + _COMBINED.format(
-        n_judgments=", ".join(f"{name}_judgments" for name in judges_used(recipe, of_score=True)),
-        votes=", ".join(spec.agree),
+        n_judgments=", ".join(f'"{name}_judgments"' for name in judges_used(recipe, of_score=True)),
+        votes=", ".join(f'"{name}"' for name in spec.agree),
     )
 
 

@@ -84,7 +84,8 @@ def words(train: Train, method: Method) -> list[str]:
     fields = train.fields(method)
     named = [fields[name] for name in CONFIG_FILES if isinstance(fields.get(name), str)]
     command = command_words(train.command, dict.fromkeys(PLACES, ""))
-    return [word for word in [*named, *command] if word]
+    after = [word.partition("=")[2] for word in command]  # --config=mine.yaml
+    return [word for word in [*named, *command, *after] if word]
 
 
 def settings(

@@ -1,0 +1,16 @@
+-- Grain: one row: a digest of what the judges that pairs are chosen by make of the candidates, whatever
+-- their order.
+with hashed as (
+    select sha256(concat_ws(
+        chr(31), prompt_id, role, sample_id, judge_name, coalesce(score::varchar, ''),
+        coalesce(expected_score::varchar, ''), coalesce(spread::varchar, ''),
+        coalesce(n_judgments::varchar, '')
+    )) as row_hash
+    from judge_scores
+)
+
+select
+    count(*)::varchar
+    || '-' || coalesce(sum(md5_number_lower(row_hash)), 0)::varchar
+    || '-' || coalesce(sum(md5_number_upper(row_hash)), 0)::varchar as digest
+from hashed
