@@ -141,7 +141,7 @@ def test_an_answer_can_be_held_to_the_labels(fleet):
 
 
 def engine_processes(fleet):
-    group = os.getpgid(fleet._workers[0]._process.pid)
+    group = os.getpgid(fleet._workers[0]._child._process.pid)
     listed = subprocess.run(["ps", "-eo", "pid,pgid"], capture_output=True, text=True, check=True)
     rows = [line.split() for line in listed.stdout.splitlines()[1:]]
     return [int(pid) for pid, pgid in rows if int(pgid) == group]
@@ -158,7 +158,7 @@ def test_an_engine_killed_in_its_midst_is_started_again_and_answers_all_once(fle
         assert result.error is None
         if len(seen) == 100:
             pids = engine_processes(fleet)
-            leader = fleet._workers[0]._process.pid
+            leader = fleet._workers[0]._child._process.pid
             victim = leader if which == "the process" else max(set(pids) - {leader})
             os.kill(victim, signal.SIGKILL)
     assert sorted(seen) == sorted((one.id, draw) for one in asked for draw in one.draws)
