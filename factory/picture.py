@@ -85,10 +85,11 @@ def _gaps(rows: Sequence[Row], height: float) -> Iterator[str]:
 
 
 def _distributions(bins: Sequence[Row], iterations: Sequence[int]) -> Iterator[str]:
-    yield _text(_LEFT + 20, 24, "Scores by role (share of answers)", weight="bold")
-    for place, (role, colour) in enumerate(COLOURS.items()):
-        at = _LEFT + 235 + 72 * place
-        yield f'<rect x="{at}" y="15" width="10" height="10" fill="{colour}"/>'
+    yield _text(_LEFT + 20, 24, "Scores by role, as shares", weight="bold")
+    roles = [role for role in COLOURS if any(row["role"] == role for row in bins)]
+    for place, role in enumerate(reversed(roles)):
+        at = WIDTH - 90 - 75 * place
+        yield f'<rect x="{at}" y="15" width="10" height="10" fill="{COLOURS[role]}"/>'
         yield _text(at + 15, 24, role)
     if not bins:
         return
