@@ -56,6 +56,11 @@ def train_model(survey: Survey, found: Found, lock: Any, progress: Progress) -> 
     built = key_of(survey.found[Step("pairs", step.iteration, phase=step.phase)])
     began = time.time()
     n_pairs = training_rows(survey, step, built, folder)
+    if n := survey.views().one("with_tools")["n"]:
+        progress.say(
+            f"  {step.label}: {n:,} prompts have tools; the rows that are trained on carry "
+            "messages of role and content alone"
+        )
     if n_pairs == 0:
         outcomes = pair_outcomes(survey, built)
         counted = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items())

@@ -185,6 +185,19 @@ def test_a_prompt_of_an_evaluation_set_is_found(folder, tmp_path, kind):
     }
 
 
+def test_a_short_text_of_an_evaluation_set_is_found_behind_a_system_prompt(folder, tmp_path):
+    def change(row):
+        user = row["messages"][-1]
+        system = {**user, "role": "system", "content": "You are a helpful assistant."}
+        row["messages"] = [system, {**user, "content": "Which river is the longest of all?"}]
+
+    planted = plant(folder, "tables/prompts-00.parquet", change)
+    file = tmp_path / "evaluation.txt"
+    file.write_text("which river is the longest of all")
+    found = bad(folder, evaluation=[file])
+    assert [row["id"] for row in found["evaluation"].rows] == [planted["prompt_id"]]
+
+
 def test_without_an_evaluation_set_it_is_said_that_nothing_was_compared(clean):
     assert not look(clean)["evaluation"].looked
 

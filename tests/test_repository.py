@@ -16,7 +16,7 @@ from factory.named_queries import named_queries  # noqa: E402
 from factory.progress import Silent  # noqa: E402
 from factory.publish import Asked, Published, write_folder  # noqa: E402
 from factory.repository import CONFIGS, iterations, open_views  # noqa: E402
-from factory.run import look_at_all  # noqa: E402
+from factory.run import look_at_all, run  # noqa: E402
 
 
 def publishable(folder, n_prompts=40):
@@ -321,7 +321,11 @@ def test_prompts_with_tools_are_not_published_without_them(tmp_path):
     tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
     lines = [json.dumps({"prompt": f"Say {i}.", "tools": tools}) for i in range(12)]
     toy.prompts.write_text("\n".join(lines))
-    toy.run()
+    told = []
+    progress = Silent()
+    progress.say = told.append
+    run(toy.recipe(), Lake(toy.lake), progress)
+    assert any("12 prompts have tools; the rows that are trained on" in line for line in told)
     with pytest.raises(PublishError, match=r"\d+ with tools"):
         write(toy, tmp_path / "folder")
 

@@ -1,8 +1,17 @@
 -- Grain: one row a published prompt that shares a run of words with an evaluation set, or that is
 -- one of its texts where it is shorter than a run.
-with published as (
-    select distinct prompt_id, regexp_extract_all(lower(prompt), '[\p{L}\p{N}]+') as words
-    from gate_prompts
+-- Of several messages each is looked at, and all of them together.
+with asked as (
+    select prompt_id, prompt as text from gate_prompts
+    union all
+    select prompt_id, unnest(list_transform(messages, lambda message: message.content)) as text
+    from prompts
+),
+
+published as (
+    select distinct prompt_id, regexp_extract_all(lower(text), '[\p{L}\p{N}]+') as words
+    from asked
+    where text is not null
 ),
 
 texts as (select distinct regexp_extract_all(lower(text), '[\p{L}\p{N}]+') as words from evaluation),
