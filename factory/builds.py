@@ -65,6 +65,7 @@ def build(recipe: Recipe, changed: Recipe, lake: Lake, name: str, progress: Prog
         }
     )
     survey.policy = policy
+    survey.check_expressions()
     survey.found = dict(held.found)
     waiting = [_make(survey, iteration, progress) for iteration in range(recipe.loop.iterations)]
     if all(waiting):

@@ -462,6 +462,11 @@ class Probe(_Section):
     """Answers per model and probe prompt, written as `sampling` says."""
 
 
+PLACES = ("pairs", "parent", "out")
+"""What a command of the user's own is told: a Parquet file with rows as TRL reads them, the folder
+of the model to go on from, and the folder in which the trained one must lie in the end."""
+
+
 class Train(_Section):
     with_: Literal["trl", "command", "hand", "scripted"] = Field(default="trl", alias="with")
     """Who trains: TRL's DPOTrainer, or SFTTrainer where the policy has no rejected side; a
@@ -501,9 +506,9 @@ class Train(_Section):
                 f"with is {self.with_} and command is {'not ' * (not self.command)}set: a command "
                 "of your own takes both, with: command and the line"
             )
-        for place in ("{pairs}", "{parent}", "{out}") if self.command else ():
-            if place not in str(self.command):
-                raise ValueError(f"command: {place} is missing in it")
+        for place in PLACES if self.command else ():
+            if f"{{{place}}}" not in str(self.command):
+                raise ValueError(f"command: {{{place}}} is missing in it")
         try:
             shlex.split(self.command or "")
         except ValueError as error:

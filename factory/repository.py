@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from factory.errors import PublishError
 from factory.export import PAIR_COLUMNS, SPLITS, all_views, write_rows
-from factory.formats import query_of
+from factory.formats import more_than_bare
 from factory.named_queries import named_queries
 from factory.plan import steps
 from factory.progress import Progress, Task
@@ -207,11 +207,9 @@ def write_repository(survey: Survey, folder: Path, progress: Progress) -> Conten
 
 def _refuse_more_than_bare(views: Views, name: str) -> None:
     """Raises PublishError where prompts have what rows of bare messages cannot carry."""
-    query = query_of("more_than_bare", "checks")
-    (counts,) = views.con.sql(query).to_arrow_table().to_pylist()
-    if found := [f"{n:,} with {what.replace('_', ' ')}" for what, n in counts.items() if n]:
+    if found := more_than_bare(views):
         raise PublishError(
-            f"the prompts of {name} ({', '.join(found)}) are more than messages of role and "
+            f"the prompts of {name} ({found}) are more than messages of role and "
             "content, which is all that published rows carry: publish a recipe without them"
         )
 

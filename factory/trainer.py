@@ -50,33 +50,43 @@ def run_trainer(
                 process.kill()
                 raise
         code = process.returncode
+    return _failure("the trainer", code, log)
+
+
+def _failure(who: str, code: int, log: Path) -> str | None:
+    """How a process failed, with the last that it said; None where it did not."""
     if code == 0:
         return None
-    last = [line for line in log.read_text().splitlines() if line.strip()][-1:]
-    return f"the trainer ended with code {code}: {''.join(last)[:300]}"
+    said = log.read_text(errors="replace").splitlines()
+    last = [line for line in said if line.strip()][-1:]
+    return f"{who} ended with code {code}: {''.join(last)[:300]}"
 
 
 def run_command(
-    command: list[str], folder: Path, said: IO[str], environment: dict[str, str], *kept_open: int
-) -> int:
-    """Runs a trainer of the user's own in a folder, and gives the code that it ended with; what it
-    says goes to `said`. What it started and left behind is killed when it ends, and it with them
+    command: list[str], folder: Path, log: Path, environment: dict[str, str], *kept_open: int
+) -> str | None:
+    """Runs a trainer of the user's own in a folder; how it failed, or None where it did not. What
+    it says goes to `log`. What it started and left behind is killed when it ends, and it with them
     where this is left."""
-    with subprocess.Popen(
-        command,
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=said,
-        stderr=subprocess.STDOUT,
-        env=environment,
-        pass_fds=kept_open,
-        start_new_session=True,
-    ) as process:
+    with (
+        log.open("a") as said,
+        subprocess.Popen(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            pass_fds=kept_open,
+            start_new_session=True,
+        ) as process,
+    ):
         try:
-            return process.wait()
+            code = process.wait()
         finally:  # also what it leaves behind, which would hold the lock and the GPU
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+    return _failure("train.command", code, log)
 
 
 def _read_event(line: str, log: IO[str], task: Task) -> None:

@@ -30,7 +30,7 @@ from factory.lake import Folder, write_parquet, write_whole, writing
 from factory.learned import check_learned
 from factory.plan import Step
 from factory.progress import Progress
-from factory.recipe import Method, Recipe
+from factory.recipe import PLACES, Method, Recipe
 from factory.schema import BARE_MESSAGE
 from factory.stages import train
 from factory.survey import Found, Survey
@@ -117,10 +117,11 @@ def tidy(folder: Folder) -> None:
     """Removes what a finished training no longer needs. The manifest comes first: until it is
     there, a kill costs no more than what came after the last checkpoint."""
     with writing(folder.lake.root):
-        for name in ("data.parquet", "data.tmp", "job.json"):
+        for name in ("data.parquet", "data.tmp", "job.json", "ended"):
             (folder.path / name).unlink(missing_ok=True)
-        if (folder.path / "checkpoints").exists():
-            shutil.rmtree(folder.path / "checkpoints")
+        for name in ("checkpoints", "out"):
+            if (folder.path / name).exists():
+                shutil.rmtree(folder.path / name)
 
 
 _LEARNED: dict[Method, tuple[str, tuple[str, ...]]] = {
@@ -241,15 +242,12 @@ def _run_command(
             f"{place} in the lake"
         )
         environment = check_command(recipe)
-        with log.open("a") as said:
-            # It inherits the folder's lock: should this process be killed, the next run waits.
-            code = run_command(command, recipe.folder, said, environment, lock.fileno())
-        if code != 0:
-            said_last = log.read_text(errors="replace").splitlines()
-            last = "".join([line for line in said_last if line.strip()][-1:])
+        # It inherits the folder's lock: should this process be killed, the next run waits.
+        failure = run_command(command, recipe.folder, log, environment, lock.fileno())
+        if failure is not None:
             raise TrainError(
-                f"{found.step.label}: train.command ended with code {code}: {last[:300]} (all of "
-                f"it: {place} in the lake; what it left in {folder.lake.relative(out)} is kept)"
+                f"{found.step.label}: {failure} (all of it: {place} in the lake; what it left in "
+                f"{folder.lake.relative(out)} is kept)"
             )
         ended.touch()
     try:
@@ -261,15 +259,13 @@ def _run_command(
             ended.unlink()  # there is nothing that could be mended
         raise
     take_over(out, parent, folder)
-    shutil.rmtree(out)
-    ended.unlink()
 
 
 def check_command(recipe: Recipe) -> dict[str, str]:
     """The variables that a command of the user's own is run with. Raises RecipeError where there is
     no such environment, or no such program."""
     environment = _environment(recipe)
-    (program, *_) = train.command_words(recipe.train.command, dict.fromkeys(train.PLACES, ""))
+    (program, *_) = train.command_words(recipe.train.command, dict.fromkeys(PLACES, ""))
     here = recipe.beside(program) if "/" in program else None
     if shutil.which(str(here or program), path=environment["PATH"]) is None:
         raise RecipeError(

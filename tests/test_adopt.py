@@ -120,6 +120,20 @@ def test_what_a_command_made_is_looked_at_again_and_not_made_again(small):
     assert not template.parent.exists()
 
 
+def test_what_a_command_made_outlives_a_kill_before_its_manifest(small, monkeypatch):
+    from factory import training
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "write_manifest", killed)
+        with pytest.raises(KeyboardInterrupt):
+            small.run()
+    survey = small.run()
+    assert (survey.models["M_1"].folder / "train.log").read_text().count("nudged by") == 1
+
+
 def test_a_file_that_an_option_names_is_part_of_the_model(small):
     (small.folder / "mine.yaml").write_text("a: 1")
     small.fields["train"]["command"] += " --config=mine.yaml"

@@ -214,6 +214,14 @@ def test_bad_judges_are_refused(judged, change, sentence):
     assert sentence in refused(judged, change)
 
 
+def test_a_build_s_expressions_are_checked_too(judged, factory):
+    judged.run()
+    words = ("pairs", judged.path, "--lake", judged.lake, "--name", "other")
+    ended = factory(*words, "--set", "pairs.score=judge + nobody")
+    assert ended.code == 2
+    assert "pairs.score: 'judge + nobody': the query failed: " in ended.err
+
+
 def test_a_judge_may_be_called_by_a_word_of_sql(judged):
     judged.write(judges={"check": {"function": "gold.py:even"}})
     judged.run("pairs.agree=[judge, check]")

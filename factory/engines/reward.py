@@ -8,7 +8,7 @@ window ahead and sorted by length, so that a batch holds little padding.
 import itertools
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -178,17 +178,10 @@ def _load(model: Checkpoint) -> Any:
     return loaded
 
 
-@contextmanager
-def open_engine(settings: TransformersEngine, model: Checkpoint) -> Iterator[_Engine]:
+def open_engine(settings: TransformersEngine, model: Checkpoint) -> AbstractContextManager[_Engine]:
     """Loads a reward model; its memory is given back when the context ends. Raises ModelError where
     it is none (`check`)."""
     check(model)
-    engine = _Engine(settings, model)
-    try:
-        yield engine
-    finally:
-        del engine
-        import torch
+    from factory.engines.transformers import loaded
 
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+    return loaded(lambda: _Engine(settings, model))

@@ -9,10 +9,10 @@ draw has a seed of its own and does not depend on its neighbours in the batch bu
 import itertools
 import math
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from factory.checkpoint import Checkpoint
 from factory.engines import Request, Result, failures, prompt_tokens
@@ -39,6 +39,8 @@ except ImportError as missing:
 
 
 transformers.utils.logging.disable_progress_bar()
+
+_Held = TypeVar("_Held")
 
 
 class _RoomyLayer(DynamicLayer):  # type: ignore[misc]
@@ -321,11 +323,18 @@ def _stop_tokens(model: Checkpoint, tokenizer: Any) -> list[int]:
     return found
 
 
-@contextmanager
-def open_engine(settings: TransformersEngine, models: Sequence[Checkpoint]) -> Iterator[_Engine]:
+def open_engine(
+    settings: TransformersEngine, models: Sequence[Checkpoint]
+) -> AbstractContextManager[_Engine]:
     """Loads one model; its memory is given back when the context ends."""
     (model,) = models
-    engine = _Engine(settings, model)
+    return loaded(lambda: _Engine(settings, model))
+
+
+@contextmanager
+def loaded(make: Callable[[], _Held]) -> Iterator[_Held]:
+    """Holds what is made; the memory of its GPU is given back when the context ends."""
+    engine = make()
     try:
         yield engine
     finally:

@@ -13,6 +13,7 @@ from importlib import resources
 from typing import Literal
 
 from factory.errors import ExportError
+from factory.query import Views
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,14 @@ def trainer_of(name: str) -> Trainer:
 def query_of(name: str, folder: str = "shapes") -> str:
     """The text of a query of this package."""
     return (resources.files(__name__) / folder / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def more_than_bare(views: Views) -> str:
+    """What the prompts of a recipe's pairs have that rows of bare messages cannot carry, counted;
+    empty where that is nothing."""
+    (counts,) = views.con.sql(query_of("more_than_bare", "checks")).to_arrow_table().to_pylist()
+    names = {"tools": "tools", "tool_calls": "tool calls", "reasoning": "reasoning in a message"}
+    return ", ".join(f"{counts[key]:,} with {name}" for key, name in names.items() if counts[key])
 
 
 def snippets(name: str) -> dict[str, str]:

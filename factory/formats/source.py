@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from factory.errors import ExportError
 from factory.export import all_views, write_dataset
-from factory.formats import query_of
+from factory.formats import more_than_bare, query_of
 from factory.named_queries import named_queries
 from factory.plan import steps
 from factory.query import Views
@@ -73,11 +73,9 @@ def of_recipe(survey: Survey, written_as: Path) -> Source:
 
 
 def _refuse_more_than_bare(survey: Survey, written_as: Path) -> None:
-    counts = _one(all_views(survey), query_of("more_than_bare", "checks"))
-    names = {"tools": "tools", "tool_calls": "tool calls", "reasoning": "reasoning in a message"}
-    if found := [f"{counts[key]:,} with {name}" for key, name in names.items() if counts[key]]:
+    if found := more_than_bare(all_views(survey)):
         raise ExportError(
-            f"{written_as}: its prompts ({', '.join(found)}) are more than messages of role and "
+            f"{written_as}: its prompts ({found}) are more than messages of role and "
             "content, which is all that the rows of a dataset carry: export a recipe without them"
         )
 

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from factory.recipe import Method, Train
+from factory.recipe import PLACES, Method, Train
 
 VERSION = 1
 
@@ -50,11 +50,6 @@ OURS = ("output_dir", "resume_from_checkpoint", "hub_*", "push_to_hub*", "do_tra
 """Fields that the factory sets or that would act outside the lake; a recipe may not."""
 
 
-PLACES = ("pairs", "parent", "out")
-"""What a command of the user's own is told: a Parquet file with rows as TRL reads them, the folder
-of the model to go on from, and the folder in which the trained one must lie in the end."""
-
-
 def effective(train: Train, method: Method) -> dict[str, Any]:
     """The fields that the trainer is given: the defaults and the recipe's over them."""
     rate = {} if train.lora is None else {"learning_rate": LORA_LEARNING_RATE[method]}
@@ -70,7 +65,7 @@ def command_words(command: str | None, places: Mapping[str, str]) -> list[str]:
     """A command line of the user's own as words, with `{pairs}`, `{parent}` and `{out}` filled in;
     no shell reads it."""
     return [
-        re.sub(r"\{(pairs|parent|out)\}", lambda found: places[found[1]], word)
+        re.sub(rf"\{{({'|'.join(PLACES)})\}}", lambda found: places[found[1]], word)
         for word in shlex.split(command or "")
     ]
 
