@@ -4,9 +4,7 @@ select
     pairs.pair_id,
     pairs.prompt_id,
     pairs.iteration,
-    list_transform(
-        prompts.messages, lambda message: {'role': message.role, 'content': message.content}
-    ) as prompt,
+    bare_messages(prompts.messages) as prompt,
     [{'role': 'assistant', 'content': texts.text}] as completion,
     pairs.score_chosen as score,
     pairs.chosen_role as role,

@@ -3,9 +3,7 @@ select
     pairs.pair_id,
     pairs.prompt_id,
     pairs.iteration,
-    list_transform(
-        prompts.messages, lambda message: {'role': message.role, 'content': message.content}
-    ) as prompt,
+    bare_messages(prompts.messages) as prompt,
     [{'role': 'assistant', 'content': chosen.text}] as chosen,
     [{'role': 'assistant', 'content': rejected.text}] as rejected,
     pairs.score_chosen,

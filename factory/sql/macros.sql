@@ -32,3 +32,14 @@ create macro words_of(text) as list_distinct(string_split_regex(lower(text), '\s
 -- 1 for the same words in another order.
 create macro similarity(a, b) as
     len(list_intersect(words_of(a), words_of(b))) / len(list_distinct(words_of(a) || words_of(b)));
+
+-- The messages of a prompt as datasets carry them: role and content alone.
+create macro bare_messages(messages) as list_transform(
+    messages, lambda message: {'role': message.role, 'content': message.content}
+);
+
+-- A digest of rows by the SHA-256 of each, whatever their order.
+create macro digest_of(row_hash) as
+    count(*)::varchar
+    || '-' || coalesce(sum(md5_number_lower(row_hash)), 0)::varchar
+    || '-' || coalesce(sum(md5_number_upper(row_hash)), 0)::varchar;

@@ -1,9 +1,7 @@
 -- Grain: one row a sample in a role of one iteration and split, with its prompt.
 select
     candidates.*,
-    list_transform(
-        prompts.messages, lambda message: {'role': message.role, 'content': message.content}
-    ) as prompt,
+    bare_messages(prompts.messages) as prompt,
     prompts.source,
     prompts.license
 from candidates

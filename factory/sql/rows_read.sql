@@ -10,8 +10,4 @@ with hashed as (
     from candidates
 )
 
-select
-    count(*)::varchar
-    || '-' || coalesce(sum(md5_number_lower(row_hash)), 0)::varchar
-    || '-' || coalesce(sum(md5_number_upper(row_hash)), 0)::varchar as digest
-from hashed
+select digest_of(row_hash) as digest from hashed

@@ -1,8 +1,6 @@
 -- Grain: one row a chosen answer that a model learns from alone: kept, and not a test prompt's.
 select
-    list_transform(
-        prompts.messages, lambda message: {'role': message.role, 'content': message.content}
-    ) as prompt,
+    bare_messages(prompts.messages) as prompt,
     [{'role': 'assistant', 'content': chosen.text}] as completion
 from pairs
 join prompts on prompts.prompt_id = pairs.prompt_id and prompts.split = pairs.split

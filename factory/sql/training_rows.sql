@@ -1,8 +1,6 @@
 -- Grain: one row a pair that a model learns from: kept, and not a test prompt's.
 select
-    list_transform(
-        prompts.messages, lambda message: {'role': message.role, 'content': message.content}
-    ) as prompt,
+    bare_messages(prompts.messages) as prompt,
     [{'role': 'assistant', 'content': chosen.text}] as chosen,
     [{'role': 'assistant', 'content': rejected.text}] as rejected
 from pairs
