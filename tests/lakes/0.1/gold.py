@@ -1,0 +1,2 @@
+def grade(rows):
+    return [float(len(row['answer']) % 6) for row in rows]
