@@ -1,12 +1,11 @@
 """A Python function as a judge: rows in, one number a row out.
 
 A row is {messages, answer, reference, criteria, meta}. The function runs in a process of its own
-(`factory.calls`) and is given batches, which grow while they take little of the time that a call
-may take. A batch in which the function raises, returns the wrong number of values, takes too long
-or ends its process is asked again row by row, so that only the row at fault fails, with its reason:
-for now where it is the machine's doing (a file, a connection, a package that is not there), for
-good where it is the function's own.
-"""
+(`factory.function_worker`) and is given batches, which grow while they take little of the time that
+a call may take. A batch in which the function raises, returns the wrong number of values, takes too
+long or ends its process is asked again row by row, so that only the row at fault fails, with its
+reason: for now where it is the machine's doing (a file, a connection, a package that is not there),
+for good where it is the function's own."""
 
 import itertools
 import os
@@ -18,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from factory import __version__
-from factory.calls import Answer, Fault, Opening
-from factory.engines import Request, Result, failures
 from factory.engines.child import Child
+from factory.engines.protocol import Request, Result, failures
 from factory.errors import EngineError, FunctionError
+from factory.function_worker import Answer, Fault, Opening
 from factory.functions import Function
 
-WORKER = "from factory.calls import main; main()"
+WORKER = "from factory.function_worker import main; main()"
 
 BATCH = 256
 """The most rows that the function is given at once."""

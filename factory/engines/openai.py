@@ -24,9 +24,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from factory.checkpoint import Checkpoint, adapter_rank
-from factory.engines import ErrorKind, Request, Result, failures, runs
+from factory.engines.protocol import ErrorKind, Request, Result, failures, runs
 from factory.errors import EngineError, MissingExtra
+from factory.models import Checkpoint, adapter_rank
 from factory.recipe import NEUTRAL, OpenaiEngine
 
 try:

@@ -14,8 +14,8 @@ from openai.types.chat import ChatCompletion, ChatCompletionTokenLogprob
 from openai.types.chat.chat_completion import Choice
 from tokenizers import Tokenizer
 
-from factory.engines import ErrorKind, Request, Result, failures
 from factory.engines.labels import by_label, score_start
+from factory.engines.protocol import ErrorKind, Request, Result, failures
 
 FINISHED = ("stop", "length", "tool_calls")
 """What an answer may end with; whatever else it ended with, it is none."""

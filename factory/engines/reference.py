@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from factory import __version__
-from factory.engines import Request, Result
+from factory.engines.protocol import Request, Result
 
 
 class _Engine:

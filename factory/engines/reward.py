@@ -12,11 +12,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from factory.checkpoint import Checkpoint
-from factory.engines import Request, Result, failures, prompt_tokens
+from factory.engines.protocol import Request, Result, failures, prompt_tokens
 from factory.errors import EngineError, MissingExtra, ModelError
+from factory.models import Checkpoint, read_tensors
 from factory.recipe import TransformersEngine
-from factory.tensors import read_tensors
 
 FIELD = "judge.reward_model"
 

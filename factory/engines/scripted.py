@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from factory import __version__
-from factory.engines import Request, Result, failures
+from factory.engines.protocol import Request, Result, failures
 from factory.functions import find_function
 from factory.recipe import ScriptedEngine
 

@@ -14,10 +14,10 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from factory.checkpoint import Checkpoint
-from factory.engines import Request, Result, failures, prompt_tokens
 from factory.engines.labels import by_label, label_tokens, score_token
+from factory.engines.protocol import Request, Result, failures, prompt_tokens
 from factory.errors import EngineError, MissingExtra
+from factory.models import Checkpoint
 from factory.recipe import TransformersEngine
 
 try:

@@ -22,11 +22,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from factory.checkpoint import Checkpoint
-from factory.engines import Request, Result, failures, prompt_tokens, runs
+from factory.engines.gpus import find_gpus, groups
 from factory.engines.labels import by_label, label_tokens, score_token
+from factory.engines.protocol import Request, Result, failures, prompt_tokens, runs
 from factory.errors import EngineError, MissingExtra, RecipeError
-from factory.gpus import gpus, groups
+from factory.models import Checkpoint
 from factory.recipe import VllmEngine
 
 OURS = {
@@ -94,7 +94,7 @@ def check(settings: VllmEngine, rank: int) -> None:
 def environments(settings: VllmEngine) -> list[dict[str, str]]:
     """The variables of each engine's process: its own GPUs, or its own part of the CPU's cores."""
     silent = {"VLLM_NO_USAGE_STATS": "1"}  # nothing is told to anybody outside
-    found = gpus()
+    found = find_gpus()
     if not found:
         replicas = 1 if settings.replicas == "auto" else settings.replicas
         memory = os.environ.get("VLLM_CPU_KVCACHE_SPACE", CPU_CACHE)

@@ -18,8 +18,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from factory.checkpoint import Checkpoint
-from factory.engines import Engine, Request, Result
+from factory.engines.protocol import Engine, Request, Result
+from factory.models import Checkpoint
 from factory.recipe import ScriptedEngine, VllmEngine
 
 GATHER = 0.01

@@ -3,13 +3,14 @@
 import json
 from typing import Any
 
-from factory.checkpoint import Checkpoint
 from factory.engines import Request, Result
 from factory.fingerprint import seed_of
 from factory.functions import Function
-from factory.judge import Rubric, render, transcript
+from factory.lake import Row, answer_id
+from factory.models import Checkpoint
 from factory.recipe import Judge
-from factory.schema import Row, answer_id
+from factory.stages.judging import render, transcript
+from factory.stages.rubric import Rubric
 from factory.stages.samples import generated
 from factory.stages.verdicts import shown_second
 

@@ -5,11 +5,11 @@ of the same table that no model writes.
 import json
 from typing import Any
 
-from factory.checkpoint import Checkpoint
 from factory.engines import Request, Result
 from factory.fingerprint import seed_of
+from factory.lake import Row, answer_id
+from factory.models import Checkpoint
 from factory.recipe import REFERENCE, Generation
-from factory.schema import Row, answer_id
 
 VERSION = 1
 

@@ -5,16 +5,9 @@ from functools import partial
 from string import digits
 from typing import Any
 
-from factory.judge import (
-    PREFERENCES,
-    Rubric,
-    Verdict,
-    check_value,
-    expected_score,
-    parse,
-    preference,
-)
-from factory.schema import Row
+from factory.lake import Row
+from factory.stages.judging import Verdict, check_value, expected_score, parse, preference
+from factory.stages.rubric import PREFERENCES, Rubric
 
 VERSION = 2
 

@@ -185,15 +185,14 @@ STAGES = ("samples", "judgments")
 
 def factory_round(recipe: Path, lake: Path, engine: Any, pid: int) -> dict[str, dict[str, float]]:
     """Both steps on an empty lake; what each took."""
-    from factory.accounts import of_step
     from factory.lake import Lake
-    from factory.plan import Step
+    from factory.plan import RecipeState, Step
     from factory.progress import Silent
     from factory.recipe import load_recipe
-    from factory.survey import Survey
-    from factory.work import generate, make_prompts
+    from factory.report import usage_of_step
+    from factory.run import generate, make_prompts
 
-    survey = Survey(load_recipe(recipe), Lake(lake))
+    survey = RecipeState(load_recipe(recipe), Lake(lake))
     make_prompts(survey, survey.look(Step("prompts", role="loop")), Silent())
     survey.look(Step("prompts", role="loop"))
     took = {}
@@ -208,7 +207,7 @@ def factory_round(recipe: Path, lake: Path, engine: Any, pid: int) -> dict[str, 
             "wall": wall,
             "own": own,
             "cpu": cpu_of_group(pid) - cpu,
-            "tokens": of_step(found).tokens,
+            "tokens": usage_of_step(found).tokens,
         }
     return took
 
@@ -216,8 +215,8 @@ def factory_round(recipe: Path, lake: Path, engine: Any, pid: int) -> dict[str, 
 def main() -> None:
     from factory.engines import open_engine
     from factory.lake import Lake
+    from factory.plan import RecipeState
     from factory.recipe import load_recipe
-    from factory.survey import Survey
 
     words = [word for word in sys.argv[1:] if not word.isdecimal()]
     kind = words[0] if words else "base"
@@ -231,7 +230,7 @@ def main() -> None:
             model, adapter = (merged, None) if kind == "merged" else (model, adapter)
         path = write_recipe(folder, model, adapter, n_prompts)
         recipe = load_recipe(path)
-        survey = Survey(recipe, Lake(folder / "lake"))
+        survey = RecipeState(recipe, Lake(folder / "lake"))
         rank = 16 if adapter else 0
         with open_engine(recipe, [survey.models["M_0"]], rank, folder / "logs") as fleet:
             tap = Tap(fleet)

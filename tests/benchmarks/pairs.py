@@ -108,11 +108,11 @@ MAKE = {"samples": SAMPLES, "judgments": JUDGED, "verdicts": VERDICTS}
 def make(folder: Path, n_prompts: int) -> None:
     """The lake up to what D2 is made of."""
     from factory.lake import Lake
-    from factory.plan import steps
+    from factory.plan import RecipeState, folder_of, steps
     from factory.progress import Lines
     from factory.recipe import load_recipe
-    from factory.survey import Survey
-    from factory.work import key_of, make_pairs, make_prompts, train_model
+    from factory.run import make_pairs, make_prompts
+    from factory.train import train_model
 
     (folder / "m0").mkdir(parents=True)
     (folder / "m0" / "scripted.json").write_text("{}")
@@ -121,7 +121,10 @@ def make(folder: Path, n_prompts: int) -> None:
     )
     (folder / "prompts.jsonl").write_text("\n".join(lines))
     (folder / "recipe.yaml").write_text(RECIPE)
-    survey, progress = Survey(load_recipe(folder / "recipe.yaml"), Lake(folder / "lake")), Lines()
+    survey, progress = (
+        RecipeState(load_recipe(folder / "recipe.yaml"), Lake(folder / "lake")),
+        Lines(),
+    )
     for step in steps(survey.recipe):
         found = survey.look(step)
         if (step.stage, step.phase) == ("pairs", "D2"):
@@ -131,7 +134,7 @@ def make(folder: Path, n_prompts: int) -> None:
         elif step.stage == "pairs":
             make_pairs(survey, found, progress)
         elif step.stage == "train":
-            with key_of(found).lock("bench", print) as lock:
+            with folder_of(found).lock("bench", print) as lock:
                 train_model(survey, found, lock, progress)
         else:
             write(survey, found)
@@ -142,10 +145,10 @@ def make(folder: Path, n_prompts: int) -> None:
 
 def write(survey, found) -> None:
     """The rows of a generating step, in shards of 5,000."""
-    from factory.schema import TABLES
-    from factory.work import key_of
+    from factory.lake import TABLES
+    from factory.plan import folder_of
 
-    step, folder = found.step, key_of(found)
+    step, folder = found.step, folder_of(found)
     schema = TABLES[step.stage]
     folder.create(found.settings)
     model = survey.models[step.judge or step.name].digest
@@ -160,13 +163,13 @@ def write(survey, found) -> None:
 
 def by_factory(folder: Path) -> Iterator[int]:
     from factory.export import dataset_rows, write_dataset
-    from factory.plan import Step
+    from factory.plan import Step, folder_of
     from factory.progress import Silent
-    from factory.work import key_of, make_pairs
+    from factory.run import make_pairs
 
     step = Step("pairs", 0, phase="D2")
     survey = looked_at(folder)
-    for shard in key_of(survey.found[step]).shards():
+    for shard in folder_of(survey.found[step]).shards():
         shard.unlink()
     found = survey.look(step)
     yield 0
@@ -182,15 +185,14 @@ def looked_at(folder: Path) -> Any:
     """A survey up to D2, as a run has it when it comes to the pairs; D1 is made again where the
     lake has that of another version."""
     from factory.lake import Lake
-    from factory.plan import steps
+    from factory.plan import RecipeState, steps
     from factory.progress import Silent
     from factory.recipe import load_recipe
-    from factory.survey import Survey
-    from factory.work import make_pairs
+    from factory.run import make_pairs
 
     memory = os.environ.get("FACTORY_BENCH_MEMORY")
     limit = [] if memory is None else [f"query_memory={memory}"]
-    survey = Survey(load_recipe(folder / "recipe.yaml", limit), Lake(folder / "lake"))
+    survey = RecipeState(load_recipe(folder / "recipe.yaml", limit), Lake(folder / "lake"))
     for step in steps(survey.recipe):
         found = survey.look(step)
         if step.phase == "D2":

@@ -1,0 +1,232 @@
+"""`factory sql` without a query: a prompt on a terminal, else the queries of standard input.
+
+Knows lines, statements and what may complete them; what a query comes to is shown by `show`.
+"""
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from factory.cli import tables as show
+from factory.errors import QueryError
+from factory.lake import Views, query_text, shipped_queries
+from factory.plan import PUBLIC_VIEWS
+
+PROMPT, CONTINUED = "factory> ", "    ...> "
+
+COMMANDS = (".help", ".list", ".exit")
+
+HELP = """\
+A query ends with a semicolon and may take several lines; the name of a named query needs none.
+Tab completes views, columns, named queries and keywords. It reads what the lake held when the
+prompt began.
+  .list   the named queries, and what each shows
+  .help   this
+  .exit   leaves, as Ctrl-D does; Ctrl-C drops what was typed, or stops a query"""
+
+BEGINNINGS = "describe explain from select summarize values with".split()
+
+KEYWORDS = (
+    "all and any_value as asc avg between by case cast corr count cross desc distinct else end "
+    "except exclude exists filter from full group having if in inner intersect is join left like "
+    "limit list max median min not null offset on or order over partition qualify quantile_cont "
+    "replace round row_number select semi sum then union using values when where with"
+).split()
+"""What is typed most: DuckDB itself knows hundreds, which would bury the columns."""
+
+HISTORY_LINES = 1000
+
+# A word at a time, so that a point keeps a view and its column together.
+_DELIMITERS = " \t\n\"'`@$><=;|&{}()[]+-*/%,:!?"
+
+_PART = re.compile(
+    r"""
+    (?P<comment> --[^\n]* | /\*.*?\*/ )
+    | (?P<quoted>
+        (?<!\w)e'(?:\\.|''|[^'\\])*(?:'|\Z)
+        | '[^']*(?:'|\Z)
+        | "[^"]*(?:"|\Z)
+        | \$(?P<tag>\w*)\$.*?(?:\$(?P=tag)\$|\Z)
+        | /\*.*\Z
+    )
+    | (?P<end> ; )
+    | (?P<space> \s+ )
+    | .
+    """,
+    re.DOTALL | re.IGNORECASE | re.VERBOSE,
+)
+"""A part of SQL that a semicolon is in or is not; what is quoted and not closed goes on to the
+end."""
+
+
+def start(views: Views, output: str) -> None:
+    """Answers queries until there are no more: a person's at a terminal, or those that come on
+    standard input.
+
+    Raises QueryError for a query of standard input that cannot be answered, and asks none after
+    it; at the prompt its sentence is printed and the prompt goes on.
+    """
+    if not sys.stdin.isatty():
+        _answer_all(views, sys.stdin.read(), output)
+    elif not sys.stdout.isatty():
+        raise QueryError(
+            "no query: expected one as an argument or on standard input; the prompt needs a "
+            "terminal for what it prints, too"
+        )
+    elif output == "parquet":
+        raise QueryError("--format parquet: expected a query, since a terminal shows none of it")
+    else:
+        Prompt(views, output).run()
+
+
+def _answer_all(views: Views, text: str, output: str) -> None:
+    statements, rest = split(text)
+    if rest:
+        statements.append(rest)
+    if not statements:
+        raise QueryError("no query: expected one as an argument or on standard input")
+    if output == "parquet" and len(statements) > 1:
+        raise QueryError(
+            f"--format parquet: got {len(statements)} queries, expected one, since a file has one "
+            "schema"
+        )
+    for place, statement in enumerate(statements):
+        if place and output == "table":
+            print()
+        show.answer(views, query_text(statement, PUBLIC_VIEWS), output)
+
+
+def split(text: str) -> tuple[list[str], str]:
+    """The statements that a semicolon ends, without it, and what has begun after the last.
+
+    Semicolons in quotes and comments end nothing; a rest of comments alone is none.
+    """
+    statements: list[str] = []
+    begin, is_empty = 0, True
+    for part in _PART.finditer(text):
+        if part.lastgroup == "end":
+            if not is_empty:
+                statements.append(text[begin : part.start()].strip())
+            begin, is_empty = part.end(), True
+        elif part.lastgroup not in ("comment", "space"):
+            is_empty = False
+    return statements, "" if is_empty else text[begin:].lstrip()
+
+
+class Prompt:
+    """Reads lines of a terminal, and answers each statement that they end."""
+
+    def __init__(self, views: Views, output: str) -> None:
+        self._views = views
+        self._output = output
+        self._columns = {
+            name: views.con.sql(f"from {name} limit 0").columns for name in PUBLIC_VIEWS
+        }
+        self._begun = ""
+        """The lines of a statement that has no end yet."""
+        self._offered: list[str] = []
+
+    def run(self) -> None:
+        """Until the person leaves."""
+        # A shell that starts a command in the background has it ignore Ctrl-C for good.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        save_history = self._edit_lines()
+        print("Queries end with a semicolon; .help says more, Ctrl-D leaves.")
+        while True:
+            try:
+                line = input(CONTINUED if self._begun else PROMPT)
+                if not self._begun and line.strip() == ".exit":
+                    return
+                self._take(line)
+            except EOFError:
+                print()
+                return
+            except KeyboardInterrupt:
+                self._begun = ""
+                print()
+            finally:
+                save_history()  # after every line: a closed terminal ends this without a word
+
+    def _take(self, line: str) -> None:
+        word = line.strip()
+        if not self._begun and word.startswith("."):
+            _command(word)
+            return
+        if not self._begun and word in shipped_queries():
+            statements = [word]
+        else:
+            statements, self._begun = split(f"{self._begun}{line}\n")
+        for statement in statements:
+            try:
+                show.answer(self._views, query_text(statement, PUBLIC_VIEWS), self._output)
+            except QueryError as error:
+                print(f"factory: {error}", file=sys.stderr)
+
+    def completions(self, text: str, before: str) -> list[str]:
+        """What a word that begins with `text` may be, after what the line has before it."""
+        view, point, _ = text.rpartition(".")
+        words: set[str]
+        if not self._begun and not before.strip():
+            words = {*COMMANDS, *shipped_queries(), *BEGINNINGS}
+        elif point:  # a name that is no view's may stand for any
+            found = self._columns.get(view, [*self._all_columns()])
+            words = {f"{view}.{column}" for column in found}
+        elif re.search(r"\b(from|join)\s+$", before, re.IGNORECASE):
+            words = {*PUBLIC_VIEWS}
+        else:
+            words = {*PUBLIC_VIEWS, *self._all_columns(), *KEYWORDS}
+        return sorted(word for word in words if word.lower().startswith(text.lower()))
+
+    def _all_columns(self) -> set[str]:
+        return {column for columns in self._columns.values() for column in columns}
+
+    def _edit_lines(self) -> Callable[[], None]:
+        """Sets up line editing, completion and history; what saves the history."""
+        try:
+            import readline
+        except ImportError:  # some builds of Python are without: lines are then typed plainly
+            return lambda: None
+
+        def complete(text: str, place: int) -> str | None:
+            if place == 0:
+                before = readline.get_line_buffer()[: readline.get_begidx()]
+                self._offered = self.completions(text, before)
+            return self._offered[place] if place < len(self._offered) else None
+
+        readline.set_completer(complete)
+        readline.set_completer_delims(_DELIMITERS)
+        is_libedit = "libedit" in (readline.__doc__ or "")  # macOS; it has commands of its own
+        readline.parse_and_bind("bind ^I rl_complete" if is_libedit else "tab: complete")
+        try:
+            file = history_file()
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file.touch(mode=0o600)
+            readline.read_history_file(file)
+        except (OSError, RuntimeError) as error:
+            print(f"factory: no history is kept: {error}", file=sys.stderr)
+            return lambda: None
+        readline.set_history_length(HISTORY_LINES)
+        return lambda: readline.write_history_file(file)
+
+
+def _command(word: str) -> None:
+    match word:
+        case ".help":
+            print(HELP)
+            print(f"Views: {', '.join(PUBLIC_VIEWS)}.")
+        case ".list":
+            show.list_queries("table")
+        case _:
+            print(f"factory: {word}: expected {', '.join(COMMANDS)}", file=sys.stderr)
+
+
+def history_file() -> Path:
+    """Where what was typed is kept: the person's state folder, after the XDG Base Directory
+    Specification, never the lake."""
+    state = Path(os.environ.get("XDG_STATE_HOME", ""))
+    if not state.is_absolute():
+        state = Path.home() / ".local" / "state"
+    return state / "preference-factory" / "sql_history"

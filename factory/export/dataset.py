@@ -1,0 +1,248 @@
+"""The dataset: the kept pairs as a folder that `datasets.load_dataset` opens and DPO trainers read,
+or the chosen answers alone, for SFT trainers, where the policy has no rejected side.
+
+A folder holds the D2 pairs of every iteration, one immutable Parquet file for each iteration and
+split. Its name ends in a hash of the builds in it; another content is another folder.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from factory.fingerprint import folder_key
+from factory.lake import BARE_MESSAGE, ROW_GROUP, Views, remove_unfinished, write_parquet, writing
+from factory.pairs import SECOND
+from factory.plan import RecipeState, Step, all_views, steps
+from factory.recipe import Method, Recipe
+
+VERSION = 2
+
+
+SPLITS = ("train", "test")
+
+
+NO_MORE: Mapping[str, str] = {}
+
+
+_MESSAGES = pa.list_(BARE_MESSAGE)
+
+
+PAIR_COLUMNS = pa.schema(
+    [
+        ("pair_id", pa.string()),
+        ("prompt_id", pa.string()),
+        ("iteration", pa.int32()),
+        ("prompt", _MESSAGES),
+        ("chosen", _MESSAGES),
+        ("rejected", _MESSAGES),
+        ("score_chosen", pa.float64()),
+        ("score_rejected", pa.float64()),
+        ("margin", pa.float64()),
+        ("chosen_role", pa.string()),
+        ("rejected_role", pa.string()),
+        ("chosen_model", pa.string()),
+        ("rejected_model", pa.string()),
+        ("judge_model", pa.string()),
+        ("n_judgments", pa.int32()),
+        ("prompt_tokens", pa.int32()),
+        ("chosen_tokens", pa.int32()),
+        ("rejected_tokens", pa.int32()),
+        ("chosen_id", pa.string()),
+        ("rejected_id", pa.string()),
+        ("source", pa.string()),
+        ("license", pa.string()),
+    ]
+)
+"""The canonical row (prompt, chosen, rejected as lists of messages) and where it came from. No
+column is named messages or completion, or as TRL reserves: FORMATS of TRL 1.16."""
+
+
+COMPLETION_COLUMNS = pa.schema(
+    [
+        ("pair_id", pa.string()),
+        ("prompt_id", pa.string()),
+        ("iteration", pa.int32()),
+        ("prompt", _MESSAGES),
+        ("completion", _MESSAGES),
+        ("score", pa.float64()),
+        ("role", pa.string()),
+        ("model", pa.string()),
+        ("judge_model", pa.string()),
+        ("n_judgments", pa.int32()),
+        ("prompt_tokens", pa.int32()),
+        ("completion_tokens", pa.int32()),
+        ("sample_id", pa.string()),
+    ]
+)
+"""The same where there is no rejected side: prompt and completion as lists of messages, as TRL's
+SFTTrainer takes them."""
+
+
+PUBLISHED: dict[Method, tuple[str, pa.Schema]] = {
+    "dpo": ("dataset", PAIR_COLUMNS),
+    "sft": ("completions", COMPLETION_COLUMNS),
+}
+"""Of what a policy trains by: the query of the rows, and their columns."""
+
+
+def features(schema: pa.Schema) -> dict[str, Any]:
+    """A schema as `datasets` writes it into a Parquet file's metadata, without importing it."""
+    return {column.name: _feature(column.type) for column in schema}
+
+
+def _feature(kind: pa.DataType) -> dict[str, Any]:
+    if pa.types.is_list(kind):
+        return {"feature": _feature(kind.value_type), "_type": "List"}
+    if pa.types.is_struct(kind):
+        return {part.name: _feature(part.type) for part in kind}
+    names = {
+        pa.float64(): "float64",
+        pa.int32(): "int32",
+        pa.int64(): "int64",
+        pa.string(): "string",
+        pa.bool_(): "bool",
+    }
+    return {"dtype": names[kind], "_type": "Value"}
+
+
+def write_dataset(survey: RecipeState, name: str) -> Path:
+    """Writes the dataset of a survey's pairs, if it is not there yet; its folder, which is called
+    `name` and a hash of the builds in it. Iterations whose pairs were not made yet are not in
+    it."""
+    builds = [
+        survey.found[step]
+        for step in steps(survey.recipe)
+        if step.stage == "pairs" and step.phase == SECOND
+    ]
+    keys = [found.folder.key for found in builds if found.folder and found.done]
+    fraction = survey.recipe.prompts.test_fraction
+    prompts = survey.found[Step("prompts", role="loop")].folder
+    rows = {"builds": keys, "test_fraction": fraction, "prompts": prompts.key if prompts else None}
+    key = folder_key("dataset", VERSION, rows)
+    datasets = survey.lake.root / "datasets"
+    folder = datasets / f"{name}-{key[:8]}"
+    if folder.exists():
+        return folder
+    with (
+        survey.lake.lock("datasets", f"process {os.getpid()}", lambda _: None),
+        writing(survey.lake.root),
+    ):
+        datasets.mkdir(exist_ok=True)
+        remove_unfinished(datasets)
+        if not folder.exists():
+            unfinished = datasets / f".tmp-{folder.name}"
+            _write(survey, unfinished, keys)
+            unfinished.rename(folder)
+    return folder
+
+
+def _write(survey: RecipeState, folder: Path, builds: list[str]) -> None:
+    """The files say of which builds they are, so that `factory diff` finds them in the lake."""
+    query, columns = PUBLISHED[survey.policy.trains]
+    said = {"factory.builds": json.dumps(builds)}
+    (folder / "data").mkdir(parents=True)
+    rows: dict[str, int] = {}
+    views = all_views(survey)
+    views.setting("published", {"phase": SECOND})
+    views.read_texts(f"from pairs where outcome = 'kept' and phase = '{SECOND}'")
+    for iteration in range(survey.recipe.loop.iterations):
+        for split in SPLITS:
+            views.setting("part", {"iteration": iteration, "split": split})
+            file = folder / "data" / f"{split}-{iteration:02d}.parquet"
+            n_rows = write_rows(views, query, columns, file, said)
+            rows[split] = rows.get(split, 0) + n_rows
+    (folder / "README.md").write_text(_card(survey, rows), encoding="utf-8")
+
+
+def write_rows(
+    views: Views, query: str, columns: pa.Schema, file: Path, said: Mapping[str, str] = NO_MORE
+) -> int:
+    """Writes the rows of a named query as one Parquet file that names its features, and `said` in
+    its metadata; how many they are. Where there is none, there is no file: `datasets` refuses an
+    empty split.
+
+    The same rows are the same bytes: row groups are cut by number, wherever the query's batches
+    end.
+    """
+    info = json.dumps({"info": {"features": features(columns)}})
+    schema = columns.with_metadata({"huggingface": info, **said})
+    n_rows = write_parquet(file, schema, _row_groups(schema, views.stream(query, columns)))
+    if n_rows == 0:
+        file.unlink()
+    return n_rows
+
+
+def _row_groups(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of ROW_GROUP."""
+    held: list[pa.RecordBatch] = []
+    n_held = 0
+    for batch in batches:
+        while n_held + batch.num_rows >= ROW_GROUP:
+            cut = ROW_GROUP - n_held
+            yield _joined(schema, [*held, batch.slice(0, cut)])
+            held, n_held, batch = [], 0, batch.slice(cut)
+        held.append(batch)
+        n_held += batch.num_rows
+    if n_held:
+        yield _joined(schema, held)
+
+
+def _joined(schema: pa.Schema, batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    joined = pa.concat_batches(batches)
+    return pa.RecordBatch.from_arrays(joined.columns, schema=schema)
+
+
+_SAID: dict[Method, tuple[str, str, str]] = {
+    "dpo": (
+        "  - dpo\n  - preference\n",
+        "Preference pairs",
+        "`prompt`, `chosen` and `rejected`",
+    ),
+    "sft": ("  - sft\n", "Prompts with their best answers", "`prompt` and `completion`"),
+}
+"""What the card says of a dataset: tags, what its rows are, and their columns."""
+
+
+def _card(survey: RecipeState, rows: dict[str, int]) -> str:
+    splits = [name for name, count in rows.items() if count]
+    files = "".join(
+        f"      - split: {name}\n        path: data/{name}-*.parquet\n" for name in splits
+    )
+    recipe = survey.recipe
+    tags, what, columns = _SAID[survey.policy.trains]
+    counted = ", ".join(f"{rows[name]:,} {name}" for name in splits) or "no rows"
+    return (
+        "---\nconfigs:\n  - config_name: default\n    default: true\n    data_files:\n"
+        f"{files}task_categories:\n  - text-generation\n"
+        f"tags:\n{tags}  - trl\n  - synthetic\n---\n\n"
+        f"# {recipe.name}\n\n"
+        f"{what} ({counted}) made by preference-factory with the policy "
+        f"`{recipe.loop.policy}` in {recipe.loop.iterations} iterations, scored by "
+        f"{_judge(recipe)}. "
+        f"{columns} are lists of messages.\n\n"
+        "```python\nimport datasets\n\n"
+        'rows = datasets.load_dataset("path/to/this/folder", split="train")\n```\n'
+    )
+
+
+def _judge(recipe: Recipe) -> str:
+    judge = recipe.judge
+    if judge.function:
+        return "a Python function"
+    if judge.reward_model:
+        return "a reward model"
+    return "a fixed judge" if judge.has_model else "the model itself as a judge"
+
+
+def dataset_rows(folder: Path) -> dict[str, int]:
+    """How many pairs each split of a dataset folder has."""
+    rows: dict[str, int] = {}
+    for file in sorted((folder / "data").glob("*.parquet")):
+        split = file.name.split("-")[0]
+        rows[split] = rows.get(split, 0) + pq.read_metadata(file).num_rows
+    return rows

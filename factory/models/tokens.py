@@ -1,0 +1,110 @@
+"""Chat templates and token counts, without importing transformers."""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from factory.errors import MissingExtra
+from factory.models.checkpoint import Checkpoint
+from factory.models.digest import read_json
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+
+def chat_template(path: Path) -> str | None:
+    """The default chat template of a model's folder, as Jinja text."""
+    file = path / "chat_template.jinja"
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    template = read_json(path / "tokenizer_config.json").get("chat_template")
+    if isinstance(template, list):
+        named = {item["name"]: item["template"] for item in template}
+        template = named.get("default")
+    return template if isinstance(template, str) else None
+
+
+def token_counter(model: Checkpoint) -> Callable[[Sequence[Mapping[str, Any]]], int]:
+    """A function from messages to the number of tokens that the model reads for them.
+
+    Uses the tokenizer's file and Jinja alone, and none of the seconds that importing AutoTokenizer
+    takes; models without a `tokenizer.json` take that way.
+    """
+    from tokenizers import Tokenizer
+
+    file = model.path / "tokenizer.json"
+    if not file.is_file():
+        return _slow_counter(model)
+    tokenizer = Tokenizer.from_file(str(file))
+    settings = read_json(model.path / "tokenizer_config.json")
+    names = ("bos_token", "eos_token", "pad_token", "unk_token")
+    specials = {name: token for name in names if (token := _token(settings.get(name)))}
+    template = compile_template(chat_template(model.path) or "")
+
+    def count(messages: Sequence[Mapping[str, Any]]) -> int:
+        text = template.render(messages=messages, add_generation_prompt=True, **specials)
+        return len(tokenizer.encode(text, add_special_tokens=False).ids)
+
+    return count
+
+
+def text_counter(model: Checkpoint) -> Callable[[str], int]:
+    """A function from a text to the number of tokens in which the model would have written it,
+    with the one that ends it."""
+    from tokenizers import Tokenizer
+
+    file = model.path / "tokenizer.json"
+    if file.is_file():
+        fast = Tokenizer.from_file(str(file))
+        return lambda text: len(fast.encode(text, add_special_tokens=False).ids) + 1
+    try:
+        from transformers import AutoTokenizer
+    except ImportError:
+        raise MissingExtra("transformers", "train") from None
+    slow = AutoTokenizer.from_pretrained(model.path)
+    return lambda text: len(slow.encode(text, add_special_tokens=False)) + 1
+
+
+def _slow_counter(model: Checkpoint) -> Callable[[Sequence[Mapping[str, Any]]], int]:
+    try:
+        from transformers import AutoTokenizer
+    except ImportError:
+        raise MissingExtra("transformers", "train") from None
+    tokenizer = AutoTokenizer.from_pretrained(model.path)
+    return lambda messages: len(
+        tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=True)[
+            "input_ids"
+        ]
+    )
+
+
+def compile_template(text: str) -> "Template":
+    """A chat template as transformers compiles it (transformers.utils.chat_template_utils, 5.19),
+    whose import alone takes longer than all else that `factory plan` does."""
+    from jinja2 import TemplateError
+    from jinja2.ext import loopcontrols
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    def refuse(message: str) -> None:
+        raise TemplateError(message)
+
+    def to_json(value: Any, indent: int | None = None, **options: Any) -> str:
+        return json.dumps(value, **{"ensure_ascii": False, "indent": indent, **options})
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
+    )
+    environment.filters["tojson"] = to_json
+    environment.globals["raise_exception"] = refuse
+    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    # The marks of the assistant's tokens, for training, print nothing: a block that is always on.
+    text = re.sub(r"\{%(-?)\s*generation\s*(-?)%\}", r"{%\1 if true \2%}", text)
+    text = re.sub(r"\{%(-?)\s*endgeneration\s*(-?)%\}", r"{%\1 endif \2%}", text)
+    return environment.from_string(text)
+
+
+def _token(value: Any) -> str | None:
+    return value.get("content") if isinstance(value, dict) else value

@@ -1,0 +1,48 @@
+"""Trained models in the lake: manifests and broken files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from factory.fingerprint import file_digest
+from factory.models.checkpoint import Checkpoint
+from factory.models.digest import ADAPTER_FILES, as_run
+from factory.recipe import Recipe
+
+
+def trained_model(name: str, folder: Path, first: Checkpoint, recipe: Recipe) -> Checkpoint | None:
+    """The model that a training left in a folder, if it came to its end and all files are there
+    in their sizes. Where it is an adapter, its weights are those of `first`, M_0."""
+    manifest = model_manifest(folder)
+    if manifest is None:
+        return None
+    path = folder / "model"
+    for file, (size, _) in manifest["files"].items():
+        if not (path / file).is_file() or (path / file).stat().st_size != size:
+            return None
+    digest = as_run(manifest["digest"], recipe.engine)
+    if ADAPTER_FILES[0] in manifest["files"]:
+        return Checkpoint(name, first.path, digest, first.dtype, path, folder, first.base)
+    return Checkpoint(name, path, digest, manifest["dtype"], None, folder, manifest["digest"])
+
+
+def model_manifest(folder: Path) -> dict[str, Any] | None:
+    """What a training wrote last; without it the model does not exist."""
+    try:
+        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+    except FileNotFoundError:
+        return None
+    return manifest
+
+
+def broken_files(folder: Path) -> list[tuple[Path, str]]:
+    """The files of a trained model that are not as they were written, and why."""
+    manifest = model_manifest(folder)
+    faults = []
+    for name, (size, digest) in (manifest or {"files": {}})["files"].items():
+        file = folder / "model" / name
+        if not file.is_file():
+            faults.append((file, "it was deleted"))
+        elif file.stat().st_size != size or file_digest(file) != digest:
+            faults.append((file, "its content changed"))
+    return faults

@@ -1,0 +1,150 @@
+"""The head of a dataset's card, its metadata, and what a person changed in a card that is there.
+
+Knows the Hub's names for licences and sizes, and the form in which `datasets` writes features.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import yaml
+
+from factory.export import features
+from factory.publish.repository import Config, Contents
+
+BEGIN = (
+    "<!-- Written by `factory publish`, which writes it anew up to the end mark: put your own text "
+    "before this line or after that one. -->"
+)
+END = "<!-- End of what `factory publish` writes. -->"
+
+_OURS = ("configs", "dataset_info", "size_categories")
+"""Metadata that follows from the files: what a person changed in it is not kept."""
+
+_LICENSES = (
+    "apache-2.0 mit cc0-1.0 cc-by-4.0 cc-by-3.0 cc-by-sa-4.0 cc-by-sa-3.0 cc-by-nc-4.0 "
+    "cc-by-nc-sa-4.0 cc-by-nc-nd-4.0 cc-by-nd-4.0 odc-by odbl pddl openrail bsd-2-clause "
+    "bsd-3-clause gpl-3.0 agpl-3.0 lgpl-3.0 mpl-2.0 unlicense llama2 llama3 llama3.1 llama3.2 "
+    "llama3.3 gemma"
+).split()
+"""Those of the Hub's names of licences that data sets of prompts have."""
+
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a person wrote into a card that is there already."""
+
+    before: str = ""
+    after: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Fields that they added or changed."""
+    order: Sequence[str] = ()
+    """The fields as they stand."""
+
+
+def read_card(text: str, generated: Mapping[str, Any]) -> Kept:
+    """What to keep of a card; `generated` is the metadata that the last publish wrote."""
+    metadata, body = _split(text)
+    before, mark, rest = body.partition(BEGIN)
+    after = rest.partition(END)[2] if mark else before
+    changed = {
+        name: value
+        for name, value in metadata.items()
+        if name not in _OURS and generated.get(name) != value
+    }
+    return Kept(before.strip() if mark else "", after.strip(), changed, [*metadata])
+
+
+def _split(text: str) -> tuple[dict[str, Any], str]:
+    text = text.replace("\r\n", "\n")
+    parts = text.split("---\n", 2)
+    if not text.startswith("---\n") or len(parts) < 3:
+        return {}, text
+    try:
+        metadata = yaml.safe_load(parts[1])
+    except yaml.YAMLError:
+        return {}, text
+    return (metadata, parts[2]) if isinstance(metadata, dict) else ({}, text)
+
+
+def metadata(
+    recipe: Mapping[str, Any], contents: Contents, sources: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What the card's head says, before what a person changed in it."""
+    languages = recipe["prompts"].get("language") or []
+    return {
+        "pretty_name": recipe["name"],
+        **({"language": languages} if languages else {}),
+        **_license({row["license"] for row in sources}),
+        "size_categories": [_size(contents.rows("default"))],
+        "task_categories": ["text-generation"],
+        "tags": ["dpo", "preference", "trl", "synthetic", "self-rewarding"],
+        "configs": [_config(config, contents) for config in contents.configs],
+        "dataset_info": [_info(config, contents) for config in contents.configs],
+    }
+
+
+def _license(declared: set[str | None]) -> dict[str, str]:
+    names = sorted(name or "unknown" for name in declared)
+    if len(names) > 1:
+        return {"license": "other", "license_name": "by-source-see-card"}
+    if names[0].lower() in (*_LICENSES, "unknown"):
+        return {"license": names[0].lower()}
+    return {"license": "other", "license_name": names[0].lower().replace(" ", "-")}
+
+
+def _size(n_rows: int) -> str:
+    return next((name for most, name in _SIZES if n_rows < most), "1M<n<10M")
+
+
+def _config(config: Config, contents: Contents) -> dict[str, Any]:
+    files = [
+        {"split": split, "path": f"{config.folder}/{split}-*.parquet"}
+        for split in contents.sizes[config.name]
+    ]
+    default = {"default": True} if config.name == "default" else {}
+    return {"config_name": config.name, **default, "data_files": files}
+
+
+def _info(config: Config, contents: Contents) -> dict[str, Any]:
+    sizes = contents.sizes[config.name]
+    return {
+        "config_name": config.name,
+        "features": yaml_features(config.columns),
+        "splits": [
+            {"name": split, "num_bytes": size.memory, "num_examples": size.rows}
+            for split, size in sizes.items()
+        ],
+        "download_size": sum(size.disk for size in sizes.values()),
+        "dataset_size": sum(size.memory for size in sizes.values()),
+    }
+
+
+def yaml_features(schema: pa.Schema) -> list[dict[str, Any]]:
+    """A schema as `datasets` writes it into a card."""
+    return [{"name": name, **_yaml(value)} for name, value in features(schema).items()]
+
+
+def _yaml(feature: Mapping[str, Any]) -> dict[str, Any]:
+    match feature.get("_type"):
+        case "Value":
+            return {"dtype": feature["dtype"]}
+        case "List":
+            inner = _yaml(feature["feature"])
+            return {"list": inner.get("struct", inner.get("dtype", inner))}
+    return {"struct": [{"name": name, **_yaml(value)} for name, value in feature.items()]}
+
+
+def merged(generated: Mapping[str, Any], kept: Kept) -> dict[str, Any]:
+    """The metadata with what a person changed in it, in the order in which it stands."""
+    both = {**generated, **kept.metadata}
+    both["tags"] = list(dict.fromkeys([*_listed(both["tags"]), *generated["tags"]]))
+    order = [name for name in kept.order if name in both]
+    return {name: both[name] for name in dict.fromkeys([*order, *both])}
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

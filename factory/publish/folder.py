@@ -1,0 +1,142 @@
+"""Write the folder of a dataset repository: rows, card, lineage, picture."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from factory.errors import PublishError
+from factory.lake import shipped_queries, sql_text
+from factory.plan import RecipeState
+from factory.progress import Progress
+from factory.publish import card
+from factory.publish.card_metadata import read_card
+from factory.publish.croissant import croissant_metadata
+from factory.publish.gate import Finding, allowed_findings, examine, place_pattern
+from factory.publish.lineage import lineage_of, public_recipe
+from factory.publish.options import PublishOptions
+from factory.publish.patterns import SECRETS
+from factory.publish.repository import Contents, open_views, write_repository
+from factory.report import draw_picture
+
+CARD, LINEAGE = "README.md", "lineage.json"
+"""What a publish reads of the one before it."""
+
+
+def write_folder(
+    survey: RecipeState,
+    folder: Path,
+    asked: PublishOptions,
+    published: "Published",
+    progress: Progress,
+) -> list[Finding]:
+    """Writes all that is pushed to an empty folder, and what the gate found in it.
+
+    `published` is what the repository has of the last publish, whose user's text is kept.
+    """
+    contents = write_repository(survey, folder, progress)
+    with open_views(folder) as views:
+        tokens = [token for model in survey.models.values() for token in model.control_tokens]
+        findings = examine(
+            views, folder, sorted(set(tokens)), asked.evaluation, local_folders(survey)
+        )
+        _write_picture(views, folder)
+        _write_texts(survey, contents, views, folder, asked, findings, published)
+    _check_private(survey, folder)
+    return findings
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a repository has of the last publish."""
+
+    card: str = ""
+    metadata: dict[str, Any] | None = None
+    """What that publish wrote into the card's head."""
+
+
+def read_published(files: dict[str, str]) -> Published:
+    """What the texts of a repository's CARD and LINEAGE say."""
+    try:
+        metadata = json.loads(files.get(LINEAGE, "{}")).get("card")
+    except ValueError:
+        metadata = None
+    return Published(files.get(CARD, ""), metadata)
+
+
+def _write_picture(views: Any, folder: Path) -> None:
+    gaps = views.sql("from gaps").to_arrow_table().to_pylist()
+    bins = views.sql(shipped_queries()["score_distribution"].sql).to_arrow_table().to_pylist()
+    (folder / "scores.svg").write_text(draw_picture(gaps, bins), encoding="utf-8")
+
+
+def _write_texts(
+    survey: RecipeState,
+    contents: Contents,
+    views: Any,
+    folder: Path,
+    asked: PublishOptions,
+    findings: Sequence[Finding],
+    published: Published,
+) -> None:
+    recipe, ways = public_recipe(survey), lineage_of(survey, contents.iterations)
+    sources = views.sql(sql_text("published_sources")).to_arrow_table().to_pylist()
+    kept = read_card(published.card, published.metadata or {})
+    text, generated = card.render_card(
+        views,
+        contents,
+        recipe,
+        ways,
+        sources,
+        allowed_findings(findings, asked.allowed),
+        asked.repository,
+        kept,
+    )
+    (folder / CARD).write_text(text, encoding="utf-8")
+    head = "# All that decides the data, as it was resolved; not how or where it was run.\n"
+    shown = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
+    (folder / "recipe.yaml").write_text(head + shown, encoding="utf-8")
+    croissants = croissant_metadata(asked.repository, generated, contents, recipe, ways, sources)
+    _write_json(folder / "croissant.json", croissants)
+    _write_json(folder / LINEAGE, {**ways, "card": generated})
+
+
+def _write_json(file: Path, content: dict[str, Any]) -> None:
+    file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def local_folders(survey: RecipeState) -> list[str]:
+    """The folders of this machine that nothing published should name."""
+    named = (Path.home(), survey.recipe.folder, survey.lake.root)
+    places = {place for each in named for place in (each, each.resolve())}
+    return sorted(str(place) for place in places if place.is_absolute() and len(place.parts) > 1)
+
+
+def _check_private(survey: RecipeState, folder: Path) -> None:
+    """Raises PublishError where a file that is no row, and no text of a row, names a folder of this
+    machine."""
+    for name, file in files_of(folder):
+        if file.suffix != ".parquet":
+            content = file.read_text(encoding="utf-8")
+            for place in local_folders(survey):
+                if re.search(place_pattern(place), content):
+                    raise PublishError(
+                        f"{name} would name {place}, a folder of this machine, which a field of "
+                        "the recipe or a prompt's source says: take it out of there"
+                    )
+            for kind, pattern in SECRETS.items():
+                if name != CARD and re.search(pattern, content):
+                    raise PublishError(
+                        f"{name} would hold what looks like a {kind}, which a field of the recipe, "
+                        "a rubric or a policy says: take it out of there"
+                    )
+
+
+def files_of(folder: Path) -> Iterator[tuple[str, Path]]:
+    """The files of a folder by their names in the repository, sorted."""
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        yield file.relative_to(folder).as_posix(), file

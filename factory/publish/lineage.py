@@ -1,0 +1,208 @@
+"""How the rows of a dataset came to be, in a form that can be shown to everybody: the resolved
+recipe, and the models, judges, builds and folders with their ids.
+
+No path of this machine, no address of a server and nothing of how the work was run is in it.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from factory import __version__
+from factory.plan import RecipeState, Step, StepState, all_views
+from factory.publish.redact import redact_paths
+from factory.recipe import DECIDES, JUDGE, VLLM_IDENTITY, OpenaiEngine, Recipe, VllmEngine
+from factory.stages import training as train
+
+_SHOWN = ("prompts.language", "sampling.draws", "judge.draws", "probe.draws")
+"""Outside every key: what the prompts are in, and how many rows there are."""
+
+_SNAPSHOT = re.compile(r"/snapshots/([0-9a-f]{40})")
+
+
+def public_recipe(survey: RecipeState) -> dict[str, Any]:
+    """The fields of a recipe that decide the data, with what generation_config resolved.
+
+    Files are named without the folders that they lie in.
+    """
+    recipe = survey.recipe
+    dumped = recipe.model_dump(mode="json", by_alias=True, exclude_none=True)
+    fields = [field for field, stages in DECIDES.items() if stages] + list(_SHOWN)
+    shown = {"name": recipe.name, **_fields(dumped, fields, recipe)}
+    shown["train"] = _training(survey)
+    if isinstance(recipe.engine, VllmEngine):
+        shown["engine"] = _vllm(recipe.engine, recipe)
+    of_judge = [field.removeprefix("judge.") for field in fields if field.startswith("judge.")]
+    for name, judge in recipe.all_judges.items():
+        own = shown.setdefault("judge", {})
+        if name != JUDGE:
+            own = _fields(dumped["judges"][name], of_judge, recipe)
+            shown.setdefault("judges", {})[name] = own
+        if isinstance(judge.engine, VllmEngine):
+            own["engine"] = _vllm(judge.engine, recipe)
+    return shown
+
+
+def _fields(dumped: Mapping[str, Any], fields: list[str], recipe: Recipe) -> dict[str, Any]:
+    shown: dict[str, Any] = {}
+    for field in fields:
+        *sections, last = field.split(".")
+        value: Any = dumped
+        for section in [*sections, last]:
+            value = value.get(section) if isinstance(value, Mapping) else None
+        if value is None or value == [] or field == "judges":  # each of them field by field
+            continue
+        place = shown
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[last] = value if field.startswith("pairs.") else redact_paths(value, recipe)
+    return shown
+
+
+def _vllm(engine: VllmEngine, recipe: Recipe) -> dict[str, Any]:
+    known = {k: v for k, v in engine.arguments.items() if k in VLLM_IDENTITY}
+    return {"name": engine.name, **redact_paths(known, recipe)}
+
+
+def _training(survey: RecipeState) -> dict[str, Any]:
+    recipe, method = survey.recipe, survey.policy.trains
+    settings = train.settings(recipe.train, method, "", "", recipe.seed)
+    shown = {"with": settings["with"]}
+    if "settings" in settings:
+        shown[method] = dict(settings["settings"])
+    if "command" in settings:
+        shown["command"] = settings["command"]
+    if "lora" in settings:
+        shown["lora"] = dict(settings["lora"])
+    without_places: dict[str, Any] = redact_paths(shown, recipe)
+    return without_places
+
+
+def lineage_of(survey: RecipeState, iterations: list[int]) -> dict[str, Any]:
+    """The models, judges, steps and folders of the iterations, by their ids.
+
+    `folders` has by key what each folder's key was made of: the sampling, the judge's prompt, the
+    parser, the policy's SQL, a training's settings.
+    """
+    found = [
+        found
+        for step, found in survey.found.items()
+        if found.folder and step.role != "probe" and step.iteration in iterations
+    ]
+    return {
+        "made_with": f"preference-factory {__version__}",
+        "recipe": survey.recipe.name,
+        "iterations": iterations,
+        "models": models(survey, iterations),
+        "judge": _judge(survey, JUDGE),
+        "judges": {name: _judge(survey, name) for name in survey.recipe.judges},
+        "probe": _probe(survey),
+        "steps": [_step(each) for each in found],
+        "folders": {
+            each.folder.key: {"table": each.folder.table, "settings": _settings(each, survey)}
+            for each in found
+            if each.folder
+        },
+    }
+
+
+def _settings(found: StepState, survey: RecipeState) -> dict[str, Any]:
+    """What a folder's key was made of; of a training without the places that it names."""
+    if found.step.stage != "train":
+        return found.settings
+    settings: dict[str, Any] = redact_paths(found.settings, survey.recipe)
+    return settings
+
+
+def models(survey: RecipeState, iterations: list[int]) -> list[dict[str, Any]]:
+    """The models whose answers or judgments are published, in the order in which they came."""
+    published = {
+        name
+        for (iteration, role, name) in survey.roles
+        if iteration in iterations and role != "probe"
+    }
+    judged = {
+        row["judge_model"]
+        for row in survey.panel.values()
+        if row["role"] != "probe" and row["iteration"] in iterations
+    }
+    published |= {name for name, model in survey.models.items() if model.digest in judged}
+    table = {row["digest"]: row for row in survey.models_table().to_pylist()}
+    names: dict[str, str] = {}
+    for name, model in survey.models.items():  # a judge may be M_0 by another name
+        names.setdefault(model.digest, name)
+    listed = []
+    for name, model in survey.models.items():
+        if name not in published:
+            continue
+        row = table[model.digest]
+        listed.append(
+            {
+                "name": name,
+                "digest": model.digest,
+                "dtype": model.dtype,
+                **_origin(survey, name),
+                "parent": names.get(row["parent"]),
+                "trained_on": row["build"],
+                "n_pairs": row["n_pairs"],
+            }
+        )
+    return listed
+
+
+def _origin(survey: RecipeState, name: str) -> dict[str, Any]:
+    """Where a model that the loop did not train came from: its repository and commit, or no more
+    than that it was a local folder."""
+    judge = survey.recipe.all_judges.get(name)
+    if judge and judge.declared:
+        engine = survey.recipe.engine_of(name)
+        assert isinstance(engine, OpenaiEngine), "the recipe was checked for it"
+        return {"repository": None, "revision": judge.declared, "served": engine.model}
+    given = (judge.model or judge.reward_model) if judge else None
+    given = survey.recipe.model if name == "M_0" else given
+    if given is None:
+        return {"repository": None, "revision": None}
+    snapshot = _SNAPSHOT.search(survey.models[name].path.as_posix())
+    local = survey.recipe.resolve(given.path).is_dir()
+    return {
+        "repository": None if local else given.path,
+        "revision": snapshot[1] if snapshot and not local else None,
+    }
+
+
+def _judge(survey: RecipeState, name: str) -> dict[str, Any]:
+    """Who judged, and by which rubric; the rubric's text is among the folders' settings."""
+    judge = survey.recipe.all_judges[name]
+    if judge.function:
+        return {"kind": "function", "name": judge.function.rpartition(":")[2]}
+    if judge.reward_model:
+        return {"kind": "reward model"}
+    kind = "fixed model" if judge.has_model else f"the {judge.by} model"
+    return {
+        "kind": kind,
+        "rubric": Path(judge.rubric).name,
+        "draws": judge.n_draws,
+    }
+
+
+def _probe(survey: RecipeState) -> list[dict[str, Any]]:
+    """What each model scored on the probe, whose prompts and answers are not published."""
+    if not survey.recipe.probe:
+        return []
+    scores = {row["name"]: row for row in all_views(survey).all("probe_scores")}
+    return [scores[name] for name in survey.models if name in scores]
+
+
+def _step(found: StepState) -> dict[str, Any]:
+    step: Step = found.step
+    return {
+        "step": step.label,
+        "stage": step.stage,
+        "iteration": step.iteration,
+        "role": step.role or None,
+        "model": step.name or None,
+        "phase": step.phase or None,
+        "key": found.folder.key if found.folder else None,
+        "rows": found.answered,
+    }

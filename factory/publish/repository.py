@@ -1,0 +1,289 @@
+"""What a dataset repository holds, as a folder: the rows of every configuration, the tables behind
+them, and the SQL that makes `factory sql`'s views of them.
+
+    data/  anchored/  kto/  candidates/  judgments/    <split>-<iteration>.parquet, one folder a
+                                                       configuration
+    tables/<table>-<iteration>.parquet                 what the views need beside these
+    sql/views.sql  sql/<name>.sql                      the views, and the named queries
+
+A file belongs to one iteration, so that a further iteration adds files and changes none. Knows no
+Hub and no card.
+"""
+
+import json
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from factory.errors import PublishError
+from factory.export import PAIR_COLUMNS, SPLITS, more_than_bare, write_rows
+from factory.lake import BARE_MESSAGE, TABLES, Views, shipped_queries, sql_text
+from factory.pairs import FIRST, SECOND
+from factory.plan import RecipeState, all_views, steps
+from factory.progress import Progress, Task
+from factory.publish.redact import redact_paths
+
+_MESSAGES = pa.list_(BARE_MESSAGE)
+
+_SOURCE = [pa.field("source", pa.string()), pa.field("license", pa.string())]
+
+KTO_COLUMNS = pa.schema(
+    [
+        ("prompt", _MESSAGES),
+        ("completion", _MESSAGES),
+        ("label", pa.bool_()),
+        ("iteration", pa.int32()),
+        ("prompt_id", pa.string()),
+        ("sample_id", pa.string()),
+        *_SOURCE,
+    ]
+)
+
+_SCORED = [
+    pa.field("score", pa.float64()),
+    pa.field("expected_score", pa.float64()),
+    pa.field("spread", pa.float64()),
+    pa.field("n_judgments", pa.int32()),
+    pa.field("n_unparsed", pa.int32()),
+]
+
+CANDIDATE_COLUMNS = pa.schema(
+    [
+        ("iteration", pa.int32()),
+        ("role", pa.string()),
+        ("name", pa.string()),
+        ("split", pa.string()),
+        ("prompt", _MESSAGES),
+        *TABLES["samples"],
+        ("parser", pa.string()),
+        *_SCORED,
+        *_SOURCE,
+    ]
+)
+
+JUDGMENT_COLUMNS = pa.schema(
+    [
+        ("iteration", pa.int32()),
+        ("split", pa.string()),
+        ("prompt_id", pa.string()),
+        *TABLES["judgments"],
+        ("parser", pa.string()),
+        ("score", pa.float64()),
+        ("expected_score", pa.float64()),
+        ("reason", pa.string()),
+    ]
+)
+
+PROMPT_COLUMNS = pa.schema([*TABLES["prompts"], ("split", pa.string()), ("iteration", pa.int32())])
+
+
+@dataclass(frozen=True)
+class Config:
+    """What `load_dataset(repository, name)` opens."""
+
+    name: str
+    folder: str
+    query: str
+    columns: pa.Schema
+    phase: str = SECOND
+    """Of pairs: which of the two are published."""
+
+
+CONFIGS = (
+    Config("default", "data", "dataset", PAIR_COLUMNS),
+    Config("anchored", "anchored", "dataset", PAIR_COLUMNS, FIRST),
+    Config("kto", "kto", "published_kto", KTO_COLUMNS),
+    Config("candidates", "candidates", "published_candidates", CANDIDATE_COLUMNS),
+    Config("judgments", "judgments", "published_judgments", JUDGMENT_COLUMNS),
+)
+"""`default` has the pairs of D2, which trainers are pointed at; `anchored` those of D1."""
+
+TABLE_FILES = {
+    "prompts": PROMPT_COLUMNS,
+    "pairs": TABLES["pairs"],
+    "roles": TABLES["roles"],
+    "panel": TABLES["panel"],
+    "models": TABLES["models"],
+}
+
+FOLDERS = (*(config.folder for config in CONFIGS), "tables", "sql")
+"""What lies in these folders of a repository is the factory's: files that are no longer published
+are taken out of them."""
+
+
+@dataclass
+class Size:
+    """What a split of a configuration comes to."""
+
+    rows: int = 0
+    memory: int = 0
+    """Bytes of its rows in Parquet before compression."""
+    disk: int = 0
+
+    def add(self, file: Path) -> None:
+        metadata = pq.read_metadata(file)
+        groups = [metadata.row_group(place) for place in range(metadata.num_row_groups)]
+        self.rows += metadata.num_rows
+        self.memory += sum(group.total_byte_size for group in groups)
+        self.disk += file.stat().st_size
+
+
+@dataclass
+class Contents:
+    iterations: list[int]
+    """Those whose pairs were made."""
+    sizes: dict[str, dict[str, Size]] = field(default_factory=dict)
+    """By configuration and split; only those that have rows."""
+
+    def rows(self, config: str) -> int:
+        return sum(size.rows for size in self.sizes.get(config, {}).values())
+
+    @property
+    def configs(self) -> list[Config]:
+        return [config for config in CONFIGS if config.name in self.sizes]
+
+
+def iterations(survey: RecipeState) -> list[int]:
+    """The iterations whose pairs were made, from the first on.
+
+    Raises PublishError where there is none.
+    """
+    made = []
+    for step in steps(survey.recipe):
+        if step.stage == "pairs" and step.phase == SECOND:
+            if not survey.found[step].done:
+                break
+            made.append(step.iteration)
+    if not made:
+        raise PublishError(
+            f"the lake {survey.lake.root} holds no finished iteration of {survey.recipe.name}: "
+            "run the recipe with `factory run` first"
+        )
+    return made
+
+
+def write_repository(survey: RecipeState, folder: Path, progress: Progress) -> Contents:
+    """Writes the rows, tables and SQL of a survey's finished iterations to an empty folder.
+
+    Raises PublishError where no iteration is finished, or no pair was kept.
+    """
+    if survey.policy.trains != "dpo":
+        raise PublishError(
+            f"loop.policy: {survey.policy.name} makes no pairs, and what is published is pairs: "
+            "`factory export RECIPE --to sft` writes its rows"
+        )
+    contents = Contents(iterations(survey))
+    views = all_views(survey)
+    _refuse_more_than_bare(views, survey.recipe.name)
+    views.rows("models", _public_models(survey))
+    views.define("kto", shipped_queries()["kto"].sql)
+    n_files = len(contents.iterations) * (len(CONFIGS) * len(SPLITS) + len(TABLE_FILES))
+    with progress.task("writing the folder", n_files, "files") as task:
+        for config in CONFIGS:
+            _write_config(views, config, folder, contents, task)
+        for table, columns in TABLE_FILES.items():
+            for iteration in contents.iterations:
+                views.setting("part", {"iteration": iteration})
+                write_rows(
+                    views, f"published_{table}", columns, _file(folder, "tables", table, iteration)
+                )
+                task.advance()
+    if not contents.rows("default"):
+        raise PublishError(
+            f"no pair of {survey.recipe.name} was kept, so there is nothing to publish: "
+            "`factory sql RECIPE outcomes` says what came of them"
+        )
+    _write_sql(folder)
+    return contents
+
+
+def _refuse_more_than_bare(views: Views, name: str) -> None:
+    """Raises PublishError where prompts have what rows of bare messages cannot carry."""
+    if found := more_than_bare(views):
+        raise PublishError(
+            f"the prompts of {name} ({found}) are more than messages of role and "
+            "content, which is all that published rows carry: publish a recipe without them"
+        )
+
+
+def _public_models(survey: RecipeState) -> pa.Table:
+    """`models`, without the places that a training's settings name."""
+    rows = survey.models_table().to_pylist()
+    for row in rows:
+        if row["settings"]:
+            row["settings"] = json.dumps(redact_paths(json.loads(row["settings"]), survey.recipe))
+    return pa.Table.from_pylist(rows, TABLES["models"])
+
+
+def _write_config(
+    views: Views, config: Config, folder: Path, contents: Contents, task: Task
+) -> None:
+    if config.query == "dataset":
+        views.setting("published", {"phase": config.phase})
+        views.read_texts(f"from pairs where outcome = 'kept' and phase = '{config.phase}'")
+    sizes: dict[str, Size] = {}
+    for split in SPLITS:
+        for iteration in contents.iterations:
+            views.setting("part", {"iteration": iteration, "split": split})
+            file = _file(folder, config.folder, split, iteration)
+            if write_rows(views, config.query, config.columns, file):
+                sizes.setdefault(split, Size()).add(file)
+            task.advance()
+    if sizes:
+        contents.sizes[config.name] = sizes
+    else:
+        (folder / config.folder).rmdir()
+
+
+def _file(folder: Path, part: str, name: str, iteration: int) -> Path:
+    (folder / part).mkdir(parents=True, exist_ok=True)
+    return folder / part / f"{name}-{iteration:02d}.parquet"
+
+
+def _write_sql(folder: Path) -> None:
+    (folder / "sql").mkdir()
+    (folder / "sql" / "views.sql").write_text(views_sql(), encoding="utf-8")
+    for name, query in shipped_queries().items():
+        (folder / "sql" / f"{name}.sql").write_text(query.sql, encoding="utf-8")
+
+
+def open_views(folder: Path) -> duckdb.DuckDBPyConnection:
+    """DuckDB with the views of a repository's folder."""
+    con = duckdb.connect()
+    con.execute("set enable_progress_bar = false")
+    con.execute(f"set temp_directory = '{tempfile.gettempdir()}/factory-duckdb'")
+    con.execute(views_sql(f"{folder.resolve()}/".replace("'", "''")))
+    return con
+
+
+def views_sql(root: str = "") -> str:
+    """The views of `factory sql` over the files of a repository, for plain DuckDB; `root` is where
+    these lie, if not in the current folder."""
+    samples = ", ".join(TABLES["samples"].names)
+    scored = ", ".join(column.name for column in _SCORED)
+    verdicts = ", ".join(TABLES["verdicts"].names)
+    placed = f"iteration, role, name, parser, split, {samples}"
+    views = {
+        **{name: f"from read_parquet('{root}tables/{name}-*.parquet')" for name in TABLE_FILES},
+        "candidates": f"select {placed}, {scored} from read_parquet('{root}candidates/*.parquet')",
+        "placed": f"select {placed} from candidates",
+        "samples": f"select distinct on (sampling, request_id, draw) {samples} from candidates",
+        "judged": f"from read_parquet('{root}judgments/*.parquet')",
+        "judgments": "select distinct on (judge, judgment_id) "
+        f"{', '.join(TABLES['judgments'].names)} from judged",
+        "verdicts": f"select {verdicts} from judged where error is null",
+        **{name: sql_text(name).rstrip() for name in ("scores", "judge_scores", "judges", "gaps")},
+    }
+    made = "".join(f"\ncreate or replace view {name} as\n{text};\n" for name, text in views.items())
+    macros = sql_text("macros").replace("create macro", "create or replace macro")
+    return f"{_HOW_TO_READ}\n{macros}{made}"
+
+
+_HOW_TO_READ = """\
+-- The views of `factory sql` over the files of this repository, for DuckDB (tried with 2.0) in its
+-- folder. The other files beside this one are queries on these views. The probe is not published.
+"""

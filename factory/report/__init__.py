@@ -1,0 +1,38 @@
+"""What happened and why: summaries, usage, traces, and diffs."""
+
+from factory.report.diff import (
+    NO_CANDIDATES,
+    PAIR_COLUMNS,
+    QUERIES,
+    Diff,
+    compare_pairs,
+    pair_set,
+    script,
+)
+from factory.report.picture import draw_picture
+from factory.report.summary import generation_lines, plan_rows, plan_totals, work_rows
+from factory.report.trace import SIDES, Trace, trace_dataset, trace_lake
+from factory.report.usage import Usage, estimates, usage_by_stage, usage_of_step
+
+__all__ = [
+    "NO_CANDIDATES",
+    "PAIR_COLUMNS",
+    "QUERIES",
+    "SIDES",
+    "Diff",
+    "Trace",
+    "Usage",
+    "compare_pairs",
+    "draw_picture",
+    "estimates",
+    "generation_lines",
+    "pair_set",
+    "plan_rows",
+    "plan_totals",
+    "script",
+    "trace_dataset",
+    "trace_lake",
+    "usage_by_stage",
+    "usage_of_step",
+    "work_rows",
+]

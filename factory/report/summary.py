@@ -1,0 +1,171 @@
+"""What a run came to: the tables that `run` ends with and `status` and `plan` print.
+
+Numbers come from SQL views; this only lays them out.
+"""
+
+from typing import Any
+
+from factory.models import Checkpoint
+from factory.pairs import SECOND
+from factory.plan import RecipeState, Step, StepState, all_views, loads, steps
+from factory.recipe import NEUTRAL, Generation, Recipe
+from factory.report import usage as accounts
+
+Rows = list[dict[str, Any]]
+
+
+def iterations(survey: RecipeState) -> dict[str, Rows]:
+    """Score gaps per iteration and phase, and the probe's score of each model."""
+    found = gaps(survey)
+    probe = all_views(survey).all("probe_scores") if survey.recipe.probe else []
+    order = {name: place for place, name in enumerate(_model_order(survey.recipe))}
+    return {"gaps": found, "probe": sorted(probe, key=lambda row: order[row["name"]])}
+
+
+def gaps(survey: RecipeState) -> Rows:
+    """Score gaps per iteration and phase."""
+    rows: Rows = all_views(survey).con.sql("from gaps").to_arrow_table().to_pylist()
+    return rows
+
+
+def outcomes(survey: RecipeState) -> Rows:
+    """How many pairs of the phase that is published had which outcome, per iteration."""
+    rows: Rows = (
+        all_views(survey)
+        .con.sql(
+            "select iteration, outcome, count(*) as pairs from pairs "
+            f"where phase = '{SECOND}' group by all order by iteration, pairs desc, outcome"
+        )
+        .to_arrow_table()
+        .to_pylist()
+    )
+    return rows
+
+
+def _model_order(recipe: Recipe) -> list[str]:
+    return list(dict.fromkeys(["M_0", *(step.name for step in steps(recipe) if step.name)]))
+
+
+def step_rows(survey: RecipeState) -> Rows:
+    """A row a step: what it wants, what is held, what is left."""
+    return [_step_row(survey, step, found) for step, found in survey.found.items()]
+
+
+def _step_row(survey: RecipeState, step: Step, found: StepState) -> dict[str, Any]:
+    return {
+        "step": step.title,
+        "iteration": None if step.stage == "prompts" else step.iteration,
+        "stage": step.stage,
+        "role": step.role or None,
+        "model": step.name or None,
+        "phase": step.phase or None,
+        "key": found.folder.key if found.folder else None,
+        "state": state(found),
+        "wanted": found.wanted,
+        "answered": found.answered,
+        "failed": found.failed,
+        "failed_for_now": found.transient,
+        "filtered": found.filtered,
+        "missing": found.missing,
+        "unparsed": found.unparsed,
+        "carried": found.carried,
+        "waits_for": found.waits_for,
+        **accounts.usage_of_step(found).row(),
+    }
+
+
+def work_rows(survey: RecipeState) -> Rows:
+    """A row a stage that takes a model: what it made, and what that took in all runs."""
+    made: dict[str, int] = {}
+    for step, found in survey.found.items():
+        made[step.stage] = made.get(step.stage, 0) + found.answered
+    return [
+        {"stage": stage, "made": made[stage], **spent.row()}
+        for stage, spent in accounts.usage_by_stage(survey).items()
+        if stage in ("samples", "judgments", "train")
+    ]
+
+
+def generation_lines(survey: RecipeState) -> list[str]:
+    """How samples and judgments are drawn, with what the models' own generation_config decided
+    and what of it was not used."""
+    lines, recipe = [], survey.recipe
+    sections: dict[str, tuple[Generation, Generation, Checkpoint]]
+    sections = {"sampling": (survey.written.sampling, recipe.sampling, survey.models["M_0"])}
+    for name, judge in recipe.all_judges.items():
+        place = recipe.field_of(name)
+        model = survey.models[recipe.model_of_judge(name) if judge.has_model else "M_0"]
+        if judge.has_rubric:
+            sections[place] = (survey.written.all_judges[name], judge, model)
+    for place, (written, section, model) in sections.items():
+        said = model.generation_config
+        shown = [f"temperature {section.temperature:g}", f"top_p {section.top_p:g}"]
+        for field in NEUTRAL:
+            if (value := section.value(field)) is not None:
+                theirs = getattr(written, field) is None
+                shown.append(f"{field} {value:g}" + (" (the model's generation_config)" * theirs))
+        line = f"{place}: {', '.join(shown)}, max_tokens {section.max_tokens}"
+        if model.declared:
+            line += f"; revision {model.declared}, which is declared and cannot be verified"
+        other = [
+            f"{field} {said[field]:g}"
+            for field in ("temperature", "top_p")
+            if isinstance(said.get(field), int | float) and said[field] != getattr(section, field)
+        ]
+        if other:
+            line += f"; the model's generation_config says {', '.join(other)}, which is not used"
+        lines.append(line)
+    return lines
+
+
+def state(found: StepState) -> str:
+    """In a word or few: done, waits for …, or why the step will run."""
+    if found.done:
+        return "done"
+    if found.waits_for:
+        return f"waits for {found.waits_for}"
+    if found.step.stage in ("samples", "judgments", "verdicts"):
+        if found.answered + found.failed == 0:
+            return "nothing held"
+        again = f", {found.transient:,} failed for now" if found.transient else ""
+        return f"{found.answered:,} held{again}"
+    return "not made yet"
+
+
+def plan_rows(survey: RecipeState) -> Rows:
+    """A row a step, with about what it will take."""
+    rows, expected = step_rows(survey), accounts.estimates(survey)
+    for row, step in zip(rows, survey.found, strict=True):
+        about = expected.get(step, accounts.Estimate())
+        row["expected_tokens"] = about.tokens
+        row["tokens_are"] = "at most" if about.at_most else "from what is held"
+        row["expected_seconds"] = None if about.seconds is None else round(about.seconds, 1)
+        row["expected_cost"] = about.cost
+    return rows
+
+
+def plan_totals(survey: RecipeState, rows: Rows) -> dict[str, Any]:
+    """What the whole of a plan comes to. Of seconds and cost None where that of some step is not
+    known."""
+    to_do = [step for step, found in survey.found.items() if not found.done]
+    asking = [
+        row
+        for row, step in zip(rows, survey.found, strict=True)
+        if not survey.found[step].done and (step.loads or step.stage == "train")
+    ]
+    return {
+        "steps": len(to_do),
+        "requests": sum(
+            row["missing"] - row["carried"] for row in asking if row["stage"] != "train"
+        ),
+        "tokens": sum(row["expected_tokens"] for row in rows),
+        "trainings": sum(step.stage == "train" for step in to_do),
+        "loads": loads(survey.recipe, to_do),
+        "seconds": _total([row["expected_seconds"] for row in asking]),
+        "cost": _total([row["expected_cost"] for row in asking if row["stage"] != "train"]),
+    }
+
+
+def _total(parts: list[float | None]) -> float | None:
+    known = [part for part in parts if part is not None]
+    return sum(known) if known and len(known) == len(parts) else None

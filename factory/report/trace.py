@@ -1,0 +1,115 @@
+"""How a pair came about, from the rows of a lake, or from a published dataset alone.
+
+Needs no recipe: ids lead from the pair to its samples, their judgments and verdicts, and digests
+to the models.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from factory.errors import QueryError
+from factory.lake import Lake, Views
+from factory.models import model_manifest
+
+Trace = dict[str, Any]
+
+SIDES = ("chosen", "rejected")
+
+JOIN = "+"
+"""Between the digests of several judges whose scores made one."""
+
+
+def trace_lake(lake: Lake, pair_id: str) -> Trace:
+    """Everything that a lake holds of a pair: its row, the builds that have it, the prompt, and of
+    each side the sample, its judgments with verdicts, and its model.
+
+    Of several builds one that kept it tells, a published one first. Raises QueryError where none
+    has it.
+    """
+    with Views() as views:
+        for table in ("pairs", "samples", "judgments", "verdicts", "prompts"):
+            shards = [shard for folder in lake.folders(table) for shard in folder.shards()]
+            views.shards(table, table, shards)
+        rows = _rows(
+            views,
+            "from pairs_shards where pair_id = ? order by outcome != 'kept', phase desc, build",
+            pair_id,
+        )
+        if not rows:
+            raise QueryError(
+                f"no pair {pair_id} in {lake.root}: expected a pair_id of its pairs (`factory sql "
+                'RECIPE "select pair_id from pairs"`), or --dataset with a dataset that has it'
+            )
+        pair = rows[0]
+        (prompt, *_) = [
+            *_rows(views, "from prompts_shards where prompt_id = ?", pair["prompt_id"]),
+            None,
+        ]
+        sides = {side: _side(views, lake, pair, side) for side in SIDES}
+    builds = [row["build"] for row in rows]
+    return {
+        "pair": pair,
+        "builds": builds,
+        "build": lake.folder("pairs", pair["build"]).settings(),
+        "prompt": prompt,
+        **sides,
+        "judges": [_model(lake, digest) for digest in pair["judge_model"].split(JOIN)],
+    }
+
+
+def _rows(views: Views, query: str, *values: Any) -> list[Trace]:
+    rows: list[Trace] = views.con.sql(query, params=list(values)).to_arrow_table().to_pylist()
+    return rows
+
+
+def _side(views: Views, lake: Lake, pair: Trace, side: str) -> Trace | None:
+    sample_id = pair[f"{side}_id"]
+    samples = _rows(views, "from samples_shards where sample_id = ? limit 1", sample_id)
+    if not samples:
+        return None
+    judgments = _rows(
+        views,
+        "from judgments_shards left join "
+        "(select judgment_id, score, expected_score, reason, parser from verdicts_shards) "
+        "using (judgment_id) where sample_id = ? and list_contains(?, judge_model) "
+        "order by judge_model, other_id, draw, parser",
+        sample_id,
+        pair["judge_model"].split(JOIN),
+    )
+    return {
+        "sample": samples[0],
+        "judgments": judgments,
+        "model": _model(lake, samples[0]["model"]),
+    }
+
+
+def _model(lake: Lake, digest: str) -> Trace:
+    """Where a model came from, as far as the lake knows: one that it did not train has no key."""
+    for folder in lake.folders("models"):
+        manifest = model_manifest(folder.path)
+        if manifest and digest in (manifest["digest"], manifest.get("as_run")):
+            known = ("parent", "build", "n_pairs", "dtype", "versions")
+            return {
+                "digest": digest,
+                "key": folder.key,
+                **{name: manifest[name] for name in known},
+            }
+    return {"digest": digest, "key": None}
+
+
+def trace_dataset(folder: Path, pair_id: str) -> Trace:
+    """The row of a dataset's folder, as `factory run` and `factory pairs` write it.
+
+    Raises QueryError where it has none of that id, or is no dataset.
+    """
+    if not list(folder.glob("data/*.parquet")):
+        raise QueryError(f"--dataset {folder}: expected a dataset's folder, with data/*.parquet")
+    files = str(folder / "data" / "*.parquet").replace("'", "''")
+    with duckdb.connect() as con:
+        found = con.sql(f"from read_parquet('{files}') where pair_id = ?", params=[pair_id])
+        rows: list[Trace] = found.to_arrow_table().to_pylist()
+    if not rows:
+        raise QueryError(f"no pair {pair_id} in {folder}: expected one of its column pair_id")
+    return rows[0]

@@ -1,0 +1,150 @@
+"""What work took, by the manifests: tokens, seconds, money. And what the rest will take."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from factory.models import model_manifest
+from factory.plan import RecipeState, Step, StepState
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What was asked of engines and what it took. Work that broke off is in it, and work whose
+    rows a later run set aside; rows taken over from another `max_tokens` are not."""
+
+    answered: int = 0
+    """Answers that came, one for each draw."""
+    prompt_tokens: int = 0
+    """The lengths of their prompts; a prompt that is read once for several draws counts for
+    each."""
+    cached_tokens: int = 0
+    """Of these, what the engine had in its prefix cache, where it says so."""
+    tokens: int = 0
+    """Generated."""
+    seconds: float = 0.0
+    cost: float | None = None
+    """In the currency of the recipe's prices; None where it has none."""
+
+    def __add__(self, other: "Usage") -> "Usage":
+        costs = [cost for cost in (self.cost, other.cost) if cost is not None]
+        return Usage(
+            self.answered + other.answered,
+            self.prompt_tokens + other.prompt_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.tokens + other.tokens,
+            self.seconds + other.seconds,
+            sum(costs) if costs else None,
+        )
+
+    def row(self) -> dict[str, Any]:
+        """Its fields with the rates, for tables and programs."""
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "cached_tokens": self.cached_tokens,
+            "tokens": self.tokens,
+            "seconds": round(self.seconds, 1),
+            "prompt_tokens_per_second": _rate(self.prompt_tokens, self.seconds),
+            "tokens_per_second": _rate(self.tokens, self.seconds),
+            "cost": self.cost,
+        }
+
+
+def _rate(n: int, seconds: float) -> float | None:
+    return round(n / seconds, 1) if n and seconds else None
+
+
+def usage_of_step(found: StepState) -> Usage:
+    """What a step took in all runs, those of other recipes that share its folder among them."""
+    if found.folder is None:
+        return Usage()
+    if found.step.stage == "train":
+        manifest = model_manifest(found.folder.path) or {}
+        return Usage(seconds=float(manifest.get("seconds", 0)))
+    events = found.folder.events()
+    return _sum(event for event in events if event.get("step") == found.step.label)
+
+
+def usage_by_stage(survey: RecipeState) -> dict[str, Usage]:
+    """What the steps of each stage took together."""
+    spent: dict[str, Usage] = {}
+    for step, found in survey.found.items():
+        spent[step.stage] = spent.get(step.stage, Usage()) + usage_of_step(found)
+    return spent
+
+
+def _sum(events: Iterable[dict[str, Any]]) -> Usage:
+    total = Usage()
+    for event in events:
+        counts = {name: int(event.get(name, 0)) for name in ("answered", *_TOKENS)}
+        total += Usage(**counts, seconds=float(event.get("seconds", 0)), cost=event.get("cost"))
+    return total
+
+
+_TOKENS = ("prompt_tokens", "cached_tokens", "tokens")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """About what a step will take; None where nothing like it was done yet."""
+
+    tokens: int = 0
+    at_most: bool = False
+    """Nothing like it was done yet: as if every answer were as long as it may be."""
+    seconds: float | None = None
+    cost: float | None = None
+
+
+def estimates(survey: RecipeState) -> dict[Step, Estimate]:
+    """About what each step that is not done will take, from what the lake holds of its kind: the
+    recipe's own steps of that stage, else anybody's. Loading models is left out, and so are the
+    steps that take no model."""
+    like = {stage: _like(survey, stage) for stage in ("samples", "judgments")}
+    training = _mean_training(survey)
+    return {
+        step: Estimate(seconds=training)
+        if step.stage == "train"
+        else _expected(found, like[step.stage], _most_tokens(survey, step))
+        for step, found in survey.found.items()
+        if not found.done and (step.loads is not None or step.stage == "train")
+    }
+
+
+def _most_tokens(survey: RecipeState, step: Step) -> int:
+    """The longest answer of a generating step, in tokens; a reward model writes none."""
+    section = survey.section(step) if step.stage == "judgments" else None
+    if section and section.reward_model:
+        return 0
+    return (section or survey.recipe.sampling).max_tokens
+
+
+def _expected(found: StepState, done: Usage, max_tokens: int) -> Estimate:
+    to_ask = found.missing - found.carried
+    if not done.answered:
+        return Estimate(to_ask * max_tokens, at_most=True)
+    share = to_ask / done.answered
+    return Estimate(
+        round(done.tokens * share),
+        seconds=done.seconds * share,
+        cost=None if done.cost is None else done.cost * share,
+    )
+
+
+def _like(survey: RecipeState, stage: str) -> Usage:
+    """What steps of a stage took that a model answered."""
+    own = (
+        usage_of_step(found)
+        for step, found in survey.found.items()
+        if step.stage == stage and step.loads is not None
+    )
+    total = sum(own, Usage())
+    if total.answered:
+        return total
+    folders = survey.lake.folders(stage)
+    return sum((_sum(f.events()) for f in folders if "model" in f.settings()), Usage())
+
+
+def _mean_training(survey: RecipeState) -> float | None:
+    manifests = (model_manifest(folder.path) for folder in survey.lake.folders("models"))
+    took = [float(manifest["seconds"]) for manifest in manifests if manifest]
+    return sum(took) / len(took) if took else None

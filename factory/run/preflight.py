@@ -1,0 +1,163 @@
+"""What is refused before anything is generated, since it would fail only hours later."""
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from factory.engines import check_engine, label_tokens, reward
+from factory.errors import PromptsError, RecipeError, RubricError
+from factory.models import Checkpoint, token_counter
+from factory.plan import RecipeState, Step
+from factory.recipe import REFERENCE, Judge, OpenaiEngine, VllmEngine
+from factory.stages import Rubric, render
+from factory.stages import training as train
+from factory.train import check_command, check_fields, check_lora, trainer_fields
+
+
+def check_before_run(survey: RecipeState, wanted: Sequence[Step]) -> None:
+    """Raises a UserError where the engine, the trainer or the judge cannot do what the recipe's
+    steps ask of them, or the prompts lack what the rubric shows the judge or the policy takes."""
+    recipe = survey.recipe
+    check_engine(recipe.engine, survey.rank("M_0"))
+    trained = [step for step in wanted if step.stage == "train"]
+    if trained:
+        _check_training(survey)
+    for name in recipe.all_judges:
+        _check_judge(survey, name)
+    if REFERENCE in survey.policy.roles:
+        reader = (
+            f"loop.policy {survey.policy.name} takes it as a side of their pairs: give it with "
+            "every prompt, or take another policy"
+        )
+        _check_prompts(survey, {"reference": reader})
+
+
+def _check_judge(survey: RecipeState, name: str) -> None:
+    recipe = survey.recipe
+    judge, rubric = recipe.all_judges[name], survey.rubrics[name]
+    own = recipe.model_of_judge(name) if judge.has_model else None
+    model = survey.models[own or "M_0"]
+    if judge.reward_model is not None:
+        reward.check(model, f"{recipe.field_of(name)}.reward_model")
+        return
+    if judge.engine is not None:
+        check_engine(judge.engine, survey.rank(model.name))
+    if rubric is None:
+        return
+    # A judge that is shown no reference, or no criteria, would grade by what it makes up.
+    shown = {
+        field: f"rubric {judge.rubric} shows it to the judge as {{{field}}}: give it with every "
+        "prompt, or take another rubric"
+        for field in sorted({"reference", "criteria"} & rubric.placeholders)
+    }
+    _check_prompts(survey, shown)
+    if recipe.engine_of(model.name).name == "scripted":
+        return
+    if model.declared is None:
+        _check_length(survey, judge, rubric, model)
+    if judge.expected_score or judge.constrained:
+        _check_labels(judge, rubric, model)
+
+
+def _check_training(survey: RecipeState) -> None:
+    recipe = survey.recipe
+    spec, first = recipe.train, survey.models["M_0"]
+    if isinstance(recipe.engine, OpenaiEngine) and not recipe.one_engine:
+        raise RecipeError(
+            "engine: a server cannot be given the models that are trained in full: train adapters "
+            "(train.lora: {}), or take the vllm engine"
+        )
+    if spec.with_ == "command":
+        check_command(recipe)
+    if spec.with_ != "trl":
+        return
+    method = survey.policy.trains
+    if refused := train.refused(spec, method):
+        raise RecipeError(f"train.{method}.{refused[0]}: is set by the factory; take it out")
+    check_fields(method, trainer_fields(recipe, method), first.dtype)
+    if first.adapter is not None and spec.lora is None:
+        raise RecipeError(
+            "train.lora: missing, and M_0 is an adapter: set it (train.lora: {}), so that this "
+            "adapter is trained on"
+        )
+    if spec.lora is not None:
+        fields = train.adapter_fields(spec) or {}
+        check_lora(spec.lora, fields, first.path, first.adapter)
+        if isinstance(recipe.engine, VllmEngine):
+            _check_vllm_lora(fields)
+
+
+def _check_vllm_lora(fields: dict[str, Any]) -> None:
+    """What vLLM 0.32 refuses of an adapter (vllm.lora.peft_helper), said before one is trained."""
+    for name in ("use_dora", "lora_bias", "modules_to_save"):
+        if fields.get(name):
+            raise RecipeError(f"train.lora.{name}: vLLM holds no adapter with it; take it out")
+    if fields.get("bias", "none") != "none":
+        raise RecipeError(f"train.lora.bias: got {fields['bias']}, and vLLM takes none only")
+
+
+def _check_prompts(survey: RecipeState, readers: dict[str, str]) -> None:
+    """Raises PromptsError where prompts lack a field that something reads: by field, what does."""
+    if not readers:
+        return
+    for row in survey.views().all("empty_fields"):
+        if row["field"] in readers and row["empty"]:
+            example = textwrap.shorten(row["example"], 60, placeholder=" …")
+            raise PromptsError(
+                f"prompts.files: {row['empty']:,} of {row['prompts']:,} prompts have no "
+                f"{row['field']} (one is: {example}), and {readers[row['field']]}"
+            )
+
+
+def _check_length(survey: RecipeState, judge: Judge, rubric: Rubric, model: Checkpoint) -> None:
+    room = _context(survey, model)
+    if room is None:
+        return
+    needed = token_counter(model)(render(rubric, {})) + judge.max_tokens
+    if needed >= room:
+        raise RubricError(
+            f"rubric {judge.rubric}: needs {needed} tokens without a prompt or an answer "
+            f"({judge.max_tokens} of them judge.max_tokens), and the context is {room}: take "
+            "a shorter rubric, a smaller judge.max_tokens or a longer context"
+        )
+
+
+def _context(survey: RecipeState, model: Checkpoint) -> int | None:
+    """The most tokens that prompt and answer may have together, where anything says so."""
+    engine = survey.recipe.engine_of(model.name)
+    limits = [model.context_length]
+    if isinstance(engine, VllmEngine):
+        limits.append(engine.arguments.get("max_model_len"))
+    known = [limit for limit in limits if isinstance(limit, int)]
+    return min(known) if known else None
+
+
+def _check_labels(judge: Judge, rubric: Rubric, model: Checkpoint) -> None:
+    if not rubric.labels:
+        raise RubricError(
+            f"rubric {judge.rubric}: its scale {list(rubric.scale)} has no labels that can be "
+            "counted: give them in its header (labels: [1, 2, 3])"
+        )
+    if judge.constrained:
+        for label in rubric.labels:
+            if not rubric.pattern.findall(label):
+                raise RubricError(
+                    f"rubric {judge.rubric}: its parser finds no score in the bare label {label}, "
+                    "which is all that judge.constrained leaves: give judge.parser another"
+                )
+    if judge.expected_score and model.declared is None:
+        _check_single_tokens(judge, rubric, model)
+
+
+def _check_single_tokens(judge: Judge, rubric: Rubric, model: Checkpoint) -> None:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(model.path / "tokenizer.json"))
+    found = label_tokens(
+        tokenizer.get_vocab(), lambda text: tokenizer.encode(text).tokens, rubric.labels
+    )
+    if missing := [label for label, tokens in found.items() if not tokens]:
+        raise RubricError(
+            f"rubric {judge.rubric}: the label {missing[0]} is no single token for this model, "
+            "and judge.expected_score needs the labels to be: take a scale whose labels are"
+        )

@@ -1,0 +1,116 @@
+"""Rubric and answer → messages for a judge; a judgment's text → a verdict. Pure functions."""
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from factory.recipe import in_scale
+from factory.stages.rubric import PLACEHOLDER, PREFERENCES, Rubric
+
+MIN_MASS = 0.5
+"""The least probability that the labels hold together where the score stands; ours. With less, the
+judge was about to write something else there."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    score: float | None
+    reason: str | None
+    """Why there is no score."""
+
+
+def render(
+    rubric: Rubric, item: Mapping[str, str | None], control: Sequence[str] = ()
+) -> list[dict[str, str]]:
+    """The messages that ask for a judgment; `control` are the judge's control tokens.
+
+    What is filled in is untrusted. Placeholders are replaced in one pass over the template, so
+    that a placeholder's name inside an answer stays text. Where the template encloses what it is
+    given in tags, a value cannot close or open one of them: the `<` of these tags becomes `&lt;`
+    in a value. So does that of the control tokens, which a chat template would let through as such
+    (`<|im_end|>` in an answer would end the judge's turn); of others a space parts the first
+    character from the rest. Nothing else is changed.
+    """
+    tokens = re.compile("|".join(map(re.escape, sorted(control, key=len, reverse=True))))
+
+    def defused(token: re.Match[str]) -> str:
+        first, rest = token[0][0], token[0][1:]
+        return f"&lt;{rest}" if first == "<" else f"{first} {rest}"
+
+    def value(match: re.Match[str]) -> str:
+        text = item.get(match[1]) or ""
+        text = tokens.sub(defused, text) if control else text
+        return rubric.tags.sub("&lt;", text) if rubric.tags else text
+
+    return [{"role": "user", "content": PLACEHOLDER.sub(value, rubric.template)}]
+
+
+def transcript(messages: Sequence[Mapping[str, Any]]) -> str:
+    """A conversation as the judge reads it: a single user turn bare, else a line for each turn."""
+    if len(messages) == 1:
+        return str(messages[0]["content"] or "")
+    return "\n\n".join(
+        f"{str(message['role']).capitalize()}: {message['content'] or ''}" for message in messages
+    )
+
+
+def parse(text: str | None, parser: re.Pattern[str], scale: tuple[float, float]) -> Verdict:
+    """The score that a judgment's text states, or why it states none.
+
+    Two different scores in one text are no score: a number is never made up. The parsers of the
+    rubrics that ship find one in a judgment's last line alone, so that what a judge quotes from
+    the answer does not count.
+    """
+    found = {match.strip() for match in parser.findall(text or "")}
+    if not found:
+        return Verdict(None, "no score" if (text or "").strip() else "empty judgment")
+    try:
+        scores = sorted({float(match) for match in found})
+    except ValueError:
+        return Verdict(None, f"not a number: {min(found)[:40]}")
+    if len(scores) > 1:
+        return Verdict(None, "several scores: " + ", ".join(f"{score:g}" for score in scores[:5]))
+    if not in_scale(scores[0], scale):
+        return Verdict(None, f"out of scale: {scores[0]:g} is not in {scale[0]:g} to {scale[1]:g}")
+    return Verdict(scores[0], None)
+
+
+def preference(text: str | None, parser: re.Pattern[str], *, second: bool) -> Verdict:
+    """What a comparison says of one of the two answers, `second` if it was shown second: 1 where it
+    is preferred, 0 where the other one is, 0.5 for a tie; or why it says nothing."""
+    found = sorted({match.strip() for match in parser.findall(text or "")})
+    if not found:
+        return Verdict(None, "no preference" if (text or "").strip() else "empty judgment")
+    if len(found) > 1:
+        return Verdict(None, "several preferences: " + ", ".join(found[:5]))
+    if found[0] not in PREFERENCES:
+        return Verdict(None, f"not one of {', '.join(PREFERENCES)}: {found[0][:40]}")
+    first = PREFERENCES[found[0]]
+    return Verdict(1 - first if second else first, None)
+
+
+def expected_score(
+    logprobs: Sequence[Mapping[str, Any]] | None, worth: Callable[[str], float] = float
+) -> float | None:
+    """The mean of what the labels are worth, weighted by their probabilities where the score stands
+    and renormalised over the labels; None where they hold less than MIN_MASS together.
+
+    After G-Eval (arXiv 2303.16634), which weights the scores of a form by their probabilities.
+    """
+    shares = [(worth(row["label"]), math.exp(row["logprob"])) for row in logprobs or []]
+    mass = sum(share for _, share in shares)
+    if mass < MIN_MASS:
+        return None
+    return sum(score * share for score, share in shares) / mass
+
+
+def check_value(value: float | None, scale: tuple[float, float] | None) -> Verdict:
+    """The verdict of a judge that gives a number itself."""
+    if value is None:
+        return Verdict(None, "no score")
+    if not in_scale(value, scale):
+        bounds = f"{scale[0]:g} to {scale[1]:g}" if scale else "the finite numbers"
+        return Verdict(None, f"out of scale: {value:g} is not in {bounds}")
+    return Verdict(value, None)

@@ -1,0 +1,103 @@
+"""The prompts files of a recipe: their digests, and their lines as an Arrow table.
+
+Joins the pure reader of `stages.prompts` to files and to the model's tokenizer.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from factory.errors import PromptsError
+from factory.fingerprint import file_digest
+from factory.lake import TABLES
+from factory.models import Checkpoint, token_counter
+from factory.recipe import Prompts, Recipe
+from factory.stages.prompts import lines as prompts
+
+BATCH = 1000
+"""Lines that are held as Python objects at a time."""
+
+
+@dataclass(frozen=True)
+class PromptFiles:
+    """The files of the loop or of the probe, to be read for a model."""
+
+    recipe: Recipe
+    role: str
+    """loop or probe"""
+    model: Checkpoint
+
+    @property
+    def _spec(self) -> Prompts:
+        if self.role == "loop":
+            return self.recipe.prompts
+        assert self.recipe.probe is not None, "only a recipe with a probe has that step"
+        return self.recipe.prompts.model_copy(update={"files": self.recipe.probe.files})
+
+    @property
+    def _most_tokens(self) -> int | None:
+        """How long a prompt may be; None where the engine reads no tokens of ours."""
+        context = self.model.context_length
+        if self.recipe.engine.name == "scripted" or context is None:
+            return None
+        return context - self.recipe.sampling.max_tokens
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the rows. Raises PromptsError where a file is missing."""
+        digests = [file_digest(path) for _, path in self._paths()]
+        most = self._most_tokens
+        tokenizer = self.model.tokenizer_digest if most is not None else None
+        return prompts.settings(self._spec, digests, tokenizer, most)
+
+    def _paths(self) -> list[tuple[str, Path]]:
+        paths = [(name, self.recipe.resolve(name)) for name in self._spec.files]
+        for name, path in paths:
+            if not path.is_file():
+                raise PromptsError(f"{name}: no such file beside the recipe; expected JSON lines")
+        return paths
+
+    def read(self) -> tuple[pa.Table, list[prompts.Problem]]:
+        """The rows of `prompts`, and the lines that cannot be used. Raises PromptsError where
+        there are such lines and `on_error` is stop, and where nothing is left."""
+        problems: list[prompts.Problem] = []
+        rows = prompts.read(self._lines(), self._spec, self._limit(), problems)
+        schema = TABLES["prompts"]
+        batches = []
+        while batch := list(itertools.islice(rows, BATCH)):
+            batches.append(pa.RecordBatch.from_pylist(batch, schema))
+        if problems and self._spec.on_error == "stop":
+            raise PromptsError(problem_list(problems))
+        if not batches:
+            raise PromptsError(
+                f"{', '.join(self._spec.files)}: no prompt in it; expected JSON lines"
+            )
+        return pa.Table.from_batches(batches, schema), problems
+
+    def _lines(self) -> Iterator[tuple[str, bytes]]:
+        for name, path in self._paths():
+            with path.open("rb") as file:
+                for number, line in enumerate(file, start=1):
+                    if line.strip():
+                        yield f"{name}:{number}", line
+
+    def _limit(self) -> prompts.Limit | None:
+        most = self._most_tokens
+        if most is None:
+            return None
+        why = (
+            f"(the model's context is {self.model.context_length}, "
+            f"and sampling.max_tokens {self.recipe.sampling.max_tokens})"
+        )
+        return prompts.Limit(token_counter(self.model), most, why)
+
+
+def problem_list(problems: list[prompts.Problem], most: int = 10) -> str:
+    """Problems of a prompts file, a line each."""
+    lines = [f"{problem.place}: {problem.reason}" for problem in problems[:most]]
+    if len(problems) > most:
+        lines.append(f"… and {len(problems) - most} more lines that cannot be used")
+    return "\n".join(lines)

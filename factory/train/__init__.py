@@ -1,0 +1,22 @@
+"""Train the next model on pairs: TRL in a separate process, your own command, or by hand."""
+
+from factory.train.accept import check_trained_model
+from factory.train.adopt import adopt_model
+from factory.train.command import check_command
+from factory.train.fit import fit_dataset
+from factory.train.training import tidy, train_model, trainer_fields
+from factory.train.trl import Job, check_fields, check_lora, fit
+
+__all__ = [
+    "Job",
+    "adopt_model",
+    "check_command",
+    "check_fields",
+    "check_lora",
+    "check_trained_model",
+    "fit",
+    "fit_dataset",
+    "tidy",
+    "train_model",
+    "trainer_fields",
+]

@@ -1,0 +1,104 @@
+"""A training command of the user's own: run it, and take over the model that it leaves."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from factory.errors import ModelError, RecipeError, TrainError
+from factory.lake import Folder, writing
+from factory.models import Checkpoint, is_adapter, model_files, tokenizer_files
+from factory.plan import RecipeState, StepState, folder_of
+from factory.progress import Progress
+from factory.recipe import PLACEHOLDERS, Recipe
+from factory.stages import training as train
+from factory.train.accept import check_trained_model
+from factory.train.process import LOG, run_command
+
+
+def run_user_command(
+    survey: RecipeState,
+    found: StepState,
+    parent: Checkpoint,
+    n_pairs: int,
+    lock: Any,
+    progress: Progress,
+) -> None:
+    recipe, folder = survey.recipe, folder_of(found)
+    out, log, ended = (folder.path / name for name in ("out", LOG, "ended"))
+    place = folder.lake.relative(log)
+    if not ended.exists():  # what had come to its end and was refused is looked at again
+        places = {
+            "pairs": str(folder.path / "data.parquet"),
+            "parent": str(parent.adapter or parent.path),
+            "out": str(out),
+        }
+        command = train.command_words(recipe.train.command, places)
+        progress.say(
+            f"  {found.step.label} ({n_pairs:,} pairs): running {command[0]}; what it says is in "
+            f"{place} in the lake"
+        )
+        environment = check_command(recipe)
+        # It inherits the folder's lock: should this process be killed, the next run waits.
+        failure = run_command(command, recipe.folder, log, environment, lock.fileno())
+        if failure is not None:
+            raise TrainError(
+                f"{found.step.label}: {failure} (all of it: {place} in the lake; what it left in "
+                f"{folder.lake.relative(out)} is kept)"
+            )
+        ended.touch()
+    try:
+        check_trained_model(
+            out, parent, survey.models["M_0"], recipe.train.lora is not None, "train.command"
+        )
+    except ModelError:
+        if not out.exists():
+            ended.unlink()  # there is nothing that could be mended
+        raise
+    take_over(out, parent, folder)
+
+
+def check_command(recipe: Recipe) -> dict[str, str]:
+    """The variables that a command of the user's own is run with. Raises RecipeError where there is
+    no such environment, or no such program."""
+    environment = _environment(recipe)
+    (program, *_) = train.command_words(recipe.train.command, dict.fromkeys(PLACEHOLDERS, ""))
+    here = recipe.beside(program) if "/" in program else None
+    if shutil.which(str(here or program), path=environment["PATH"]) is None:
+        raise RecipeError(
+            f"train.command: {program} cannot be run: expected a command that is on the PATH, in "
+            "train.environment, or a path"
+        )
+    return environment
+
+
+def _environment(recipe: Recipe) -> dict[str, str]:
+    """The variables of the recipe's own environment for its trainer, or those that are here."""
+    if recipe.train.environment is None:
+        return dict(os.environ)
+    root = recipe.resolve(recipe.train.environment)
+    binaries = root / "bin"
+    if not (binaries / "python").exists():
+        raise RecipeError(
+            f"train.environment: {recipe.train.environment} is no virtual environment: expected a "
+            "folder with bin/python"
+        )
+    path = f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}"
+    inherited = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
+    return {**inherited, "PATH": path, "VIRTUAL_ENV": str(root)}
+
+
+def take_over(path: Path, parent: Checkpoint, folder: Folder) -> None:
+    """Makes a copy of a checked model of another trainer the model of a training's folder. What it
+    lacks of its tokenizer is the parent's."""
+    model, unfinished = folder.path / "model", folder.path / "model.unfinished"
+    files = {file.name: file for file in model_files(path)}
+    if not is_adapter(path):
+        files = {file.name: file for file in tokenizer_files(parent.path)} | files
+    with writing(folder.lake.root):
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+        for name, file in files.items():
+            shutil.copyfile(file, unfinished / name)
+        shutil.rmtree(model, ignore_errors=True)
+        unfinished.rename(model)

@@ -1,0 +1,234 @@
+"""One model's training: the rows that it learns from → a trainer → a model with its manifest.
+
+A training whose manifest was not written left no model; what the trainer needs to go on lies in
+the same folder.
+"""
+
+import dataclasses
+import json
+import shutil
+import time
+from typing import Any
+
+import pyarrow as pa
+
+from factory import __version__
+from factory.errors import HandOver, StepFailed, TrainError
+from factory.lake import BARE_MESSAGE, Folder, write_parquet, write_whole, writing
+from factory.models import (
+    Checkpoint,
+    adapter_digest,
+    as_run,
+    cached_digest,
+    folder_digest,
+    is_adapter,
+    model_files,
+)
+from factory.plan import RecipeState, Step, StepState, folder_of, pair_outcomes
+from factory.progress import Progress
+from factory.recipe import Method, Recipe
+from factory.stages import training as train
+from factory.train.command import run_user_command
+from factory.train.process import LOG, run_trainer
+from factory.train.trl import Job
+
+TRL_MAX_LENGTH = 1024
+"""What TRL 1.16 takes for max_length where the recipe is silent."""
+
+
+def train_model(survey: RecipeState, found: StepState, lock: Any, progress: Progress) -> None:
+    """Has a model trained, and writes its manifest last.
+
+    Raises StepFailed where there is nothing to learn from, TrainError where the trainer fails,
+    ModelError where what it leaves cannot be the model that the loop waits for, and HandOver where
+    the recipe leaves the training to a person.
+    """
+    step, folder, recipe = found.step, folder_of(found), survey.recipe
+    parent = survey.models[step.parent]
+    folder.create(found.settings)
+    (folder.path / "manifest.json").unlink(missing_ok=True)
+    built = folder_of(survey.found[Step("pairs", step.iteration, phase=step.phase)])
+    began = time.time()
+    n_pairs = training_rows(survey, step, built, folder)
+    if n := survey.views().one("with_tools")["n"]:
+        progress.say(
+            f"  {step.label}: {n:,} prompts have tools; the rows that are trained on carry "
+            "messages of role and content alone"
+        )
+    if n_pairs == 0:
+        outcomes = pair_outcomes(survey, built)
+        counted = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items())
+        raise StepFailed(
+            f"pairs {step.phase} of iteration {step.iteration}: no pair of the training split was "
+            f"kept ({counted or 'no prompts'}), so there is nothing for {step.name} to learn from; "
+            "look at the judgments with `factory preview`, or at "
+            f'"select * from judgments" with `factory sql`'
+        )
+    match recipe.train.with_:
+        case "trl":
+            _tell_too_long(survey, step, built, n_pairs, progress)
+            _run_trl(recipe, survey.policy.trains, found, parent, n_pairs, lock, progress)
+        case "command":
+            run_user_command(survey, found, parent, n_pairs, lock, progress)
+        case "hand":
+            raise HandOver(_hand_over(survey, found, parent, n_pairs))
+        case "scripted":
+            _scripted_trainer(found, parent)
+    write_manifest(survey, found, n_pairs, time.time() - began)
+
+
+def write_manifest(survey: RecipeState, found: StepState, n_pairs: int, seconds: float) -> None:
+    """Makes what lies in a training's folder a model, and tidies the folder."""
+    step, folder, recipe = found.step, folder_of(found), survey.recipe
+    parent, model = survey.models[step.parent], folder.path / "model"
+    hashes: dict[str, str] = {}
+    digest = (
+        adapter_digest(model, parent.base, hashes)
+        if is_adapter(model)
+        else folder_digest(model, parent.dtype, hashes)
+    )
+    manifest = {
+        "digest": digest,
+        "as_run": as_run(digest, recipe.engine),
+        "dtype": parent.dtype,
+        "parent": parent.digest,
+        "build": folder_of(survey.found[Step("pairs", step.iteration, phase=step.phase)]).key,
+        "n_pairs": n_pairs,
+        "settings": found.settings,
+        "seconds": round(seconds, 1),
+        "versions": {"factory": __version__, **_trainer_versions(recipe)},
+        "files": {
+            file.name: [file.stat().st_size, cached_digest(file, hashes)]
+            for file in model_files(model)
+        },
+    }
+    with writing(folder.lake.root):
+        write_whole(folder.path / "manifest.json", json.dumps(manifest, indent=1))
+    tidy(folder)
+
+
+def tidy(folder: Folder) -> None:
+    """Removes what a finished training no longer needs. The manifest comes first: until it is
+    there, a kill costs no more than what came after the last checkpoint."""
+    with writing(folder.lake.root):
+        for name in ("data.parquet", "data.tmp", "job.json", "ended"):
+            (folder.path / name).unlink(missing_ok=True)
+        for name in ("checkpoints", "out"):
+            if (folder.path / name).exists():
+                shutil.rmtree(folder.path / name)
+
+
+_LEARNED: dict[Method, tuple[str, tuple[str, ...]]] = {
+    "dpo": ("training_rows", ("prompt", "chosen", "rejected")),
+    "sft": ("training_completions", ("prompt", "completion")),
+}
+"""What a trainer reads: the query, and its columns."""
+
+
+def training_rows(survey: RecipeState, step: Step, built: Folder, folder: Folder) -> int:
+    """Writes what the trainer reads: kept pairs of the training split, in the order of pair_id."""
+    query, columns = _LEARNED[survey.policy.trains]
+    schema = pa.schema([(column, pa.list_(BARE_MESSAGE)) for column in columns])
+    views = survey.views(survey.phase_scope(step))
+    views.shards("pairs", "pairs", built.shards())
+    views.define("pairs", "from pairs_shards")
+    views.read_texts("from pairs where outcome = 'kept' and split = 'train'")
+    rows = folder.path / "data.parquet"
+    with writing(folder.lake.root):
+        n_rows = write_parquet(rows.with_suffix(".tmp"), schema, views.stream(query, schema))
+        rows.with_suffix(".tmp").rename(rows)  # a person may be reading the one that was there
+    views.forget_texts()  # training takes long, and its process may want the memory
+    return n_rows
+
+
+def _tell_too_long(
+    survey: RecipeState, step: Step, built: Folder, n_pairs: int, progress: Progress
+) -> None:
+    """Says how many pairs TRL will cut, or drop where the prompt alone fills its max_length."""
+    method = survey.policy.trains
+    max_length = train.effective(survey.recipe.train, method).get("max_length", TRL_MAX_LENGTH)
+    if max_length is None:
+        return
+    views = survey.views()
+    views.shards("pairs", "pairs", built.shards())
+    views.setting("limits", {"max_length": max_length})
+    if n := views.one("too_long")["n"]:
+        progress.say(
+            f"  {step.label}: {n:,} of {n_pairs:,} pairs are longer than max_length {max_length} "
+            f"and are cut, or dropped where the prompt alone fills it (train.{method}.max_length)"
+        )
+
+
+def _scripted_trainer(found: StepState, parent: Checkpoint) -> None:
+    """Trains nothing: the scripted engine's models are told apart by what they learned from."""
+    folder = folder_of(found)
+    with writing(folder.lake.root):
+        model = folder.path / "model"
+        model.mkdir(exist_ok=True)
+        learned = {"parent": parent.digest, "rows": found.settings["rows"], "key": folder.key}
+        write_whole(model / "scripted.json", json.dumps(learned))
+
+
+def _run_trl(
+    recipe: Recipe,
+    method: Method,
+    found: StepState,
+    parent: Checkpoint,
+    n_pairs: int,
+    lock: Any,
+    progress: Progress,
+) -> None:
+    folder = folder_of(found).path
+    fields = {"seed": recipe.seed, **trainer_fields(recipe, method)}
+    job = Job(
+        method,
+        str(parent.path),
+        parent.dtype,
+        fields,
+        recipe.train.checkpoint_seconds,
+        lora=train.adapter_fields(recipe.train),
+        adapter=str(parent.adapter) if parent.adapter else None,
+    )
+    with writing(folder_of(found).lake.root):
+        write_whole(folder / "job.json", json.dumps(dataclasses.asdict(job)))
+    title = f"{found.step.label} ({n_pairs:,} pairs)"
+    # The trainer inherits the folder's lock: a killed run leaves no folder that two write to.
+    launcher = [path_beside(recipe, word) for word in recipe.train.launcher]
+    failure = run_trainer(folder, launcher, title, progress, lock.fileno())
+    if failure is not None:
+        log = folder_of(found).lake.relative(folder / LOG)
+        raise TrainError(f"{found.step.label}: {failure} (all of it: {log} in the lake)")
+
+
+def trainer_fields(recipe: Recipe, method: Method) -> dict[str, Any]:
+    """The fields of TRL's config, with the paths of the files beside the recipe that they name."""
+    fields = train.effective(recipe.train, method)
+    named = {name: fields[name] for name in train.CONFIG_FILES if isinstance(fields.get(name), str)}
+    return {**fields, **{name: path_beside(recipe, file) for name, file in named.items()}}
+
+
+def path_beside(recipe: Recipe, word: str) -> str:
+    """A word as it is, or the path of the file beside the recipe that it names."""
+    head, equals, name = word.rpartition("=")
+    return f"{head}{equals}{recipe.beside(name) or name}"
+
+
+def _hand_over(survey: RecipeState, found: StepState, parent: Checkpoint, n_pairs: int) -> str:
+    step = found.step
+    future = step.name.startswith("F")
+    role = f"--iteration {step.iteration if future else step.iteration + 1} --role "
+    role += "future" if future else "current"
+    return (
+        f"{step.label} is yours (train.with: hand). Train {parent.adapter or parent.path} on the "
+        f"{n_pairs:,} pairs in {folder_of(found).path / 'data.parquet'}, then run `factory adopt "
+        f"RECIPE FOLDER {role}` and the same command again"
+    )
+
+
+def _trainer_versions(recipe: Recipe) -> dict[str, str]:
+    if recipe.train.with_ != "trl":
+        return {}
+    from importlib.metadata import version
+
+    names = ("trl", "transformers", "torch", *(["peft"] if recipe.train.lora is not None else []))
+    return {name: version(name) for name in names}

@@ -1,0 +1,244 @@
+"""The command line: verbs, formats, exit codes, and sentences for what was typed wrong."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+
+
+def test_help_names_every_verb_and_imports_nothing_heavy():
+    code = (
+        "import sys; sys.argv = ['factory', '--help']\n"
+        "from factory import cli\n"
+        "try: cli.main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'transformers', 'trl', 'datasets', 'duckdb', 'pyarrow', 'pydantic'}\n"
+        "print('heavy:', sorted(heavy & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for verb in ("run", "preview", "plan", "status", "sql", "diff", "verify"):
+        assert f"  {verb} " in ran.stdout
+    assert ran.stdout.strip().endswith("heavy: []")
+
+
+@pytest.mark.parametrize("verb", ["run", "preview", "plan", "status", "sql", "diff", "verify"])
+def test_every_verb_has_help_with_an_example(factory, verb):
+    shown = factory(verb, "--help")
+    assert shown.code == 0
+    assert f"Example: factory {verb}" in shown.out
+
+
+def test_plan_says_what_is_held_and_what_will_run(toy, factory):
+    before = factory("plan", toy.path, "--lake", toy.lake)
+    assert before.code == 0
+    assert "waits for F_0" in before.out
+    assert "6 loads of a model" in before.out
+    assert not toy.lake.exists()
+    toy.run()
+    after = factory("plan", toy.path, "--lake", toy.lake)
+    assert after.out.strip().endswith("Nothing to do.")
+
+
+def test_plan_as_json_counts_requests_and_tokens(toy, factory):
+    planned = factory("plan", toy.path, "--lake", toy.lake, "--json").json()
+    # 12 prompts in two chunks, 3 draws of past, current and future, each judged twice.
+    assert planned["totals"]["requests"] == 12 * 3 * 3 * (1 + 2)
+    assert planned["totals"]["trainings"] == 4
+    first = next(row for row in planned["steps"] if row["stage"] == "samples")
+    assert first["expected_tokens"] == first["missing"] * 64
+    assert first["tokens_are"] == "at most"
+
+
+def test_a_plan_for_a_longer_run_estimates_from_what_is_held(toy, factory):
+    toy.run()
+    planned = factory("plan", toy.path, "--lake", toy.lake, "--set", "seed=5", "--json").json()
+    toy.write_prompts(20)
+    more = factory("plan", toy.path, "--lake", toy.lake, "--json").json()
+    row = next(row for row in more["steps"] if row["stage"] == "samples" and row["missing"])
+    assert row["tokens_are"] == "from what is held"
+    assert 0 < row["expected_tokens"] < row["missing"] * 64
+    assert planned["totals"]["steps"] > 0
+
+
+def test_status_tells_each_step_and_the_iterations(toy, factory):
+    toy.add_probe()
+    toy.run()
+    told = factory("status", toy.path, "--lake", toy.lake, "--json").json()
+    assert {row["state"] for row in told["steps"]} == {"done"}
+    assert all(row["missing"] == 0 for row in told["steps"])
+    assert [row["phase"] for row in told["gaps"]] == ["D1", "D2"] * 2
+    assert [row["name"] for row in told["probe"]] == ["M_0", "F_0", "M_1", "F_1", "M_2"]
+    plain = factory("status", toy.path, "--lake", toy.lake)
+    assert "samples M_0 current" in plain.out
+
+
+def test_status_of_a_recipe_that_never_ran(toy, factory):
+    told = factory("status", toy.path, "--lake", toy.lake, "--json").json()
+    assert told["gaps"] == []
+    assert {row["answered"] for row in told["steps"]} == {0}
+
+
+def test_run_ends_with_the_table_the_dataset_and_what_to_do_next(toy, factory):
+    toy.add_probe()
+    ran = factory("run", toy.path, "--lake", toy.lake)
+    assert "future: chosen from the future model; past: rejected from M_0" in ran.out
+    header = next(line for line in ran.out.splitlines() if "phase" in line)
+    assert header.split() == [
+        "it",
+        "phase",
+        "prompts",
+        "kept",
+        "ties",
+        "failed",
+        "gap",
+        "chosen",
+        "rejected",
+        "future",
+        "past",
+    ]
+    assert max(map(len, ran.out.splitlines()[:8])) <= 80
+    assert f"{toy.lake}/datasets/toy-" in ran.out
+    assert "factory sql" in ran.out
+    assert "samples of M_0 as current and past and probe, iteration 0:" in ran.err
+
+
+def test_run_as_json(toy, factory):
+    told = factory("run", toy.path, "--lake", toy.lake, "--json").json()
+    assert set(told) == {"gaps", "probe", "work", "dataset", "rows"}
+    assert told["rows"]["train"] > 0
+
+
+def test_sql_in_every_format(toy, factory):
+    toy.run()
+    query = "select iteration, phase, [1, 2] as list from gaps order by all"
+    args = ("sql", toy.path, query, "--lake", toy.lake, "--format")
+    assert "iteration" in factory(*args, "table").out
+    rows = factory(*args, "json").json()
+    assert rows[0] == {"iteration": 0, "phase": "D1", "list": [1, 2]}
+    read = list(csv.DictReader(io.StringIO(factory(*args, "csv").out)))
+    assert read[1] == {"iteration": "0", "phase": "D2", "list": "[1, 2]"}
+
+
+def test_sql_as_parquet_goes_to_standard_output(toy):
+    toy.run()
+    args = ("sql", str(toy.path), "from roles", "--lake", str(toy.lake), "--format", "parquet")
+    command = [sys.executable, "-m", "factory.cli", *args]
+    printed = subprocess.run(command, capture_output=True, check=True).stdout
+    assert "n_draws" in pq.read_table(io.BytesIO(printed)).schema.names
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        *("prompts", "samples", "judgments", "verdicts", "scores", "pairs", "models", "roles"),
+        *("judges", "gaps"),
+    ],
+)
+def test_every_view_is_there_before_and_after_a_run(toy, factory, view):
+    query = f"select count(*) as n from {view}"
+    args = ("sql", toy.path, query, "--lake", toy.lake, "--format", "json")
+    assert factory(*args).code == 0
+    toy.run()
+    assert factory(*args).json()[0]["n"] > 0
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "drop view samples",
+        "create table t as select 1",
+        "copy (select 1) to 'x.csv'",
+        "select 1; select 2",
+        "set threads = 1",
+        "selct 1",
+        "select nothing from samples",
+        "from query",
+        "",
+    ],
+)
+def test_sql_refuses_what_does_not_read(toy, factory, query, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ended = factory("sql", toy.path, query, "--lake", toy.lake)
+    assert ended.code == 2
+    assert ended.err.startswith("factory: ")
+    assert "query.py" not in ended.err  # no variable of ours is taken for a view
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_an_unknown_format_is_refused(toy, factory):
+    ended = factory("sql", toy.path, "select 1", "--format", "xml")
+    assert ended.code == 2
+    assert "expected one of table, csv, json, parquet" in ended.err
+
+
+def test_set_overrides_a_field(toy, factory):
+    args = ("plan", toy.path, "--lake", toy.lake, "--json", "--set", "sampling.draws=1")
+    assert factory(*args).json()["totals"]["requests"] == 12 * 3 * (1 + 2)
+
+
+def test_errors_as_json_carry_the_sentence_and_the_code(toy, factory):
+    ended = factory("plan", toy.folder / "none.yaml", "--json")
+    assert ended.code == 2
+    assert json.loads(ended.out)["exit_code"] == 2
+    assert "no such file" in json.loads(ended.out)["error"]
+
+
+def test_verify_of_a_lake_that_is_not_there(tmp_path, factory):
+    ended = factory("verify", "--lake", tmp_path / "none")
+    assert ended.code == 2
+    assert "no such lake" in ended.err
+
+
+def test_verify_says_how_much_it_read(toy, factory):
+    toy.run()
+    told = factory("verify", "--lake", toy.lake, "--json").json()
+    assert told["faults"] == []
+    assert told["models"] == len(list(toy.lake.glob("models/*")))
+    assert told["shards"] == len(list(toy.lake.glob("*/*/*.parquet")))
+
+
+def test_a_shard_with_ids_that_do_not_follow_from_its_rows_is_a_fault(toy, factory):
+    import pyarrow as pa
+
+    from factory.lake import Lake
+
+    toy.run()
+    shard = toy.shards("samples")[0]
+    table = pq.read_table(shard)
+    rows = table.to_pylist()
+    rows[0]["text"] = "another answer under the old id"
+    folder = Lake(toy.lake).folder("samples", shard.parent.name)
+    forged = folder.append(pa.Table.from_pylist(rows, table.schema))
+    told = factory("verify", "--lake", toy.lake)
+    assert told.code == 1
+    assert f"{forged.name}: 1 of its rows have ids" in told.out
+
+
+def test_factory_boy_beside_it_is_named(toy, factory, tmp_path, monkeypatch):
+    (tmp_path / "factory_boy-3.3.dist-info").mkdir()
+    (tmp_path / "factory_boy-3.3.dist-info" / "METADATA").write_text("Name: factory_boy\n")
+    assert "factory_boy" not in factory("verify", "--help").err
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert "factory_boy is installed here too" in factory("verify", "--help").err
+
+
+def test_a_hub_model_that_is_not_on_this_machine_is_a_sentence(toy, factory, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    ended = factory("plan", toy.path, "--lake", toy.lake, "--set", "model=nobody/nothing")
+    assert ended.code == 2
+    assert "fetch it with `hf download nobody/nothing`" in ended.err
+
+
+def test_a_bug_keeps_its_traceback(toy, factory, monkeypatch):
+    from factory.cli import tables as show
+
+    def broken(*_, **__):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(show, "plan", broken)
+    with pytest.raises(ZeroDivisionError):
+        factory("plan", toy.path, "--lake", toy.lake)

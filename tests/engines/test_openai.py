@@ -1,0 +1,706 @@
+"""The openai engine: against a real vLLM server, and against one that fails on purpose."""
+
+import dataclasses
+import importlib.util
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+pytest.importorskip("openai")
+
+from toys import QUICKSTART
+
+from factory.engines import Request
+from factory.engines.openai import open_engine
+from factory.errors import EngineError
+from factory.models import Checkpoint, token_counter
+from factory.recipe import Generation, Judge, OpenaiEngine
+from factory.stages import load_rubric, render
+
+MODEL = Checkpoint("M_0", QUICKSTART / "m0", "digest", "float32")
+GENERATION = Generation(temperature=1.0, top_p=1.0, max_tokens=12)
+WORDS = ["stone", "apple", "qzjk", "moon", "tree", "river", "ab", "lantern"]
+
+
+def request(name, text, draws=(0, 1, 2), **fields):
+    messages = [{"role": "user", "content": text, "name": None}]
+    seed = sum(map(ord, name)) * 1000
+    return dataclasses.replace(
+        Request(name, messages, tuple(draws), seed, GENERATION, MODEL), **fields
+    )
+
+
+def requests(**fields):
+    return [
+        request(f"r{at}", f"Reverse the letters of {w}.", **fields) for at, w in enumerate(WORDS)
+    ]
+
+
+def answers(settings, asked, models=(MODEL,)):
+    with open_engine(settings, models) as engine:
+        results = list(engine.generate(iter(asked)))
+    assert len(results) == sum(len(one.draws) for one in asked)
+    return {(result.request_id, result.draw): result for result in results}
+
+
+def texts(settings, asked, models=(MODEL,)):
+    return {key: result.text for key, result in answers(settings, asked, models).items()}
+
+
+# a real server
+
+
+def free_port():
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return opened.getsockname()[1]
+
+
+def healthy(root, process, seconds=240):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{root}/health", timeout=5):
+                return True
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.5)
+    return False
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """Settings for a vLLM that serves the quickstart's model."""
+    if importlib.util.find_spec("vllm") is None:  # importing it takes seconds
+        pytest.skip("vllm is not installed")
+    port = free_port()
+    # On a CPU vLLM 0.32 puts the adapter of its last place on requests that ask for none (its pull
+    # request 48421): with more places than adapters that one stays empty.
+    options = (
+        "--dtype float32 --enforce-eager --max-model-len 160 --served-model-name small "
+        "--enable-lora --max-lora-rank 8 --max-loras 3"
+    )
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *options.split()]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    environment = {
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
+        "VLLM_NO_USAGE_STATS": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    log = tmp_path_factory.mktemp("vllm") / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [*command, "--model", str(QUICKSTART / "m0")],
+            stdout=out,
+            stderr=out,
+            env={**os.environ, **environment},
+            start_new_session=True,
+        )
+    try:
+        root = f"http://127.0.0.1:{port}"
+        assert healthy(root, process), log.read_text()[-3000:]
+        yield OpenaiEngine(name="openai", base_url=f"{root}/v1", model="small")
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+real = pytest.mark.xdist_group("vllm")
+
+
+@real
+def test_a_server_answers_every_draw_and_says_how(served):
+    with open_engine(served, [MODEL]) as engine:
+        assert (engine.name, engine.version.split()[0]) == ("openai", "vllm")
+        results = list(engine.generate(iter(requests())))
+    assert {(r.request_id, r.draw) for r in results} == {
+        (one.id, draw) for one in requests() for draw in (0, 1, 2)
+    }
+    count = token_counter(MODEL)
+    lengths = {one.id: count(one.messages) for one in requests()}
+    for result in results:
+        assert result.error is None
+        assert result.finish_reason == "stop"
+        assert result.n_prompt_tokens == lengths[result.request_id]
+        # A letter is a token there, and so are the full stop and the end.
+        assert result.n_tokens == len(result.text.replace(" ", "")) + 1
+    assert len({result.text for result in results}) > 10
+
+
+@real
+def test_a_draw_is_the_same_asked_alone_and_in_a_run(served):
+    together = texts(served, requests())
+    one_by_one = served.model_copy(update={"native_n": False})
+    assert texts(one_by_one, requests()) == together
+    some = texts(served, requests(draws=(1, 2)))
+    assert some == {key: text for key, text in together.items() if key[1] > 0}
+    gap = texts(served, requests(draws=(0, 2)))
+    assert gap == {key: text for key, text in together.items() if key[1] != 1}
+
+
+@real
+def test_greedy_draws_are_asked_one_by_one(served):
+    greedy = GENERATION.model_copy(update={"temperature": 0.0})
+    found = texts(served, requests(generation=greedy))
+    assert all(len({found[one.id, draw] for draw in one.draws}) == 1 for one in requests())
+
+
+@real
+def test_settings_of_sampling_reach_the_server(served):
+    likeliest = GENERATION.model_copy(update={"top_k": 1})
+    found = texts(served, requests(generation=likeliest))
+    assert all(len({found[one.id, draw] for draw in one.draws}) == 1 for one in requests())
+
+
+@real
+def test_a_request_that_does_not_fit_fails_and_the_others_go_on(served):
+    long = request("long", "Copy the letters of " + "a" * 300 + ".")
+    # This vLLM would take it, and cut its answers off where its context ends.
+    tight = request("tight", "Copy the letters of " + "a" * 142 + ".")
+    results = answers(served, [*requests()[:2], long, tight, *requests()[2:4]])
+    for draw in long.draws:
+        assert results["long", draw].error_kind == results["tight", draw].error_kind == "permanent"
+        assert "maximum context length is 160 tokens" in results["long", draw].error
+        assert "the server's context is 160" in results["tight", draw].error
+    assert sum(result.error is None for result in results.values()) == 12
+
+
+RUBRIC = load_rubric(Judge(rubric="rubric.md"), QUICKSTART)
+LABELS = tuple("012345")
+
+
+def judging(answer, **fields):
+    item = {"prompt": "Reverse the letters of stone.", "answer": answer}
+    (message,) = render(RUBRIC, item)
+    generation = GENERATION.model_copy(update={"max_tokens": 32})
+    return request(answer, message["content"], generation=generation, **fields)
+
+
+@real
+def test_a_score_has_the_log_probabilities_of_its_labels(served):
+    asked = [judging(answer) for answer in ("enots.", "enst.", "stone", "zzzz")]
+    wanted = {"labels": LABELS, "score_at": RUBRIC.parser}
+    results = answers(served, [dataclasses.replace(one, **wanted) for one in asked])
+    scored = 0
+    for result in results.values():
+        if result.score_logprobs is None:
+            continue
+        scored += 1
+        logprobs = {row["label"]: row["logprob"] for row in result.score_logprobs}
+        assert set(logprobs) <= set(LABELS)
+        assert result.text[-1] in logprobs
+        assert 0.5 < sum(map(math.exp, logprobs.values())) < 1.0001
+    assert scored >= 6
+    assert {key: result.text for key, result in results.items()} == texts(served, asked)
+
+
+@real
+def test_choices_hold_the_answer_to_a_label(served):
+    asked = [judging(answer, choices=LABELS) for answer in ("enots.", "zzzz")]
+    results = answers(
+        served, [dataclasses.replace(one, labels=LABELS, score_at=r"^(\d)$") for one in asked]
+    )
+    assert all(result.text in LABELS for result in results.values())
+    assert all(
+        result.text in {row["label"] for row in result.score_logprobs}
+        for result in results.values()
+    )
+
+
+def random_adapter(folder, seed=0):
+    """A LoRA adapter of the quickstart's model that changes its answers."""
+    peft = pytest.importorskip("peft")
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_pretrained(QUICKSTART / "m0", dtype=torch.float32)
+    config = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
+    adapted = peft.get_peft_model(model, config)
+    for name, weight in adapted.named_parameters():
+        if "lora_B" in name:  # zero at first, which changes nothing
+            torch.nn.init.normal_(weight, std=0.5)
+    adapted.save_pretrained(folder)
+    return Checkpoint("M_1", MODEL.path, f"{seed:064x}", "float32", folder)
+
+
+@real
+def test_an_adapter_is_given_to_the_server_and_asked_by_its_name(served, tmp_path):
+    adapted = random_adapter(tmp_path / "adapter")
+    mixed = [
+        one
+        for base in requests()
+        for one in (base, dataclasses.replace(base, id=f"{base.id}+", model=adapted))
+    ]
+    found = texts(served, mixed, [MODEL, adapted])
+    assert {key: text for key, text in found.items() if "+" not in key[0]} == texts(
+        served, requests()
+    )
+    changed = [found[one.id, 0] != found[f"{one.id}+", 0] for one in requests()]
+    assert sum(changed) > len(changed) / 2
+    # The second time it is there already, and one not named at the start is found when asked for.
+    assert texts(served, mixed) == found
+
+
+@real
+def test_an_adapter_that_the_server_does_not_take(served, tmp_path):
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4}')
+    missing = Checkpoint("M_1", MODEL.path, "f" * 64, "float32", folder)
+    with pytest.raises(EngineError, match=r"M_1 .*--enable-lora and --max-lora-rank 4"):
+        answers(served, requests(), [missing])
+
+
+# a server that fails on purpose
+
+
+class StandIn:
+    """A server of one model, `small`; `behave(body)` gives what it does with a request: None for
+    an answer, else a status and what it says."""
+
+    def __init__(self, behave=lambda body: None, delay=0.0):
+        self.behave, self.delay = behave, delay
+        self.asked = []
+        self.gone = False
+        self.open = self.most_open = 0
+        self.lock = threading.Lock()
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self.handler())
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def handler(stand_in):  # noqa: N805
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_):
+                pass
+
+            def do_GET(self):
+                if stand_in.gone and stand_in.asked:
+                    self.close_connection = True
+                    return
+                self.reply(200, {"object": "list", "data": [{"id": "small", "owned_by": "us"}]})
+
+            def do_POST(self):
+                length = int(self.headers["Content-Length"])
+                body = json.loads(self.rfile.read(length))
+                stand_in.count(1)
+                stand_in.asked.append(body)
+                time.sleep(stand_in.delay)
+                said = stand_in.behave(body)
+                stand_in.count(-1)
+                if said == "hang up":
+                    self.close_connection = True
+                elif said is None:
+                    self.reply(200, completion(body))
+                else:
+                    self.reply(*said)
+
+            def reply(self, status, said, **headers):
+                content = json.dumps(said).encode()
+                self.send_response(status)
+                headers = {"Content-Type": "application/json", **headers}
+                for name, value in {**headers, "Content-Length": str(len(content))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                try:
+                    self.wfile.write(content)
+                except OSError:
+                    self.close_connection = True
+
+        return Handler
+
+    def count(self, change):
+        with self.lock:
+            self.open += change
+            self.most_open = max(self.most_open, self.open)
+
+    def settings(self, **fields):
+        base_url = f"http://127.0.0.1:{self.server.server_port}/v1"
+        return OpenaiEngine(
+            **{"name": "openai", "base_url": base_url, "model": "small", "max_retries": 1, **fields}
+        )
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def completion(body, **fields):
+    choices = [
+        {
+            "index": index,
+            "message": {"role": "assistant", "content": f"answer {body['seed'] + index}", **fields},
+            "finish_reason": "stop",
+        }
+        for index in range(body.get("n", 1))
+    ]
+    usage = {
+        "prompt_tokens": 7,
+        "completion_tokens": 3 * len(choices),
+        "total_tokens": 0,
+        "prompt_tokens_details": {"cached_tokens": 5},
+    }
+    return {"id": "c", "object": "chat.completion", "choices": choices, "usage": usage}
+
+
+def refused(message):
+    return {"error": {"message": message, "type": "any", "code": None}}
+
+
+@pytest.fixture
+def stand_in():
+    opened = []
+
+    def start(*args, **kwargs):
+        opened.append(StandIn(*args, **kwargs))
+        return opened[-1]
+
+    yield start
+    for one in opened:
+        one.close()
+
+
+def test_other_servers_are_asked_nothing_that_they_need_not_know(stand_in):
+    server = stand_in()
+    (one,) = requests()[:1]
+    results = answers(server.settings(), [one])
+    assert [result.text for result in results.values()] == [
+        f"answer {one.seed + draw}" for draw in one.draws
+    ]
+    (body,) = server.asked
+    assert body == {
+        "model": "small",
+        "messages": [{"role": "user", "content": "Reverse the letters of stone."}],
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "max_tokens": 12,
+        "seed": one.seed,
+        "n": 3,
+    }
+
+
+def test_a_server_that_is_busy_is_asked_again(stand_in):
+    server = stand_in(
+        lambda body: (
+            (429, refused("slow down"), {"retry-after": "0.01"}) if len(server.asked) < 3 else None
+        )
+    )
+    found = texts(server.settings(max_retries=3), [request("r", "Say hello.", [0])])
+    assert found["r", 0].startswith("answer")
+    assert len(server.asked) == 3
+
+
+def test_a_server_that_goes_on_failing_is_a_failure_for_now(stand_in):
+    server = stand_in(lambda body: (500, refused("out\nof order")))
+    results = answers(server.settings(), [request("r", "Say hello.", [0, 1])])
+    assert len(server.asked) == 2
+    for result in results.values():
+        assert result.error == "the server failed (500: out of order)"
+        assert result.error_kind == "transient"
+
+
+def test_a_request_that_a_server_refuses_is_a_failure_for_good(stand_in):
+    bad = (400, refused("too " + "long " * 100))
+    server = stand_in(lambda body: bad if "bad" in body["messages"][0]["content"] else None)
+    results = answers(server.settings(), [request("a", "good"), request("b", "bad", [0])])
+    assert results["b", 0].error_kind == "permanent"
+    assert results["b", 0].error.startswith("the server refused it (400: too long long")
+    assert len(results["b", 0].error) < 340
+    assert [result.error for key, result in results.items() if key[0] == "a"] == [None] * 3
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_key_ends_the_step(stand_in, monkeypatch, status):
+    monkeypatch.setenv("MY_KEY", "sk-very-secret")
+    server = stand_in(lambda body: (status, refused("wrong key sk-very-secret")))
+    expected = rf"refused the key \({status}\): it is read from the environment variable MY_KEY;"
+    with pytest.raises(EngineError, match=expected) as raised:
+        answers(server.settings(key="MY_KEY"), requests())
+    assert "secret" not in str(raised.value)
+
+
+def test_a_key_that_is_not_set_is_named(stand_in, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    server = stand_in(lambda body: (401, refused("who are you?")))
+    with pytest.raises(EngineError, match="OPENAI_API_KEY, which is not set"):
+        answers(server.settings(), requests())
+
+
+def test_the_key_is_in_no_row(stand_in, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    server = stand_in(lambda body: (400, refused("x" * 290 + " sk-very-secret is not allowed")))
+    results = answers(server.settings(), requests())
+    assert "secret" not in repr(results)
+    assert "sk-" not in repr(results)
+    assert "***" in results["r0", 0].error
+
+
+def test_a_model_that_is_gone_ends_the_step(stand_in):
+    server = stand_in(lambda body: (404, refused("The model `small` does not exist.")))
+    with pytest.raises(EngineError, match="404: The model `small` does not exist"):
+        answers(server.settings(), requests())
+
+
+def test_a_lost_connection_is_a_failure_for_now(stand_in):
+    server = stand_in(lambda body: "hang up")
+    results = answers(server.settings(), [request("r", "Say hello.", [0])])
+    assert results["r", 0].error == "the connection was lost (RemoteProtocolError)"
+    assert results["r", 0].error_kind == "transient"
+    assert len(server.asked) == 2
+
+
+def test_a_server_that_dies_ends_the_step(stand_in):
+    server = stand_in(lambda body: "hang up")
+    server.gone = True
+    with pytest.raises(EngineError, match="cannot be reached"):
+        answers(server.settings(max_retries=0), requests())
+
+
+def test_a_slow_answer_is_a_failure_for_now(stand_in):
+    server = stand_in(delay=0.5)
+    results = answers(server.settings(timeout=0.1, max_retries=0), [request("r", "Hello.", [0])])
+    assert results["r", 0].error == "no answer within 0.1 seconds"
+    assert results["r", 0].error_kind == "transient"
+
+
+def test_a_server_that_cannot_be_reached():
+    settings = OpenaiEngine(name="openai", base_url=f"http://127.0.0.1:{free_port()}/v1", model="m")
+    with pytest.raises(EngineError, match=r"cannot be reached .*: start it, or correct"):
+        answers(settings, requests())
+
+
+def test_a_model_that_is_not_served(stand_in):
+    with pytest.raises(EngineError, match=r"does not serve other: expected .* \(small\)"):
+        answers(stand_in().settings(model="other"), requests())
+
+
+def test_a_model_with_other_weights_is_not_taken_for_the_served_one(stand_in):
+    trained = dataclasses.replace(MODEL, name="M_1", digest="other")
+    with pytest.raises(EngineError, match="M_1 has other weights: train adapters"):
+        answers(stand_in().settings(), requests(), [trained])
+
+
+def test_a_server_that_gives_one_answer_for_many(stand_in):
+    server = stand_in(lambda body: (200, completion({**body, "n": 1})))
+    results = answers(server.settings(), [request("r", "Say hello.")])
+    expected = "the server gave 1 answers where 3 were asked for: set engine.native_n to false"
+    assert {result.error for result in results.values()} == {expected}
+    found = texts(server.settings(native_n=False), [request("r", "Say hello.")])
+    assert len(set(found.values())) == 3
+
+
+def test_reasoning_and_tool_calls_are_kept(stand_in):
+    function = {"name": "look", "arguments": '{"at": "moon"}'}
+    call = {"id": "1", "type": "function", "function": function}
+    server = stand_in(
+        lambda body: (200, completion(body, reasoning_content="Hm.", tool_calls=[call]))
+    )
+    tools = [{"type": "function", "function": {"name": "look", "parameters": {}}}]
+    said = [
+        {"role": "assistant", "content": None, "tool_calls": json.dumps([call])},
+        {"role": "tool", "content": "full", "tool_call_id": "1"},
+    ]
+    one = request("r", "Hello.", [4], tools=tools, template_kwargs={"enable_thinking": True})
+    one = dataclasses.replace(one, messages=[*one.messages, *said])
+    result = answers(server.settings(), [one])["r", 4]
+    assert result.reasoning == "Hm."
+    assert json.loads(result.tool_calls) == [call]
+    (body,) = server.asked
+    assert body["tools"] == tools
+    assert body["chat_template_kwargs"] == {"enable_thinking": True}
+    assert body["messages"][1] == {"role": "assistant", "tool_calls": [call]}
+    assert body["seed"] == one.seed + 4
+
+
+def test_what_the_server_tells_of_all_answers_is_not_said_of_each(stand_in):
+    several = answers(stand_in().settings(), [request("r", "Hello.", [0, 1])])
+    for result in several.values():
+        assert (result.n_prompt_tokens, result.n_cached_tokens) == (7, None)
+        # Counted: a letter is a token to this model, and so is the end.
+        assert result.n_tokens > len("answer")
+    alone = answers(stand_in().settings(), [request("r", "Hello.", [0])])["r", 0]
+    assert (alone.n_prompt_tokens, alone.n_cached_tokens, alone.n_tokens) == (7, 5, 3)
+
+
+def test_prices_make_costs(stand_in):
+    asked = [request("r", "Hello.", [0, 1]), request("s", "Hello.", [0])]
+    priced = stand_in().settings(price_prompt=3.0, price_generated=10.0)
+    costs = {key: result.cost for key, result in answers(priced, asked).items()}
+    # 7 tokens of prompt and 3 of each answer; the prompt of two answers is paid for once.
+    assert costs["r", 0] == costs["r", 1] == pytest.approx((7 * 3 + 6 * 10) / 2e6)
+    assert costs["s", 0] == pytest.approx((7 * 3 + 3 * 10) / 1e6)
+    unpriced = answers(stand_in().settings(), asked)
+    assert {result.cost for result in unpriced.values()} == {None}
+
+
+def test_an_answer_that_was_filtered_is_a_failure_for_good(stand_in):
+    def filtered(body):
+        said = completion(body)
+        said["choices"][0]["finish_reason"] = "content_filter"
+        return 200, said
+
+    result = answers(stand_in(filtered).settings(), [request("r", "Hello.", [0])])["r", 0]
+    assert result.error == "the server ended it with content_filter"
+    assert result.error_kind == "permanent"
+
+
+def scored(tokens, content):
+    """A behaviour: a judgment of these tokens, each with a likelier or less likely digit."""
+
+    def behave(body):
+        assert (body["logprobs"], body["top_logprobs"]) == (True, 20)
+        told = [
+            {
+                "token": token,
+                "logprob": math.log(0.5),
+                "top_logprobs": [
+                    {"token": token, "logprob": math.log(0.5)},
+                    {"token": " 1", "logprob": math.log(0.2)},
+                    {"token": "1", "logprob": math.log(0.1)},
+                    {"token": "one", "logprob": math.log(0.1)},
+                ],
+            }
+            for token in tokens
+        ]
+        said = completion(body, content=content)
+        said["choices"][0]["logprobs"] = {"content": told}
+        return 200, said
+
+    return behave
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        ["4", " of", " 5", ".", " Score", ":", " 3", "<end>"],
+        ["4", "of", "5", ".", "Score", ":", "3", "<end>"],  # as SentencePiece's are decoded
+        ["Score", ":", " 2", "4 ", "of", "", " 5.", " Sco", "re:", " ", "3"],  # after reasoning
+    ],
+)
+def test_a_score_is_found_among_the_tokens(stand_in, tokens):
+    server = stand_in(scored(tokens, "4 of 5. Score: 3"))
+    one = request("r", "Judge.", [0], labels=LABELS, score_at=r"Score: (\d)")
+    (result,) = answers(server.settings(), [one]).values()
+    logprobs = {row["label"]: math.exp(row["logprob"]) for row in result.score_logprobs}
+    assert logprobs == pytest.approx({"3": 0.5, "1": 0.3})
+
+
+def test_an_answer_without_a_score_has_no_log_probabilities(stand_in):
+    one = request("r", "Judge.", [0], labels=LABELS, score_at=r"Score: (\d)")
+    for tokens, content in ((["No", " idea"], "No idea"), (["Score", ": 3"], "Score: 3")):
+        (result,) = answers(stand_in(scored(tokens, content)).settings(), [one]).values()
+        assert result.score_logprobs is None
+        assert result.text == content
+
+
+def test_no_more_requests_are_in_flight_than_there_is_room_for(stand_in):
+    server = stand_in(delay=0.05)
+    read = []
+
+    def asked():
+        for at in range(24):
+            read.append(threading.current_thread())
+            yield request(f"r{at}", "Hello.", [0])
+
+    with open_engine(server.settings(concurrency=4), [MODEL]) as engine:
+        results = engine.generate(asked())
+        next(results)
+        assert len(read) <= 8
+        assert len(list(results)) == 23
+    assert 1 < server.most_open <= 4
+    assert set(read) == {threading.main_thread()}
+
+
+def test_a_straggler_holds_up_nobody(stand_in):
+    others_came = threading.Event()
+
+    def behave(body):
+        if body["messages"][0]["content"] == "slow":
+            others_came.wait(10)
+
+    asked = [request("slow", "slow", [0]), *(request(f"r{at}", "Hi.", [0]) for at in range(20))]
+    order = []
+    with open_engine(stand_in(behave).settings(concurrency=2), [MODEL]) as engine:
+        for result in engine.generate(iter(asked)):
+            order.append(result.request_id)
+            if len(order) == 20:
+                others_came.set()
+    assert order[-1] == "slow"
+
+
+def threads():
+    """The engine's, and those in which its loop looks addresses up."""
+    names = {thread.name for thread in threading.enumerate()}
+    return {name for name in names if name.startswith(("openai", "asyncio"))}
+
+
+class Stop(Exception):
+    pass
+
+
+def leave_by_closing(results):
+    results.close()
+
+
+def leave_by_raising(results):
+    raise Stop
+
+
+def leave_by_interrupt(results):
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    list(results)
+
+
+@pytest.mark.parametrize("leave", [leave_by_closing, leave_by_raising, leave_by_interrupt])
+def test_leaving_early_gives_up_what_is_in_flight(stand_in, leave):
+    left = threading.Event()
+    first, *others = (request(f"r{at}", str(at), [0]) for at in range(10))
+
+    def behave(body):
+        if body["messages"][0]["content"] != "0":
+            left.wait(30)
+
+    server = stand_in(behave)
+    began = time.monotonic()
+    try:
+        with open_engine(server.settings(concurrency=4), [MODEL]) as engine:
+            results = engine.generate(iter([first, *others]))
+            assert next(results).request_id == "r0"
+            assert threads()
+            leave(results)
+    except (Stop, KeyboardInterrupt):
+        assert leave is not leave_by_closing
+    else:
+        assert leave is leave_by_closing
+    assert time.monotonic() - began < 5
+    assert not threads()
+    left.set()
+
+
+def test_what_reading_the_requests_raises_comes_through(stand_in):
+    def asked():
+        yield request("r", "Hello.", [0])
+        raise Stop
+
+    with (
+        pytest.raises(Stop),
+        open_engine(stand_in(delay=0.2).settings(), [MODEL]) as engine,
+    ):
+        list(engine.generate(asked()))
+    assert not threads()

@@ -1,0 +1,192 @@
+"""Exports, read by the trainers' own code: what they make of prompt, chosen and rejected.
+
+The trainers want other packages than we do, so none is in our environment: `.ci/trainers` installs
+each into a folder of its own, without what it depends on, and a process of its own imports it.
+"""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from factory.export import PAIR_COLUMNS, TRAINERS, export_dataset, open_dataset
+
+transformers = pytest.importorskip("transformers")
+datasets = pytest.importorskip("datasets")
+
+pytestmark = pytest.mark.trainers
+
+HERE = Path(__file__).parents[1]
+INSTALLED = HERE.parent / ".trainers"
+
+TEMPLATE = """\
+{%- for message in messages -%}
+<|{{ message.role }}|>{{ message.content }}{%- if message.role == 'assistant' -%}</s>{%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}<|assistant|>{%- endif -%}
+"""
+
+ASK = [{"role": "user", "content": "When did it happen?"}]
+TALK = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Größe?"},
+    {"role": "assistant", "content": "Ten."},
+    {"role": "user", "content": 'Of "what"?\nWho\'s?'},
+]
+PAIRS = [
+    (ASK, "2024-01-01", "2023-01-01"),
+    (ASK, "1999-12-31 10:00:00", "2000-01-01 00:00:00"),
+    (TALK, "Äpfel 🍏 of {ten} \\n <b>", "Nothing.\nAt all."),
+]
+"""Texts that are dates in the first rows, from which types are guessed; then a conversation."""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A tokenizer of bytes, which keeps every text, and the config of a model of no weights."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    folder = tmp_path_factory.mktemp("model")
+    special = ["<s>", "</s>", "<pad>", "<|system|>", "<|user|>", "<|assistant|>"]
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: number for number, token in enumerate([*special, *letters])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        additional_special_tokens=special[3:],
+        clean_up_tokenization_spaces=False,
+    )
+    fast.chat_template = TEMPLATE
+    fast.save_pretrained(folder)
+    transformers.LlamaConfig(
+        vocab_size=len(vocabulary), hidden_size=8, num_hidden_layers=1, num_attention_heads=1
+    ).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def exported(tmp_path):
+    def call(name):
+        rows = [
+            {
+                **dict.fromkeys(PAIR_COLUMNS.names),
+                "prompt": prompt,
+                "chosen": [{"role": "assistant", "content": chosen}],
+                "rejected": [{"role": "assistant", "content": rejected}],
+                "margin": 1.0,
+                "prompt_tokens": 300,
+                "chosen_tokens": 100,
+                "rejected_tokens": 100,
+            }
+            for prompt, chosen, rejected in PAIRS
+        ]
+        data = tmp_path / "set" / "data"
+        data.mkdir(parents=True)
+        for split, part in (("train", rows), ("test", rows[:1])):
+            table = pa.Table.from_pylist(part, schema=PAIR_COLUMNS)
+            pq.write_table(table, data / f"{split}-00.parquet")
+        export_dataset(open_dataset(tmp_path / "set"), name, tmp_path / "out")
+        return tmp_path / "out"
+
+    return call
+
+
+def read_by(name, out, *args):
+    """What the trainer's own code makes of an export, from a process of its own."""
+    installed = INSTALLED / name
+    if not installed.is_dir():
+        pytest.skip(f"{name} is not installed: .ci/trainers does it")
+    script = HERE / "trainers" / f"{name.replace('-', '_')}.py"
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(installed),
+        "HF_HOME": str(out.parent / "hf"),
+        "MODELSCOPE_CACHE": str(out.parent / "modelscope"),
+        "HF_HUB_OFFLINE": "1",
+        "DISABLE_VERSION_CHECK": "1",  # LLaMA-Factory's, of packages that are newer than its own
+        "AXOLOTL_DO_NOT_TRACK": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    done = subprocess.run(
+        [sys.executable, script, *map(str, args)],
+        cwd=out,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def rendered(prompt, answer):
+    turns = [*prompt, {"role": "assistant", "content": answer}]
+    texts = [f"<|{t['role']}|>{t['content']}" + "</s>" * (t["role"] == "assistant") for t in turns]
+    return "".join(texts)
+
+
+def as_text(rows):
+    return sorted((row["chosen"], row["rejected"]) for row in rows)
+
+
+WANTED = sorted((rendered(p, chosen), rendered(p, rejected)) for p, chosen, rejected in PAIRS)
+HELD_OUT = [(rendered(ASK, "2024-01-01"), rendered(ASK, "2023-01-01"))]
+
+
+def test_llama_factory(exported, model):
+    made = read_by("llama-factory", exported("llama-factory"), model)
+    assert as_text(made["train"]) == WANTED
+    assert as_text(made["eval"]) == HELD_OUT
+
+
+def test_axolotl(exported, model):
+    made = read_by("axolotl", exported("axolotl"), model)
+    assert as_text(made["train"]) == WANTED
+    assert as_text(made["eval"]) == HELD_OUT
+
+
+def test_openrlhf(exported, model, tmp_path):
+    out = exported("openrlhf")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "deepspeed").write_text("#!/bin/sh\nprintf '%s\\0' \"$@\" > options\n")
+    (tools / "deepspeed").chmod(0o755)
+    path = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
+    subprocess.run(
+        ["bash", "dpo.sh", model, "--train.max_epochs", "2"], cwd=out, env=path, check=True
+    )
+    options = (out / "options").read_text().split("\0")[:-1]
+    assert options[:2] == ["--module", "openrlhf.cli.train_dpo"]
+    assert options[-2:] == ["--train.max_epochs", "2"]
+    made = read_by("openrlhf", out, model, *options[2:])
+    assert as_text(made["train"]) == WANTED
+    assert as_text(made["eval"]) == HELD_OUT
+
+
+def test_ms_swift(exported):
+    made = read_by("ms-swift", exported("ms-swift"))
+    wanted = [dict(zip(("prompt", "chosen", "rejected"), row, strict=True)) for row in PAIRS]
+    assert made == {"train": wanted, "eval": wanted[:1]}
+
+
+def test_torchtune(exported):
+    overrides = shlex.split(TRAINERS["torchtune"].command.partition("CONFIG ")[2])
+    made = read_by("torchtune", exported("torchtune"), *overrides)
+    assert made["train"] == [
+        {
+            side: [*prompt, {"role": "assistant", "content": answer}]
+            for side, answer in (("chosen", chosen), ("rejected", rejected))
+        }
+        for prompt, chosen, rejected in PAIRS
+    ]

@@ -1,0 +1,791 @@
+"""The named queries: given rows of the views, every number as it comes out by hand."""
+
+import random
+from itertools import permutations
+
+import pyarrow as pa
+import pytest
+
+from factory.lake import TABLES, Views, shipped_queries, query_text
+from factory.plan import PUBLIC_VIEWS, all_views
+
+
+@pytest.fixture
+def given():
+    with Views() as views:
+        views.view("judges")
+        views.define("pairs", "from pairs_shards")
+        yield Given(views)
+
+
+class Given:
+    """Views with given rows in place of the lake's: columns that a row leaves out are NULL."""
+
+    def __init__(self, views):
+        self.views = views
+        self.of_parsers = []
+
+    def rows(self, view, rows):
+        schema = self.views.con.sql(f"from {view} limit 0").to_arrow_table().schema
+        self.views.rows(view, pa.Table.from_pylist(rows, schema))
+
+    def pairs(self, *rows):
+        self.rows("pairs", rows)
+
+    def samples(self, *rows):
+        """Samples in their roles, with and without their scores."""
+        self.rows("placed", rows)
+        self.rows("candidates", rows)
+        self.rows(
+            "panel",
+            [
+                {
+                    **dict(zip(("iteration", "role", "name"), place, strict=True)),
+                    "judge_name": "judge",
+                    "title": judge["judge_name"],
+                    **{name: judge[name] for name in ("judge", "parser", "n_judge_draws")},
+                }
+                for *place, parser in sorted(
+                    {(row["iteration"], row["role"], row["name"], row["parser"]) for row in rows}
+                )
+                for judge in self.of_parsers
+                if judge["parser"] == parser
+            ],
+        )
+
+    def judges(self, n_judge_draws=3, **names):
+        """By parser: the name of the model that judges, or None for a function. Before samples."""
+        self.of_parsers = rows = [
+            {
+                "parser": parser,
+                "judge": f"judgments by {parser}",
+                "judge_name": name or "function",
+                "judge_model": name and f"digest of {name}",
+                "n_judge_draws": n_judge_draws,
+            }
+            for parser, name in names.items()
+        ]
+        self.rows("judges", rows)
+
+    def verdicts(self, *rows):
+        """Verdicts, each of a judgment whose text names it."""
+        self.rows("verdicts", rows)
+        judgments = [
+            {
+                "judgment_id": row["judgment_id"],
+                "judge": row["judge"],
+                "text": f"text of {row['judgment_id']}",
+            }
+            for row in rows
+        ]
+        self.rows("judgments", judgments)
+
+    def ask(self, name):
+        query = shipped_queries()[name].sql
+        return self.views.read_only(query).to_arrow_table().to_pylist()
+
+    def only(self, name):
+        (row,) = self.ask(name)
+        return row
+
+
+def pair(
+    margin=None, *, iteration=0, phase="D2", outcome="kept", roles=("current", "past"), **more
+):
+    chosen, rejected = roles
+    return {
+        "iteration": iteration,
+        "phase": phase,
+        "outcome": outcome,
+        "split": "train",
+        "margin": margin,
+        "chosen_role": chosen,
+        "rejected_role": rejected,
+        **more,
+    }
+
+
+def sample(role, score=None, *, name="M_0", iteration=0, prompt="p", parser="a", **more):
+    return {
+        "role": role,
+        "name": name,
+        "iteration": iteration,
+        "prompt_id": prompt,
+        "parser": parser,
+        "model": f"digest of {name}",
+        "score": score,
+        **more,
+    }
+
+
+def verdict(sample_id, draw, score, reason=None, parser="a"):
+    return {
+        "judgment_id": f"{sample_id}.{draw}",
+        "sample_id": sample_id,
+        "draw": draw,
+        "judge": f"judgments by {parser}",
+        "parser": parser,
+        "score": score,
+        "reason": reason,
+    }
+
+
+# pairs
+
+
+def test_score_gap(given):
+    given.pairs(
+        pair(4.0, roles=("future", "past")),
+        pair(2.0, roles=("future", "past")),
+        pair(3.0),
+        pair(0.0, outcome="tie"),
+        pair(0.5, iteration=1, roles=("current", "current")),
+        pair(1.0, iteration=1, roles=("future", "past")),
+        pair(0.0, iteration=2, outcome="tie"),
+    )
+    rows = [list(row.values()) for row in given.ask("score_gap")]
+    assert rows == [
+        # iteration, phase, chosen, rejected, kept, mean, p10, median, p90, first mean / this mean
+        [0, "D2", "all", "all", 3, 3.0, 2.2, 3.0, 3.8, 1.0],
+        [0, "D2", "current", "past", 1, 3.0, 3.0, 3.0, 3.0, 1.0],
+        [0, "D2", "future", "past", 2, 3.0, 2.2, 3.0, 3.8, 1.0],
+        [1, "D2", "all", "all", 2, 0.75, 0.55, 0.75, 0.95, 4.0],
+        [1, "D2", "current", "current", 1, 0.5, 0.5, 0.5, 0.5, None],
+        [1, "D2", "future", "past", 1, 1.0, 1.0, 1.0, 1.0, 3.0],
+        [2, "D2", "all", "all", 0, None, None, None, None, None],
+    ]
+
+
+def test_the_gap_of_each_phase_is_compared_with_its_own_first(given):
+    given.pairs(
+        pair(4.0, phase="D1"),
+        pair(6.0, phase="D2"),
+        pair(2.0, phase="D1", iteration=1),
+        pair(2.0, phase="D2", iteration=1),
+    )
+    total = [row for row in given.ask("score_gap") if row["chosen_role"] == "all"]
+    assert [row["collapse_ratio"] for row in total] == [1, 1, 2, 3]
+
+
+def test_outcomes(given):
+    unscored = pair(outcome="unscored", roles=(None, None))
+    given.pairs(
+        *[pair(1.0)] * 4, pair(1.0, split="test"), pair(0.0, outcome="tie"), *[unscored] * 2
+    )
+    rows = [list(row.values()) for row in given.ask("outcomes")]
+    assert rows == [
+        # iteration, phase, outcome, considered, share, train, test
+        [0, "D2", "kept", 5, 0.625, 4, 1],
+        [0, "D2", "unscored", 2, 0.25, 2, 0],
+        [0, "D2", "tie", 1, 0.125, 1, 0],
+    ]
+
+
+def test_ties(given):
+    top, low = ({"outcome": "tie", "score_chosen": score} for score in (5.0, 2 / 3))
+    given.pairs(pair(0.0, **low), pair(0.0, **top), pair(0.0, **top), *[pair(1.0)] * 5)
+    rows = [list(row.values()) for row in given.ask("ties")]
+    assert rows == [[0, "D2", 5.0, 2, 0.25], [0, "D2", 0.667, 1, 0.125]]
+
+
+def test_pair_lengths(given):
+    given.pairs(
+        pair(1.0, chosen_tokens=30, rejected_tokens=10),
+        pair(1.0, chosen_tokens=20, rejected_tokens=10),
+        pair(1.0, chosen_tokens=5, rejected_tokens=10),
+        pair(1.0, chosen_tokens=5, rejected_tokens=5),
+        pair(0.0, outcome="tie", chosen_tokens=500, rejected_tokens=5),
+    )
+    assert given.only("pair_lengths") == {
+        "iteration": 0,
+        "phase": "D2",
+        "kept": 4,
+        "chosen_tokens": 15.0,
+        "rejected_tokens": 8.8,
+        "ratio": 1.714,  # 60 / 35
+        "chosen_longer": 0.5,
+        "chosen_shorter": 0.25,
+    }
+
+
+# the roles beside each other
+
+
+def test_future_wins(given):
+    scores = {  # by prompt: current, future
+        "won": ([1.0, 3.0], [4.0, 2.0]),
+        "even": ([3.0, 1.0], [3.0, 3.0]),
+        "lost": ([5.0, 1.0], [2.0, 4.0]),
+        "won by more": ([0.0, None], [2.0, 1.0]),
+        "never scored": ([None, None], [5.0, 5.0]),
+    }
+    rows = [
+        sample(role, score, prompt=prompt)
+        for prompt, of_roles in scores.items()
+        for role, of_role in zip(("current", "future"), of_roles, strict=True)
+        for score in of_role
+    ]
+    given.samples(*rows, sample("past", 9.0, prompt="won"))
+    given.pairs(
+        pair(1.0, phase="D1"),
+        pair(1.0, roles=("future", "past")),
+        pair(1.0, roles=("future", "past")),
+        pair(1.0),
+        pair(0.0, outcome="tie", roles=("future", "past")),
+    )
+    assert given.only("future_wins") == {
+        "iteration": 0,
+        "prompts": 4,
+        "wins": 2,
+        "ties": 1,
+        "losses": 1,
+        "win_share": 0.5,
+        "mean_difference": 0.5,  # 1, 0, -1, 2
+        "kept": 3,
+        "kept_from_future": 2,
+    }
+
+
+def test_past_rejections(given):
+    scores = {  # by prompt: current, past
+        "lower": ([2.0, 4.0], [1.0, 5.0]),
+        "even": ([3.0, 4.0], [3.0, 3.0]),
+        "higher": ([0.0, 4.0], [3.0, 5.0]),
+        "lower by more": ([5.0, 5.0], [0.0, None]),
+        "no past": ([5.0, 5.0], []),
+    }
+    rows = [
+        sample(role, score, prompt=prompt, iteration=1)
+        for prompt, of_roles in scores.items()
+        for role, of_role in zip(("current", "past"), of_roles, strict=True)
+        for score in of_role
+    ]
+    given.samples(*rows, sample("future", -9.0, prompt="even", iteration=1))
+    given.pairs(pair(1.0, iteration=1), pair(1.0, iteration=1, roles=("future", "current")))
+    assert given.only("past_rejections") == {
+        "iteration": 1,
+        "prompts": 4,
+        "lower": 2,
+        "ties": 1,
+        "higher": 1,
+        "lower_share": 0.5,
+        "mean_difference": -0.75,  # -1, 0, 3, -5
+        "kept": 2,
+        "kept_from_past": 1,
+    }
+
+
+def test_before_there_are_pairs_their_counts_are_null(given):
+    given.samples(sample("current", 1.0), sample("future", 2.0), sample("past", 0.0))
+    assert given.only("future_wins")["wins"] == 1
+    assert given.only("future_wins")["kept_from_future"] is None
+    assert given.only("past_rejections")["kept_from_past"] is None
+
+
+def test_self_preference(given):
+    given.judges(a="M_1", probe=None)
+    given.samples(
+        sample("current", 4.0, name="M_1"),
+        sample("current", 2.0, name="M_1"),
+        sample("past", 1.0, name="M_0"),
+        sample("past", None, name="M_0"),
+        sample("future", 5.0, name="F_1"),
+        sample("probe", 0.0, name="M_1", parser="probe"),
+    )
+    rows = [list(row.values()) for row in given.ask("self_preference")]
+    assert rows == [
+        # iteration, judge, role, name, is_own, answers, mean, difference from the judge's own
+        [0, "M_1", "current", "M_1", True, 2, 3.0, 0.0],
+        [0, "M_1", "future", "F_1", False, 1, 5.0, 2.0],
+        [0, "M_1", "past", "M_0", False, 1, 1.0, -2.0],
+    ]
+
+
+def test_a_function_prefers_none_of_its_own(given):
+    given.judges(a=None)
+    given.samples(sample("current", 4.0))
+    row = given.only("self_preference")
+    assert (row["judge"], row["is_own"], row["difference_from_own"]) == ("function", False, None)
+
+
+def test_judge_and_probe(given):
+    given.samples(
+        sample("probe", 1.0, parser="probe"),
+        sample("probe", 2.0, parser="probe"),
+        sample("probe", None, parser="probe"),
+        sample("current", 4.0),
+        sample("current", 5.0),
+        sample("past", 0.0),
+        sample("future", 5.0, name="F_0"),
+        sample("probe", 2.0, name="F_0", parser="probe"),
+        sample("past", 0.0, iteration=1),  # another judge's score of M_0
+        sample("current", 4.0, name="M_1", iteration=1),
+    )
+    rows = [list(row.values()) for row in given.ask("judge_and_probe")]
+    assert rows == [
+        # name, probe score, change since M_0, answers, judge's score, answers
+        ["M_0", 1.5, 0.0, 2, 4.5, 2],
+        ["F_0", 2.0, 0.5, 1, 5.0, 1],
+        ["M_1", None, None, 0, 4.0, 1],
+    ]
+
+
+# answers
+
+
+def test_length_bias(given):
+    given.judges(a="M_0")
+    lengths = {"short": [(3.0, 2), (4.0, 4)], "long": [(1.0, 10), (2.0, 20)]}
+    given.samples(
+        *(
+            sample("current", score, prompt=prompt, n_tokens=n_tokens)
+            for prompt, answers in lengths.items()
+            for score, n_tokens in answers
+        ),
+        sample("current", None, n_tokens=1000),
+    )
+    assert given.only("length_bias") == {
+        "iteration": 0,
+        "role": "current",
+        "name": "M_0",
+        "judge": "M_0",
+        "answers": 4,
+        "mean_tokens": 9.0,
+        "pearson": -0.575,  # -18 / sqrt(5 * 196)
+        "spearman": -0.6,
+        "within_prompts": 0.832,  # 6 / sqrt(1 * 52)
+    }
+
+
+def test_equal_values_share_their_mean_rank(given):
+    given.judges(a="M_0")
+    answers = [(1.0, 1), (1.0, 2), (2.0, 3)]
+    given.samples(*(sample("current", score, n_tokens=tokens) for score, tokens in answers))
+    assert given.only("length_bias")["spearman"] == 0.866  # 1.5 / sqrt(1.5 * 2)
+
+
+def test_without_variation_there_is_no_correlation(given):
+    given.judges(a="M_0")
+    scores = [(0.1, 1), (0.1, 2), (0.1, 3), (0.1, 7)]
+    given.samples(*(sample("current", score, n_tokens=tokens) for score, tokens in scores))
+    row = given.only("length_bias")
+    assert (row["pearson"], row["spearman"], row["within_prompts"]) == (None, None, None)
+
+
+def test_duplicates(given):
+    texts = {"p": ["a", "a \n", "b", "", None], "q": ["x", "x", "x"], "r": ["a"]}
+    given.samples(
+        *(
+            sample("past", prompt=prompt, text=text, error=None if text is not None else "failed")
+            for prompt, answers in texts.items()
+            for text in answers
+        ),
+        sample("current", text="a"),
+    )
+    current, past = given.ask("duplicates")
+    assert current["duplicates"] == 0  # another role's answer is no duplicate
+    assert past == {
+        "iteration": 0,
+        "role": "past",
+        "name": "M_0",
+        "answers": 7,
+        "duplicates": 3,
+        "share": 0.429,
+        "prompts": 3,
+        "prompts_with_duplicates": 2,
+        "prompts_with_one_answer": 1,
+    }
+
+
+def test_truncated(given):
+    given.samples(
+        sample("current", 4.0, sample_id="1", finish_reason="stop"),
+        sample("current", 2.0, sample_id="2", finish_reason="length"),
+        sample("current", 1.0, sample_id="3", finish_reason="length"),
+        sample("current", 5.0, sample_id="4", finish_reason=None),
+        sample("current", None, sample_id="5", error="failed"),
+    )
+    given.pairs(
+        pair(1.0, chosen_id="2", rejected_id="3"),
+        pair(1.0, chosen_id="1", rejected_id="3"),
+        pair(0.0, chosen_id="3", rejected_id="2", outcome="tie"),
+        pair(1.0, chosen_id="3", rejected_id="2", phase="D1"),
+    )
+    assert given.only("truncated") == {
+        "iteration": 0,
+        "role": "current",
+        "name": "M_0",
+        "answers": 4,
+        "truncated": 2,
+        "share": 0.5,
+        "score_truncated": 1.5,
+        "score_whole": 4.5,
+        "chosen": 1,
+        "rejected": 1,
+    }
+
+
+def test_score_distribution(given):
+    given.judges(a="M_0", probe=None)
+    scores = [0.0, 0.3, 0.5, 4.99, 5.0, 5.0, None]
+    given.samples(
+        *(sample("current", score) for score in scores),
+        sample("probe", 100.0, parser="probe"),
+        sample("probe", 100.0, parser="probe"),
+    )
+    rows = [list(row.values())[1:] for row in given.ask("score_distribution")]
+    assert rows == [
+        # role, name, judge, from, to, answers, share, histogram
+        ["current", "M_0", "M_0", 0.0, 0.5, 2, 0.333, "▇" * 10],
+        ["current", "M_0", "M_0", 0.5, 1.0, 1, 0.167, "▇" * 5],
+        ["current", "M_0", "M_0", 4.5, 5.0, 1, 0.167, "▇" * 5],
+        ["current", "M_0", "M_0", 5.0, 5.5, 2, 0.333, "▇" * 10],
+        ["probe", "M_0", "function", 100.0, 101.0, 2, 1.0, "▇" * 30],
+    ]
+
+
+@pytest.mark.parametrize("top", [1, 3, 5, 9, 10, 100])
+def test_every_score_is_in_its_bin(given, top):
+    given.judges(a="M_0")
+    scores = [number * top / 60 for number in range(61)]
+    given.samples(*(sample("current", score) for score in scores))
+    rows = given.ask("score_distribution")
+    assert 10 <= len(rows) <= 26
+    for row in rows:
+        begin, end = row["from_score"] - 1e-9, row["to_score"] - 1e-9
+        assert row["answers"] == sum(begin <= score < end for score in scores)
+    assert sum(row["answers"] for row in rows) == 61
+
+
+# the judge
+
+
+def test_judge_agreement(given):
+    given.judges(a="M_0", n_judge_draws=3)
+    given.samples(*(sample("current", sample_id=name) for name in "stu"))
+    given.verdicts(
+        *(verdict("s", draw, 4.0) for draw in range(3)),
+        verdict("s", 3, 0.0),  # a draw that the recipe no longer asks for
+        verdict("t", 0, 1.0),
+        verdict("t", 1, None, "no score"),
+        verdict("t", 2, 3.0),
+        verdict("u", 0, 5.0),
+    )
+    assert given.only("judge_agreement") == {
+        "iteration": 0,
+        "role": "current",
+        "name": "M_0",
+        "judge": "M_0",
+        "samples": 2,
+        "verdicts": 5,
+        "all_equal": 0.5,
+        "pairwise_equal": 0.75,  # three of three, none of one
+        "mean_spread": 0.5,  # 0 and 1
+        "krippendorff_alpha": 0.529,  # 1 - (2 * 2 / 5) / (6.8 / 4)
+    }
+
+
+def test_krippendorffs_own_example(given):
+    """Computing Krippendorff's Alpha-Reliability (2011), section C: four observers, twelve units,
+    interval data, 0.849."""
+    observers = ["123321412...", "1233224125.3", ".3332342251.", "12332441251."]
+    given.judges(a="M_0", n_judge_draws=4)
+    given.samples(*(sample("current", sample_id=f"s{unit}") for unit in range(12)))
+    given.verdicts(
+        *(
+            verdict(f"s{unit}", draw, None if value == "." else float(value))
+            for draw, values in enumerate(observers)
+            for unit, value in enumerate(values)
+        )
+    )
+    row = given.only("judge_agreement")
+    assert (row["samples"], row["verdicts"]) == (11, 40)
+    assert row["krippendorff_alpha"] == 0.849
+
+
+def test_agreement_is_what_its_definitions_make_of_random_verdicts(given):
+    random_ = random.Random(2)
+    units = [
+        [random_.choice([1, 2, 4, 5]) for _ in range(random_.randrange(1, 6))] for _ in range(60)
+    ]
+    given.judges(a="M_0", n_judge_draws=5)
+    given.samples(*(sample("current", sample_id=f"s{unit}") for unit in range(60)))
+    given.verdicts(
+        *(
+            verdict(f"s{u}", d, float(score))
+            for u, unit in enumerate(units)
+            for d, score in enumerate(unit)
+        )
+    )
+    units = [unit for unit in units if len(unit) > 1]
+    values = [value for unit in units for value in unit]
+    equal = [a == b for unit in units for a, b in permutations(unit, 2)]
+    observed = sum(
+        (a - b) ** 2 / (len(unit) - 1) for unit in units for a, b in permutations(unit, 2)
+    ) / len(values)
+    expected = sum((a - b) ** 2 for a, b in permutations(values, 2))
+    expected /= len(values) * (len(values) - 1)
+    row = given.only("judge_agreement")
+    assert row["all_equal"] == round(sum(len(set(unit)) == 1 for unit in units) / len(units), 3)
+    assert row["pairwise_equal"] == round(sum(equal) / len(equal), 3)
+    assert row["krippendorff_alpha"] == round(1 - observed / expected, 3)
+
+
+def test_equal_scores_everywhere_are_agreement_without_an_alpha(given):
+    given.judges(a="M_0")
+    given.samples(sample("current", sample_id="s"))
+    given.verdicts(verdict("s", 0, 4.0), verdict("s", 1, 4.0))
+    row = given.only("judge_agreement")
+    assert (row["all_equal"], row["pairwise_equal"], row["krippendorff_alpha"]) == (1, 1, None)
+
+
+def test_parse_failures(given):
+    given.judges(a="M_0", n_judge_draws=5)
+    given.samples(sample("current", sample_id="s"), sample("past", sample_id="t"))
+    given.verdicts(
+        *(verdict("s", draw, None, "several scores: 1, 5") for draw in range(4)),
+        verdict("s", 4, 3.0),
+        verdict("s", 5, None, "a draw that the recipe no longer asks for"),
+        verdict("t", 0, None, "out of scale: 9 is not in 0 to 5"),
+        verdict("t", 1, None, "out of scale: 7 is not in 0 to 5"),
+        verdict("t", 2, None, "no score"),
+        verdict("t", 3, 1.0),
+    )
+    rows = [list(row.values()) for row in given.ask("parse_failures")]
+    assert rows == [
+        # iteration, role, name, judge, reason, failures, share, examples
+        [
+            0,
+            "current",
+            "M_0",
+            "M_0",
+            "several scores",
+            4,
+            0.8,
+            ["text of s.0", "text of s.1", "text of s.2"],
+        ],
+        [0, "past", "M_0", "M_0", "out of scale", 2, 0.5, ["text of t.0", "text of t.1"]],
+        [0, "past", "M_0", "M_0", "no score", 1, 0.25, ["text of t.2"]],
+    ]
+
+
+def test_judges_are_named_by_who_they_are(given):
+    panel = [
+        {"role": "current", "title": "M_0", "judge_model": "d", "parser": "a", "judge": "j"},
+        {"role": "past", "title": "M_0", "judge_model": "d", "parser": "a", "judge": "j"},
+        {"role": "probe", "title": "function", "judge_model": "e", "parser": "b", "judge": "f"},
+        {"role": "future", "title": "M_0", "judge": "j"},  # not judged yet
+    ]
+    rows = [{**row, "n_judge_draws": 3} for row in panel]
+    given.views.rows("panel", pa.Table.from_pylist(rows, TABLES["panel"]))
+    found = given.views.con.sql("from judges order by parser").to_arrow_table().to_pylist()
+    assert [list(row.values()) for row in found] == [
+        ["a", "j", "M_0", "d", 3],
+        ["b", "f", "function", "e", 3],
+    ]
+
+
+# all of them, on lakes
+
+
+def answers(toy, *overrides):
+    views = all_views(toy.look(*overrides))
+    return {
+        name: views.read_only(query.sql).to_arrow_table().to_pylist()
+        for name, query in shipped_queries().items()
+    }
+
+
+# rows for trainers
+
+
+def prompt(prompt_id, split="train"):
+    turn = {"role": "user", "content": f"Asked: {prompt_id}", "name": "somebody"}
+    return {"prompt_id": prompt_id, "split": split, "iteration": 0, "messages": [turn]}
+
+
+def messages(role, content):
+    return [{"role": role, "content": content}]
+
+
+def test_kto(given):
+    given.rows("prompts", [prompt("p"), prompt("q", "test")])
+    texts = [{"sample_id": name, "text": f"text of {name}"} for name in "abcd"]
+    given.rows("samples", texts)
+    given.pairs(
+        pair(1, prompt_id="p", chosen_id="a", rejected_id="b"),
+        pair(1, prompt_id="p", chosen_id="b", rejected_id="c"),  # b is both
+        pair(1, prompt_id="p", chosen_id="a", rejected_id="c", iteration=1),
+        pair(1, prompt_id="q", chosen_id="d", rejected_id="b", outcome="tie"),
+        pair(1, prompt_id="q", chosen_id="d", rejected_id="b", phase="D1"),
+    )
+    rows = given.ask("kto")
+    assert [(row["sample_id"], row["label"], row["iteration"]) for row in rows] == [
+        ("a", True, 0),
+        ("c", False, 0),
+    ]
+    assert rows[0]["prompt"] == messages("user", "Asked: p")
+    assert rows[0]["completion"] == messages("assistant", "text of a")
+
+
+def test_best_of_k(given):
+    given.rows("prompts", [prompt("p"), prompt("q", "test"), prompt("r")])
+    answers = [("p", 0, 3), ("p", 1, 5), ("p", 2, 5), ("q", 0, 1), ("r", 0, None)]
+    given.samples(
+        *(
+            sample(
+                "current",
+                score,
+                prompt=name,
+                draw=draw,
+                sample_id=f"{name}{draw}",
+                text=f"text {name}{draw}",
+                split="test" if name == "q" else "train",
+            )
+            for name, draw, score in answers
+        ),
+        sample("future", 9, prompt="p", draw=0, sample_id="f", text="f", split="train"),
+    )
+    rows = given.ask("best_of_k")
+    assert [(row["sample_id"], row["score"], row["split"]) for row in rows] == [
+        ("p1", 5, "train"),
+        ("q0", 1, "test"),
+    ]
+    assert rows[0]["prompt"] == messages("user", "Asked: p")
+    assert rows[0]["completion"] == messages("assistant", "text p1")
+
+
+def test_the_rows_for_trainers_are_of_a_real_run(toy):
+    toy.run()
+    views = all_views(toy.look())
+
+    def ask(name):
+        return views.read_only(shipped_queries()[name].sql).to_arrow_table().to_pylist()
+
+    kept = toy.query("from pairs where outcome = 'kept' and phase = 'D2'")
+    labels = {row["sample_id"]: row["label"] for row in ask("kto")}
+    assert {row["chosen_id"] for row in kept} >= {name for name, label in labels.items() if label}
+    assert set(labels) == {row[side] for row in kept for side in ("chosen_id", "rejected_id")}
+    (count,) = toy.query(
+        "select count(distinct (iteration, prompt_id)) as n from candidates "
+        "where role = 'current' and score is not null"
+    )
+    assert len(ask("best_of_k")) == count["n"]
+
+
+def test_before_a_run_every_query_has_no_rows(toy):
+    toy.add_probe()
+    assert set(map(len, answers(toy).values())) == {0}
+
+
+def test_between_the_stages_no_query_fails(toy):
+    from factory.lake import Lake
+    from factory.progress import Silent
+    from factory.run import preview_recipe
+
+    toy.add_probe()
+    preview_recipe(toy.recipe(), Lake(toy.lake), Silent(), 3)
+    rows = answers(toy)
+    assert rows["duplicates"]
+    assert rows["judge_agreement"]
+    assert rows["outcomes"] == rows["score_gap"] == rows["future_wins"] == []
+
+
+def test_after_a_run_the_queries_agree_with_the_views(toy):
+    toy.add_probe()
+    toy.run()
+    rows = answers(toy)
+    assert {name for name, found in rows.items() if not found} <= {
+        *("parse_failures", "ties"),
+        *("judge_pairs", "judge_confusion", "position_bias"),  # in test_judges
+    }
+    gaps = toy.query("from gaps")
+    total = [row for row in rows["score_gap"] if row["chosen_role"] == "all"]
+    assert [(row["kept"], row["mean_gap"]) for row in total] == [
+        (row["kept"], row["gap"]) for row in gaps
+    ]
+    assert sum(row["considered"] for row in rows["outcomes"]) == sum(row["prompts"] for row in gaps)
+    assert sum(row["ties"] for row in rows["ties"]) == sum(row["ties"] for row in gaps)
+    d2 = [row for row in gaps if row["phase"] == "D2"]
+    assert [row["kept_from_future"] for row in rows["future_wins"]] == [
+        row["chosen_from_future"] for row in d2
+    ]
+    assert [row["kept_from_past"] for row in rows["past_rejections"]] == [
+        row["rejected_from_past"] for row in d2
+    ]
+    (scored,) = toy.query("select count(score) as n from candidates")
+    assert sum(row["answers"] for row in rows["score_distribution"]) == scored["n"]
+    assert {row["judge"] for row in rows["self_preference"]} == {"M_0", "M_1"}
+    assert {row["judge"] for row in rows["score_distribution"]} == {"M_0", "M_1", "function"}
+    (failed,) = toy.query(
+        "select count(*) as n from verdicts join candidates using (sample_id, parser) "
+        "where verdicts.score is null"
+    )
+    assert sum(row["failures"] for row in rows["parse_failures"]) == failed["n"]
+
+
+def test_a_policy_without_the_roles_of_a_query_gives_it_no_rows(toy):
+    toy.write(loop={"policy": "self_rewarding"})
+    toy.run()
+    rows = answers(toy)
+    assert rows["future_wins"] == rows["past_rejections"] == []
+    assert {row["phase"] for row in rows["score_gap"]} == {"D2"}
+
+
+# names
+
+
+def test_every_query_says_what_it_shows_and_its_grain():
+    for query in shipped_queries().values():
+        explanation, grain, _ = query.explanation.partition("Grain: ")
+        assert grain
+        assert explanation.strip().endswith(".")
+        assert query.explanation.endswith(".")
+        assert max(map(len, query.sql.splitlines())) <= 100
+
+
+def test_no_query_has_the_name_of_a_view():
+    assert not set(shipped_queries()) & set(PUBLIC_VIEWS)
+
+
+def test_sql_runs_a_named_query_in_every_format(toy, factory):
+    toy.run()
+    args = ("sql", toy.path, "outcomes", "--lake", toy.lake, "--format")
+    rows = factory(*args, "json").json()
+    assert sum(row["considered"] for row in rows) == 2 * 12
+    assert "outcome" in factory(*args, "table").out
+    assert factory(*args, "csv").out.startswith('"iteration","phase","outcome"')
+
+
+def test_sql_lists_the_named_queries_without_a_lake(toy, factory):
+    listed = factory("sql", toy.path, "--list")
+    assert listed.code == 0
+    rows = factory("sql", toy.path, "--list", "--format", "json").json()
+    assert [row["name"] for row in rows] == list(shipped_queries())
+    for row in rows:
+        assert row["name"] in listed.out
+        assert row["explanation"] in listed.out
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("score_gaps", "did you mean score_gap"),
+        ("self-preference", "did you mean self_preference"),
+        ("gaps", 'ask for "from gaps"'),
+        ("candidate", "candidates"),
+        ("xyzzy", "--list names those that ship"),
+    ],
+)
+def test_an_unknown_word_is_a_sentence(toy, factory, word, meant):
+    ended = factory("sql", toy.path, word, "--lake", toy.lake)
+    assert ended.code == 2
+    assert ended.err.startswith(f"factory: {word}")
+    assert meant in ended.err
+    assert ended.err.count("\n") == 1
+
+
+def test_what_is_no_single_word_is_left_to_duckdb():
+    for query in ("", "from gaps", "select 1", "(from gaps)"):
+        assert query_text(query, PUBLIC_VIEWS) == query
+    assert query_text(" score_gap ; ", PUBLIC_VIEWS) == shipped_queries()["score_gap"].sql

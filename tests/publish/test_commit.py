@@ -1,0 +1,533 @@
+"""Publishing: the real command in a process of its own, the Hub's unpatched client, and a Hub on
+loopback with faults.
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+import httpx2
+import pytest
+from hub import TOKEN, Hub
+from huggingface_hub.errors import HfHubHTTPError
+from toys import publishable
+
+from factory.publish import waiting
+
+datasets = pytest.importorskip("datasets")
+
+REPO = "org/toy"
+
+
+class Publisher:
+    """A toy that was run, and the command that publishes it."""
+
+    def __init__(self, toy):
+        self.toy = toy
+
+    def __call__(self, hub, *args, repo=REPO, token=TOKEN, **environment):
+        command = [sys.executable, "-m", "factory.cli", "publish", "recipe.yaml", "--repo", repo]
+        return self.run([*command, *map(str, args)], hub, token, **environment)
+
+    def run(self, command, hub, token=TOKEN, **environment):
+        given = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("HF_HUB_OFFLINE", "HF_TOKEN")
+        }
+        given |= {
+            "HF_ENDPOINT": hub.url if hub else "http://127.0.0.1:9",
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HOME": str(self.toy.folder / "hf"),
+            **({"HF_TOKEN": token} if token else {}),
+            **environment,
+        }
+        ended = subprocess.run(
+            command,
+            cwd=self.toy.folder,
+            env=given,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert TOKEN not in ended.stdout + ended.stderr
+        assert "Traceback" not in ended.stderr, ended.stderr
+        return ended
+
+
+FOLDER = """
+import sys
+from pathlib import Path
+from factory.errors import FactoryError
+from factory.progress import Lines
+from factory.publish import PublishOptions
+from factory.publish.commit import check_contents, push_folder
+from factory.publish.hub import Repository
+
+try:
+    asked = PublishOptions("org/toy", as_pull="--create-pr" in sys.argv)
+    repository = Repository(asked.repository, "main", Lines())
+    print(push_folder(Path("good"), asked, repository, check_contents(repository), "toy").url)
+except FactoryError as error:
+    sys.exit(f"factory: {error}")
+"""
+
+
+ASK = """
+import os
+import duckdb
+from huggingface_hub import snapshot_download
+
+os.chdir(snapshot_download("org/toy", repo_type="dataset"))
+con = duckdb.connect()
+con.execute(open("sql/views.sql").read())
+print(con.sql(open("sql/outcomes.sql").read()))
+"""
+
+LOAD = """
+import datasets
+
+for name in datasets.get_dataset_config_names("org/toy"):
+    loaded = datasets.load_dataset("org/toy", name)
+    print(name, {split: len(rows) for split, rows in loaded.items()})
+"""
+
+
+@pytest.fixture(scope="module")
+def push(publish, good):
+    """The push of the good folder alone, without the lake: what faults are about."""
+
+    def call(hub, *args):
+        return publish.run([sys.executable, "-c", FOLDER, *args], hub)
+
+    return call
+
+
+def content(folder):
+    """The files of a folder by name."""
+    return {
+        file.relative_to(folder).as_posix(): file.read_bytes()
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
+
+
+def published(hub, ref="main", repo=REPO):
+    """The files of a repository, without what the Hub itself puts there."""
+    files = dict(hub.repositories[repo].at(ref).files)
+    files.pop(".gitattributes")
+    return files
+
+
+@pytest.fixture(scope="module")
+def publish(tmp_path_factory):
+    place = tmp_path_factory.mktemp("publish")
+    toy = publishable(place / "toy")
+    toy.run()
+    return Publisher(toy)
+
+
+@pytest.fixture(scope="module")
+def good(publish):
+    """What the folder holds that would be pushed to a new repository."""
+    with Hub() as hub:
+        ended = publish(hub, "--dry-run", "good")
+        assert ended.returncode == 0, ended.stderr
+        assert "nothing was sent" in ended.stdout
+        assert hub.repositories == {}
+    return content(publish.toy.folder / "good")
+
+
+@pytest.fixture
+def hub():
+    with Hub() as hub:
+        yield hub
+
+
+def test_what_is_pushed_is_what_the_dry_run_wrote_in_one_commit(publish, good, hub):
+    ended = publish(hub)
+    assert ended.returncode == 0, ended.stderr
+    assert "new private repository, one commit" in ended.stdout
+    assert published(hub) == good
+    repository = hub.repositories[REPO]
+    assert repository.private
+    assert len(repository.commits) == 2  # the Hub's own, and ours
+    assert repository.commits[1].parent == repository.commits[0].oid
+
+
+def test_it_loads_from_the_hub(publish, hub):
+    publish(hub)
+    told = publish.run([sys.executable, "-c", LOAD], hub)
+    assert told.returncode == 0, told.stderr
+    lines = told.stdout.splitlines()
+    assert {line.split()[0] for line in lines} == {
+        "default",
+        "anchored",
+        "kto",
+        "candidates",
+        "judgments",
+    }
+    for name, split, n in [
+        (config["config_name"], split["name"], split["num_examples"])
+        for config in json.loads(published(hub)["lineage.json"])["card"]["dataset_info"]
+        for split in config["splits"]
+    ]:
+        (line,) = [line for line in lines if line.startswith(f"{name} ")]
+        assert f"'{split}': {n}" in line
+
+
+def test_duckdb_asks_a_copy_as_the_card_says(publish, hub):
+    publish(hub)
+    code = published(hub)["README.md"].decode().split("```python\n")[2].split("```")[0]
+    assert code.strip() == ASK.strip().replace("outcomes", "score_gap")
+    told = publish.run([sys.executable, "-c", ASK], hub)
+    assert told.returncode == 0, told.stderr
+    assert "kept" in told.stdout
+
+
+def test_pushed_again_nothing_is_sent(publish, hub):
+    publish(hub)
+    hub.reset_counts()
+    ended = publish(hub)
+    assert ended.returncode == 0
+    assert "Nothing has changed, so there is no commit" in ended.stdout
+    assert hub.received == 0
+    assert len(hub.repositories[REPO].commits) == 2
+
+
+def test_one_more_iteration_sends_only_its_own_files(tmp_path, hub):
+    toy = publishable(tmp_path / "toy")
+    toy.run()
+    publish = Publisher(toy)
+    publish(hub)
+    before = published(hub)
+    toy.run("loop.iterations=2")
+    hub.reset_counts()
+    ended = publish(hub, "--set", "loop.iterations=2", "--json")
+    told = json.loads(ended.stdout)
+    after = published(hub)
+    rows = [name for name in after if name.endswith(".parquet")]
+    new = [name for name in rows if name not in before]
+    assert all(after[name] == before[name] for name in before if name.endswith(".parquet"))
+    assert all(name.endswith("-01.parquet") for name in new)
+    assert hub.requests.count("put") == len(new)
+    assert hub.requests.count("commit") == 1
+    assert hub.received < told["size"] * 1.5 + 20_000
+    assert told["changed"]
+    assert not told["made"]
+
+
+def test_what_is_no_longer_published_is_taken_out_and_what_is_not_ours_stays(publish, good, hub):
+    publish(hub)
+    hub.change(REPO, {"data/train-09.parquet": b"stale", "notes/mine.txt": b"mine"})
+    ended = publish(hub)
+    assert ended.returncode == 0, ended.stderr
+    assert "1 taken out" in ended.stdout
+    files = published(hub)
+    assert files.pop("notes/mine.txt") == b"mine"
+    assert files == good
+
+
+def test_a_persons_own_words_survive(publish, hub):
+    publish(hub)
+    card = hub.repositories[REPO].main["README.md"].decode()
+    changed = card.replace("pretty_name: toy", "pretty_name: My toys\nlanguage: en")
+    head, mark, rest = changed.partition("<!-- Written by")
+    changed = f"{head}Read this first.\n\n{mark}{rest}\nAnd this last.\n"
+    hub.change(REPO, {"README.md": changed.encode()})
+    assert publish(hub).returncode == 0
+    assert "no commit" in publish(hub).stdout
+    card = hub.repositories[REPO].main["README.md"].decode()
+    scribbled = card.replace("## What is in it", "## Scribbled")
+    hub.change(REPO, {"README.md": scribbled.encode()})
+    assert publish(hub).returncode == 0
+    assert hub.repositories[REPO].main["README.md"].decode() == card
+    assert "pretty_name: My toys" in card
+    assert "\n# My toys\n" in card
+    assert "language: en" in card
+    assert "\nRead this first.\n" in card
+    assert card.endswith("\nAnd this last.\n")
+
+
+def test_a_branch_a_tag_and_a_public_repository(publish, good, hub):
+    ended = publish(hub, "--revision", "next", "--tag", "v1", "--public")
+    assert ended.returncode == 0, ended.stderr
+    repository = hub.repositories[REPO]
+    assert not repository.private
+    assert published(hub, "next") == good
+    assert list(repository.main) == [".gitattributes"]
+    assert repository.tags == {"v1": repository.refs["next"]}
+    again = publish(hub, "--revision", "next", "--tag", "v1")
+    assert again.returncode == 0, again.stderr
+    hub.change(REPO, {"README.md": b"gone"}, ref="next")
+    moved = publish(hub, "--revision", "next", "--tag", "v1")
+    assert moved.returncode == 2
+    assert "expected a name that is free" in moved.stderr
+
+
+def test_a_pull_request_is_opened_once(publish, good, hub):
+    hub.make(REPO)
+    first = publish(hub, "--create-pr")
+    assert first.returncode == 0, first.stderr
+    assert "/discussions/1" in first.stdout
+    assert published(hub, "refs/pr/1") == good
+    assert list(hub.repositories[REPO].main) == [".gitattributes"]
+    second = publish(hub, "--create-pr")
+    assert "/discussions/1" in second.stdout
+    assert len(hub.repositories[REPO].pulls) == 1
+
+
+# faults
+
+PASSING = [
+    (step, kind)
+    for step in ("info", "create", "tree", "preupload", "batch", "put", "verify", "yaml", "commit")
+    for kind in ("429", "500", "drop")
+]
+
+
+@pytest.mark.parametrize(("step", "kind"), PASSING, ids=lambda value: value)
+def test_a_fault_that_passes_is_waited_for(push, good, hub, step, kind):
+    hub.break_(step, kind)
+    ended = push(hub)
+    assert ended.returncode == 0, ended.stderr
+    assert published(hub) == good
+    assert len(hub.repositories[REPO].commits) == 2
+
+
+@pytest.mark.parametrize("step", ["create", "put", "commit"])
+def test_an_answer_that_is_lost_does_nothing_twice(push, good, hub, step):
+    hub.break_(step, "lost")
+    ended = push(hub)
+    assert ended.returncode == 0, ended.stderr
+    assert published(hub) == good
+    assert len(hub.repositories[REPO].commits) == 2
+
+
+def test_a_pull_request_whose_answer_is_lost_is_found(push, good, hub):
+    hub.make(REPO)
+    hub.break_("commit", "lost")
+    ended = push(hub, "--create-pr")
+    assert ended.returncode == 0, ended.stderr
+    assert len(hub.repositories[REPO].pulls) == 1
+    assert published(hub, "refs/pr/1") == good
+
+
+STOPPING = [
+    ("info", "401", "does not take the token"),
+    ("create", "403", "may not do this in org/toy"),
+    ("commit", "401", "does not take the token"),
+    ("commit", "403", "may not do this in org/toy"),
+    ("batch", "quota", "the storage of org/toy is full"),
+    ("commit", "quota", "the storage of org/toy is full"),
+    ("commit", "race", "somebody else pushed meanwhile"),
+    ("commit", "422", "the Hub refused it (422"),
+]
+
+
+@pytest.mark.parametrize(("step", "kind", "said"), STOPPING, ids=lambda value: value[:12])
+def test_a_fault_that_does_not_pass_is_a_sentence_and_run_again_all_is_well(
+    push, good, hub, step, kind, said
+):
+    hub.break_(step, kind)
+    ended = push(hub)
+    assert ended.returncode == 1
+    assert said in ended.stderr
+    assert ended.stderr.count("factory: ") == 1
+    again = push(hub)
+    assert again.returncode == 0, again.stderr
+    files = published(hub)
+    theirs = files.pop("theirs.txt", None)
+    assert (theirs is not None) == (kind == "race")
+    assert files == good
+
+
+def test_a_hub_that_is_down_is_given_up_and_uploads_are_not_repeated(push, good, hub):
+    hub.break_("commit", "429", times=99)
+    ended = push(hub)
+    assert ended.returncode == 1
+    assert "the Hub answered 429 after 6 tries" in ended.stderr
+    assert "run the same command again" in ended.stderr
+    hub.faults.clear()
+    hub.reset_counts()
+    assert push(hub).returncode == 0
+    assert hub.requests.count("put") == 0
+    assert published(hub) == good
+
+
+@pytest.mark.parametrize("after", [0, 3])
+def test_killed_in_the_midst_and_run_again(publish, good, hub, after):
+    hub.on = ("put", after)
+    command = [sys.executable, "-m", "factory.cli", "publish", "recipe.yaml", "--repo", REPO]
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": hub.url,
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_OFFLINE": "0",
+        "HF_TOKEN": TOKEN,
+    }
+    with subprocess.Popen(
+        command,
+        cwd=publish.toy.folder,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        hub.reached.wait(60)
+        process.kill()
+    hub.on = None
+    assert hub.repositories[REPO].main.keys() == {".gitattributes"}
+    assert publish(hub).returncode == 0
+    assert published(hub) == good
+    assert not list((publish.toy.lake / "published").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, 4),
+        ({"Retry-After": "7"}, 7),
+        ({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0),
+        ({"Retry-After": "soon"}, 4),
+        ({"ratelimit": '"api";r=0;t=55', "ratelimit-policy": '"fixed window";"api";q=5;w=300'}, 55),
+        ({"ratelimit": '"api";r=3;t=55', "ratelimit-policy": '"fixed window";"api";q=5;w=300'}, 4),
+    ],
+)
+def test_the_hub_says_how_long_to_wait(headers, seconds):
+    error = RuntimeError("an upload failed")
+    request = httpx2.Request("POST", "http://localhost")
+    response = httpx2.Response(429, headers=headers, request=request)
+    error.__cause__ = HfHubHTTPError("wait", response=response)
+    assert waiting(error, 2) == seconds
+
+
+def test_longer_than_five_minutes_it_does_not_wait(push, hub):
+    hub.retry_after = 3600
+    hub.break_("commit", "429")
+    ended = push(hub)
+    assert ended.returncode == 1
+    assert "wait 60 minutes, and run the same command again" in ended.stderr
+
+
+def test_a_commit_that_lacks_something_is_told(push, good, hub):
+    hub.make(REPO)
+    hub.change(REPO, {".gitignore": b"data/*"})
+    ended = push(hub)
+    assert ended.returncode == 1
+    assert "look for a .gitignore in the repository" in ended.stderr
+    hub.change(REPO, {".gitignore": None})
+    assert push(hub).returncode == 0
+    assert published(hub) == good
+
+
+# bad input
+
+
+def test_no_token(publish, hub):
+    ended = publish(hub, token=None)
+    assert ended.returncode == 2
+    assert "no token for the Hub: run `hf auth login`" in ended.stderr
+
+
+def test_a_token_that_the_hub_does_not_know(publish, hub):
+    ended = publish(hub, token="hf_another")
+    assert ended.returncode == 1
+    assert "does not take the token" in ended.stderr
+    assert "hf_another" not in ended.stderr
+
+
+def test_no_right_to_write(publish, hub):
+    hub.may_write = False
+    ended = publish(hub)
+    assert ended.returncode == 1
+    assert "take a token with the right to write there, or another --repo" in ended.stderr
+
+
+@pytest.mark.parametrize("name", ["toy", "a/b/c", "org/to y", "org/-toy", "org/a..b", "org/"])
+def test_a_name_that_is_not_allowed(publish, name):
+    ended = publish(None, repo=name)
+    assert ended.returncode == 2
+    assert f"--repo {name}: expected ORG/NAME" in ended.stderr
+
+
+def test_somebody_elses_dataset_is_left_alone(publish, hub):
+    hub.make(REPO)
+    hub.change(REPO, {"data/train.parquet": b"theirs"})
+    ended = publish(hub)
+    assert ended.returncode == 2
+    assert "holds a dataset that `factory publish` did not make" in ended.stderr
+    assert hub.repositories[REPO].main["data/train.parquet"] == b"theirs"
+
+
+def test_a_lake_that_fails_verify(tmp_path, hub):
+    toy = publishable(tmp_path / "toy", 12)
+    toy.run()
+    (file, *_) = toy.lake.glob("models/*/model/scripted.json")
+    file.write_text(file.read_text()[:-1] + " ")
+    ended = Publisher(toy)(hub)
+    assert ended.returncode == 1
+    assert "not as they were written" in ended.stderr
+    assert hub.requests == []
+
+
+def test_a_recipe_that_was_never_run(tmp_path, hub):
+    toy = publishable(tmp_path / "toy", 12)
+    ended = Publisher(toy)(hub)
+    assert ended.returncode == 2
+    assert "run the recipe with `factory run` first" in ended.stderr
+    assert hub.requests == []
+
+
+def test_an_evaluation_set_that_is_not_there(publish):
+    ended = publish(None, "--evaluation", "nowhere.jsonl")
+    assert ended.returncode == 2
+    assert "--evaluation nowhere.jsonl: no such file" in ended.stderr
+
+
+def test_a_dry_run_into_a_folder_that_is_not_empty(publish):
+    (publish.toy.folder / "full").mkdir()
+    (publish.toy.folder / "full" / "a").write_text("a")
+    ended = publish(None, "--dry-run", "full")
+    assert ended.returncode == 2
+    assert "expected a folder that is empty" in ended.stderr
+
+
+def test_a_dry_run_into_a_place_that_cannot_be_written(publish):
+    (publish.toy.folder / "a_file").write_text("a")
+    ended = publish(None, "--dry-run", "a_file/folder", HF_HUB_OFFLINE="1")
+    assert ended.returncode == 2
+    assert "--dry-run a_file/folder: cannot be written" in ended.stderr
+
+
+def test_offline_a_dry_run_works_and_a_push_does_not(publish, good):
+    ended = publish(None, "--dry-run", "offline", HF_HUB_OFFLINE="1")
+    assert ended.returncode == 0, ended.stderr
+    assert content(publish.toy.folder / "offline") == good
+    assert "HF_HUB_OFFLINE is set" in publish(None, HF_HUB_OFFLINE="1").stderr
+
+
+def test_the_gate_stops_it_before_the_hub_is_changed(tmp_path, hub):
+    toy = publishable(tmp_path / "toy", 12)
+    toy.write(prompts={"license": None})
+    toy.run()
+    publish = Publisher(toy)
+    ended = publish(hub)
+    assert ended.returncode == 1
+    assert "prompts without a licence" in ended.stderr
+    assert "--allow license" in ended.stderr
+    assert hub.repositories == {}
+    allowed = publish(hub, "--allow", "license")
+    assert allowed.returncode == 0, allowed.stderr
+    card = published(hub)["README.md"].decode()
+    assert "`--allow license`" in card
+    assert "license: unknown" in card
+
+
+def test_the_token_stands_in_no_file(publish, hub):
+    publish(hub)
+    for content_ in published(hub).values():
+        assert TOKEN.encode() not in content_
+    for file in publish.toy.folder.rglob("*"):
+        assert not file.is_file() or TOKEN.encode() not in file.read_bytes(), file

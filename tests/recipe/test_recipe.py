@@ -1,0 +1,356 @@
+"""A recipe is read whole or refused in a sentence that says what came and what was expected."""
+
+import types
+import typing
+
+import pytest
+from pydantic import BaseModel
+
+from factory.errors import RecipeError
+from factory.recipe import (
+    DECIDES,
+    Recipe,
+    ScriptedEngine,
+    TransformersEngine,
+    in_scale,
+    load_recipe,
+)
+
+MINIMAL = "name: toy\nmodel: ./m0\nprompts:\n  files: [prompts.jsonl]\n"
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Loads the minimal recipe with more YAML after it."""
+
+    def load(more="", *overrides, text=None):
+        path = tmp_path / "recipe.yaml"
+        path.write_text(MINIMAL + more if text is None else text, encoding="utf-8")
+        return load_recipe(path, list(overrides))
+
+    return load
+
+
+@pytest.fixture
+def refuse(load):
+    """The sentence that a recipe is refused with."""
+
+    def refuse(more="", *overrides, text=None):
+        with pytest.raises(RecipeError) as caught:
+            load(more, *overrides, text=text)
+        return str(caught.value)
+
+    return refuse
+
+
+# defaults
+
+
+def test_a_minimal_recipe_has_the_documented_defaults(load, tmp_path):
+    recipe = load()
+    assert recipe.seed == 0
+    assert (recipe.model.path, recipe.model.revision, recipe.model.dtype) == ("./m0", None, "auto")
+    assert recipe.prompts.files == ["prompts.jsonl"]
+    assert (recipe.prompts.on_error, recipe.prompts.test_fraction) == ("stop", 0.1)
+    assert (recipe.loop.policy, recipe.loop.iterations, recipe.loop.n_chunks) == ("temporal", 2, 2)
+    assert recipe.probe is None
+    assert recipe.max_failed == 0.05
+    assert (recipe.shards.rows, recipe.shards.seconds) == (5000, 60)
+    assert recipe.engine == TransformersEngine(device="auto", batch_size=64, window=16)
+    assert recipe.folder == tmp_path.resolve()
+
+
+def test_the_defaults_of_the_method_are_those_it_borrows(load):
+    recipe = load()
+    sampling, judge = recipe.sampling, recipe.judge
+    assert (sampling.draws, sampling.temperature, sampling.top_p) == (7, 0.8, 0.95)
+    assert (judge.rubric, judge.draws, judge.parser, judge.scale) == ("additive", 3, None, None)
+    assert (recipe.train.with_, recipe.train.dpo) == ("trl", {})
+
+
+def test_chunks_are_as_many_as_iterations_or_as_said(load):
+    assert load("loop: {iterations: 3}\n").loop.n_chunks == 3
+    assert load("loop: {iterations: 3, chunks: 5}\n").loop.n_chunks == 5
+
+
+def test_a_judge_that_is_a_function_judges_once(load):
+    assert load("judge: {draws: 3}\n").judge.n_draws == 3
+    assert load("judge: {draws: 3, function: 'gold.py:score'}\n").judge.n_draws == 1
+
+
+def test_a_scale_is_two_numbers(load):
+    assert load("judge: {scale: [0, 10]}\n").judge.scale == (0, 10)
+
+
+def test_the_limit_on_length_is_no_part_of_what_is_asked(load):
+    short, long = load("sampling: {max_tokens: 5}\n"), load("sampling: {max_tokens: 6}\n")
+    assert short.sampling.asked == long.sampling.asked == {"temperature": 0.8, "top_p": 0.95}
+
+
+def test_paths_are_relative_to_the_recipe(load, tmp_path):
+    assert load().resolve("prompts.jsonl") == tmp_path.resolve() / "prompts.jsonl"
+    assert load().resolve("/elsewhere/x") == type(tmp_path)("/elsewhere/x")
+
+
+# numbers
+
+
+def test_a_number_with_an_exponent_is_a_number(load):
+    recipe = load("train: {dpo: {learning_rate: 1e-6, beta: 1E-1, x: -2e3, y: 1.5e+2}}\n")
+    assert recipe.train.dpo == {"learning_rate": 1e-6, "beta": 0.1, "x": -2000.0, "y": 150.0}
+    assert load("", "train.dpo.learning_rate=5e-7").train.dpo == {"learning_rate": 5e-7}
+
+
+def test_a_word_that_looks_like_a_number_stays_a_word(load):
+    assert load("train: {dpo: {a: e5, b: 1e, c: 1e-6x}}\n").train.dpo == {
+        "a": "e5",
+        "b": "1e",
+        "c": "1e-6x",
+    }
+
+
+# what is refused
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ("sampling: {temprature: 1}\n", "sampling.temprature: unknown field; did you mean "),
+        ("sampling: {temprature: 1}\n", "did you mean sampling.temperature?"),
+        ("sampilng: {}\n", "sampilng: unknown field; did you mean sampling?"),
+        ("train: {with_: trl}\n", "train.with_: unknown field; did you mean train.with?"),
+        ("judge: {zzz: 1}\n", "judge.zzz: unknown field; expected one of temperature, top_p, "),
+        ("engine: {name: scripted, dely: 1}\n", "engine.dely: unknown field; did you mean engine."),
+        ("folder: /tmp\n", "folder: unknown field"),
+    ],
+)
+def test_an_unknown_field_is_refused_with_a_suggestion(refuse, more, sentence):
+    assert sentence in refuse(more)
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ("sampling: {draws: '7'}\n", "sampling.draws: got '7', expected a valid integer"),
+        ("sampling: {draws: 7.0}\n", "sampling.draws: got 7.0, expected a valid integer"),
+        ("sampling: {draws: true}\n", "sampling.draws: got True, expected a valid integer"),
+        ("sampling: {temperature: hot}\n", "sampling.temperature: got 'hot', expected a valid num"),
+        ("sampling: 3\n", "sampling: got 3, expected "),
+        ("judge: {scale: 5}\n", "judge.scale: got 5, expected "),
+        ("train: {dpo: 3}\n", "train.dpo: got 3, expected "),
+        ("1: 3\n", "got 1, expected "),
+    ],
+)
+def test_a_wrong_type_is_refused_with_what_came(refuse, more, sentence):
+    assert sentence in refuse(more)
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ("sampling: {draws: 0}\n", "sampling.draws: got 0, expected greater than or equal to 1"),
+        ("sampling: {draws: 1025}\n", "sampling.draws: got 1025, expected less than or equal to"),
+        ("sampling: {temperature: -1}\n", "sampling.temperature: got -1, expected greater than"),
+        ("sampling: {temperature: .nan}\n", "sampling.temperature: got nan, expected "),
+        ("sampling: {top_p: 0}\n", "sampling.top_p: got 0, expected greater than 0"),
+        ("max_failed: 1.5\n", "max_failed: got 1.5, expected less than or equal to 1"),
+        ("shards: {seconds: 0}\n", "shards.seconds: got 0, expected greater than 0"),
+        ("seed: -1\n", "seed: got -1, expected greater than or equal to 0"),
+        ("loop: {iterations: 3, chunks: 2}\n", "loop: chunks is 2, expected at least 3"),
+    ],
+)
+def test_a_value_out_of_range_is_refused(refuse, more, sentence):
+    assert sentence in refuse(more)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "sampling: {temperature: .inf}\n",
+        "judge: {temperature: .inf}\n",
+        "judge: {function: 'gold.py:score', scale: [0, .inf]}\n",
+        "train: {dpo: {beta: .nan}}\n",
+        "train: {dpo: {beta: 2020-01-01}}\n",
+    ],
+)
+def test_a_value_that_no_key_can_be_made_of_is_refused(refuse, more):
+    assert "expected" in refuse(more)
+
+
+def test_a_scale_that_is_upside_down_is_refused_for_a_function_too(refuse):
+    assert "scale" in refuse("judge: {function: 'gold.py:score', scale: [5, 0]}\n")
+
+
+def test_every_missing_field_is_named(refuse):
+    sentences = refuse(text="seed: 1\n").splitlines()
+    assert [sentence.split(": ", 1)[1] for sentence in sentences] == [
+        f"{field}: missing, and it has no default" for field in ("name", "model", "prompts")
+    ]
+    assert "probe.function: missing" in refuse("probe: {files: [probe.jsonl]}\n")
+
+
+def test_a_file_list_has_a_file(refuse):
+    assert "prompts.files: got []" in refuse(text=MINIMAL.replace("[prompts.jsonl]", "[]"))
+
+
+@pytest.mark.parametrize("name", ["Toy", "../up", "", "a b", "x" * 65])
+def test_a_name_is_fit_for_a_folder(refuse, name):
+    assert "name: got " in refuse(text=MINIMAL.replace("toy", f"'{name}'"))
+
+
+@pytest.mark.parametrize("section", ["sampling", "judge"])
+def test_greedy_with_several_draws_is_refused(load, refuse, section):
+    assert f"{section}: temperature is 0 with 2 draws" in refuse(
+        f"{section}: {{temperature: 0, draws: 2}}\n"
+    )
+    assert load(f"{section}: {{temperature: 0, draws: 1}}\n").seed == 0
+
+
+@pytest.mark.parametrize(
+    "text", ["a: [", "a: *nothing", "a: !!python/object:x {}", "\x00", "a: b: c"]
+)
+def test_what_is_not_yaml_is_refused_with_its_place(refuse, text, tmp_path):
+    sentence = refuse(text=text)
+    assert sentence.startswith(f"{tmp_path / 'recipe.yaml'}: not valid YAML: ")
+    assert "\n" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [("seed: 1\nseed: 2\n", 6), ("loop:\n  iterations: 1\n  iterations: 1\n", 7)],
+)
+def test_a_field_given_twice_is_refused_with_its_line(refuse, more, line):
+    sentence = refuse(more)
+    assert f"line {line}: " in sentence
+    assert "is given twice" in sentence
+
+
+def test_a_key_that_is_a_list_is_refused_in_a_sentence(refuse):
+    assert "not valid YAML" in refuse("? [a, b]\n: 3\n")
+
+
+@pytest.mark.parametrize(("text", "got"), [("- a\n", "['a']"), ("", "None"), ("just words", "'ju")])
+def test_what_is_not_a_mapping_is_refused(refuse, text, got):
+    sentence = refuse(text=text)
+    assert f"got {got}" in sentence
+    assert sentence.endswith("expected a mapping of fields")
+
+
+def test_a_file_that_is_not_there_or_cannot_be_read_is_refused(tmp_path):
+    with pytest.raises(RecipeError, match=r"nowhere\.yaml: no such file"):
+        load_recipe(tmp_path / "nowhere.yaml")
+    with pytest.raises(RecipeError, match="cannot be read as a recipe"):
+        load_recipe(tmp_path)
+    (tmp_path / "latin.yaml").write_bytes(b"name: \xff")
+    with pytest.raises(RecipeError, match="cannot be read as a recipe"):
+        load_recipe(tmp_path / "latin.yaml")
+
+
+# engines
+
+
+def test_an_engine_is_chosen_by_name(load):
+    assert load("engine: {name: scripted, delay: 1}\n").engine == ScriptedEngine(
+        name="scripted", delay=1
+    )
+
+
+def test_an_engine_without_a_name_is_the_default_one(load):
+    assert load("engine: {device: cpu}\n").engine == TransformersEngine(device="cpu")
+    assert load("", "engine.batch_size=4").engine == TransformersEngine(batch_size=4)
+
+
+def test_an_unknown_engine_is_refused_with_the_ones_there_are(refuse):
+    sentence = refuse("engine: {name: vlm}\n")
+    assert "'vlm'" in sentence
+    assert "expected one of transformers, scripted, vllm, openai" in sentence
+
+
+# --set
+
+
+def test_set_changes_a_field_of_a_section(load):
+    recipe = load("sampling: {draws: 3, top_p: 0.5}\n", "sampling.draws=5", "seed=9")
+    assert (recipe.sampling.draws, recipe.sampling.top_p, recipe.seed) == (5, 0.5, 9)
+
+
+def test_set_makes_a_section_that_was_not_there(load):
+    assert load("", "train.dpo.beta=0.2").train.dpo == {"beta": 0.2}
+    assert load("loop:\n", "loop.iterations=1").loop.iterations == 1
+
+
+def test_set_reads_its_value_as_yaml(load):
+    assert load("", "prompts.files=[a, b]").prompts.files == ["a", "b"]
+    assert load("", "train.launcher=[--x, 'a=b']").train.launcher == ["--x", "a=b"]
+
+
+def test_set_reaches_into_a_model_that_is_given_by_its_path(load):
+    recipe = load("", "model.dtype=bfloat16")
+    assert (recipe.model.path, recipe.model.dtype) == ("./m0", "bfloat16")
+
+
+def test_the_last_set_wins(load):
+    assert load("", "seed=1", "seed=2").seed == 2
+
+
+@pytest.mark.parametrize("override", ["seed", "=3", ""])
+def test_set_without_a_field_and_a_value_is_refused(refuse, override):
+    assert refuse("", override) == f"--set {override}: expected field.of.section=value"
+
+
+def test_set_into_what_is_no_section_is_refused(refuse):
+    assert refuse("", "name.x=1") == "--set name.x=1: name is 'toy', not a section"
+    assert "files is ['prompts.jsonl'], not a section" in refuse("", "prompts.files.0=a")
+
+
+def test_set_with_a_value_that_is_not_yaml_is_refused(refuse):
+    assert refuse("", "seed=[").startswith("--set seed=[: not valid YAML: ")
+    assert refuse("", "seed={[1]: 2}").startswith("--set seed={[1]: 2}: not valid YAML: ")
+
+
+def test_set_is_checked_as_the_file_is(refuse):
+    assert "did you mean sampling.temperature?" in refuse("", "sampling.temprature=1")
+    assert "folder: unknown field" in refuse("", "folder=/tmp")
+
+
+# sides
+
+
+def sections(annotation):
+    """The sections that a field's type names: through Annotated, unions and None."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if typing.get_origin(annotation) in (typing.Annotated, typing.Union, types.UnionType):
+        return [found for part in typing.get_args(annotation) for found in sections(part)]
+    return []  # those of `judges` are those of `judge`
+
+
+def leaves(model, prefix=""):
+    for name, field in model.model_fields.items():
+        if field.exclude:
+            continue
+        place = prefix + (field.alias or name)
+        inner = sections(field.annotation)
+        yield from (leaf for section in inner for leaf in leaves(section, f"{place}."))
+        if not inner:
+            yield place
+
+
+def test_sides_names_exactly_the_fields_of_a_recipe():
+    found = set(leaves(Recipe))
+    assert {"train.with", "engine.delay", "engine.window", "probe.files"} <= found
+    assert found == set(DECIDES)
+
+
+def test_sides_names_only_stages():
+    stages = {"prompts", "samples", "judgments", "verdicts", "pairs", "train"}
+    assert {stage for named in DECIDES.values() for stage in named} <= stages
+
+
+def test_a_score_is_in_scale_between_its_bounds():
+    assert in_scale(0, (0, 5))
+    assert in_scale(5, (0, 5))
+    assert not in_scale(5.01, (0, 5))
+    assert in_scale(-1e9, None)
+    assert not in_scale(float("nan"), None)
+    assert not in_scale(float("inf"), None)

@@ -1,0 +1,138 @@
+"""`stop_if`: a run stops before it costs more, with the limit and three examples."""
+
+import pytest
+
+from factory.errors import StepFailed
+from factory.run import EARLY
+
+SCORED = "def answer(messages, seed):\n    return f'word{seed} Score: {seed % 6}'"
+SILENT = """
+def answer(messages, seed):
+    if 'Score' in messages[-1]['content'] and seed % 2:
+        return 'I would rather not say.'
+    return f'word{seed} Score: {seed % 6}'
+"""
+
+
+def stopped(toy, *overrides):
+    with pytest.raises(StepFailed) as said:
+        toy.run(*overrides)
+    return str(said.value)
+
+
+@pytest.fixture
+def judged(toy):
+    toy.script(SCORED)
+    toy.write(judge={"parser": "Score: (\\d)\\Z"}, loop={"iterations": 1})
+    return toy
+
+
+def test_too_many_judgments_without_a_score(judged):
+    judged.script(SILENT)
+    said = stopped(judged, "stop_if.unparsed=0.3")
+    assert "verdicts on M_0 as past, iteration 0: " in said
+    assert "judgments have no score" in said
+    assert "and stop_if.unparsed is 0.3" in said
+    assert said.count("I would rather not say.") == 3
+    assert not judged.shards("pairs")
+    assert judged.run("stop_if.unparsed=0.9").models["M_1"]
+
+
+def test_a_long_step_is_stopped_while_it_runs(judged):
+    judged.script(SILENT)
+    judged.write_prompts(100)
+    said = stopped(judged, "stop_if.unparsed=0.3", "judge.draws=4")
+    assert said.startswith("judgments of M_0 as ")
+    (held,) = judged.query("select count(*) as n from judgments", "judge.draws=4")
+    assert EARLY <= held["n"] < 100 * 3 * 4  # what was finished is kept
+
+
+def test_too_many_truncated_answers(small):
+    said = stopped(small, "sampling.max_tokens=2", "stop_if.truncated=0.5")
+    assert "samples of M_0 as current, iteration 0: " in said
+    assert "answers were cut off by max_tokens (100%), and stop_if.truncated is 0.5" in said
+    assert not small.shards("judgments")
+
+
+def test_too_many_ties(judged):
+    judged.script("def answer(messages, seed):\n    return f'word{seed} Score: 3'")
+    said = stopped(judged, "stop_if.ties=0.2")
+    assert said.startswith("pairs D1, iteration 0: 12 of 12 pairs are ties (100%)")
+    assert said.count("both sides 3") == 3
+
+
+def test_a_probe_that_falls(judged):
+    judged.write(loop={"iterations": 2})
+    judged.add_probe()
+    judged.run()
+    scores = {row["name"]: row["score"] for row in probe(judged)}
+    falls = [scores[f"M_{i}"] > scores[f"M_{i + 1}"] for i in range(2)]
+    again = [stop for stop in (1, 2) if any(falls) and (stop == 1 or all(falls))]
+    for times in (1, 2):
+        if times in again:
+            said = stopped(judged, f"stop_if.probe_falls={times}")
+            assert "the probe's score fell" in said
+        else:
+            judged.run(f"stop_if.probe_falls={times}")
+
+
+def probe(toy):
+    return toy.query(
+        "select name, avg(score) as score from candidates where role = 'probe' group by name"
+    )
+
+
+@pytest.mark.parametrize(
+    ("scores", "times", "stops"),
+    [
+        ([3, 2, 1], 2, True),
+        ([3, 2, 1], 1, True),
+        ([3, 2, 2.5], 1, False),
+        ([3, 1, 2], 2, False),
+        ([1, 3, 2], 2, False),
+        ([1, 3, 2], 1, True),
+        ([2, 2, 2], 1, False),
+    ],
+)
+def test_what_a_fall_of_the_probe_is(toy, scores, times, stops):
+    """The probe's function scores each model by a table: its answers are told apart by model."""
+    from factory.plan import Step, StepState
+    from factory.run import check_limits
+
+    survey = toy.look(f"stop_if.probe_falls={times}")
+    rows = [{"name": f"M_{i}", "score": score} for i, score in enumerate(scores)]
+
+    class Told:
+        def all(self, name):
+            assert name == "probe_scores"
+            return rows
+
+    survey.views = lambda roles: Told()
+    found = StepState(Step("verdicts", 2, "probe", "M_2"))
+    if stops:
+        with pytest.raises(StepFailed, match="the probe's score fell"):
+            check_limits(survey, found)
+    else:
+        check_limits(survey, found)
+
+
+def test_limits_that_are_not_reached_change_nothing(judged):
+    survey = judged.run("stop_if={truncated: 1, unparsed: 1, ties: 1, probe_falls: 1}")
+    assert survey.models["M_1"]
+    assert judged.to_do() == set()
+
+
+def test_what_a_step_held_before_counts_as_good():
+    """After a kill, or a larger max_tokens, the hard ones are left."""
+    from factory.recipe import Recipe
+    from factory.run import Watch
+
+    fields = {"name": "r", "model": "m", "prompts": {"files": ["p"]}, "stop_if": {"truncated": 0.3}}
+    recipe = Recipe.model_validate(fields)
+    fresh, resumed = Watch(recipe, "s", "truncated", 0), Watch(recipe, "s", "truncated", 800)
+    for n in range(EARLY):
+        resumed.see(n % 2 == 0, "x")
+    for n in range(EARLY - 1):
+        fresh.see(n % 2 == 0, "x")
+    with pytest.raises(StepFailed, match="100 of 200"):
+        fresh.see(False, "x")

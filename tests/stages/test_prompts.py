@@ -1,0 +1,215 @@
+"""Lines of JSON become prompts, or problems that name their place and reason."""
+
+import json
+
+import pytest
+
+from factory.lake import TABLES
+from factory.recipe import Prompts
+from factory.stages import Limit, Problem, read
+
+PROMPTS = Prompts(files=["toy.jsonl"])
+
+
+def encode(line):
+    if isinstance(line, bytes):
+        return line
+    return (line if isinstance(line, str) else json.dumps(line)).encode()
+
+
+def read_all(*lines, prompts=PROMPTS, limit=None):
+    """Rows and problems of these lines."""
+    problems = []
+    placed = [(f"toy.jsonl:{number}", encode(line)) for number, line in enumerate(lines, start=1)]
+    return list(read(placed, prompts, limit, problems)), problems
+
+
+def one(line, **settings):
+    (row,), problems = read_all(line, **settings)
+    assert problems == []
+    return row
+
+
+def reason(line, **settings):
+    rows, (problem,) = read_all(line, **settings)
+    assert rows == []
+    assert problem.place == "toy.jsonl:1"
+    return problem.reason
+
+
+def chat(*messages):
+    return {"messages": list(messages)}
+
+
+USER = {"role": "user", "content": "Hi."}
+
+
+# what is read
+
+
+def test_a_prompt_and_its_conversation_are_the_same_prompt():
+    assert one({"prompt": "Hi."}) == one(chat(USER))
+    assert one({"prompt": "Hi."})["prompt_id"] != one({"prompt": "Hi"})["prompt_id"]
+
+
+def test_fields_that_are_null_are_as_if_not_there():
+    nulls = dict.fromkeys(["messages", "reference", "tools", "meta"])
+    assert one({"prompt": "Hi.", **nulls}) == one({"prompt": "Hi."})
+    assert one(chat({**USER, "name": None})) == one(chat(USER))
+
+
+def test_a_row_has_the_columns_of_the_table():
+    row = one({"prompt": "Hi."})
+    assert list(row) == TABLES["prompts"].names
+    assert row["messages"] == [
+        {**USER, "reasoning": None, "tool_calls": None, "tool_call_id": None, "name": None}
+    ]
+
+
+def test_all_that_a_line_says_is_kept():
+    line = {"reference": "r", "criteria": "c", "source": "s", "license": "l"}
+    row = one({"prompt": "Hi.", **line})
+    assert {name: row[name] for name in line} == line
+
+
+def test_meta_tools_and_template_kwargs_are_kept_as_they_were_given():
+    row = one(
+        {
+            "prompt": "Hi.",
+            "meta": {"b": 1.0, "a": "é", "c": None},
+            "tools": [{"type": "function", "name": "f"}],
+            "template_kwargs": {"thinking": False},
+        }
+    )
+    assert row["meta"] == '{"a":"é","b":1.0,"c":null}'
+    assert row["tools"] == '[{"name":"f","type":"function"}]'
+    assert row["template_kwargs"] == '{"thinking":false}'
+
+
+def test_tools_are_part_of_the_prompt_and_meta_is_not():
+    plain = one({"prompt": "Hi."})["prompt_id"]
+    assert one({"prompt": "Hi.", "tools": [{"name": "f"}]})["prompt_id"] != plain
+    assert one({"prompt": "Hi.", "meta": {"a": 1}})["prompt_id"] == plain
+    assert one({"prompt": "Hi.", "tools": [], "meta": {}})["prompt_id"] == plain
+
+
+def test_tool_calls_are_kept_as_they_were_given():
+    call = {"role": "assistant", "tool_calls": [{"name": "f", "arguments": {"b": 1, "a": 2}}]}
+    answer = {"role": "tool", "content": "3", "tool_call_id": "x"}
+    row = one(chat(USER, call, answer))
+    assert row["messages"][1]["tool_calls"] == '[{"arguments":{"a":2,"b":1},"name":"f"}]'
+    assert row["messages"][1]["content"] is None
+    assert row["messages"][2]["tool_call_id"] == "x"
+
+
+def test_source_and_license_are_the_recipes_where_the_line_has_none():
+    prompts = Prompts(files=["toy.jsonl"], source="mine", license="cc0")
+    row = one({"prompt": "Hi."}, prompts=prompts)
+    assert (row["source"], row["license"]) == ("mine", "cc0")
+    row = one({"prompt": "Hi.", "source": "theirs", "license": "mit"}, prompts=prompts)
+    assert (row["source"], row["license"]) == ("theirs", "mit")
+    assert one({"prompt": "Hi."})["source"] is None
+
+
+def test_a_byte_order_mark_is_passed_over():
+    assert one(b'\xef\xbb\xbf{"prompt": "Hi."}') == one({"prompt": "Hi."})
+
+
+# what is refused
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('{"prompt": "Hi."', "not JSON: "),
+        ("nonsense", "not JSON: "),
+        ('{"prompt": "Hi."} {}', "not JSON: "),
+        (b'{"prompt": "\xff"}', "not UTF-8"),
+        ('{"prompt": "\\ud800"}', "not UTF-8"),
+        ('{"prompt": "Hi.", "meta": {"a": ["\\udfff"]}}', "not UTF-8"),
+        ('["Hi."]', "a list, expected an object"),
+        ('"Hi."', "a str, expected an object"),
+        ("null", "a NoneType, expected an object"),
+        ("{}", "expected either prompt or messages"),
+        ('{"prompt": null}', "expected either prompt or messages"),
+        ({"prompt": "Hi.", **chat(USER)}, "expected either prompt or messages"),
+        ({"prompt": ["Hi."]}, "prompt is a list, expected a str"),
+        ({"messages": "Hi."}, "messages is a str, expected a list"),
+        ({"prompt": "Hi.", "reference": 4}, "reference is a int, expected a str"),
+        ({"prompt": "Hi.", "meta": "m"}, "meta is a str, expected a dict"),
+        ({"prompt": "Hi.", "tools": {}}, "tools is a dict, expected a list"),
+        ({"prompt": "Hi.", "refrence": "r"}, "unknown field refrence: put it into meta"),
+        (chat("Hi."), "a message is a str, expected an object"),
+        (chat({**USER, "text": "x"}), "unknown field text in a message"),
+        (chat({**USER, "content": ["Hi."]}), "content of a message is a list, expected a str"),
+        (chat({**USER, "role": "human"}), "role is 'human', expected one of system, user"),
+        (chat({"content": "Hi."}), "role is None, expected one of"),
+        ({"prompt": ""}, "the prompt is empty"),
+        ({"prompt": " \n\t"}, "the prompt is empty"),
+        (chat(), "the prompt is empty"),
+        (chat({"role": "user"}), "the prompt is empty"),
+        (chat(USER, {**USER, "content": " "}), "the prompt is empty"),
+        (chat(USER, {**USER, "role": "assistant"}), "the last message is the assistant's, expec"),
+        (chat({**USER, "role": "system"}), "the last message is the system's, expected the user"),
+    ],
+)
+def test_a_line_that_cannot_be_a_prompt_says_why(line, expected):
+    assert reason(line).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"prompt": "Hi.", "meta": {"a": NaN}}',
+        '{"prompt": "Hi.", "meta": {"a": -Infinity}}',
+        '{"prompt": "Hi.", "meta": {"a": 1e999}}',
+        '{"prompt": "Hi.", "tools": [NaN]}',
+        '{"prompt": "Hi.", "template_kwargs": {"a": NaN}}',
+        '{"messages": [{"role": "user", "content": "Hi.", "tool_calls": [NaN]}]}',
+    ],
+)
+def test_a_number_that_is_not_json_is_a_problem_and_no_crash(line):
+    assert reason(line)
+
+
+def test_a_line_nested_too_deep_is_a_problem_and_no_crash():
+    assert reason("[" * 100_000)
+
+
+def test_a_prompt_given_twice_is_one_and_names_its_first_place():
+    rows, problems = read_all({"prompt": "Hi."}, {"prompt": "Ho."}, chat(USER), {"prompt": "Hi."})
+    assert len(rows) == 2
+    assert problems == [
+        Problem("toy.jsonl:3", "the same prompt as toy.jsonl:1"),
+        Problem("toy.jsonl:4", "the same prompt as toy.jsonl:1"),
+    ]
+
+
+def test_a_problem_stops_no_other_line():
+    rows, problems = read_all("nonsense", {"prompt": "Hi."}, "[]", {"prompt": "Ho."})
+    assert [row["messages"][0]["content"] for row in rows] == ["Hi.", "Ho."]
+    assert [problem.place for problem in problems] == ["toy.jsonl:1", "toy.jsonl:3"]
+
+
+# how long a prompt may be
+
+
+def words(messages):
+    return sum(len(message["content"].split()) for message in messages)
+
+
+def test_a_prompt_may_be_as_long_as_the_limit_and_no_longer():
+    limit = Limit(words, 3, "(the context is 8)")
+    assert one({"prompt": "one two three"}, limit=limit)
+    assert reason({"prompt": "one two three four"}, limit=limit) == (
+        "too long: 4 tokens, expected at most 3 (the context is 8)"
+    )
+
+
+def test_a_chat_template_that_refuses_a_conversation_is_its_problem():
+    def refuse(messages):
+        raise ZeroDivisionError("no system messages here")
+
+    assert reason({"prompt": "Hi."}, limit=Limit(refuse, 3, "")) == (
+        "the model's chat template refused it: no system messages here"
+    )

@@ -1,0 +1,144 @@
+"""Toy recipes for the tests: the scripted engine and trainer, or the quickstart's real model."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from factory.lake import Lake
+from factory.plan import read_state
+from factory.progress import Silent
+from factory.publish import Published, PublishOptions, write_folder
+from factory.recipe import load_recipe
+from factory.run import run_recipe
+
+GOLD = "def grade(rows):\n    return [float(len(row['answer']) % 6) for row in rows]\n"
+
+
+class Toy:
+    """A recipe in a folder of its own: the scripted engine and trainer unless it says otherwise."""
+
+    def __init__(self, folder: Path, n_prompts: int = 12) -> None:
+        self.folder = folder
+        self.path = folder / "recipe.yaml"
+        self.lake = folder / "lake"
+        self.prompts = folder / "prompts.jsonl"
+        self.fields = {
+            "name": "toy",
+            "model": "m0",
+            "prompts": {"files": ["prompts.jsonl"], "test_fraction": 0.2},
+            "sampling": {"draws": 3, "max_tokens": 64},
+            "judge": {"draws": 2, "max_tokens": 64},
+            "train": {"with": "scripted"},
+            "engine": {"name": "scripted"},
+        }
+        (folder / "m0").mkdir(parents=True)
+        (folder / "m0" / "scripted.json").write_text("{}")
+        (folder / "gold.py").write_text(GOLD)
+        self.write_prompts(n_prompts)
+        self.write()
+
+    def write_prompts(self, n: int) -> None:
+        lines = [json.dumps({"prompt": f"Say number {i}.", "reference": str(i)}) for i in range(n)]
+        self.prompts.write_text("\n".join(lines) + "\n")
+
+    def write(self, **fields) -> None:
+        """Sets fields of the recipe: a section's fields are merged into it."""
+        for name, value in fields.items():
+            held = self.fields.get(name)
+            merge = isinstance(held, dict) and isinstance(value, dict)
+            self.fields[name] = {**held, **value} if merge else value
+        self.path.write_text(yaml.safe_dump(self.fields))
+
+    def script(self, source: str) -> None:
+        """Answers by a function `answer(messages, seed)`."""
+        (self.folder / "script.py").write_text(source)
+        self.write(engine={"script": "script.py:answer"})
+
+    def add_probe(self) -> None:
+        probe = [json.dumps({"prompt": f"Probe {i}?", "reference": "x"}) for i in range(4)]
+        (self.folder / "probe.jsonl").write_text("\n".join(probe))
+        self.write(probe={"files": ["probe.jsonl"], "function": "gold.py:grade"})
+
+    def recipe(self, *overrides: str):
+        return load_recipe(self.path, list(overrides))
+
+    def run(self, *overrides: str):
+        return run_recipe(self.recipe(*overrides), Lake(self.lake), Silent())
+
+    def look(self, *overrides: str):
+        return read_state(self.recipe(*overrides), Lake(self.lake))
+
+    def query(self, text: str, *overrides: str) -> list[dict]:
+        from factory.plan import all_views
+
+        return all_views(self.look(*overrides)).con.sql(text).to_arrow_table().to_pylist()
+
+    def to_do(self, *overrides: str) -> set[str]:
+        """The stages that would run."""
+        return {step.stage for step, found in self.look(*overrides).found.items() if not found.done}
+
+    def shards(self, table: str) -> list[Path]:
+        return sorted(self.lake.glob(f"{table}/*/*.parquet"))
+
+    def process(self, *args: str, **options) -> subprocess.Popen:
+        """The real command, in a process of its own."""
+        command = [sys.executable, "-m", "factory.cli", *args]
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+
+
+QUICKSTART = Path(__file__).parents[1] / "recipes" / "quickstart"
+
+
+def small_recipe(folder: Path) -> Toy:
+    """The quickstart's real model, engine and trainer on a few of its prompts."""
+    toy = Toy(folder / "small")
+    prompts = (QUICKSTART / "prompts.jsonl").read_text().splitlines()[:24]
+    toy.prompts.write_text("\n".join(prompts))
+    quickstart = yaml.safe_load((QUICKSTART / "recipe.yaml").read_text())
+    toy.fields = {
+        **quickstart,
+        "name": "small",
+        "model": str(QUICKSTART / "m0"),
+        "prompts": {"files": ["prompts.jsonl"], "test_fraction": 0.2},
+        "loop": {"iterations": 1},
+    }
+    toy.fields["judge"]["rubric"] = str(QUICKSTART / "rubric.md")
+    toy.fields["sampling"]["draws"] = 3
+    toy.fields["probe"] = {
+        "files": [str(QUICKSTART / "probe.jsonl")],
+        "function": f"{QUICKSTART / 'gold.py'}:grade",
+    }
+    toy.write()
+    return toy
+
+
+def made_small(folder: Path) -> Toy:
+    """The same, run to its end."""
+    toy = small_recipe(folder)
+    toy.run()
+    return toy
+
+
+def publishable(folder, n_prompts=40):
+    toy = Toy(folder, n_prompts)
+    toy.write(
+        prompts={"license": "Apache-2.0", "source": "made up"}, loop={"iterations": 1, "chunks": 2}
+    )
+    return toy
+
+
+def write_published(toy, folder, *overrides, **asked):
+    folder.mkdir()
+    survey = read_state(toy.recipe(*overrides), Lake(toy.lake))
+    write_folder(survey, folder, PublishOptions("org/toy", **asked), Published(), Silent())
+    return folder

@@ -1,0 +1,115 @@
+"""The TRL wrapper: any field of TRL's, a process of its own, and going on after a kill."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+
+pytest.importorskip("trl")
+
+from factory.errors import RecipeError, TrainError
+from factory.lake import Lake, verify_lake
+from factory.train import check_fields
+
+
+def test_any_field_of_trl_s_config_can_be_set():
+    check_fields("dpo", {"beta": 0.3, "loss_type": ["sigmoid"], "weight_decay": 0.1}, "float32")
+    check_fields("sft", {"packing": False, "max_length": 128}, "float32")
+
+
+def test_an_unknown_field_is_refused_with_a_suggestion():
+    with pytest.raises(RecipeError, match=r"train.dpo.learning_rat: .*did you mean learning_rate"):
+        check_fields("dpo", {"learning_rat": 1}, "float32")
+
+
+def test_a_value_that_trl_refuses_is_a_sentence():
+    with pytest.raises(RecipeError, match="TRL refuses these fields"):
+        check_fields("dpo", {"lr_scheduler_type": "staircase"}, "float32")
+
+
+@pytest.mark.parametrize("field", ["bta: 0.2", "output_dir: there", "push_to_hub: true"])
+def test_a_run_refuses_such_fields_before_any_generation(small, factory, field):
+    name, _, value = field.partition(": ")
+    args = ("run", small.path, "--lake", small.lake, "--set", f"train.dpo.{name}={value}")
+    ended = factory(*args)
+    assert ended.code == 2
+    assert f"train.dpo.{name}" in ended.err
+    assert not list(small.lake.glob("samples/*"))
+
+
+def test_a_training_killed_in_its_middle_goes_on_from_its_checkpoint(small):
+    steps = {"save_strategy": "steps", "save_steps": 1, "per_device_train_batch_size": 1}
+    small.write(train={"dpo": {**small.fields["train"]["dpo"], **steps}})
+    args = ("run", str(small.path), "--lake", str(small.lake))
+    killed = small.process(*args, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not list(small.lake.glob("models/*/checkpoints/checkpoint-3/trainer_state.json")):
+        assert time.monotonic() < deadline, "no checkpoint was written"
+        assert killed.poll() is None, killed.communicate()
+        time.sleep(0.02)
+    os.kill(killed.pid, signal.SIGKILL)  # the run alone: its trainer must not live on
+    killed.communicate()
+
+    again = small.process(*args)
+    _, err = again.communicate(timeout=200)
+    assert again.returncode == 0, err
+    logs = [path.read_text() for path in small.lake.glob("models/*/train.log")]
+    assert [log.count("going on from checkpoint-") for log in sorted(logs)].count(1) == 1
+    assert not list(small.lake.glob("models/*/checkpoints"))
+    assert not list(small.lake.glob("models/*/data.parquet"))
+    assert verify_lake(Lake(small.lake)).faults == []
+
+
+def test_a_trainer_that_fails_is_a_sentence_that_names_its_log(small, factory):
+    # A batch of floats that overflow: TRL takes the field, the training cannot go on.
+    small.write(train={"dpo": {**small.fields["train"]["dpo"], "max_steps": 2, "max_length": 1}})
+    ended = factory("run", small.path, "--lake", small.lake)
+    assert ended.code == 1
+    assert "the trainer ended with code" in ended.err
+    assert "train.log in the lake" in ended.err
+    assert "pairs are longer than max_length 1" in ended.err
+
+
+def test_a_trained_model_keeps_the_tokenizer_and_the_template_of_its_parent(small):
+    survey = small.run()
+    parent, trained = survey.models["M_0"], survey.models["M_1"]
+    for name in ("tokenizer.json", "chat_template.jinja", "tokenizer_config.json"):
+        assert (parent.path / name).read_bytes() == (trained.path / name).read_bytes()
+    assert parent.tokenizer_digest == trained.tokenizer_digest
+    files = {path.name for path in trained.path.iterdir()}
+    assert "training_args.bin" not in files
+    config = json.loads((trained.path / "config.json").read_text())
+    assert config["use_cache"] is not False
+
+
+def test_configuration_files_beside_the_recipe_reach_the_trainer(small, monkeypatch):
+    from factory.train import training
+
+    (small.folder / "accelerate.yaml").write_text("compute_environment: LOCAL_MACHINE\n")
+    (small.folder / "batches.json").write_text('{"split_batches": true}')
+    small.fields["train"]["launcher"] = ["--config_file", "accelerate.yaml", "--num_processes", "1"]
+    small.fields["train"]["dpo"]["accelerator_config"] = "batches.json"
+    small.write()
+    started = []
+
+    def stand_in(folder, launcher, *_):
+        started.append((launcher, json.loads((folder / "job.json").read_text())))
+        return "it is not run here"
+
+    monkeypatch.setattr(training, "run_trainer", stand_in)
+    with pytest.raises(TrainError):
+        small.run()
+    ((launcher, job),) = started
+    assert launcher[:2] == ["--config_file", str(small.folder / "accelerate.yaml")]
+    assert job["fields"]["accelerator_config"] == str(small.folder / "batches.json")
+
+    def key():
+        steps = small.look().found.items()
+        (found,) = (found for step, found in steps if (step.stage, step.name) == ("train", "F_0"))
+        return found.folder.key
+
+    held = key()
+    (small.folder / "batches.json").write_text('{"split_batches": false}')
+    assert key() != held
