@@ -21,15 +21,28 @@
         ├── Refused          the gate found what must not be published
         └── HubError         the Hub did not take it
 
-The message of each is one sentence for the person who typed the command; `cli` prints it without
-a traceback. Whatever is not a FactoryError is a bug and keeps its traceback.
+Every error carries what it is about (`field`), what is wrong (`fault`), and what to do (`remedy`) as
+data. The command line prints them as one sentence without a traceback. Any other exception is a bug
+and keeps its traceback.
 """
 
 
 class FactoryError(Exception):
-    """A failure that the factory understands; `exit_code` is what the command ends with."""
+    """A failure that the factory understands. `exit_code` is the exit code of the command."""
 
     exit_code = 1
+
+    def __init__(self, field: str, fault: str = "", remedy: str = "", file: str = "") -> None:
+        """`field` is the recipe field, option, file, or step at fault; `file` the file with the
+        field, where the message should name it."""
+        super().__init__(field, fault, remedy, file)  # all four, so that a copy can be unpickled
+        self.field = field
+        self.fault = fault
+        self.remedy = remedy
+        self.file = file
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.file, self.field, self.fault, self.remedy) if part)
 
 
 class UserError(FactoryError):
@@ -66,9 +79,11 @@ class PublishError(UserError): ...
 class MissingExtra(UserError):
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
-            f"{package} is not installed, and this needs it: "
-            f"run pip install 'preference-factory[{extra}]'"
+            package,
+            "not installed, and this needs it",
+            f"run pip install 'preference-factory[{extra}]'",
         )
+        self.args = (package, extra)
 
 
 class HandOver(FactoryError):
