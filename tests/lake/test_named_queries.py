@@ -6,7 +6,7 @@ from itertools import permutations
 import pyarrow as pa
 import pytest
 
-from factory.lake import TABLES, Views, shipped_queries, query_text
+from factory.lake import TABLES, Views, query_text, shipped_queries
 from factory.plan import PUBLIC_VIEWS, all_views
 
 

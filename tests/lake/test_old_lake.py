@@ -1,4 +1,4 @@
-"""A lake that preference-factory 0.1.0 wrote stays valid: same keys, nothing sampled or trained again.
+"""A lake that preference-factory 0.1.0 wrote stays valid: no key changes, nothing is made again.
 
 `tests/lakes/0.1` is the lake of a toy recipe, and keys.json the key of each of its steps. Pair
 builds are exempt: their keys may change between releases, since a build takes no model.

@@ -2,8 +2,6 @@
 
 import random
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from shards import HandWritten, judgment, role, sample, verdict
 

@@ -1,0 +1,223 @@
+"""The lake: folders that are sets of rows, kept as immutable shards named by their SHA-256.
+
+    <lake>/<table>/<key>/<sha256>.parquet    a shard
+                         settings.json       what the key was made of, for people
+                         manifest.jsonl      shards and steps as they came, for people and `verify`
+    <lake>/aside/…                           shards that were found broken
+    <lake>/locks/…                           one lock a folder
+
+A shard is written under a temporary name, hashed, fsynced and renamed, so it is there whole or not
+at all. No correctness hangs on a manifest: rows are missing because no shard holds them. What a
+manifest adds is that a shard that went away can be named.
+
+Knows no recipe and no stage.
+"""
+
+import fcntl
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+
+from factory.fingerprint import file_digest
+from factory.lake.files import fsync, remove_unfinished, write_parquet, write_whole, writing
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A shard that is not what it was when it was written."""
+
+    path: Path
+    why: str
+
+
+class Lake:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._verified: set[tuple[Path, int, int]] = set()
+
+    def folder(self, table: str, key: str) -> "Folder":
+        return Folder(self, table, key)
+
+    def folders(self, table: str) -> list["Folder"]:
+        """Every folder of a table, sorted by key."""
+        root = self.root / table
+        keys = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
+        return [Folder(self, table, key) for key in keys if (root / key).is_dir()]
+
+    def relative(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+    def is_whole(self, path: Path) -> bool:
+        """Whether a file's content is what its name says. Read once per process."""
+        stat = path.stat()
+        stamp = (path, stat.st_size, stat.st_mtime_ns)
+        if stamp not in self._verified:
+            if file_digest(path) != path.stem:
+                return False
+            self._verified.add(stamp)
+        return True
+
+    def load_json(self, name: str) -> dict[str, Any]:
+        """A file of what can be worked out again, kept to save time; empty where it is not."""
+        try:
+            content = json.loads((self.root / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def save_json(self, name: str, content: dict[str, Any]) -> None:
+        """Keeps it for the next command, where the lake can be written and it has changed."""
+        if content == self.load_json(name) or not os.access(self.root, os.W_OK):
+            return
+        with self.lock("files", f"process {os.getpid()}", lambda _: None):
+            remove_unfinished(self.root)
+            with writing(self.root):
+                write_whole(self.root / name, json.dumps(content))
+
+    @contextmanager
+    def lock(self, name: str, holder: str, on_wait: Callable[[str], None]) -> Iterator[IO[str]]:
+        """Holds what the name stands for, and gives the lock's file (a child that inherits it
+        holds it too). Where another process does, `on_wait` is told who, and this waits."""
+        with writing(self.root):
+            locks = self.root / "locks"
+            locks.mkdir(parents=True, exist_ok=True)
+            file = (locks / name).open("a+")
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                on_wait(file.read().strip() or "another process")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            with writing(self.root):
+                file.truncate(0)
+                file.write(holder)
+                file.flush()
+            yield file
+
+
+class Folder:
+    """One set of rows (or, under `models`, one trained model)."""
+
+    def __init__(self, lake: Lake, table: str, key: str) -> None:
+        self.lake = lake
+        self.table = table
+        self.key = key
+        self.path = lake.root / table / key
+
+    def __repr__(self) -> str:
+        return f"{self.table}/{self.key}"
+
+    def settings(self) -> dict[str, Any]:
+        """What its key was made of; empty where that was not written down."""
+        return self.lake.load_json(f"{self.table}/{self.key}/settings.json")
+
+    def shards(self) -> list[Path]:
+        """The shards that names and sizes speak for, sorted by name; no content is read but of
+        shards that the manifest does not list (a kill can come between the two)."""
+        return self._listing()[0]
+
+    def broken(self, *, content: bool) -> list[Broken]:
+        """The shards that are not what they were: deleted, of another size or, where the
+        `content` is read too, of another hash."""
+        good, broken = self._listing()
+        if content:
+            broken += [Broken(p, "its content changed") for p in good if not self.lake.is_whole(p)]
+        return broken
+
+    def _listing(self) -> tuple[list[Path], list[Broken]]:
+        sizes = self._listed()
+        found = {path.name: path for path in self.path.glob("*.parquet") if path.name[0] != "."}
+        good, broken = [], []
+        for name in sorted(found.keys() | sizes.keys()):
+            path = self.path / name
+            if name not in found:
+                broken.append(Broken(path, "it was deleted"))
+            elif (size := path.stat().st_size) == sizes.get(name):
+                good.append(path)
+            elif name in sizes or not self.lake.is_whole(path):
+                broken.append(Broken(path, f"it has {size} bytes, expected {sizes.get(name, '?')}"))
+            else:
+                good.append(path)
+        return good, broken
+
+    def _listed(self) -> dict[str, int]:
+        sizes: dict[str, int] = {}
+        for event in self.events():
+            if "shard" in event:
+                sizes[event["shard"]] = event["bytes"]
+            elif "aside" in event:
+                sizes.pop(event["aside"], None)
+        return sizes
+
+    def events(self) -> list[dict[str, Any]]:
+        """The manifest's lines; one that a kill cut short is passed over."""
+        try:
+            lines = (self.path / "manifest.jsonl").read_bytes().splitlines()
+        except FileNotFoundError:
+            return []
+        events = []
+        for line in lines:
+            try:
+                events.append(json.loads(line))
+            except ValueError:
+                continue
+        return [event for event in events if isinstance(event, dict)]
+
+    def record(self, event: dict[str, Any]) -> None:
+        """Adds a line to the manifest."""
+        with writing(self.lake.root):
+            path = self.path / "manifest.jsonl"
+            cut_short = path.exists() and path.stat().st_size and path.read_bytes()[-1:] != b"\n"
+            with path.open("ab") as file:
+                file.write(b"\n" * bool(cut_short) + json.dumps(event).encode() + b"\n")
+
+    def set_aside(self, broken: list[Broken]) -> None:
+        """Moves broken shards out of the set: their rows are then simply missing."""
+        with writing(self.lake.root):
+            for shard in broken:
+                if shard.path.exists():
+                    aside = self.lake.root / "aside" / self.table / self.key
+                    aside.mkdir(parents=True, exist_ok=True)
+                    shard.path.replace(aside / shard.path.name)
+                self.record({"aside": shard.path.name, "why": shard.why})
+
+    @contextmanager
+    def lock(self, holder: str, on_wait: Callable[[str], None]) -> Iterator[IO[str]]:
+        """Holds the folder, for writing: see `Lake.lock`. What a killed holder left half-written
+        is removed."""
+        with self.lake.lock(f"{self.table}-{self.key}", holder, on_wait) as file:
+            remove_unfinished(self.path)
+            yield file
+
+    def create(self, settings: dict[str, Any]) -> None:
+        """Makes the folder and says in it what its key was made of."""
+        with writing(self.lake.root):
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not (self.path / "settings.json").exists():
+                text = json.dumps(settings, indent=1, ensure_ascii=False, sort_keys=True)
+                write_whole(self.path / "settings.json", text + "\n")
+
+    def append(self, table: pa.Table) -> Path:
+        """Writes rows as one more shard, whole or not at all."""
+        return self.append_batches(table.schema, iter(table.to_batches()))
+
+    def append_batches(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Path:
+        """Writes batches as one shard, holding one of them at a time in memory."""
+        temporary = self.path / f".tmp-{os.getpid()}-{threading.get_ident()}"
+        with writing(self.lake.root, temporary):
+            n_rows = write_parquet(temporary, schema, batches)
+            shard = self.path / f"{file_digest(temporary)}.parquet"
+            size = temporary.stat().st_size
+            temporary.rename(shard)
+            fsync(self.path)
+        self.lake.is_whole(shard)
+        self.record({"shard": shard.name, "rows": n_rows, "bytes": size})
+        return shard

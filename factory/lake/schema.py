@@ -1,0 +1,199 @@
+"""The tables: one Arrow schema each, and how the ids of their rows are made.
+
+A schema is a contract: whole from the first day, it never widens by itself, and an empty table
+still carries it. Columns that only a later engine or judge fills are here and NULL until then.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from factory.fingerprint import canonical, row_id, short_hash
+
+Row = dict[str, Any]
+"""One row of a table, by column name."""
+
+MESSAGE = pa.struct(
+    [
+        ("role", pa.string()),
+        ("content", pa.string()),
+        ("reasoning", pa.string()),
+        ("tool_calls", pa.string()),  # JSON
+        ("tool_call_id", pa.string()),
+        ("name", pa.string()),
+    ]
+)
+
+BARE_MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
+"""A message as datasets carry it where there are no tools: what every DPO trainer reads."""
+
+_GENERATION = [
+    ("reasoning", pa.string()),
+    ("n_prompt_tokens", pa.int32()),
+    ("n_cached_tokens", pa.int32()),
+    ("n_tokens", pa.int32()),
+    ("finish_reason", pa.string()),  # stop, length
+    ("cumulative_logprob", pa.float64()),
+    ("engine", pa.string()),
+    ("engine_version", pa.string()),
+    ("dtype", pa.string()),
+    ("error", pa.string()),
+    ("error_kind", pa.string()),  # permanent, transient
+]
+
+TABLES: dict[str, pa.Schema] = {
+    "prompts": pa.schema(
+        [
+            ("prompt_id", pa.string()),
+            ("messages", pa.list_(MESSAGE)),
+            ("reference", pa.string()),
+            ("tools", pa.string()),  # JSON
+            ("template_kwargs", pa.string()),  # JSON
+            ("criteria", pa.string()),
+            ("source", pa.string()),
+            ("license", pa.string()),
+            ("meta", pa.string()),  # JSON
+        ]
+    ),
+    "samples": pa.schema(
+        [
+            ("sample_id", pa.string()),
+            ("request_id", pa.string()),
+            ("prompt_id", pa.string()),
+            ("draw", pa.int32()),
+            ("model", pa.string()),  # digest; `reference` where no model wrote it
+            ("sampling", pa.string()),  # the folder's key
+            ("text", pa.string()),
+            ("tool_calls", pa.string()),  # JSON
+            *_GENERATION,
+        ]
+    ),
+    "judgments": pa.schema(
+        [
+            ("judgment_id", pa.string()),
+            ("request_id", pa.string()),
+            ("sample_id", pa.string()),
+            ("other_id", pa.string()),  # the sample compared with, where a rubric takes two
+            ("context", pa.string()),  # hash of what was shown of the prompt beside its messages
+            ("draw", pa.int32()),
+            ("judge", pa.string()),  # the folder's key
+            ("judge_model", pa.string()),  # digest of the model or of the function's source
+            ("text", pa.string()),
+            ("value", pa.float64()),  # of judges that give a number and no text
+            (
+                "score_logprobs",
+                pa.list_(pa.struct([("label", pa.string()), ("logprob", pa.float64())])),
+            ),
+            *_GENERATION,
+        ]
+    ),
+    "verdicts": pa.schema(
+        [
+            ("judgment_id", pa.string()),
+            ("sample_id", pa.string()),
+            ("draw", pa.int32()),
+            ("judge", pa.string()),
+            ("parser", pa.string()),  # the folder's key
+            ("score", pa.float64()),
+            ("expected_score", pa.float64()),
+            ("reason", pa.string()),  # why there is no score
+        ]
+    ),
+    "pairs": pa.schema(
+        [
+            ("pair_id", pa.string()),
+            ("build", pa.string()),  # the folder's key
+            ("prompt_id", pa.string()),
+            ("iteration", pa.int32()),
+            ("phase", pa.string()),  # D1 trains the future model, D2 the next and is published
+            ("split", pa.string()),  # train, test
+            ("outcome", pa.string()),
+            ("chosen_id", pa.string()),
+            ("rejected_id", pa.string()),
+            ("score_chosen", pa.float64()),
+            ("score_rejected", pa.float64()),
+            ("margin", pa.float64()),
+            ("n_judgments_chosen", pa.int32()),
+            ("n_judgments_rejected", pa.int32()),
+            ("chosen_role", pa.string()),
+            ("rejected_role", pa.string()),
+            ("chosen_model", pa.string()),
+            ("rejected_model", pa.string()),
+            ("judge_model", pa.string()),
+            ("prompt_tokens", pa.int32()),
+            ("chosen_tokens", pa.int32()),
+            ("rejected_tokens", pa.int32()),
+        ]
+    ),
+    "models": pa.schema(
+        [
+            ("digest", pa.string()),
+            ("parent", pa.string()),  # digest; NULL for M_0
+            ("build", pa.string()),  # key of the pairs it learned from
+            ("key", pa.string()),  # the folder under models/; NULL for M_0
+            ("settings", pa.string()),  # JSON
+            ("n_pairs", pa.int64()),
+            ("dtype", pa.string()),
+        ]
+    ),
+    "roles": pa.schema(
+        [
+            ("recipe", pa.string()),
+            ("iteration", pa.int32()),
+            ("role", pa.string()),  # past, current, future, reference, judge, or probe
+            ("name", pa.string()),  # M_0, M_1, …; F_0, F_1, … for the future models; reference
+            ("model", pa.string()),  # digest
+            ("sampling", pa.string()),  # key of the folder of its samples
+            ("asked", pa.string()),  # what their requests were made of
+            ("parser", pa.string()),  # key of the folder of the verdicts of the judge `judge`
+            ("first_draw", pa.int32()),
+            ("n_draws", pa.int32()),
+            ("n_judge_draws", pa.int32()),  # of the judge `judge`
+        ]
+    ),
+    "panel": pa.schema(
+        [
+            ("recipe", pa.string()),
+            ("iteration", pa.int32()),
+            ("role", pa.string()),
+            ("name", pa.string()),  # the model that plays the role
+            ("judge_name", pa.string()),  # in the recipe: judge, those of judges, or probe
+            ("title", pa.string()),  # the name of one of judges, else who judges: M_0, …, function
+            ("judge_model", pa.string()),  # digest of the model or of the function's source
+            ("judge", pa.string()),  # key of the folder of the judgments
+            ("judge_reads", pa.string()),  # of a prompt, beside its messages: '', context, meta
+            ("parser", pa.string()),  # key of the folder of their verdicts
+            ("n_judge_draws", pa.int32()),
+            ("opponents", pa.int32()),  # of comparisons: with how many answers each is compared
+        ]
+    ),
+}
+
+ROW_ID: dict[str, str] = {
+    "prompts": "prompt_id",
+    "samples": "sample_id",
+    "judgments": "judgment_id",
+    "verdicts": "judgment_id",
+    "pairs": "pair_id",
+}
+"""The column that tells two rows of one folder apart, for the tables that are kept as shards."""
+
+
+def prompt_id(messages: Sequence[Mapping[str, Any]], tools: str | None) -> str:
+    """The id of a conversation to answer: a hash of its canonical messages and tools."""
+    return short_hash(canonical({"messages": list(messages), "tools": tools}))
+
+
+def answer_id(request_id: str, draw: int, text: str | None, *more: str | None) -> str:
+    """The id of an answer to a draw of a request: another answer is another id.
+
+    `more` is what was answered beside the text, in a fixed order: reasoning and tool calls for a
+    sample, reasoning for a judgment.
+    """
+    return row_id(request_id, draw, *more, text)
+
+
+def pair_id(prompt: str, chosen: str | None, rejected: str | None) -> str:
+    """The id of a pair: the same two samples in the same places have the same id in any build."""
+    return row_id(prompt, chosen, rejected)
