@@ -19,7 +19,7 @@ class HandWritten:
         for name, rows in shards.items():
             paths.append(self.folder / f"{table}-{name}.parquet")
             pq.write_table(pa.Table.from_pylist(rows, TABLES[table]), paths[-1])
-        self.views.shards(table, table, sorted(paths, reverse=True))
+        self.views.register_shards(table, table, sorted(paths, reverse=True))
 
     def judged(self, *rows, n_judge_draws=3):
         """Registers verdicts and the judgments that they are of."""
@@ -30,7 +30,7 @@ class HandWritten:
 
     def roles(self, *rows):
         for table in ("roles", "panel"):
-            self.views.rows(table, pa.Table.from_pylist(list(rows), TABLES[table]))
+            self.views.register(table, pa.Table.from_pylist(list(rows), TABLES[table]))
 
     def rows(self, view):
         return self.views.con.sql(f"from {view}").to_arrow_table().to_pylist()
@@ -40,7 +40,7 @@ class HandWritten:
 
 
 def role(name, n_judge_draws=3, parser="parser"):
-    return {"role": name, "iteration": 0, "parser": parser, "n_judge_draws": n_judge_draws}
+    return {"role": name, "iteration": 0, "parser_key": parser, "n_judge_draws": n_judge_draws}
 
 
 def sample(text, error_kind=None, request="r", draw=0, sampling="s"):

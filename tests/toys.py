@@ -10,7 +10,8 @@ import yaml
 from factory.lake import Lake
 from factory.plan import read_state
 from factory.progress import Silent
-from factory.publish import Published, PublishOptions, write_folder
+
+#from factory.publish import Published, PublishOptions, write_folder
 from factory.recipe import load_recipe
 from factory.run import run_recipe
 
@@ -78,7 +79,7 @@ class Toy:
 
     def to_do(self, *overrides: str) -> set[str]:
         """The stages that would run."""
-        return {step.stage for step, found in self.look(*overrides).found.items() if not found.done}
+        return {step.stage for step, found in self.look(*overrides).steps.items() if not found.done}
 
     def shards(self, table: str) -> list[Path]:
         return sorted(self.lake.glob(f"{table}/*/*.parquet"))

@@ -204,7 +204,7 @@ def preview(survey: RecipeState, first: int, *, as_json: bool) -> None:
         "select prompt_id, messages from prompts "
         f"where iteration = 0 and split = 'train' limit {first}"
     )
-    views.rows("shown", prompts.to_arrow_table())
+    views.register("shown", prompts.to_arrow_table())
     rows = (
         views.con.sql(
             "select shown.messages[-1].content as prompt, role, draw, text as answer, score, "
@@ -226,7 +226,7 @@ def preview(survey: RecipeState, first: int, *, as_json: bool) -> None:
         for row in rows:
             if row["prompt"] == prompt:
                 _previewed(row)
-    if rubric := survey.rubrics[JUDGE]:
+    if rubric := survey.opened.rubrics[JUDGE]:
         print(f"\nScale {rubric.scale[0]:g} to {rubric.scale[1]:g}; kept in the lake.")
 
 
@@ -265,7 +265,7 @@ def plan(survey: RecipeState, *, as_json: bool) -> None:
     print()
     for line in drawn:
         print(line)
-    for step, found in survey.found.items():
+    for step, found in survey.steps.items():
         folder = found.folder if step.stage in ROW_ID else None
         for shard in folder.broken(content=False) if folder else []:
             print(f"broken shard {survey.lake.relative(shard.path)}: {shard.why}")

@@ -6,7 +6,6 @@ split. Its name ends in a hash of the builds in it; another content is another f
 """
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factory.fingerprint import folder_key
-from factory.lake import BARE_MESSAGE, ROW_GROUP, Views, remove_unfinished, write_parquet, writing
+from factory.lake import (
+    BARE_MESSAGE,
+    ROW_GROUP,
+    Views,
+    load_query,
+    remove_unfinished,
+    write_parquet,
+    writing,
+)
 from factory.pairs import SECOND
 from factory.plan import RecipeState, Step, all_views, steps
 from factory.recipe import Method, Recipe
@@ -115,13 +122,13 @@ def write_dataset(survey: RecipeState, name: str) -> Path:
     `name` and a hash of the builds in it. Iterations whose pairs were not made yet are not in
     it."""
     builds = [
-        survey.found[step]
+        survey.steps[step]
         for step in steps(survey.recipe)
         if step.stage == "pairs" and step.phase == SECOND
     ]
     keys = [found.folder.key for found in builds if found.folder and found.done]
     fraction = survey.recipe.prompts.test_fraction
-    prompts = survey.found[Step("prompts", role="loop")].folder
+    prompts = survey.steps[Step("prompts", role="loop")].folder
     rows = {"builds": keys, "test_fraction": fraction, "prompts": prompts.key if prompts else None}
     key = folder_key("dataset", VERSION, rows)
     datasets = survey.lake.root / "datasets"
@@ -129,7 +136,7 @@ def write_dataset(survey: RecipeState, name: str) -> Path:
     if folder.exists():
         return folder
     with (
-        survey.lake.lock("datasets", f"process {os.getpid()}", lambda _: None),
+        survey.lake.lock("datasets", f"writing {name}"),
         writing(survey.lake.root),
     ):
         datasets.mkdir(exist_ok=True)
@@ -148,11 +155,11 @@ def _write(survey: RecipeState, folder: Path, builds: list[str]) -> None:
     (folder / "data").mkdir(parents=True)
     rows: dict[str, int] = {}
     views = all_views(survey)
-    views.setting("published", {"phase": SECOND})
+    views.register_row("published", {"phase": SECOND})
     views.read_texts(f"from pairs where outcome = 'kept' and phase = '{SECOND}'")
     for iteration in range(survey.recipe.loop.iterations):
         for split in SPLITS:
-            views.setting("part", {"iteration": iteration, "split": split})
+            views.register_row("part", {"iteration": iteration, "split": split})
             file = folder / "data" / f"{split}-{iteration:02d}.parquet"
             n_rows = write_rows(views, query, columns, file, said)
             rows[split] = rows.get(split, 0) + n_rows
@@ -171,7 +178,7 @@ def write_rows(
     """
     info = json.dumps({"info": {"features": features(columns)}})
     schema = columns.with_metadata({"huggingface": info, **said})
-    n_rows = write_parquet(file, schema, _row_groups(schema, views.stream(query, columns)))
+    n_rows = write_parquet(file, schema, _row_groups(schema, views.stream(load_query(f"export/{query}"), columns)))
     if n_rows == 0:
         file.unlink()
     return n_rows

@@ -49,7 +49,7 @@ def open_recipe_dataset(survey: RecipeState, written_as: Path) -> Source:
     carry.
     """
     made = {
-        step: survey.found[step].done
+        step: survey.steps[step].done
         for step in steps(survey.recipe)
         if step.stage == "pairs" and step.phase == SECOND
     }
@@ -165,7 +165,7 @@ def open_best_answers(source: Source) -> Views:
             "pairs alone: give the recipe, and the lake with --lake"
         )
     views = all_views(source.survey)
-    views.table("best", shipped_queries()["best_of_k"].sql)
+    views.create_table("best", shipped_queries()["best_of_k"].sql)
     for split in SPLITS:
         views.define(f"{split}_rows", f"from best where split = '{split}'")
     return views

@@ -1,23 +1,27 @@
 """The lake: immutable Parquet shards on disk, and DuckDB views over them."""
 
 from factory.lake.files import ROW_GROUP, remove_unfinished, write_parquet, write_whole, writing
-from factory.lake.folders import Broken, Folder, Lake
+from factory.lake.folders import Broken, Folder, Lake, Lock
 from factory.lake.named_queries import query_text, shipped_queries
+from factory.lake.query import Query, all_queries, load_query
 from factory.lake.recipe_views import RecipeViews
 from factory.lake.schema import (
     BARE_MESSAGE,
     MESSAGE,
     ROW_ID,
+    STORED_KEYS,
     TABLES,
     Row,
     answer_id,
     pair_id,
     prompt_id,
+    view_schema,
 )
 from factory.lake.scope import SHARD_KEYS, Scope, join_scopes
 from factory.lake.shards import ShardWriter
+from factory.lake.sql_text import PART, Value, literal, statement_of
 from factory.lake.verify import VerifyReport, verify_folders, verify_lake
-from factory.lake.views import BASE_VIEWS, BATCH, MACROS, Views, sql_text
+from factory.lake.views import BASE_VIEWS, BATCH, MACROS, Views
 
 __all__ = [
     "BARE_MESSAGE",
@@ -25,29 +29,38 @@ __all__ = [
     "BATCH",
     "MACROS",
     "MESSAGE",
+    "PART",
     "ROW_GROUP",
     "ROW_ID",
     "SHARD_KEYS",
+    "STORED_KEYS",
     "TABLES",
     "Broken",
     "Folder",
     "Lake",
+    "Lock",
+    "Query",
     "RecipeViews",
     "Row",
     "Scope",
     "ShardWriter",
+    "Value",
     "VerifyReport",
     "Views",
+    "all_queries",
     "answer_id",
     "join_scopes",
+    "literal",
+    "load_query",
     "pair_id",
     "prompt_id",
     "query_text",
     "remove_unfinished",
     "shipped_queries",
-    "sql_text",
+    "statement_of",
     "verify_folders",
     "verify_lake",
+    "view_schema",
     "write_parquet",
     "write_whole",
     "writing",

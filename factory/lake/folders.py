@@ -28,6 +28,9 @@ import pyarrow as pa
 from factory.fingerprint import file_digest
 from factory.lake.files import fsync, remove_unfinished, write_parquet, write_whole, writing
 
+Lock = IO[str]
+"""The file of a lock that is held."""
+
 
 @dataclass(frozen=True)
 class Broken:
@@ -76,31 +79,60 @@ class Lake:
         """Keeps it for the next command, where the lake can be written and it has changed."""
         if content == self.load_json(name) or not os.access(self.root, os.W_OK):
             return
-        with self.lock("files", f"process {os.getpid()}", lambda _: None):
+        with self.lock("files", f"saving {name}"):
             remove_unfinished(self.root)
             with writing(self.root):
                 write_whole(self.root / name, json.dumps(content))
 
     @contextmanager
-    def lock(self, name: str, holder: str, on_wait: Callable[[str], None]) -> Iterator[IO[str]]:
-        """Holds what the name stands for, and gives the lock's file (a child that inherits it
-        holds it too). Where another process does, `on_wait` is told who, and this waits."""
+    def lock(self, name: str, doing: str, say: Callable[[str], None] | None = None) -> Iterator[Lock]:
+        """Hold the lock of a name, and give its file: a child process that inherits it holds it
+        too. While another process holds it, wait, and tell `say` who does what."""
+        with self._lock_file(name) as file:
+            if not _flock(file, wait=False):
+                file.seek(0)
+                if say is not None:
+                    say(f"  waiting for {file.read().strip() or 'another process'} on {name}")
+                _flock(file, wait=True)
+            self._sign(file, doing)
+            yield file
+
+    @contextmanager
+    def try_lock(self, name: str, doing: str) -> Iterator[Lock | None]:
+        """As `lock`, but give None if another process holds it, or the lake cannot be written."""
+        if not os.access(self.root, os.W_OK):
+            yield None
+            return
+        with self._lock_file(name) as file:
+            if not _flock(file, wait=False):
+                yield None
+                return
+            self._sign(file, doing)
+            yield file
+
+    @contextmanager
+    def _lock_file(self, name: str) -> Iterator[Lock]:
         with writing(self.root):
             locks = self.root / "locks"
             locks.mkdir(parents=True, exist_ok=True)
             file = (locks / name).open("a+")
         with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                on_wait(file.read().strip() or "another process")
-                fcntl.flock(file, fcntl.LOCK_EX)
-            with writing(self.root):
-                file.truncate(0)
-                file.write(holder)
-                file.flush()
             yield file
+
+    def _sign(self, file: Lock, doing: str) -> None:
+        with writing(self.root):
+            file.truncate(0)
+            file.write(f"process {os.getpid()} ({doing})")
+            file.flush()
+
+
+def _flock(file: Lock, *, wait: bool) -> bool:
+    """Whether the lock was taken; without `wait`, False if another process holds it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
 
 
 class Folder:
@@ -189,12 +221,24 @@ class Folder:
                     shard.path.replace(aside / shard.path.name)
                 self.record({"aside": shard.path.name, "why": shard.why})
 
+    @property
+    def lock_name(self) -> str:
+        return f"{self.table}-{self.key}"
+
     @contextmanager
-    def lock(self, holder: str, on_wait: Callable[[str], None]) -> Iterator[IO[str]]:
-        """Holds the folder, for writing: see `Lake.lock`. What a killed holder left half-written
-        is removed."""
-        with self.lake.lock(f"{self.table}-{self.key}", holder, on_wait) as file:
+    def lock(self, doing: str, say: Callable[[str], None] | None = None) -> Iterator[Lock]:
+        """Hold the folder for writing: see `Lake.lock`. Unfinished files of a writer that was
+        killed are removed."""
+        with self.lake.lock(self.lock_name, doing, say) as file:
             remove_unfinished(self.path)
+            yield file
+
+    @contextmanager
+    def try_lock(self, doing: str) -> Iterator[Lock | None]:
+        """As `lock`, but give None if another process holds it: see `Lake.try_lock`."""
+        with self.lake.try_lock(self.lock_name, doing) as file:
+            if file is not None:
+                remove_unfinished(self.path)
             yield file
 
     def create(self, settings: dict[str, Any]) -> None:

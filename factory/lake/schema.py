@@ -130,8 +130,8 @@ TABLES: dict[str, pa.Schema] = {
         [
             ("digest", pa.string()),
             ("parent", pa.string()),  # digest; NULL for M_0
-            ("build", pa.string()),  # key of the pairs it learned from
-            ("key", pa.string()),  # the folder under models/; NULL for M_0
+            ("build_key", pa.string()),  # of the pairs that it was trained on
+            ("model_key", pa.string()),  # the folder under models/; NULL for M_0
             ("settings", pa.string()),  # JSON
             ("n_pairs", pa.int64()),
             ("dtype", pa.string()),
@@ -144,9 +144,9 @@ TABLES: dict[str, pa.Schema] = {
             ("role", pa.string()),  # past, current, future, reference, judge, or probe
             ("name", pa.string()),  # M_0, M_1, …; F_0, F_1, … for the future models; reference
             ("model", pa.string()),  # digest
-            ("sampling", pa.string()),  # key of the folder of its samples
-            ("asked", pa.string()),  # what their requests were made of
-            ("parser", pa.string()),  # key of the folder of the verdicts of the judge `judge`
+            ("sampling_key", pa.string()),  # the folder of its samples
+            ("request_key", pa.string()),  # what identifies their requests
+            ("parser_key", pa.string()),  # the folder of the verdicts of the judge `judge`
             ("first_draw", pa.int32()),
             ("n_draws", pa.int32()),
             ("n_judge_draws", pa.int32()),  # of the judge `judge`
@@ -161,14 +161,36 @@ TABLES: dict[str, pa.Schema] = {
             ("judge_name", pa.string()),  # in the recipe: judge, those of judges, or probe
             ("title", pa.string()),  # the name of one of judges, else who judges: M_0, …, function
             ("judge_model", pa.string()),  # digest of the model or of the function's source
-            ("judge", pa.string()),  # key of the folder of the judgments
+            ("judge_key", pa.string()),  # the folder of the judgments
             ("judge_reads", pa.string()),  # of a prompt, beside its messages: '', context, meta
-            ("parser", pa.string()),  # key of the folder of their verdicts
+            ("parser_key", pa.string()),  # the folder of their verdicts
             ("n_judge_draws", pa.int32()),
             ("opponents", pa.int32()),  # of comparisons: with how many answers each is compared
         ]
     ),
 }
+
+SHARD_TABLES = ("samples", "judgments", "verdicts")
+"""Tables whose rows can be duplicated, or belong to a row that is gone. The view of the same name
+leaves these rows out."""
+
+STORED_KEYS = {"samples": "sampling", "judgments": "judge", "verdicts": "parser"}
+"""The column with the folder's key in the shards of a table."""
+
+_KEY_COLUMNS = {
+    "sampling": "sampling_key",
+    "judge": "judge_key",
+    "parser": "parser_key",
+    "build": "build_key",
+}
+
+
+def view_schema(table: str) -> pa.Schema:
+    """The columns of a table as its view names them: a column that holds a key ends in `_key`."""
+    return pa.schema(
+        [column.with_name(_KEY_COLUMNS.get(column.name, column.name)) for column in TABLES[table]]
+    )
+
 
 ROW_ID: dict[str, str] = {
     "prompts": "prompt_id",

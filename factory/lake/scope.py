@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from factory.lake.schema import Row
 
-SHARD_KEYS = {"samples": "sampling", "judgments": "judge", "verdicts": "parser"}
-"""The tables that a role's rows lie in, and the column with the folder's key: of `roles` for
+SHARD_KEYS = {"samples": "sampling_key", "judgments": "judge_key", "verdicts": "parser_key"}
+"""The tables with a role's rows, and the column that names their folder: a column of `roles` for
 samples, else of `panel`."""
 
 
@@ -18,17 +18,17 @@ class Scope:
     panel: Sequence[Row] = ()
 
     def rows(self, table: str) -> Sequence[Row]:
-        """Those that name the folders of a table."""
+        """The rows that name the folders of a table."""
         return self.roles if table == "samples" else self.panel
 
     def keys(self, table: str) -> list[str]:
-        """The folders of a table that it reads."""
+        """The keys of the folders of a table that it reads, sorted."""
         column = SHARD_KEYS[table]
         return sorted({row[column] for row in self.rows(table) if row.get(column)})
 
 
 def join_scopes(scopes: Iterable[Scope]) -> Scope:
-    """One scope of several, each row once."""
+    """Several scopes as one, each row once."""
     roles, panel = list[Row](), list[Row]()
     for scope in scopes:
         roles += [row for row in scope.roles if row not in roles]

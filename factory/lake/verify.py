@@ -1,13 +1,15 @@
 """Is the lake what it was when it was written: every shard's hash, schema and ids, every model."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import duckdb
 import pyarrow.parquet as pq
 
 from factory.lake.folders import Folder, Lake
 from factory.lake.schema import ROW_ID, TABLES, prompt_id
-from factory.lake.views import Views
+from factory.lake.sql_text import literal
 from factory.models import broken_files, model_manifest
 
 
@@ -27,58 +29,73 @@ class VerifyReport:
 
 
 def verify_lake(lake: Lake) -> VerifyReport:
-    """Reads every shard and trained model of the lake; its datasets follow from these."""
+    """Read every shard and trained model of the lake. Its datasets follow from these."""
     tables = (*ROW_ID, "models")
     return verify_folders(folder for table in tables for folder in lake.folders(table))
 
 
 def verify_folders(folders: Iterable[Folder]) -> VerifyReport:
-    """Reads every shard or trained model of these folders."""
+    """Read every shard or trained model of these folders."""
     report = VerifyReport()
-    for folder in folders:
-        faults = _model_faults if folder.table == "models" else _folder_faults
-        report.faults += faults(folder, report)
+    with duckdb.connect() as con:
+        con.execute("set enable_progress_bar = false")
+        for folder in folders:
+            if folder.table == "models":
+                report.faults += _model_faults(folder, report)
+            else:
+                report.faults += _folder_faults(folder, report, con)
     return report
 
 
-def _folder_faults(folder: Folder, report: VerifyReport) -> Iterator[Fault]:
+def _folder_faults(
+    folder: Folder, report: VerifyReport, con: duckdb.DuckDBPyConnection
+) -> Iterator[Fault]:
     broken = folder.broken(content=True)
     yield from (Fault(folder.lake.relative(shard.path), shard.why) for shard in broken)
     names = {shard.path for shard in broken}
+    of_table = []
     for shard in folder.shards():
         if shard in names:
             continue
         report.shards += 1
-        name = folder.lake.relative(shard)
-        schema = pq.read_schema(shard)
-        if not schema.remove_metadata().equals(TABLES[folder.table]):
-            yield Fault(name, "its schema is not the table's")
-            continue
-        report.rows += pq.read_metadata(shard).num_rows
-        if wrong := _wrong_ids(folder.table, shard.as_posix()):
-            yield Fault(name, f"{wrong} of its rows have ids that do not follow from them")
+        if pq.read_schema(shard).remove_metadata().equals(TABLES[folder.table]):
+            report.rows += pq.read_metadata(shard).num_rows
+            of_table.append(shard)
+        else:
+            yield Fault(folder.lake.relative(shard), "its schema is not the table's")
+    for shard, wrong in _wrong_ids(folder.table, of_table, con).items():
+        why = f"{wrong} of its rows have ids that do not follow from them"
+        yield Fault(folder.lake.relative(shard), why)
 
 
-def _wrong_ids(table: str, path: str) -> int:
+def _wrong_ids(
+    table: str, shards: Sequence[Path], con: duckdb.DuckDBPyConnection
+) -> dict[Path, int]:
+    """By shard: rows whose id is not the hash of their content; only shards that have any."""
     if table == "prompts":
-        rows = pq.read_table(path, columns=["prompt_id", "messages", "tools"]).to_pylist()
-        return sum(
-            row["prompt_id"]
-            != prompt_id(
-                [{k: v for k, v in m.items() if v is not None} for m in row["messages"]],
-                row["tools"],
-            )
-            for row in rows
-        )
+        counts = {shard: _wrong_prompt_ids(shard) for shard in shards}
+        return {shard: count for shard, count in counts.items() if count}
     expression = _ID_SQL.get(table)
-    if expression is None:
-        return 0
-    with Views() as views:
-        views.con.read_parquet(path).create_view("rows")
-        (row,) = views.con.sql(
-            f"select count(*) from rows where {ROW_ID[table]} is distinct from {expression}"
-        ).fetchall()
-    return int(row[0])
+    if expression is None or not shards:
+        return {}
+    files = ", ".join(literal(shard) for shard in shards)
+    rows = con.sql(
+        f"select filename, count(*) from read_parquet([{files}], filename = true) "
+        f"where {ROW_ID[table]} is distinct from {expression} group by filename order by filename"
+    ).fetchall()
+    return {Path(name): count for name, count in rows}
+
+
+def _wrong_prompt_ids(shard: Path) -> int:
+    rows = pq.read_table(shard, columns=["prompt_id", "messages", "tools"]).to_pylist()
+    return sum(
+        row["prompt_id"]
+        != prompt_id(
+            [{k: v for k, v in message.items() if v is not None} for message in row["messages"]],
+            row["tools"],
+        )
+        for row in rows
+    )
 
 
 def _row_id(*columns: str) -> str:

@@ -1,16 +1,16 @@
-"""DuckDB over the lake: the tables as views, and the named queries of `factory/sql/`.
+"""DuckDB over the lake: the tables as views, and the queries that run on them.
 
-Knows which view needs which; knows no step and no policy.
+Knows which view reads which. Knows no step and no policy.
 """
 
+import copy
 import os
 import re
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from functools import cache
-from importlib import resources
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,16 +19,12 @@ import duckdb
 import pyarrow as pa
 
 from factory.errors import QueryError
-from factory.fingerprint import short_hash
-from factory.lake.schema import TABLES
+from factory.lake.query import Query, load_query
+from factory.lake.schema import SHARD_TABLES, TABLES
+from factory.lake.sql_text import Value, literal
 
 BATCH = 1000
 """Rows that are read from DuckDB at a time."""
-
-SHARD_TABLES = ("samples", "judgments", "verdicts")
-"""Tables whose rows can have been made twice, or for what is no longer there; the view of the same
-name leaves them out."""
-
 
 _SHARDS = {
     "prompts": "prompts",
@@ -41,203 +37,250 @@ _SHARDS = {
 """The names under which shards are registered, and their tables."""
 
 _SETTINGS = (
-    "enable_progress_bar = false",  # it would be drawn into what a verb prints
+    "enable_progress_bar = false",  # it would be drawn into the output of a command
     # A name that is no view is an error, not whatever variable of this program has that name.
     "python_enable_replacements = false",
-    # Memory goes back to the system when a query ends, not when a lot of it has gathered: a run
-    # is mostly waiting for its engine, which may want it.
+    # Return memory to the system when a query ends, not when a lot of it has gathered: a run
+    # mostly waits for its engine, which may need it.
     "allocator_flush_threshold = '1MB'",
     "allocator_bulk_deallocation_flush_threshold = '1MB'",
 )
 
-MACROS = ("macros", "made_once")
-"""The files with what the queries share."""
+MACROS = ("lake/macros", "lake/made_once")
+"""The files with the macros that queries share."""
 
 BASE_VIEWS = (
     *("prompts", "samples", "placed", "rivals", "judgments", "verdicts", "scores", "candidates"),
     "judge_scores",
 )
-"""The views between shards and candidates, each of which may read those before it."""
+"""The views between shards and candidates. Each may read those before it."""
 
 
-@cache
-def sql_text(name: str) -> str:
-    """The text of a query of `factory/sql/`."""
-    return next(file for file in _sql_files() if file.name == f"{name}.sql").read_text(
-        encoding="utf-8"
-    )
+@dataclass
+class _Connection:
+    """What all views of one connection share."""
 
-
-@cache
-def all_sql() -> str:
-    """A hash of all named queries: what was remembered of others is not theirs."""
-    return short_hash("".join(file.read_text(encoding="utf-8") for file in _sql_files()))
-
-
-@cache
-def _sql_files() -> list[Path]:
-    return sorted(Path(str(resources.files("factory"))).glob("*/sql/*.sql"))
+    con: duckdb.DuckDBPyConnection
+    defined: dict[str, str] = field(default_factory=dict)
+    registered: dict[str, Sequence[Path]] = field(default_factory=dict)
+    turn: int = 0
 
 
 class Views:
     """A DuckDB connection with the lake's tables as views.
 
-    The named views are made once, on tables with nothing in them; what they read is then put
-    under them, as often as needed: a view finds the shards of the moment by their name.
+    The base views are created once, on empty tables; registering shards then changes what they
+    read. A query that declares an input (`-- Reads:`) which nobody registered raises LookupError:
+    it never reads the empty table or the rows of an earlier caller. `renew` starts over with a new
+    set of inputs on the same connection, after which the old object refuses to be used.
     """
 
     def __init__(self, memory: str | None = None) -> None:
-        """`memory` is the most that queries hold, as in the recipe's query_memory."""
-        self.con = duckdb.connect()
+        """`memory` is the most that queries may use, such as `4GB` (the recipe's query_memory)."""
+        self._shared = _Connection(duckdb.connect())
+        self._turn = 0
+        self._inputs: set[str] = set()
         for setting in _SETTINGS:
             self.con.execute(f"set {setting}")
         if memory is not None:
             self.con.execute(f"set memory_limit = '{memory}'")
-        # Of this connection alone: DuckDB gives its files the same names in every process. It makes
-        # the folder when it needs it, and removes it.
+        # One folder per connection: DuckDB gives its files the same names in every process. It
+        # creates the folder when it needs it, and removes it.
         name = f"factory-duckdb-{os.getpid()}-{uuid4().hex[:8]}"
-        self.con.execute(f"set temp_directory = '{tempfile.gettempdir()}/{name}'")
+        self.con.execute(f"set temp_directory = {literal(f'{tempfile.gettempdir()}/{name}')}")
         for macros in MACROS:
-            self.con.execute(sql_text(macros))
+            self.con.execute(load_query(macros).text)
         self.forget_texts()
-        self._defined: dict[str, str] = {}
-        self._registered: dict[str, Sequence[Path]] = {}
-        self.setting("recipe_settings", {"chunks": 1, "test_fraction": 0.0})
+        self.register_row("recipe_settings", {"chunks": 1, "test_fraction": 0.0})
         for table in ("roles", "panel"):
-            self.rows(table, TABLES[table].empty_table())
+            self.register(table, TABLES[table].empty_table())
         for view, table in _SHARDS.items():
-            self.shards(view, table, [])
-        self.view(*BASE_VIEWS)
+            self.register_shards(view, table, [])
+        for name in BASE_VIEWS:
+            self._create_view(name, load_query(f"lake/{name}").text)
+        self._inputs.clear()
+
+    @property
+    def con(self) -> duckdb.DuckDBPyConnection:
+        """The connection. Raises RuntimeError if `renew` was called since."""
+        if self._turn != self._shared.turn:
+            raise RuntimeError("these views were renewed for another caller: open them again")
+        return self._shared.con
+
+    def renew(self) -> "Views":
+        """The same connection with no inputs. This object can no longer be used."""
+        self._shared.turn += 1
+        views = copy.copy(self)
+        views._turn, views._inputs = self._shared.turn, set()
+        return views
 
     def __enter__(self) -> "Views":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.con.close()
+        self._shared.con.close()
 
-    def shards(self, view: str, table: str, paths: Sequence[Path]) -> None:
-        """Registers shards of a table as `<view>_shards`, with `filename` and, for tables with
-        rows that can be made twice, `file_row_number`."""
+    # inputs
+
+    def register_shards(self, view: str, table: str, paths: Sequence[Path]) -> None:
+        """Register shards of a table as `<view>_shards`, with a column `filename` and, for tables
+        whose rows can be made twice, `file_row_number`."""
         numbered = table in SHARD_TABLES
         name = f"{view}_shards"
-        if self._registered.get(name) == paths:
+        self._inputs.add(name)
+        if self._shared.registered.get(name) == paths:
             return
-        self._registered[name] = paths
+        self._shared.registered[name] = paths
         if paths:
             # As SQL: a relation's own view would be shadowed by a registered one of its name.
-            files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
+            files = ", ".join(literal(path) for path in paths)
             row_number = ", file_row_number = true" if numbered else ""
-            if name not in self._defined:
+            if name not in self._shared.defined:
                 self.con.unregister(name)
-            self.define(name, f"from read_parquet([{files}], filename = true{row_number})")
+            self._create_view(name, f"from read_parquet([{files}], filename = true{row_number})")
             return
         extra = [("filename", pa.string())] + [("file_row_number", pa.int64())] * numbered
         schema = pa.schema([*TABLES[table], *(pa.field(*column) for column in extra)])
         self._register(name, schema.empty_table())
 
-    def leave_nothing_out(self, whole: Collection[str]) -> None:
-        """Says which of SHARD_TABLES have no row in their shards that their view leaves out: the
-        view is then the shards, and does not look for any."""
-        for table in SHARD_TABLES:
-            shards = f"select * exclude (filename, file_row_number) from {table}_shards"
-            self.define(table, shards if table in whole else sql_text(table))
-
-    def rows(self, name: str, table: pa.Table) -> None:
-        """Registers an Arrow table as a view."""
-        self._registered.pop(name, None)
+    def register(self, name: str, table: pa.Table) -> None:
+        """Register an Arrow table as an input."""
+        self._inputs.add(name)
+        self._shared.registered.pop(name, None)
         self._register(name, table)
 
+    def register_row(self, name: str, values: Mapping[str, Any]) -> None:
+        """Register one row of settings as an input."""
+        self.register(name, pa.Table.from_pylist([dict(values)]))
+
     def _register(self, name: str, table: pa.Table) -> None:
-        if self._defined.pop(name, None) is not None:
+        if self._shared.defined.pop(name, None) is not None:
             self.con.execute(f"drop view {name}")
         self.con.register(name, table)
 
-    def setting(self, name: str, values: Mapping[str, Any]) -> None:
-        """Registers a row of settings, for queries that take them as a relation (views cannot
-        have parameters)."""
-        self.rows(name, pa.Table.from_pylist([dict(values)]))
+    def define_tables(self, whole: Collection[str]) -> None:
+        """Define the views of SHARD_TABLES. The view of a table in `whole`, whose shards have no
+        row to leave out, is its shards and does not look for any."""
+        for table in SHARD_TABLES:
+            query = load_query(f"lake/all_{table}" if table in whole else f"lake/{table}")
+            self._create_view(table, query.text)
 
-    def view(self, *names: str) -> None:
-        """Registers named queries as views, in this order."""
-        for name in names:
-            self.define(name, sql_text(name))
+    def define(self, name: str, query: Query | str, **values: Value) -> None:
+        """Define a query as a view, which other queries may then read."""
+        self._create_view(name, self._text(query, values))
+        self._inputs.add(name)
 
-    def define(self, name: str, text: str) -> None:
-        """Registers a query's text as a view."""
-        if self._defined.get(name) != text:
+    def _create_view(self, name: str, text: str) -> None:
+        if self._shared.defined.get(name) != text:
             self.con.execute(f"create or replace temp view {name} as {text}")
-            self._defined[name] = text
+            self._shared.defined[name] = text
 
-    def table(self, name: str, text: str) -> None:
-        """Makes a table of what a query comes to now."""
+    def create_table(self, name: str, query: Query | str, **values: Value) -> None:
+        """Create a table from the rows of a query."""
         with _enough_memory():
-            self.con.execute(f"create or replace temp table {name} as {text}")
+            self.con.execute(
+                f"create or replace temp table {name} as {self._text(query, values)}"
+            )
+        self._inputs.add(name)
 
-    def add(self, name: str, text: str) -> None:
-        """Adds to a table what a query comes to now."""
+    def insert(self, name: str, query: Query | str, **values: Value) -> None:
+        """Insert the rows of a query into a table."""
         with _enough_memory():
-            self.con.execute(f"insert into {name} {text}")
+            self.con.execute(f"insert into {name} {self._text(query, values)}")
 
-    def drop(self, *tables: str) -> None:
-        """Gives back the memory of tables that were made."""
-        for name in tables:
+    def drop_tables(self, *names: str) -> None:
+        """Drop tables, which frees their memory."""
+        for name in names:
             self.con.execute(f"drop table {name}")
+            self._inputs.discard(name)
+
+    def use_table(self, name: str) -> None:
+        """Make a table an input that was created on this connection before `renew`."""
+        self._inputs.add(name)
 
     def read_texts(self, of: str) -> None:
-        """Reads the texts of what a query names as chosen_id and rejected_id into the table
-        `texts`. One that is there is not read again: a sample's id is made of its text."""
+        """Read the texts of the samples that a query names as chosen_id and rejected_id into the
+        table `texts`. Texts that are already there are not read again: a sample's id is a hash of
+        its text."""
         self.define("texts_of", of)
-        self.add("texts", sql_text("texts"))
+        self._inputs.add("texts")
+        self.insert("texts", load_query("lake/texts"))
 
     def forget_texts(self) -> None:
-        """Empties the table `texts`."""
+        """Empty the table `texts`."""
         self.con.execute("create or replace temp table texts (sample_id varchar, text varchar)")
+        self._inputs.discard("texts")
 
-    def one(self, name: str) -> dict[str, Any]:
-        """The only row of a named query."""
-        (row,) = self.all(name)
+    # queries
+
+    def _text(self, query: Query | str, values: Mapping[str, Value]) -> str:
+        """The SQL of a query. Raises LookupError if an input is missing, TypeError for values that
+        are not its parameters."""
+        if isinstance(query, str):
+            return query
+        if missing := sorted(name for name in query.reads if not self._is_available(name)):
+            raise LookupError(f"{query.address} reads {missing[0]}, which nobody registered")
+        return query.with_values(dict(values))
+
+    def _is_available(self, name: str) -> bool:
+        if name in self._inputs:
+            return True
+        return name in BASE_VIEWS and all(
+            self._is_available(read) for read in load_query(f"lake/{name}").reads
+        )
+
+    def one(self, query: Query, **values: Value) -> dict[str, Any]:
+        """The only row of a query."""
+        (row,) = self.all(query, **values)
         return row
 
-    def all(self, name: str) -> list[dict[str, Any]]:
-        """The rows of a named query that has few."""
+    def all(self, query: Query | str, **values: Value) -> list[dict[str, Any]]:
+        """The rows of a query that has few."""
         with _enough_memory():
-            rows: list[dict[str, Any]] = self.con.sql(sql_text(name)).to_arrow_table().to_pylist()
+            relation = self.con.sql(self._text(query, values))
+            rows: list[dict[str, Any]] = relation.to_arrow_table().to_pylist()
         return rows
 
-    def stream(self, name: str, schema: pa.Schema | None = None) -> Iterator[pa.RecordBatch]:
-        """The rows of a named query, a batch at a time; cast to `schema` where one is given.
-        The connection is busy until the last."""
+    def stream(
+        self, query: Query, schema: pa.Schema | None = None, **values: Value
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of a query, one batch at a time, cast to `schema` if one is given. The
+        connection is busy until the last batch."""
         with _enough_memory():
-            for batch in self.con.sql(sql_text(name)).to_arrow_reader(BATCH):
+            for batch in self.con.sql(self._text(query, values)).to_arrow_reader(BATCH):
                 yield batch if schema is None else batch.select(schema.names).cast(schema)
 
+    # SQL of the user's own
+
     def read_only(self, query: str) -> duckdb.DuckDBPyRelation:
-        """A user's query as a relation. Raises QueryError unless it is one that only reads."""
+        """A user's query as a relation. Raises QueryError unless it is one query that only reads."""
         try:
             statements = self.con.extract_statements(query)
         except duckdb.Error as error:
-            raise QueryError(_sentence(error)) from None
+            raise _query_error(error) from None
         kinds = {statement.type for statement in statements}
         if len(statements) != 1 or kinds - {
             duckdb.StatementType.SELECT,
             duckdb.StatementType.EXPLAIN,
         }:
-            raise QueryError("expected one query that reads (select, from, describe, summarize)")
+            raise QueryError(
+                "", "expected one query that reads (select, from, describe, summarize)"
+            )
         try:
             return self.con.sql(query)
         except duckdb.Error as error:
-            raise QueryError(_sentence(error)) from None
+            raise _query_error(error) from None
 
     def answer(self, query: str) -> pa.Table:
-        """The rows of a user's query; Ctrl-C stops it. Raises QueryError where it fails, or does
-        more than read."""
+        """The rows of a user's query. Ctrl-C stops it. Raises QueryError if it fails, or does more
+        than read."""
         # In a thread: DuckDB, while it works, lets no signal through to the one that called it.
         with ThreadPoolExecutor(1) as thread:
             rows = thread.submit(lambda: self.read_only(query).to_arrow_table())
             try:
                 return rows.result()
             except duckdb.Error as error:
-                raise QueryError(_sentence(error)) from None
+                raise _query_error(error) from None
             except KeyboardInterrupt:
                 while not rows.done():  # a query that is only about to begin does not hear it
                     self.con.interrupt()
@@ -253,15 +296,16 @@ def _enough_memory() -> Iterator[None]:
         if "Out of Memory" not in str(error):
             raise
         raise QueryError(
-            f"a query over the lake needs more memory ({_one_line(error)}): raise query_memory, or "
-            "leave it out and free memory"
+            "query_memory",
+            f"a query over the lake needs more memory ({_first_line(error)})",
+            "raise query_memory, or leave it out and free memory",
         ) from None
 
 
-def _one_line(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return re.sub(r"\s+", " ", str(error).splitlines()[0])
 
 
-def _sentence(error: duckdb.Error) -> str:
+def _query_error(error: duckdb.Error) -> QueryError:
     lines = [line for line in str(error).splitlines() if line.strip()]
-    return "the query failed: " + re.sub(r"\s+", " ", " ".join(lines[:2]))
+    return QueryError("", "the query failed: " + re.sub(r"\s+", " ", " ".join(lines[:2])))

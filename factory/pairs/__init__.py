@@ -1,16 +1,13 @@
-"""Pair policies and how candidates are scored, filtered, and ordered."""
+"""Pair policies, and how candidates are scored, filtered, and ordered."""
 
 from factory.pairs.choice import (
     PAIRS_VERSION,
     PLAIN_SCORES,
-    build_settings,
+    Choice,
     check_policy,
-    choice_views,
-    combined,
-    combines,
     define_policy,
-    evaluated,
-    judges_used,
+    make_choice,
+    named_columns,
 )
 from factory.pairs.policy import FIRST, SECOND, Policy, load_policy, shipped_policies
 
@@ -19,15 +16,12 @@ __all__ = [
     "PAIRS_VERSION",
     "PLAIN_SCORES",
     "SECOND",
+    "Choice",
     "Policy",
-    "build_settings",
     "check_policy",
-    "choice_views",
-    "combined",
-    "combines",
     "define_policy",
-    "evaluated",
-    "judges_used",
     "load_policy",
+    "make_choice",
+    "named_columns",
     "shipped_policies",
 ]

@@ -1,221 +1,256 @@
 """How a recipe's `pairs` section scores and filters candidates.
 
-Builds the queries between candidates and a policy, the settings that identify a set of pairs, and
-checks what a policy returns.
+Builds the queries between candidates and a policy and the settings that identify a set of pairs,
+and checks what a policy returns.
 """
 
-import re
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import duckdb
 
 from factory.errors import RecipeError
-from factory.lake import Views, sql_text
+from factory.fingerprint import short_hash
+from factory.lake import Value, Views, load_query, statement_of
 from factory.pairs.policy import Policy, changed_fields
-from factory.recipe import JUDGE, Method, Pairs, Recipe
+from factory.recipe import JUDGE, Pairs, Recipe
 
-PAIRS_VERSION = 2
-
+PAIRS_VERSION = 3
 
 PLAIN_SCORES = ("mean", "expected")
 """What `pairs.score` may be beside an expression: the two scores of the judge `judge`."""
 
+_COLUMNS_OF_JUDGE = ("score", "expected_score", "spread", "n_judgments", "n_unparsed")
+"""Columns of `candidates` that come from the judge `judge`; an expression may name them."""
 
-_OF_JUDGE = ("score", "expected_score", "spread", "n_judgments", "n_unparsed")
-"""Columns that an expression may name and that are those of the judge `judge`."""
-
-
-_OPINION = """
+_SCORE_OF_JUDGE = """
         max(score) filter (judge_name = '{name}') as "{name}",
         max(expected_score) filter (judge_name = '{name}') as "{name}_expected",
         max(n_judgments) filter (judge_name = '{name}') as "{name}_judgments","""
 
-
-_WITH_OPINIONS = """
--- Grain: as measured.sql. What several judges make of a candidate, combined as the recipe says.
-with opinions as (
-    select{opinions}
+_SCORED_BY_ALL = """\
+with judged as (
+    select{scores}
         iteration, role, name, sample_id
     from judge_scores
     group by iteration, role, name, sample_id
-),
-
-decided as (
-    select *, {columns}
-    from candidates
-    join opinions using (iteration, role, name, sample_id)
 )
-"""
 
+select {columns}
+from candidates
+join judged using (iteration, role, name, sample_id)
+"""
 
 _DECISIONS = """
-        ({score})::double as combined,
-        coalesce(({chosen_if}), false) as may_be_chosen,
-        coalesce(({rejected_if}), false) as may_be_rejected
-"""
+    candidates.*,
+    ({score})::double as deciding_score,
+    least({n_judgments}) as deciding_judgments,
+    coalesce(({chosen_if}), false) as may_be_chosen,
+    coalesce(({rejected_if}), false) as may_be_rejected,
+    [{votes}]::double[] as votes"""
 
 
-_COMBINED = """
-select
-    iteration,
-    prompt_id,
-    split,
-    role,
-    sample_id,
-    draw,
-    if(isfinite(combined), combined, null) as score,
-    spread,
-    least({n_judgments}) as n_judgments,
-    model,
-    n_prompt_tokens,
-    n_tokens,
-    finish_reason,
-    may_be_chosen,
-    may_be_rejected,
-    [{votes}]::double[] as votes
-from decided
-"""
+@dataclass(frozen=True)
+class Choice:
+    """How a recipe chooses pairs: its policy, the judges that it uses, and the queries between."""
+
+    recipe: Recipe
+    policy: Policy
+    judges: tuple[str, ...]
+    """The judges that the choice depends on, in the recipe's order."""
+    score_judges: tuple[str, ...]
+    """The judges that the score alone depends on."""
+    queries: Mapping[str, str]
+    """The views between candidates and policy, in the order in which they read each other."""
+
+    @property
+    def combines(self) -> bool:
+        """Whether anything but the score of the judge `judge` decides."""
+        return _combines(self.recipe.pairs)
+
+    @property
+    def digest(self) -> str:
+        """A hash of all statements between candidates and pairs but the policy's own."""
+        statements = [statement_of(query) for query in self.queries.values()]
+        shared = [load_query(name).statement for name in ("lake/macros", "pairs/pairs")]
+        return short_hash("\n".join([*shared, *statements]))
+
+    @property
+    def parameters(self) -> dict[str, Value]:
+        """The row of `pair_settings`, which these queries read."""
+        spec = self.recipe.pairs
+        return {
+            "trains": self.policy.trains,
+            "decides": spec.score,
+            "ties": spec.ties,
+            "per_prompt": spec.per_prompt,
+            "drop_truncated": spec.drop_truncated,
+            "length_control": spec.length_control,
+            "min_margin": spec.min_margin,
+            "min_margin_to_noise": spec.min_margin_to_noise,
+            "max_length_ratio": spec.max_length_ratio,
+            "max_similarity": spec.max_similarity,
+        }
+
+    def evaluated(self, expression: str) -> str:
+        """A query with an expression over the judges as its only column."""
+        return _scored_by(list(self.recipe.all_judges), f"({expression}) as value")
+
+    def build_settings(self, iteration: int, phase: str, judge: str, rows: str) -> dict[str, Any]:
+        """What decides the pairs of a phase. `judge` has the digests of the judges that score, and
+        `rows` is a digest of the candidates."""
+        changed = changed_fields(self.recipe.pairs)
+        return {
+            "iteration": iteration,
+            "phase": phase,
+            "policy": statement_of(self.policy.sql),
+            "roles": list(self.policy.roles),
+            "trains": self.policy.trains,
+            "sql": self.digest,
+            "judge": judge,
+            "rows": rows,
+            **({"pairs": changed} if changed else {}),
+        }
 
 
-def judges_used(recipe: Recipe, *, of_score: bool = False) -> list[str]:
-    """The judges that the choice of pairs hangs on, or that the score alone does, in the recipe's
-    order."""
+def make_choice(recipe: Recipe, policy: Policy) -> Choice:
+    """Work out how a recipe chooses pairs. Parses its expressions, and evaluates none."""
     spec = recipe.pairs
-    texts = [JUDGE if spec.score in PLAIN_SCORES else spec.score]
-    if not of_score:
-        texts += [spec.chosen_if or "", spec.rejected_if or "", *spec.agree]
-    words = set(re.findall(r"\w+", " ".join(texts).lower()))
-    if words & set(_OF_JUDGE):
-        words.add(JUDGE)
-    return [
-        name
-        for name in recipe.all_judges
-        if {name, *(f"{name}_{of}" for of in ("expected", "judgments"))} & words
-    ]
+    of_score = [JUDGE if spec.score in PLAIN_SCORES else spec.score]
+    conditions = [text for text in (spec.chosen_if, spec.rejected_if) if text]
+    score_judges = _judges_named(recipe, of_score)
+    judges = _judges_named(recipe, [*of_score, *conditions, *spec.agree])
+    ordered = "by_score" if spec.length_control is None else "by_length"
+    own = _combines(spec)
+    queries = {
+        "decisions": _decisions(spec, judges, score_judges)
+        if own
+        else load_query("pairs/decisions").text,
+        "measured": load_query("pairs/measured").text,
+        "eligible": load_query("pairs/eligible").text,
+        "ordered": load_query(f"pairs/{ordered}").text,
+        "extremes": load_query("pairs/extremes").text,
+    }
+    return Choice(recipe, policy, judges, score_judges, queries)
 
 
-def combines(spec: Pairs) -> bool:
-    """Whether more than the one judge's score decides."""
+def _combines(spec: Pairs) -> bool:
     return bool(spec.score not in PLAIN_SCORES or spec.chosen_if or spec.rejected_if or spec.agree)
 
 
-def combined(recipe: Recipe) -> str:
-    """The query `measured` of a recipe that combines judges."""
-    spec = recipe.pairs
+def _judges_named(recipe: Recipe, expressions: Sequence[str]) -> tuple[str, ...]:
+    """The judges whose scores expressions read, in the recipe's order."""
+    columns = set[str]().union(*(named_columns(text) for text in expressions))
+    if columns & set(_COLUMNS_OF_JUDGE):
+        columns.add(JUDGE)
+    return tuple(
+        name
+        for name in recipe.all_judges
+        if {name, f"{name}_expected", f"{name}_judgments"} & columns
+    )
+
+
+@cache
+def named_columns(expression: str) -> frozenset[str]:
+    """The columns that a SQL expression names, in lower case; none if it cannot be parsed.
+
+    DuckDB parses it, so that a word inside a string or a comment does not count.
+    """
+    with duckdb.connect() as con:
+        ((text,),) = con.execute(
+            "select json_serialize_sql(?)", [f"select {expression}"]
+        ).fetchall()
+    return frozenset(_column_names(json.loads(text)))
+
+
+def _column_names(node: Any) -> set[str]:
+    match node:
+        case {"class": "COLUMN_REF", "column_names": [*_, str(name)]}:
+            return {name.lower()}
+        case dict():
+            return set[str]().union(*map(_column_names, node.values()))
+        case list():
+            return set[str]().union(*map(_column_names, node))
+    return set()
+
+
+def _decisions(spec: Pairs, judges: Sequence[str], score_judges: Sequence[str]) -> str:
+    """The query `decisions` of a recipe that combines judges."""
     plain = {"mean": "score", "expected": "expected_score"}
-    decisions = _DECISIONS.format(
+    columns = _DECISIONS.format(
         score=plain.get(spec.score, spec.score),
+        n_judgments=", ".join(f'"{name}_judgments"' for name in score_judges),
         chosen_if=spec.chosen_if or "true",
         rejected_if=spec.rejected_if or "true",
-    )
-    return _with_opinions(judges_used(recipe), decisions) + _COMBINED.format(
-        n_judgments=", ".join(f'"{name}_judgments"' for name in judges_used(recipe, of_score=True)),
         votes=", ".join(f'"{name}"' for name in spec.agree),
     )
+    return _scored_by(judges, columns)
 
 
-def evaluated(recipe: Recipe, expression: str) -> str:
-    """The query with an expression of the recipe as its only column, for looking at its type."""
-    columns = f"({expression}) as value"
-    return _with_opinions(list(recipe.all_judges), columns) + "select value from decided"
+def _scored_by(judges: Sequence[str], columns: str) -> str:
+    scores = "".join(_SCORE_OF_JUDGE.format(name=name) for name in judges)
+    return _SCORED_BY_ALL.format(scores=scores, columns=columns)
 
 
-def _with_opinions(names: Sequence[str], columns: str) -> str:
-    opinions = "".join(_OPINION.format(name=name) for name in names)
-    return _WITH_OPINIONS.format(opinions=opinions, columns=columns)
+def define_policy(views: Views, choice: Choice) -> None:
+    """Define `policy` as a view, with the views that policies read. `measured` becomes a table: it
+    is computed once, and without the texts.
 
-
-def pair_parameters(spec: Pairs, trains: Method) -> dict[str, Any]:
-    """The one row of `pair_settings`, which the policies' queries read."""
-    return {
-        "trains": trains,
-        "decides": spec.score,
-        "ties": spec.ties,
-        "per_prompt": spec.per_prompt,
-        "drop_truncated": spec.drop_truncated,
-        "length_control": spec.length_control,
-        "min_margin": spec.min_margin,
-        "min_margin_to_noise": spec.min_margin_to_noise,
-        "max_length_ratio": spec.max_length_ratio,
-        "max_similarity": spec.max_similarity,
-    }
-
-
-def choice_views(recipe: Recipe, texts: Callable[[str], str]) -> dict[str, str]:
-    """The views between the candidates and a policy, in their order: name, and query; `texts` gives
-    the text of a named one."""
-    spec = recipe.pairs
-    ordered = "by_score" if spec.length_control is None else "by_length"
-    return {
-        "measured": combined(recipe) if combines(spec) else texts("measured"),
-        "eligible": texts("eligible"),
-        "ordered": texts(ordered),
-        "extremes": texts("extremes"),
-    }
-
-
-def build_settings(
-    iteration: int, phase: str, policy: Policy, spec: Pairs, sql: str, judge: str, rows: str
-) -> dict[str, Any]:
-    """What decides the pairs of a phase: `sql` is a digest of all queries between the candidates
-    and the pairs but the policy's own, `rows` of the candidates."""
-    changed = changed_fields(spec)
-    return {
-        "iteration": iteration,
-        "phase": phase,
-        "policy": policy.sql,
-        "sql": sql,
-        "judge": judge,
-        "rows": rows,
-        **({"pairs": changed} if changed else {}),
-    }
-
-
-def define_policy(views: Views, policy: Policy, recipe: Recipe) -> None:
-    """Makes `policy` a view over the candidates, with the views that policies are written on. What
-    they measure is computed once, and held without the texts."""
-    views.setting("pair_settings", pair_parameters(recipe.pairs, policy.trains))
-    for name, query in choice_views(recipe, sql_text).items():
-        define = views.table if name == "measured" else views.define
+    Raises RecipeError if an expression of the recipe fails, or the policy is no query.
+    """
+    views.register_row("pair_settings", choice.parameters)
+    for name, query in choice.queries.items():
+        define = views.create_table if name == "measured" else views.define
         try:
             define(name, query)
         except duckdb.Error as error:
-            if name != "measured" or not combines(recipe.pairs):
+            if name not in ("decisions", "measured") or not choice.combines:
                 raise
             raise RecipeError(
-                f"pairs: its SQL over the judges failed: {' '.join(str(error).split())[:300]}: "
-                "expected score, chosen_if and rejected_if to be defined for every answer"
+                "pairs",
+                f"its SQL over the judges failed: {_shorten(error)}",
+                "expected score, chosen_if, and rejected_if to be defined for every answer",
             ) from None
     try:
-        views.define("policy", policy.sql)
+        views.define("policy", choice.policy.sql)
     except duckdb.Error as error:
-        raise policy_error(policy, f"is no query: {' '.join(str(error).split())[:300]}") from None
+        raise _policy_error(choice.policy, f"is no query: {_shorten(error)}") from None
 
 
 def check_policy(views: Views, policy: Policy) -> None:
-    """Runs a policy, and makes `policy` what it returned. Raises RecipeError where a row of it
-    cannot be a pair."""
+    """Run a policy, and make `policy` the rows that it returned.
+
+    Raises RecipeError if a row cannot be a pair.
+    """
     try:
         relation = views.con.sql("from policy")
         types = dict(zip(relation.columns, map(str, relation.types), strict=True))
         for column in ("prompt_id", "chosen_id", "rejected_id"):
             if types.get(column) != "VARCHAR":
-                came = types.get(column, "no such column")
-                raise policy_error(policy, f"{column}: got {came}, expected text (VARCHAR)")
-        views.table("chosen_pairs", "select prompt_id, chosen_id, rejected_id from policy")
+                got = types.get(column, "no such column")
+                raise _policy_error(policy, f"{column}: got {got}, expected text (VARCHAR)")
+        views.create_table("chosen_pairs", "select prompt_id, chosen_id, rejected_id from policy")
         views.define("policy", "from chosen_pairs")
-        # Those that ship take their sides from the eligible alone: they can have no such fault.
-        faults = views.all("policy_faults") if policy.is_own else []
+        # Policies that ship take both sides from the eligible candidates: they have no such fault.
+        faults = views.all(load_query("pairs/policy_faults")) if policy.is_own else []
     except duckdb.Error as error:
-        raise policy_error(policy, f"failed: {' '.join(str(error).split())[:300]}") from None
+        raise _policy_error(policy, f"failed: {_shorten(error)}") from None
     if faults:
         fault = faults[0]
-        raise policy_error(policy, f"returned {fault['fault']} (prompt_id {fault['prompt_id']})")
+        raise _policy_error(policy, f"returned {fault['fault']} (prompt_id {fault['prompt_id']})")
 
 
-def policy_error(policy: Policy, why: str) -> RecipeError:
+def _shorten(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def _policy_error(policy: Policy, fault: str) -> RecipeError:
     return RecipeError(
-        f"loop.policy: {policy.name} {why}: expected one query that gives prompt_id, chosen_id and "
-        "rejected_id of candidates; no pair was written"
+        "loop.policy",
+        f"{policy.name} {fault}",
+        "expected one query that returns prompt_id, chosen_id, and rejected_id of candidates; no "
+        "pair was written",
     )

@@ -1,30 +1,41 @@
 """The plan: the steps of a recipe, what the lake already holds, and what is missing."""
 
+from factory.plan.inspect import (
+    UNREADABLE,
+    check_chunks,
+    count_step,
+    folders_read,
+    inspect_step,
+    locate_step,
+    read_state,
+    reused_views,
+)
+from factory.plan.opened import OpenedRecipe, open_recipe
+from factory.plan.public_views import PUBLIC_VIEWS, all_views, count_outcomes
+from factory.plan.recipe_state import RecipeState
 from factory.plan.state import StepState, folder_of
 from factory.plan.step import Step, engine_needed, loads, steps, steps_of_one_pass
-from factory.plan.survey import (
-    PUBLIC_VIEWS,
-    UNREADABLE,
-    RecipeState,
-    all_views,
-    pair_outcomes,
-    read_folders,
-    read_state,
-)
 
 __all__ = [
     "PUBLIC_VIEWS",
     "UNREADABLE",
+    "OpenedRecipe",
     "RecipeState",
     "Step",
     "StepState",
     "all_views",
+    "check_chunks",
+    "count_outcomes",
+    "count_step",
     "engine_needed",
     "folder_of",
+    "folders_read",
+    "inspect_step",
     "loads",
-    "pair_outcomes",
-    "read_folders",
+    "locate_step",
+    "open_recipe",
     "read_state",
+    "reused_views",
     "steps",
     "steps_of_one_pass",
 ]

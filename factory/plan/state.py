@@ -1,4 +1,4 @@
-"""The state of one step in the lake."""
+"""The state of one step: the folder of its rows in the lake, and how many of them are there."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,27 +9,29 @@ from factory.plan.step import Step
 
 @dataclass(frozen=True)
 class StepState:
-    """A step, as the lake has it."""
+    """What the lake holds of a step."""
 
     step: Step
     folder: Folder | None = None
-    """None where its key is not known yet."""
+    """None if its key is not known yet."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """What the key was made of."""
-    asked: str = ""
-    """Of generating steps: the key without the limit on length, which requests are made of."""
+    """What the key is a hash of."""
+    request_key: str = ""
+    """For steps that generate: the key without the limit on length, which request ids hash."""
     waits_for: str | None = None
+    """The model or step that has to be finished first."""
     wanted: int = 0
     answered: int = 0
     failed: int = 0
-    """Failed for good."""
+    """Requests that failed permanently."""
     transient: int = 0
-    """Failed for now: asked again by the next run."""
+    """Requests that failed temporarily: the next run sends them again."""
     filtered: int = 0
-    """Not asked for: their input failed."""
+    """Rows that are not requested, because their input failed."""
     unparsed: int = 0
-    carried: int = 0
-    """Of what is missing: answered under another limit on length, and taken over from there."""
+    """Judgments without a score."""
+    reused: int = 0
+    """Missing rows that can be copied from a folder with another limit on length."""
 
     @property
     def missing(self) -> int:
@@ -40,6 +42,7 @@ class StepState:
         return self.waits_for is None and self.missing == 0
 
 
-def folder_of(found: StepState) -> Folder:
-    assert found.folder is not None, f"{found.step.label} has no key yet"
-    return found.folder
+def folder_of(state: StepState) -> Folder:
+    """The folder of a step whose key is known."""
+    assert state.folder is not None, f"{state.step.label} has no key yet"
+    return state.folder

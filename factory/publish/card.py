@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import yaml
 
-from factory.lake import shipped_queries, sql_text
+from factory.lake import load_query, shipped_queries
 from factory.publish.card_metadata import BEGIN, END, Kept, merged, metadata
 from factory.publish.gate import Finding
 from factory.publish.licenses import license_terms
@@ -221,10 +221,10 @@ def _numbers(
     views: duckdb.DuckDBPyConnection, contents: Contents, recipe: Mapping[str, Any]
 ) -> dict[str, Any]:
     queries = {name: query.sql for name, query in shipped_queries().items()}
-    (judged,) = _rows(views, sql_text("published_failures"))
+    (judged,) = _rows(views, load_query("publish/published_failures").text)
     lengths = [
         {"limit": row["max_length"], "pairs that are longer": row["pairs_longer"]}
-        for row in _rows(views, sql_text("published_lengths"))
+        for row in _rows(views, load_query("publish/published_lengths").text)
     ]
     rows = contents.sizes["default"]
     train = rows["train"].rows if "train" in rows else 0

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from factory.errors import PublishError
-from factory.lake import shipped_queries, sql_text
+from factory.lake import load_query, shipped_queries
 from factory.plan import RecipeState
 from factory.progress import Progress
 from factory.publish import card
@@ -84,7 +84,7 @@ def _write_texts(
     published: Published,
 ) -> None:
     recipe, ways = public_recipe(survey), lineage_of(survey, contents.iterations)
-    sources = views.sql(sql_text("published_sources")).to_arrow_table().to_pylist()
+    sources = views.sql(load_query("publish/published_sources").text).to_arrow_table().to_pylist()
     kept = read_card(published.card, published.metadata or {})
     text, generated = card.render_card(
         views,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from factory import __version__
+from factory.lake import load_query
 from factory.plan import RecipeState, Step, StepState, all_views
 from factory.publish.redact import redact_paths
 from factory.recipe import DECIDES, JUDGE, VLLM_IDENTITY, OpenaiEngine, Recipe, VllmEngine
@@ -87,7 +88,7 @@ def lineage_of(survey: RecipeState, iterations: list[int]) -> dict[str, Any]:
     """
     found = [
         found
-        for step, found in survey.found.items()
+        for step, found in survey.steps.items()
         if found.folder and step.role != "probe" and step.iteration in iterations
     ]
     return {
@@ -190,7 +191,7 @@ def _probe(survey: RecipeState) -> list[dict[str, Any]]:
     """What each model scored on the probe, whose prompts and answers are not published."""
     if not survey.recipe.probe:
         return []
-    scores = {row["name"]: row for row in all_views(survey).all("probe_scores")}
+    scores = {row["name"]: row for row in all_views(survey).all(load_query("lake/probe_scores"))}
     return [scores[name] for name in survey.models if name in scores]
 
 

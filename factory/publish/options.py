@@ -41,7 +41,7 @@ def check_options(survey: RecipeState, asked: PublishOptions) -> None:
     made = iterations(survey)
     folders = {
         found.folder.key: found.folder
-        for step, found in survey.found.items()
+        for step, found in survey.steps.items()
         if found.folder and step.iteration in made
     }
     report = verify_folders(folders.values())

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from factory.errors import PublishError
 from factory.export import PAIR_COLUMNS, SPLITS, more_than_bare, write_rows
-from factory.lake import BARE_MESSAGE, TABLES, Views, shipped_queries, sql_text
+from factory.lake import BARE_MESSAGE, TABLES, Views, load_query, shipped_queries
 from factory.pairs import FIRST, SECOND
 from factory.plan import RecipeState, all_views, steps
 from factory.progress import Progress, Task
@@ -155,7 +155,7 @@ def iterations(survey: RecipeState) -> list[int]:
     made = []
     for step in steps(survey.recipe):
         if step.stage == "pairs" and step.phase == SECOND:
-            if not survey.found[step].done:
+            if not survey.steps[step].done:
                 break
             made.append(step.iteration)
     if not made:
@@ -179,7 +179,7 @@ def write_repository(survey: RecipeState, folder: Path, progress: Progress) -> C
     contents = Contents(iterations(survey))
     views = all_views(survey)
     _refuse_more_than_bare(views, survey.recipe.name)
-    views.rows("models", _public_models(survey))
+    views.register("models", _public_models(survey))
     views.define("kto", shipped_queries()["kto"].sql)
     n_files = len(contents.iterations) * (len(CONFIGS) * len(SPLITS) + len(TABLE_FILES))
     with progress.task("writing the folder", n_files, "files") as task:
@@ -187,7 +187,7 @@ def write_repository(survey: RecipeState, folder: Path, progress: Progress) -> C
             _write_config(views, config, folder, contents, task)
         for table, columns in TABLE_FILES.items():
             for iteration in contents.iterations:
-                views.setting("part", {"iteration": iteration})
+                views.register_row("part", {"iteration": iteration})
                 write_rows(
                     views, f"published_{table}", columns, _file(folder, "tables", table, iteration)
                 )
@@ -223,12 +223,12 @@ def _write_config(
     views: Views, config: Config, folder: Path, contents: Contents, task: Task
 ) -> None:
     if config.query == "dataset":
-        views.setting("published", {"phase": config.phase})
+        views.register_row("published", {"phase": config.phase})
         views.read_texts(f"from pairs where outcome = 'kept' and phase = '{config.phase}'")
     sizes: dict[str, Size] = {}
     for split in SPLITS:
         for iteration in contents.iterations:
-            views.setting("part", {"iteration": iteration, "split": split})
+            views.register_row("part", {"iteration": iteration, "split": split})
             file = _file(folder, config.folder, split, iteration)
             if write_rows(views, config.query, config.columns, file):
                 sizes.setdefault(split, Size()).add(file)
@@ -276,10 +276,10 @@ def views_sql(root: str = "") -> str:
         "judgments": "select distinct on (judge, judgment_id) "
         f"{', '.join(TABLES['judgments'].names)} from judged",
         "verdicts": f"select {verdicts} from judged where error is null",
-        **{name: sql_text(name).rstrip() for name in ("scores", "judge_scores", "judges", "gaps")},
+        **{name: QQQ(name).rstrip() for name in ("scores", "judge_scores", "judges", "gaps")},
     }
     made = "".join(f"\ncreate or replace view {name} as\n{text};\n" for name, text in views.items())
-    macros = sql_text("macros").replace("create macro", "create or replace macro")
+    macros = load_query("lake/macros").text.replace("create macro", "create or replace macro")
     return f"{_HOW_TO_READ}\n{macros}{made}"
 
 

@@ -15,8 +15,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factory.errors import QueryError
-from factory.lake import BASE_VIEWS, MACROS, TABLES, Lake, Row, Scope, Views, join_scopes, sql_text
-from factory.pairs import SECOND, choice_views
+from factory.lake import (
+    BASE_VIEWS,
+    MACROS,
+    TABLES,
+    Lake,
+    Row,
+    Scope,
+    Views,
+    join_scopes,
+    load_query,
+)
+from factory.pairs import SECOND
 from factory.plan import UNREADABLE, RecipeState, read_state, steps
 from factory.recipe import load_recipe
 
@@ -40,10 +50,6 @@ where false"""
 
 QUERIES = ("diff_matched", "diff_alone", "diff_sides", "diff")
 """The named queries over what is read, in their order."""
-
-STACK = (*BASE_VIEWS, "measured", "diff_candidates")
-"""The named queries between a lake's shards and the candidates of one recipe."""
-
 
 @dataclass(frozen=True)
 class PairSet:
@@ -92,7 +98,7 @@ def _of_recipe(path: Path, lake: Path, overrides: Sequence[str]) -> PairSet:
         found
         for step in steps(recipe)
         if step.stage == "pairs" and step.phase == SECOND
-        if (found := survey.found[step]).folder and found.folder.shards()
+        if (found := survey.steps[step]).folder and found.folder.shards()
     ]
     title = " ".join([str(path), *overrides])
     if not built:
@@ -144,12 +150,12 @@ def _tables(survey: RecipeState, scope: Scope, path: Path) -> dict[str, Sequence
 
     Raises QueryError where the prompts changed, so that the lake has not all of them.
     """
-    prompts = survey.holdings.prompts["loop"]
+    prompts = survey.stored.prompts["loop"]
     if isinstance(prompts, pa.Table):
         raise QueryError(
             f"{path}: the lake has not the prompts as they are now: run the recipe again first"
         )
-    return {"prompts": prompts, **survey.holdings.shards_of(scope)}
+    return {"prompts": prompts, **survey.stored.shards_of(scope)}
 
 
 def _candidates(survey: RecipeState, scope: Scope, tables: Mapping[str, Sequence[Path]]) -> str:
@@ -170,8 +176,10 @@ def _candidates(survey: RecipeState, scope: Scope, tables: Mapping[str, Sequence
         "prompts_shards": _read(tables["prompts"], more="filename = true"),
         "probe_shards": "from prompts_shards where false",
     }
-    stack = {name: sql_text(name) for name in STACK}
-    stack["measured"] = choice_views(recipe, sql_text)["measured"]
+    stack = {name: load_query(f"lake/{name}").text for name in BASE_VIEWS}
+    queries = survey.opened.choice.queries
+    stack |= {name: queries[name] for name in ("decisions", "measured")}
+    stack["diff_candidates"] = load_query("report/diff_candidates").text
     views = "\n".join(_view(name, text) for name, text in {**inputs, **stack}.items())
     return views + _table("of_recipe", "from diff_candidates")
 
@@ -230,9 +238,9 @@ def _statements(a: PairSet, b: PairSet) -> str:
             "known", f"from (values {facts_of}) as known (source, has_outcomes, has_candidates)"
         ),
         _table("considered", "\nunion all\n".join(considered)),
-        *(_table(name, sql_text(name)) for name in QUERIES),
+        *(_table(name, load_query(f"report/{name}").text) for name in QUERIES),
     ]
-    macros = "".join(map(sql_text, MACROS)).replace("create macro", "create or replace temp macro")
+    macros = "".join(load_query(name).text for name in MACROS).replace("create macro", "create or replace temp macro")
     return "\n".join([macros, *made])
 
 
@@ -251,8 +259,7 @@ def compare_pairs(a: PairSet, b: PairSet, limit: int) -> Diff:
             _check_readable([*a.files, *a.shards, *b.files, *b.shards])
             raise
         first, second = _counted(views, a), _counted(views, b)
-        views.setting("examples_settings", {"examples": limit})
-        return Diff((first, second), views.all("diff_counts"), views.all("diff_examples"))
+        return Diff((first, second), views.all(load_query("report/diff_counts")), views.all(load_query("report/diff_examples"), examples=limit))
 
 
 def _check_readable(files: Sequence[Path]) -> None:

@@ -5,6 +5,7 @@ Numbers come from SQL views; this only lays them out.
 
 from typing import Any
 
+from factory.lake import load_query
 from factory.models import Checkpoint
 from factory.pairs import SECOND
 from factory.plan import RecipeState, Step, StepState, all_views, loads, steps
@@ -17,7 +18,7 @@ Rows = list[dict[str, Any]]
 def iterations(survey: RecipeState) -> dict[str, Rows]:
     """Score gaps per iteration and phase, and the probe's score of each model."""
     found = gaps(survey)
-    probe = all_views(survey).all("probe_scores") if survey.recipe.probe else []
+    probe = all_views(survey).all(load_query("lake/probe_scores")) if survey.recipe.probe else []
     order = {name: place for place, name in enumerate(_model_order(survey.recipe))}
     return {"gaps": found, "probe": sorted(probe, key=lambda row: order[row["name"]])}
 
@@ -48,7 +49,7 @@ def _model_order(recipe: Recipe) -> list[str]:
 
 def step_rows(survey: RecipeState) -> Rows:
     """A row a step: what it wants, what is held, what is left."""
-    return [_step_row(survey, step, found) for step, found in survey.found.items()]
+    return [_step_row(survey, step, found) for step, found in survey.steps.items()]
 
 
 def _step_row(survey: RecipeState, step: Step, found: StepState) -> dict[str, Any]:
@@ -68,7 +69,7 @@ def _step_row(survey: RecipeState, step: Step, found: StepState) -> dict[str, An
         "filtered": found.filtered,
         "missing": found.missing,
         "unparsed": found.unparsed,
-        "carried": found.carried,
+        "carried": found.reused,
         "waits_for": found.waits_for,
         **accounts.usage_of_step(found).row(),
     }
@@ -77,7 +78,7 @@ def _step_row(survey: RecipeState, step: Step, found: StepState) -> dict[str, An
 def work_rows(survey: RecipeState) -> Rows:
     """A row a stage that takes a model: what it made, and what that took in all runs."""
     made: dict[str, int] = {}
-    for step, found in survey.found.items():
+    for step, found in survey.steps.items():
         made[step.stage] = made.get(step.stage, 0) + found.answered
     return [
         {"stage": stage, "made": made[stage], **spent.row()}
@@ -91,12 +92,12 @@ def generation_lines(survey: RecipeState) -> list[str]:
     and what of it was not used."""
     lines, recipe = [], survey.recipe
     sections: dict[str, tuple[Generation, Generation, Checkpoint]]
-    sections = {"sampling": (survey.written.sampling, recipe.sampling, survey.models["M_0"])}
+    sections = {"sampling": (survey.opened.written.sampling, recipe.sampling, survey.models["M_0"])}
     for name, judge in recipe.all_judges.items():
         place = recipe.field_of(name)
         model = survey.models[recipe.model_of_judge(name) if judge.has_model else "M_0"]
         if judge.has_rubric:
-            sections[place] = (survey.written.all_judges[name], judge, model)
+            sections[place] = (survey.opened.written.all_judges[name], judge, model)
     for place, (written, section, model) in sections.items():
         said = model.generation_config
         shown = [f"temperature {section.temperature:g}", f"top_p {section.top_p:g}"]
@@ -135,7 +136,7 @@ def state(found: StepState) -> str:
 def plan_rows(survey: RecipeState) -> Rows:
     """A row a step, with about what it will take."""
     rows, expected = step_rows(survey), accounts.estimates(survey)
-    for row, step in zip(rows, survey.found, strict=True):
+    for row, step in zip(rows, survey.steps, strict=True):
         about = expected.get(step, accounts.Estimate())
         row["expected_tokens"] = about.tokens
         row["tokens_are"] = "at most" if about.at_most else "from what is held"
@@ -147,11 +148,11 @@ def plan_rows(survey: RecipeState) -> Rows:
 def plan_totals(survey: RecipeState, rows: Rows) -> dict[str, Any]:
     """What the whole of a plan comes to. Of seconds and cost None where that of some step is not
     known."""
-    to_do = [step for step, found in survey.found.items() if not found.done]
+    to_do = [step for step, found in survey.steps.items() if not found.done]
     asking = [
         row
-        for row, step in zip(rows, survey.found, strict=True)
-        if not survey.found[step].done and (step.loads or step.stage == "train")
+        for row, step in zip(rows, survey.steps, strict=True)
+        if not survey.steps[step].done and (step.loads or step.stage == "train")
     ]
     return {
         "steps": len(to_do),

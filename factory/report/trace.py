@@ -31,7 +31,7 @@ def trace_lake(lake: Lake, pair_id: str) -> Trace:
     with Views() as views:
         for table in ("pairs", "samples", "judgments", "verdicts", "prompts"):
             shards = [shard for folder in lake.folders(table) for shard in folder.shards()]
-            views.shards(table, table, shards)
+            views.register_shards(table, table, shards)
         rows = _rows(
             views,
             "from pairs_shards where pair_id = ? order by outcome != 'kept', phase desc, build",

@@ -68,7 +68,7 @@ def usage_of_step(found: StepState) -> Usage:
 def usage_by_stage(survey: RecipeState) -> dict[str, Usage]:
     """What the steps of each stage took together."""
     spent: dict[str, Usage] = {}
-    for step, found in survey.found.items():
+    for step, found in survey.steps.items():
         spent[step.stage] = spent.get(step.stage, Usage()) + usage_of_step(found)
     return spent
 
@@ -105,21 +105,21 @@ def estimates(survey: RecipeState) -> dict[Step, Estimate]:
         step: Estimate(seconds=training)
         if step.stage == "train"
         else _expected(found, like[step.stage], _most_tokens(survey, step))
-        for step, found in survey.found.items()
+        for step, found in survey.steps.items()
         if not found.done and (step.loads is not None or step.stage == "train")
     }
 
 
 def _most_tokens(survey: RecipeState, step: Step) -> int:
     """The longest answer of a generating step, in tokens; a reward model writes none."""
-    section = survey.section(step) if step.stage == "judgments" else None
+    section = survey.opened.section(step) if step.stage == "judgments" else None
     if section and section.reward_model:
         return 0
     return (section or survey.recipe.sampling).max_tokens
 
 
 def _expected(found: StepState, done: Usage, max_tokens: int) -> Estimate:
-    to_ask = found.missing - found.carried
+    to_ask = found.missing - found.reused
     if not done.answered:
         return Estimate(to_ask * max_tokens, at_most=True)
     share = to_ask / done.answered
@@ -134,7 +134,7 @@ def _like(survey: RecipeState, stage: str) -> Usage:
     """What steps of a stage took that a model answered."""
     own = (
         usage_of_step(found)
-        for step, found in survey.found.items()
+        for step, found in survey.steps.items()
         if step.stage == stage and step.loads is not None
     )
     total = sum(own, Usage())

@@ -1,17 +1,6 @@
-"""The loop: run every step that is not done."""
+"""The loop: run every step that is not done. Other sets of pairs from stored scores."""
 
-from factory.run.generate import generate
+from factory.run.builds import build_pairs, check_changes, write_build
 from factory.run.loop import preview_recipe, run_recipe
-from factory.run.stop import EARLY, Watch, check_limits
-from factory.run.tabular import make_pairs, make_prompts
 
-__all__ = [
-    "EARLY",
-    "Watch",
-    "check_limits",
-    "generate",
-    "make_pairs",
-    "make_prompts",
-    "preview_recipe",
-    "run_recipe",
-]
+__all__ = ["build_pairs", "check_changes", "preview_recipe", "run_recipe", "write_build"]

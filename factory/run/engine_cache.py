@@ -1,8 +1,7 @@
 """Keep one engine open while consecutive steps need the same model."""
 
-import contextlib
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 from factory.engines import Engine, function, open_engine, reference, reward
@@ -12,10 +11,9 @@ from factory.recipe import TransformersEngine
 
 
 class EngineCache(AbstractContextManager["EngineCache"]):
-    """The one engine that is open at a time: kept while steps need the same model."""
+    """The one engine that is open at a time. It stays open while steps need the same model."""
 
-    def __init__(self, survey: RecipeState) -> None:
-        self._survey = survey
+    def __init__(self) -> None:
         self._stack = ExitStack()
         self._open: tuple[str, Engine] | None = None
 
@@ -24,37 +22,39 @@ class EngineCache(AbstractContextManager["EngineCache"]):
         self._stack.__exit__(*exception)  # an engine that is left by an exception ends at once
 
     def close(self) -> None:
+        """Close the engine, which frees its memory."""
         self._open = None
         self._stack.close()
 
-    @contextlib.contextmanager
-    def for_step(self, step: Step) -> Iterator[Engine]:
-        survey = self._survey
-        judge = survey.judge(step) if step.stage == "judgments" else None
+    @contextmanager
+    def for_step(self, state: RecipeState, step: Step) -> Iterator[Engine]:
+        """The engine that answers the requests of a step."""
+        judge = state.judge(step) if step.stage == "judgments" else None
         if isinstance(judge, Function):
-            section = survey.section(step) or survey.recipe.probe
+            section = state.opened.section(step) or state.recipe.probe
             assert section is not None, "a function is a judge's, or the probe's"
-            with function.open_engine(judge, section.timeout, survey.lake.root / "logs") as engine:
+            with function.open_engine(judge, section.timeout, state.lake.root / "logs") as engine:
                 yield engine
             return
         if step.stage == "samples" and step.loads is None:
             with reference.open_engine() as engine:
                 yield engine
             return
-        held = engine_needed(survey.recipe, step)
-        assert held is not None, f"{step.label} needs a model"
-        if self._open is None or self._open[0] != held:
+        needed = engine_needed(state.recipe, step)
+        assert needed is not None, f"{step.label} needs a model"
+        if self._open is None or self._open[0] != needed:
             self.close()
-            self._open = (held, self._stack.enter_context(self._opened(step)))
+            self._open = (needed, self._stack.enter_context(_open_engine(state, step)))
         yield self._open[1]
 
-    def _opened(self, step: Step) -> AbstractContextManager[Engine]:
-        survey, name = self._survey, step.loads
-        assert name is not None, f"{step.label} needs a model"
-        model, settings = survey.models[name], survey.recipe.engine_of(name)
-        section = survey.recipe.all_judges.get(name)
-        if section and section.reward_model:
-            assert isinstance(settings, TransformersEngine), "the recipe was checked for it"
-            return reward.open_engine(settings, model)
-        logs = survey.lake.root / "logs"
-        return open_engine(settings, [model], survey.rank(name), survey.recipe.folder, logs)
+
+def _open_engine(state: RecipeState, step: Step) -> AbstractContextManager[Engine]:
+    name = step.loads
+    assert name is not None, f"{step.label} needs a model"
+    model, settings = state.models[name], state.recipe.engine_of(name)
+    section = state.recipe.all_judges.get(name)
+    if section and section.reward_model:
+        assert isinstance(settings, TransformersEngine), "the recipe was checked for it"
+        return reward.open_engine(settings, model)
+    logs = state.lake.root / "logs"
+    return open_engine(settings, [model], state.rank(name), state.recipe.folder, logs)

@@ -1,171 +1,212 @@
-"""One step's work: what is missing → requests → engine → rows → shards.
+"""Generate the missing rows of steps: missing rows → requests → engine → rows → shards.
 
-The only place where stages, engines and the lake meet. It is given a step that was found
-incomplete, holds its folder's lock, and does not decide what comes next.
+The place where stages, engines, and the lake meet. It is given steps with missing rows, whose
+folders are locked, and does not decide what comes next.
 """
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
 from factory import __version__
 from factory.engines import Engine, Request, Result
 from factory.errors import StepFailed
-from factory.lake import SHARD_KEYS, TABLES, Row, ShardWriter, Views, join_scopes, sql_text
+from factory.lake import (
+    STORED_KEYS,
+    TABLES,
+    Query,
+    Row,
+    ShardWriter,
+    Views,
+    join_scopes,
+    load_query,
+)
 from factory.models import Checkpoint, text_counter
-from factory.plan import RecipeState, Step, StepState, folder_of
+from factory.plan import RecipeState, Step, StepState, folder_of, reused_views
 from factory.progress import Progress
 from factory.recipe import REFERENCE, Recipe
-from factory.run.stop import Watch
+from factory.run.stop import ShareLimit
 from factory.stages import judgments, samples, thought, verdicts
 
 FIRST_ERRORS = 3
-"""How many failures a person is shown."""
+"""How many failures an error message lists."""
 
 
-# generating stages
+class _Maker(Protocol):
+    """Turns missing rows of one stage into requests, and results into rows."""
+
+    reasoning: tuple[str, str] | None
+    """The tags of the reasoning that an answer may contain."""
+
+    def request(self, row: Row) -> Request: ...
+
+    def row(self, result: Result, subject: "_Subject") -> Row: ...
+
+    def is_bad(self, result: Result) -> bool:
+        """Whether a result counts against `stop_if`."""
+        ...
 
 
-class StepRequests:
-    """One step of a pass: its requests, the rows that their results make, and their count."""
-
-    def __init__(
-        self, survey: RecipeState, found: StepState, engine: Engine, writer: ShardWriter
-    ) -> None:
-        self._survey, self._found, self._engine = survey, found, engine
-        self._stage = found.step.stage
-        self._writer = writer
-        self._failed, self._errors = found.failed, list[str]()
-        field = "truncated" if self._stage == "samples" else "unparsed"
-        self._watch = Watch(survey.recipe, found.step.label, field, found.answered)
-        self._judge = survey.section(found.step) or survey.recipe.judge
-        self._rubric = survey.rubrics.get(found.step.judge_name)
-        self.count = WorkCount()
+class _SampleMaker:
+    def __init__(self, state: RecipeState, step_state: StepState) -> None:
+        self._state, self._step_state = state, step_state
+        self.reasoning = state.recipe.sampling.reasoning
+        name = step_state.step.name
+        self._model = None if name == REFERENCE else state.models[name]
 
     def request(self, row: Row) -> Request:
-        found, recipe = self._found, self._survey.recipe
-        if self._stage == "samples":
-            model = self._survey.models.get(found.step.name)
-            return samples.request(row, found.asked, recipe.sampling, model)
-        judge = self._survey.judge(found.step)
+        sampling = self._state.recipe.sampling
+        return samples.request(row, self._step_state.request_key, sampling, self._model)
+
+    def row(self, result: Result, subject: "_Subject") -> Row:
+        key, model = folder_of(self._step_state).key, self._model
+        if model is not None:
+            row = samples.row(result, subject.id, model.digest, key)
+            return {**row, "dtype": model.dtype}
+        row = samples.row(result, subject.id, REFERENCE, key)
+        return {**row, "n_tokens": self._n_tokens(result.text), "dtype": None}
+
+    def is_bad(self, result: Result) -> bool:
+        return result.finish_reason == "length"
+
+    def _n_tokens(self, reference: str | None) -> int | None:
+        """The length of a reference, which no engine generated and counted."""
+        if reference is None or not self._state.opened.counts_references:
+            return None
+        return self._count_tokens(reference)
+
+    @cached_property
+    def _count_tokens(self) -> Callable[[str], int]:
+        return text_counter(self._state.models["M_0"])
+
+
+class _JudgmentMaker:
+    def __init__(self, state: RecipeState, step_state: StepState) -> None:
+        opened, step = state.opened, step_state.step
+        judge = state.judge(step)
         assert judge is not None, "a step that waits for its judge is not run"
-        return judgments.request(row, found.asked, self._judge, judge, self._rubric)
+        self._judge, self._step_state = judge, step_state
+        self._section = opened.section(step) or state.recipe.judge
+        self.reasoning = self._section.reasoning
+        self._rubric, self._scale = opened.reading(step)
+
+    def request(self, row: Row) -> Request:
+        key = self._step_state.request_key
+        return judgments.request(row, key, self._section, self._judge, self._rubric)
+
+    def row(self, result: Result, subject: "_Subject") -> Row:
+        key, judge = folder_of(self._step_state).key, self._judge
+        row = judgments.row(result, subject.id, subject.other_id, subject.context, judge, key)
+        return {**row, "dtype": judge.dtype if isinstance(judge, Checkpoint) else None}
+
+    def is_bad(self, result: Result) -> bool:
+        judgment = asdict(result) | {"judgment_id": "", "sample_id": "", "judge": ""}
+        return verdicts.row(judgment, self._rubric, self._scale, "")["score"] is None
+
+
+class _Work:
+    """One step of a pass: its requests, the rows of their results, and their counts."""
+
+    def __init__(
+        self, state: RecipeState, step_state: StepState, engine: Engine, writer: ShardWriter
+    ) -> None:
+        self._recipe, self._step_state = state.recipe, step_state
+        self._engine, self._writer = engine, writer
+        is_sampling = step_state.step.stage == "samples"
+        maker = _SampleMaker if is_sampling else _JudgmentMaker
+        self.maker: _Maker = maker(state, step_state)
+        self._local_paths = _local_paths(state)
+        self._failed, self._errors = step_state.failed, list[str]()
+        limit = "truncated" if is_sampling else "unparsed"
+        self._limit = ShareLimit(
+            state.recipe, step_state.step.label, limit, step_state.answered
+        )
+        self.count = WorkCount()
 
     def take(self, result: Result, subject: "_Subject") -> None:
-        """Writes a result down. Raises StepFailed once more of the step's requests have failed
+        """Write the row of a result. Raises StepFailed once more requests of the step have failed
         than `max_failed` allows."""
-        recipe = self._survey.recipe
-        generation = recipe.sampling if self._stage == "samples" else self._judge
-        result = thought(result, generation.reasoning)
+        result = thought(result, self.maker.reasoning)
         self._writer.put(self._row(result, subject))
         self.count.add(result)
         if result.error is None:
-            if self._watch.is_on and self._found.step.role != "probe":
-                self._watch.see(self._is_bad(result), result.text)
+            if self._limit.is_on and self._step_state.step.role != "probe":
+                self._limit.see(self.maker.is_bad(result), result.text)
             return
         self._failed += 1
         if len(self._errors) < FIRST_ERRORS:
             self._errors.append(result.error)
-        found = self._found
-        if self._failed > recipe.max_failed * found.wanted:
-            errors = self._errors
-            raise StepFailed(too_many(found.step, self._failed, found.wanted, recipe, errors))
-
-    def _is_bad(self, result: Result) -> bool:
-        """Whether a result counts against `stop_if`."""
-        if self._stage == "samples":
-            return result.finish_reason == "length"
-        rubric, scale = self._survey.reading(self._found.step)
-        judgment = dataclasses.asdict(result) | {"judgment_id": "", "sample_id": "", "judge": ""}
-        return verdicts.row(judgment, rubric, scale, "")["score"] is None
+        wanted = self._step_state.wanted
+        if self._failed > self._recipe.max_failed * wanted:
+            step = self._step_state.step
+            raise too_many(step, self._failed, wanted, self._recipe, self._errors)
 
     def _row(self, result: Result, subject: "_Subject") -> Row:
-        key = folder_of(self._found).key
-        dtype: str | None
-        if self._found.step.name == REFERENCE and self._stage == "samples":
-            row, dtype = samples.row(result, subject.id, REFERENCE, key), None
-            row["n_tokens"] = self._n_tokens(result.text)
-        elif self._stage == "samples":
-            model = self._survey.models[self._found.step.name]
-            row, dtype = samples.row(result, subject.id, model.digest, key), model.dtype
-        else:
-            judge = self._survey.judge(self._found.step)
-            assert judge is not None, "a step that waits for its judge is not run"
-            row = judgments.row(result, subject.id, subject.other_id, subject.context, judge, key)
-            dtype = judge.dtype if isinstance(judge, Checkpoint) else None
+        row = self.maker.row(result, subject)
         if row["error"] is not None:
-            row["error"] = self._without_paths(row["error"])
-        return {
-            **row,
-            "engine": self._engine.name,
-            "engine_version": self._engine.version,
-            "dtype": dtype,
-        }
-
-    def _n_tokens(self, reference: str | None) -> int | None:
-        """The length of a reference, which is no generated token that an engine would count."""
-        if reference is None or not self._survey.counts_references:
-            return None
-        return self._counter(reference)
-
-    @cached_property
-    def _counter(self) -> Callable[[str], int]:
-        return text_counter(self._survey.models["M_0"])
-
-    def _without_paths(self, error: str) -> str:
-        """Places of this machine are nobody's business who reads the lake."""
-        recipe = self._survey.recipe.folder
-        for place, shown in ((recipe, "."), (self._survey.lake.root.resolve(), "lake")):
-            error = error.replace(str(place), shown)
-        return error.replace(str(Path.home()), "~")
+            for path, shown in self._local_paths.items():
+                row["error"] = row["error"].replace(path, shown)
+        engine = self._engine
+        return {**row, "engine": engine.name, "engine_version": engine.version}
 
     def record(self, seconds: float) -> None:
-        """Notes in the manifest what the step took."""
+        """Write to the manifest what the step took."""
         event = {**self.count.manifest(self._engine), "seconds": round(seconds, 3)}
-        folder_of(self._found).record({"step": self._found.step.label, **event})
+        folder_of(self._step_state).record({"step": self._step_state.step.label, **event})
 
 
-@dataclasses.dataclass(frozen=True)
+def _local_paths(state: RecipeState) -> dict[str, str]:
+    """Folders of this machine, which no row may name, and what replaces them."""
+    return {
+        str(state.recipe.folder): ".",
+        str(state.lake.root.resolve()): "lake",
+        str(Path.home()): "~",
+    }
+
+
+@dataclass(frozen=True)
 class _Subject:
     """What a draw in flight is about."""
 
-    asking: StepRequests
+    work: _Work
     id: str
-    """Of the prompt, or of the sample that is judged."""
+    """The id of the prompt, or of the sample that is judged."""
     other_id: str | None
-    """Of the sample that it is compared with."""
+    """The id of the sample that it is compared with."""
     context: str
-    """For judgments: the hash of what is shown beside the messages."""
+    """For judgments: a hash of what the judge is shown beside the messages."""
 
 
 def generate(
-    survey: RecipeState,
-    founds: Sequence[StepState],
+    state: RecipeState,
+    step_states: Sequence[StepState],
     engine: Engine,
     progress: Progress,
     limit: int | None = None,
 ) -> None:
-    """Asks an engine, in one pass, for what steps of one stage miss. Raises StepFailed once more of
-    a step's requests have failed than `max_failed` allows; what was finished is kept."""
-    recipe = survey.recipe
-    stage = founds[0].step.stage
-    askings: list[StepRequests] = []
+    """Send the missing requests of steps of one stage to an engine, in one pass.
+
+    Raises StepFailed once more requests of a step have failed than `max_failed` allows. Finished
+    rows are kept.
+    """
+    stage = step_states[0].step.stage
+    works: list[_Work] = []
     in_flight: dict[tuple[str, int], _Subject] = {}
 
     def requests() -> Iterator[Request]:
-        asked = survey.asked_query(founds[0].step)
-        for batch in _to_ask(survey, founds, limit).stream(asked):
+        views = _pending_views(state, step_states, limit)
+        for batch in views.stream(_request_query(state, step_states[0].step)):
             for row in batch.to_pylist():
-                asking = askings[row["place"]]
-                request = asking.request(row)
+                work = works[row["place"]]
+                request = work.maker.request(row)
                 id_ = row["sample_id" if stage == "judgments" else "prompt_id"]
-                subject = _Subject(asking, id_, row.get("other_id"), row["context"])
+                subject = _Subject(work, id_, row.get("other_id"), row["context"])
                 for draw in request.draws:
                     in_flight[request.id, draw] = subject
                 yield request
@@ -173,111 +214,135 @@ def generate(
     began = time.monotonic()
     try:
         with ExitStack() as stack:
-            writers: dict[str, ShardWriter] = {}
-            for found in founds:
-                folder = folder_of(found)
-                folder.create(found.settings)
-                if folder.key not in writers:
-                    writer = ShardWriter(
-                        folder, TABLES[stage], recipe.shards.rows, recipe.shards.seconds
-                    )
-                    writers[folder.key] = stack.enter_context(writer)
-                askings.append(StepRequests(survey, found, engine, writers[folder.key]))
+            writers = _open_writers(state.recipe, step_states, stack)
+            for each in step_states:
+                works.append(_Work(state, each, engine, writers[folder_of(each).key]))
             unit = "answers" if stage == "samples" else "judgments"
-            total = sum(found.missing for found in founds)
-            task = stack.enter_context(progress.task(pass_title(founds), total, unit))
+            total = sum(each.missing for each in step_states)
+            task = stack.enter_context(progress.task(pass_title(step_states), total, unit))
             for result in engine.generate(requests()):
                 subject = in_flight.pop((result.request_id, result.draw))
                 task.advance(1, result.n_tokens or 0)
-                subject.asking.take(result, subject)
+                subject.work.take(result, subject)
     finally:
-        _record(askings, time.monotonic() - began)
+        _record(works, time.monotonic() - began)
 
 
-def _record(askings: Sequence[StepRequests], seconds: float) -> None:
-    """Notes in the manifests what each step took, also where the pass broke off. A step's share of
-    the time is its share of the tokens."""
-    tokens = sum(asking.count.all_tokens for asking in askings)
-    for asking in askings:
-        share = asking.count.all_tokens / tokens if tokens else 1 / len(askings)
-        if asking.count.answered or asking.count.failed:
-            asking.record(share * seconds)
+def _open_writers(
+    recipe: Recipe, step_states: Sequence[StepState], stack: ExitStack
+) -> dict[str, ShardWriter]:
+    """A writer for each folder of the steps, by its key."""
+    writers: dict[str, ShardWriter] = {}
+    for each in step_states:
+        folder = folder_of(each)
+        folder.create(each.settings)
+        if folder.key not in writers:
+            schema, shards = TABLES[each.step.stage], recipe.shards
+            writer = ShardWriter(folder, schema, shards.rows, shards.seconds)
+            writers[folder.key] = stack.enter_context(writer)
+    return writers
 
 
-def _to_ask(survey: RecipeState, founds: Sequence[StepState], limit: int | None) -> Views:
-    """The views of all steps of a pass, with `to_ask`: what each misses. It holds ids alone; the
-    texts stream past them."""
-    models = list(dict.fromkeys(found.step.loads for found in founds))
-    for place, found in enumerate(founds):
-        views = survey.step_views(found, limit)
-        model = models.index(found.step.loads)
-        missing = f"select {place} as place, {model} as model, * from ({sql_text('missing')})"
+def _request_query(state: RecipeState, step: Step) -> Query:
+    """The query of the requests of a generating step."""
+    if step.stage == "samples":
+        return load_query("run/sample_requests")
+    compares = state.opened.opponents(step) is not None
+    return load_query("run/comparison_requests" if compares else "run/judgment_requests")
+
+
+def _record(works: Sequence[_Work], seconds: float) -> None:
+    """Write to the manifests what each step took, also if the pass was interrupted. A step's share
+    of the time is its share of the tokens."""
+    tokens = sum(work.count.all_tokens for work in works)
+    for work in works:
+        share = work.count.all_tokens / tokens if tokens else 1 / len(works)
+        if work.count.answered or work.count.failed:
+            work.record(share * seconds)
+
+
+def _pending_views(
+    state: RecipeState, step_states: Sequence[StepState], limit: int | None
+) -> Views:
+    """The views of all steps of a pass, with `pending`: the requests that each misses. It holds
+    ids alone, and the texts stream past them."""
+    models = list(dict.fromkeys(each.step.loads for each in step_states))
+    missing = load_query("run/missing_requests")
+    for place, each in enumerate(step_states):
+        views = state.step_views(each, limit)
+        values = {"place": place, "model": models.index(each.step.loads)}
         if place == 0:
-            views.table("to_ask", missing)
+            views.create_table("pending", missing, **values)
         else:
-            views.add("to_ask", missing)
-    return survey.views(join_scopes(survey.step_scope(found.step) for found in founds))
+            views.insert("pending", missing, **values)
+    views = state.views(join_scopes(state.step_scope(each.step) for each in step_states))
+    views.use_table("pending")
+    return views
 
 
-def carry_over(
-    survey: RecipeState, found: StepState, limit: int | None, progress: Progress
+def reuse_rows(
+    state: RecipeState, step_state: StepState, limit: int | None, progress: Progress
 ) -> None:
-    """Takes over the answers that ended by themselves under another limit on their length."""
-    folder, stage = folder_of(found), found.step.stage
-    folder.create(found.settings)
-    views = survey.carried(found, limit)
-    column = SHARD_KEYS[stage]
-    place = TABLES[stage].get_field_index(column)
+    """Copy the answers that ended by themselves under another limit on their length."""
+    folder, stage = folder_of(step_state), step_state.step.stage
+    folder.create(step_state.settings)
+    views = reused_views(state, step_state, limit)
+    column, schema = STORED_KEYS[stage], TABLES[stage]
+    place = schema.get_field_index(column)
     batches = (
         batch.set_column(place, column, pa.array([folder.key] * batch.num_rows, pa.string()))
-        for batch in views.stream("all_carried", TABLES[stage])
+        for batch in views.stream(load_query("run/reused_rows"), schema)
     )
-    folder.append_batches(TABLES[stage], batches)
+    folder.append_batches(schema, batches)
     progress.say(
-        f"  {found.step.label}: {found.carried:,} that had ended by themselves taken over from "
-        "another max_tokens"
+        f"  {step_state.step.label}: reused {step_state.reused:,} answers that had finished under "
+        "a different max_tokens"
     )
 
 
-def pass_title(founds: Sequence[StepState]) -> str:
-    """What a pass makes: the title of its step, or those of several in one."""
-    if len(founds) == 1:
-        return founds[0].step.label
+def pass_title(step_states: Sequence[StepState]) -> str:
+    """The title of the step of a pass, or of its steps together."""
+    first = step_states[0].step
+    if len(step_states) == 1:
+        return first.label
     players: dict[str, list[str]] = {}
-    for found in founds:
-        if found.step.name == REFERENCE:
+    for each in step_states:
+        if each.step.name == REFERENCE:
             continue
-        roles = players.setdefault(found.step.name, [])
-        if found.step.role not in roles:
-            roles.append(found.step.role)
+        roles = players.setdefault(each.step.name, [])
+        if each.step.role not in roles:
+            roles.append(each.step.role)
     played = [f"{name} as {' and '.join(roles)}" for name, roles in players.items()]
-    given = {found.step.player for found in founds if found.step.name == REFERENCE}
+    given = {each.step.player for each in step_states if each.step.name == REFERENCE}
     who = ", ".join([*played, *given])
-    by = f" by {founds[0].step.judge_title}" if founds[0].step.stage == "judgments" else ""
-    return f"{founds[0].step.stage} of {who}{by}, iteration {founds[0].step.iteration}"
+    by = f" by {first.judge_title}" if first.stage == "judgments" else ""
+    return f"{first.stage} of {who}{by}, iteration {first.iteration}"
 
 
-def first_errors(survey: RecipeState, found: StepState, limit: int | None) -> list[str]:
-    """What the failed requests of a generating step failed with."""
-    if found.step.stage not in ("samples", "judgments"):
+def first_errors(state: RecipeState, step_state: StepState, limit: int | None) -> list[str]:
+    """The most frequent errors of the failed requests of a generating step."""
+    if step_state.step.stage not in ("samples", "judgments"):
         return []
-    rows = survey.step_views(found, limit).all("first_errors")
+    rows = state.step_views(step_state, limit).all(load_query("run/first_errors"))
     return [str(row["error"]) for row in rows]
 
 
-def too_many(step: Step, failed: int, wanted: int, recipe: Recipe, errors: list[str]) -> str:
-    """Why a step stops."""
+def too_many(
+    step: Step, failed: int, wanted: int, recipe: Recipe, errors: Sequence[str]
+) -> StepFailed:
+    """The error of a step of which too many requests failed."""
     shown = "; ".join(dict.fromkeys(errors))
-    return (
-        f"{step.label}: {failed} of {wanted} failed, and max_failed is {recipe.max_failed:g}"
-        + (f". The first: {shown}" if shown else "")
-        + ". What was finished is kept; mend the cause, or raise max_failed"
+    return StepFailed(
+        step.label,
+        f"{failed} of {wanted} failed, and max_failed is {recipe.max_failed:g}"
+        + (f" (first errors: {shown})" if shown else ""),
+        "fix the cause or raise max_failed; finished rows are kept",
     )
 
 
-@dataclasses.dataclass
+@dataclass
 class WorkCount:
-    """What a step's manifest says of one run of it."""
+    """What one run of a step made, for its manifest."""
 
     answered: int = 0
     failed: int = 0
@@ -285,7 +350,7 @@ class WorkCount:
     cached_tokens: int = 0
     tokens: int = 0
     cost: float | None = None
-    began: float = dataclasses.field(default_factory=time.time)
+    began: float = field(default_factory=time.time)
 
     @property
     def all_tokens(self) -> int:
@@ -301,6 +366,7 @@ class WorkCount:
             self.cost = (self.cost or 0.0) + result.cost
 
     def manifest(self, engine: Engine | None = None) -> dict[str, Any]:
+        """The counts as a line of a manifest."""
         versions = {"factory": __version__, **({engine.name: engine.version} if engine else {})}
         return {
             "answered": self.answered,

@@ -1,60 +1,58 @@
-"""The loop over steps: look at one, do what is missing in it, go on to the next.
+"""The loop: run every step of a recipe that is not done, in the plan's order.
 
-A run has no state of its own. What it leaves is rows; what it does next follows from them.
+A run has no state of its own. Its results are rows, and what it does next follows from them.
 """
 
-import contextlib
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from enum import Enum, auto
 
 import pyarrow as pa
 
 from factory.errors import StepFailed
-from factory.lake import Folder, Lake
+from factory.lake import Lake, Lock
 from factory.plan import (
     UNREADABLE,
+    OpenedRecipe,
     RecipeState,
     Step,
     StepState,
+    check_chunks,
+    count_step,
     folder_of,
-    read_folders,
+    locate_step,
+    open_recipe,
     steps,
     steps_of_one_pass,
 )
 from factory.progress import Progress
 from factory.recipe import REFERENCE, Recipe
-from factory.run.broken import discard_broken_models, set_aside, tell_broken_files
+from factory.run.broken import are_inputs_whole, name_broken_files, repair_inputs
 from factory.run.engine_cache import EngineCache
-from factory.run.generate import carry_over, first_errors, generate, too_many
+from factory.run.generate import first_errors, generate, reuse_rows, too_many
 from factory.run.preflight import check_before_run
 from factory.run.stop import check_limits
 from factory.run.tabular import make_pairs, make_prompts, make_verdicts
 from factory.train import tidy, train_model
 
 
-class _LookAgain(Exception):
-    """Shards were set aside: rows that an earlier step made are missing."""
-
-
 def run_recipe(recipe: Recipe, lake: Lake, progress: Progress) -> RecipeState:
-    """Runs every step of a recipe that is not done; the survey of the finished lake.
+    """Run every step of a recipe that is not done, and return the state of the finished lake.
 
-    Raises StepFailed where a step's failures pass `max_failed`, where a step ends with requests
-    that failed only for now, and where a training has nothing to learn from.
+    Raises StepFailed if more requests of a step fail than `max_failed` allows, if a step ends with
+    requests that failed temporarily, or if a training has no pair to learn from.
     """
-    survey = _run(recipe, lake, progress, steps(recipe), None)
-    for step in steps(recipe):  # folders are shared: what a step found first is not how it ended
-        survey.look(step)
-    survey.holdings.prune_memo()
-    survey.save_memo()
-    return survey
+    state = _run(open_recipe(recipe, lake, download=True), steps(recipe), None, progress)
+    state.stored.prune_cache()
+    state.save_caches()
+    return state
 
 
 def preview_recipe(recipe: Recipe, lake: Lake, progress: Progress, limit: int) -> RecipeState:
-    """Samples and judges the first prompts with M_0, and keeps the rows; a policy's references are
-    judged beside them."""
+    """Sample and judge the first prompts with M_0, and keep the rows. References that the policy
+    uses are judged too."""
+    opened = open_recipe(recipe, lake, download=True)
     first = [
         step
         for step in steps(recipe)
@@ -62,146 +60,207 @@ def preview_recipe(recipe: Recipe, lake: Lake, progress: Progress, limit: int) -
         or (step.iteration == 0 and step.name == "M_0" and step.role in ("current", "past"))
         or (step.iteration == 0 and step.name == REFERENCE)
     ]
-    return _run(recipe, lake, progress, first, limit)
+    return _run(opened, first, limit, progress)
 
 
 def _run(
-    recipe: Recipe, lake: Lake, progress: Progress, wanted: list[Step], limit: int | None
+    opened: OpenedRecipe, wanted: Sequence[Step], limit: int | None, progress: Progress
 ) -> RecipeState:
-    checked = False
-    while True:
-        survey = RecipeState(recipe, lake, download=True)
-        with EngineCache(survey) as engines:
-            try:
-                for place, step in enumerate(wanted):
-                    found = _look(survey, step, progress, limit)
-                    if step.stage == "samples" and limit is None:
-                        survey.check_chunks()
-                    if not found.done:
-                        if not checked:
-                            check_before_run(survey, wanted)
-                            checked = True
-                        together = steps_of_one_pass(recipe, step, wanted[place + 1 :])
-                        found = _do(survey, together, engines, progress, limit)
-                    _check_failures(survey, found, limit)
-                    if recipe.stop_if.is_on and limit is None:
-                        check_limits(survey, found)
-            except _LookAgain:
-                continue
-        return survey
+    state = RecipeState.of(opened)
+    with EngineCache() as engines:
+        run = _Run(state, wanted, limit, progress, engines)
+        place = 0
+        while place < len(wanted):
+            together = run.next_pass(place)
+            if run.do_pass(together):
+                for step in together:
+                    run.check(state.steps[step])
+                place += len(together)
+            else:  # rows of earlier steps went away with their broken shards
+                run.state = state = RecipeState.of(opened)
+                place = 0
+    return state
 
 
-def _look(survey: RecipeState, step: Step, progress: Progress, limit: int | None) -> StepState:
-    """Looks at a step; shards of its folder that are broken by name or size are set aside."""
-    try:
-        found = survey.look(step, limit=limit)
-    except UNREADABLE:
-        # A shard that cannot be read: find out which, by their hashes.
-        if not set_aside(read_folders(survey, step), progress, content=True):
+class _Ended(Enum):
+    DONE = auto()
+    BROKEN = auto()
+    """A file that a step reads is not as it was written."""
+    BUSY = auto()
+    """Rows are missing, and another process holds a folder."""
+
+
+@dataclass
+class _Run:
+    state: RecipeState
+    wanted: Sequence[Step]
+    limit: int | None
+    """The first prompts only, for a preview."""
+    progress: Progress
+    engines: EngineCache
+    is_checked: bool = False
+
+    def next_pass(self, place: int) -> list[Step]:
+        """The steps from a place in the plan on that are worked on together."""
+        first, later = self.wanted[place], self.wanted[place + 1 :]
+        return steps_of_one_pass(self.state.recipe, first, later)
+
+    def do_pass(self, together: Sequence[Step]) -> bool:
+        """Do the steps of one pass that are not done. False if broken files were set aside, so
+        that earlier steps have rows missing."""
+        try:
+            located = [self._locate(step) for step in together]
+        except UNREADABLE:
+            if repair_inputs(self.state, together, (), self.progress):
+                return False
             raise
-        raise _LookAgain from None
-    if step.stage == "train" and found.done and (folder_of(found).path / "checkpoints").exists():
-        tidy(folder_of(found))
-    if step.stage == "train" and not found.done and found.folder is not None:
-        tell_broken_files(found.folder.path, survey.lake, progress)
-    if found.folder is None:
-        raise StepFailed(f"{step.label}: waits for {found.waits_for}, which no step makes")
-    if step.stage != "train" and set_aside([found.folder], progress, content=False):
-        found = survey.look(step, limit=limit)
-    return found
+        ended = self._do_new(located) if self._is_new_lake else self._do_stored(located)
+        if ended is _Ended.BROKEN:
+            folders = [folder_of(each) for each in located]
+            repair_inputs(self.state, together, folders, self.progress)
+        return ended is _Ended.DONE
 
+    @property
+    def _is_new_lake(self) -> bool:
+        return not self.state.lake.root.is_dir()
 
-def _do(
-    survey: RecipeState,
-    together: Sequence[Step],
-    engines: "EngineCache",
-    progress: Progress,
-    limit: int | None,
-) -> StepState:
-    """Does a step and those that are asked in one pass with it; what the first then holds."""
-    to_do = [found for step in together if not (found := _look(survey, step, progress, limit)).done]
-    for found in to_do:
-        broken = set_aside(read_folders(survey, found.step), progress, content=True)
-        if broken or discard_broken_models(survey, found.step, progress):
-            raise _LookAgain
-    if together[0].stage == "train":
-        engines.close()
-    with _locks(survey, to_do, progress) as lock:
-        looked = [survey.look(found.step, limit=limit) for found in to_do]
-        if to_do := [found for found in looked if not found.done]:
-            _work(survey, to_do, engines, progress, lock, limit)
-            pa.default_memory_pool().release_unused()  # the next step may be an engine's
-            survey.save_memo()
-    for found in to_do[1:]:
-        survey.look(found.step, limit=limit)
-    return survey.look(together[0], limit=limit)
+    def _do_new(self, located: Sequence[StepState]) -> _Ended:
+        """The first pass on a lake that does not exist yet: nothing is created before the recipe
+        was checked."""
+        counted = self._count(located)
+        self._check_before_work()
+        with self._locks(located) as lock:
+            if any(folder_of(each).shards() for each in located):
+                return self._do(located, lock)  # another run was faster
+            return self._finish(located, counted, lock)
 
+    def _do_stored(self, located: Sequence[StepState]) -> _Ended:
+        with self._locks(located, wait=False) as lock:
+            ended = self._do(located, lock)
+        if ended is _Ended.BUSY:
+            with self._locks(located) as lock:
+                ended = self._do(located, lock)
+        return ended
 
-@contextlib.contextmanager
-def _locks(survey: RecipeState, founds: Sequence[StepState], progress: Progress) -> Iterator[Any]:
-    """Holds the folders of all steps; the file of the first one's lock. In the order of their
-    names: two runs that want the same folders never hold one each."""
-    folders = {repr(folder_of(found)): (folder_of(found), found.step) for found in founds}
+    def _do(self, located: Sequence[StepState], lock: Lock | None) -> _Ended:
+        if any(
+            folder_of(each).broken(content=False) for each in located if each.step.stage != "train"
+        ):
+            return _Ended.BROKEN
+        try:
+            counted = self._count(located)
+        except UNREADABLE:
+            if all(are_inputs_whole(self.state, each) for each in located):
+                raise
+            return _Ended.BROKEN
+        if all(each.done for each in counted):
+            return _Ended.DONE
+        if lock is None:
+            return _Ended.BUSY
+        self._check_before_work()
+        return self._finish(located, counted, lock)
 
-    with ExitStack() as stack:
-        files = {}
-        for name, (folder, step) in sorted(folders.items()):
+    def _finish(
+        self, located: Sequence[StepState], counted: Sequence[StepState], lock: Lock | None
+    ) -> _Ended:
+        """Do what is missing, and count again what was done."""
+        places = [place for place, each in enumerate(counted) if not each.done]
+        to_do = [counted[place] for place in places]
+        if not all(are_inputs_whole(self.state, each) for each in to_do):
+            return _Ended.BROKEN
+        self._work(to_do, lock)
+        pa.default_memory_pool().release_unused()  # the next step may be an engine's
+        for place in places:
+            count_step(self.state, located[place], self.limit)
+        self.state.save_caches()
+        return _Ended.DONE
 
-            def on_wait(holder: str, step: Step = step, folder: Folder = folder) -> None:
-                progress.say(f"  {step.label}: waiting for {holder}, which holds {folder}")
+    def _locate(self, step: Step) -> StepState:
+        located = locate_step(self.state, step, self.limit)
+        if located.folder is None:
+            raise StepFailed(step.label, f"waits for {located.waits_for}, which no step makes")
+        return located
 
-            holder = f"process {os.getpid()} (factory run of {survey.recipe.name})"
-            files[name] = stack.enter_context(folder.lock(holder, on_wait))
-        yield files[repr(folder_of(founds[0]))] if founds else None
+    def _count(self, located: Sequence[StepState]) -> list[StepState]:
+        return [count_step(self.state, each, self.limit) for each in located]
 
+    def _check_before_work(self) -> None:
+        """Check the recipe once, before the first work."""
+        if not self.is_checked:
+            if self.limit is None:
+                check_chunks(self.state)
+            check_before_run(self.state, self.wanted)
+            self.is_checked = True
 
-def _work(
-    survey: RecipeState,
-    founds: Sequence[StepState],
-    engines: "EngineCache",
-    progress: Progress,
-    lock: Any,
-    limit: int | None,
-) -> None:
-    found = founds[0]
-    match found.step.stage:
-        case "prompts":
-            make_prompts(survey, found, progress)
-        case "samples" | "judgments":
-            _generate(survey, founds, engines, progress, limit)
-        case "verdicts":
-            make_verdicts(survey, found, progress, limit)
-        case "pairs":
-            make_pairs(survey, found, progress)
-        case _:
-            train_model(survey, found, lock, progress)
+    @contextmanager
+    def _locks(self, located: Sequence[StepState], *, wait: bool = True) -> Iterator[Lock | None]:
+        """Hold the folders of all steps, and give the file of the first one's lock. None without
+        `wait` if another process holds one.
 
+        Folders are locked in the order of their names, so that two runs that want the same folders
+        never hold one each.
+        """
+        doing = f"factory run of {self.state.recipe.name}"
+        folders = {repr(folder_of(each)): folder_of(each) for each in located}
+        files: dict[str, Lock | None] = {}
+        with ExitStack() as stack:
+            for name, folder in sorted(folders.items()):
+                lock = folder.lock(doing, self.progress.say) if wait else folder.try_lock(doing)
+                files[name] = stack.enter_context(lock)
+                if files[name] is None:
+                    stack.close()
+                    break
+            is_held = None not in files.values()
+            yield files[repr(folder_of(located[0]))] if is_held else None
 
-def _generate(
-    survey: RecipeState,
-    founds: Sequence[StepState],
-    engines: "EngineCache",
-    progress: Progress,
-    limit: int | None,
-) -> None:
-    for found in founds:
-        if found.carried:
-            carry_over(survey, found, limit, progress)
-    looked = [survey.look(found.step, limit=limit) for found in founds]
-    if to_ask := [found for found in looked if found.missing]:
-        with engines.for_step(to_ask[0].step) as engine:
-            generate(survey, to_ask, engine, progress, limit)
+    def _work(self, to_do: Sequence[StepState], lock: Lock | None) -> None:
+        state, progress, limit = self.state, self.progress, self.limit
+        match to_do[0].step.stage:
+            case "prompts":
+                make_prompts(state, to_do[0], progress)
+            case "samples" | "judgments":
+                self._generate(to_do)
+            case "verdicts":
+                make_verdicts(state, to_do[0], progress, limit)
+            case "pairs":
+                make_pairs(state, to_do[0], progress)
+            case _:
+                self._train(to_do[0], lock)
 
+    def _generate(self, to_do: Sequence[StepState]) -> None:
+        for each in to_do:
+            if each.reused:
+                reuse_rows(self.state, each, self.limit, self.progress)
+        remaining = [
+            count_step(self.state, each, self.limit) if each.reused else each for each in to_do
+        ]
+        if missing := [each for each in remaining if each.missing]:
+            with self.engines.for_step(self.state, missing[0].step) as engine:
+                generate(self.state, missing, engine, self.progress, self.limit)
 
-def _check_failures(survey: RecipeState, found: StepState, limit: int | None) -> None:
-    failed = found.failed + found.transient
-    if failed > survey.recipe.max_failed * found.wanted:
-        errors = first_errors(survey, found, limit)
-        raise StepFailed(too_many(found.step, failed, found.wanted, survey.recipe, errors))
-    if not found.done:
-        errors = first_errors(survey, found, limit)
-        raise StepFailed(
-            f"{found.step.label}: {found.missing:,} of {found.wanted:,} have no answer "
-            f"({found.transient:,} failed for now{': ' if errors else ''}{'; '.join(errors)}): "
-            "run the same command again to ask them again"
-        )
+    def _train(self, step_state: StepState, lock: Lock | None) -> None:
+        assert lock is not None, "a training is done under the lock of its folder"
+        self.engines.close()
+        name_broken_files(folder_of(step_state).path, self.state.lake, self.progress)
+        train_model(self.state, step_state, lock, self.progress)
+
+    def check(self, step_state: StepState) -> None:
+        """Raises StepFailed if a step has too many failures, is not done, or exceeds `stop_if`."""
+        step, recipe = step_state.step, self.state.recipe
+        failed = step_state.failed + step_state.transient
+        if failed > recipe.max_failed * step_state.wanted:
+            errors = first_errors(self.state, step_state, self.limit)
+            raise too_many(step, failed, step_state.wanted, recipe, errors)
+        if not step_state.done:
+            errors = first_errors(self.state, step_state, self.limit)
+            listed = f": {'; '.join(errors)}" if errors else ""
+            raise StepFailed(
+                step.label,
+                f"{step_state.missing:,} of {step_state.wanted:,} have no answer "
+                f"({step_state.transient:,} failed temporarily{listed})",
+                "run the same command again to retry them",
+            )
+        if step.stage == "train" and (folder_of(step_state).path / "checkpoints").exists():
+            tidy(folder_of(step_state))
+        if recipe.stop_if.is_on and self.limit is None:
+            check_limits(self.state, step_state)

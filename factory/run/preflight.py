@@ -6,6 +6,7 @@ from typing import Any
 
 from factory.engines import check_engine, label_tokens, reward
 from factory.errors import PromptsError, RecipeError, RubricError
+from factory.lake import load_query
 from factory.models import Checkpoint, token_counter
 from factory.plan import RecipeState, Step
 from factory.recipe import REFERENCE, Judge, OpenaiEngine, VllmEngine
@@ -14,34 +15,34 @@ from factory.stages import training as train
 from factory.train import check_command, check_fields, check_lora, trainer_fields
 
 
-def check_before_run(survey: RecipeState, wanted: Sequence[Step]) -> None:
+def check_before_run(state: RecipeState, wanted: Sequence[Step]) -> None:
     """Raises a UserError where the engine, the trainer or the judge cannot do what the recipe's
     steps ask of them, or the prompts lack what the rubric shows the judge or the policy takes."""
-    recipe = survey.recipe
-    check_engine(recipe.engine, survey.rank("M_0"))
+    recipe = state.recipe
+    check_engine(recipe.engine, state.rank("M_0"))
     trained = [step for step in wanted if step.stage == "train"]
     if trained:
-        _check_training(survey)
+        _check_training(state)
     for name in recipe.all_judges:
-        _check_judge(survey, name)
-    if REFERENCE in survey.policy.roles:
+        _check_judge(state, name)
+    if REFERENCE in state.policy.roles:
         reader = (
-            f"loop.policy {survey.policy.name} takes it as a side of their pairs: give it with "
+            f"loop.policy {state.policy.name} takes it as a side of their pairs: give it with "
             "every prompt, or take another policy"
         )
-        _check_prompts(survey, {"reference": reader})
+        _check_prompts(state, {"reference": reader})
 
 
-def _check_judge(survey: RecipeState, name: str) -> None:
-    recipe = survey.recipe
-    judge, rubric = recipe.all_judges[name], survey.rubrics[name]
+def _check_judge(state: RecipeState, name: str) -> None:
+    recipe = state.recipe
+    judge, rubric = recipe.all_judges[name], state.opened.rubrics[name]
     own = recipe.model_of_judge(name) if judge.has_model else None
-    model = survey.models[own or "M_0"]
+    model = state.models[own or "M_0"]
     if judge.reward_model is not None:
         reward.check(model, f"{recipe.field_of(name)}.reward_model")
         return
     if judge.engine is not None:
-        check_engine(judge.engine, survey.rank(model.name))
+        check_engine(judge.engine, state.rank(model.name))
     if rubric is None:
         return
     # A judge that is shown no reference, or no criteria, would grade by what it makes up.
@@ -50,18 +51,18 @@ def _check_judge(survey: RecipeState, name: str) -> None:
         "prompt, or take another rubric"
         for field in sorted({"reference", "criteria"} & rubric.placeholders)
     }
-    _check_prompts(survey, shown)
+    _check_prompts(state, shown)
     if recipe.engine_of(model.name).name == "scripted":
         return
     if model.declared is None:
-        _check_length(survey, judge, rubric, model)
+        _check_length(state, judge, rubric, model)
     if judge.expected_score or judge.constrained:
         _check_labels(judge, rubric, model)
 
 
-def _check_training(survey: RecipeState) -> None:
-    recipe = survey.recipe
-    spec, first = recipe.train, survey.models["M_0"]
+def _check_training(state: RecipeState) -> None:
+    recipe = state.recipe
+    spec, first = recipe.train, state.models["M_0"]
     if isinstance(recipe.engine, OpenaiEngine) and not recipe.one_engine:
         raise RecipeError(
             "engine: a server cannot be given the models that are trained in full: train adapters "
@@ -71,7 +72,7 @@ def _check_training(survey: RecipeState) -> None:
         check_command(recipe)
     if spec.with_ != "trl":
         return
-    method = survey.policy.trains
+    method = state.policy.trains
     if refused := train.refused(spec, method):
         raise RecipeError(f"train.{method}.{refused[0]}: is set by the factory; take it out")
     check_fields(method, trainer_fields(recipe, method), first.dtype)
@@ -96,11 +97,11 @@ def _check_vllm_lora(fields: dict[str, Any]) -> None:
         raise RecipeError(f"train.lora.bias: got {fields['bias']}, and vLLM takes none only")
 
 
-def _check_prompts(survey: RecipeState, readers: dict[str, str]) -> None:
+def _check_prompts(state: RecipeState, readers: dict[str, str]) -> None:
     """Raises PromptsError where prompts lack a field that something reads: by field, what does."""
     if not readers:
         return
-    for row in survey.views().all("empty_fields"):
+    for row in state.views().all(load_query("run/empty_fields")):
         if row["field"] in readers and row["empty"]:
             example = textwrap.shorten(row["example"], 60, placeholder=" …")
             raise PromptsError(
@@ -109,8 +110,8 @@ def _check_prompts(survey: RecipeState, readers: dict[str, str]) -> None:
             )
 
 
-def _check_length(survey: RecipeState, judge: Judge, rubric: Rubric, model: Checkpoint) -> None:
-    room = _context(survey, model)
+def _check_length(state: RecipeState, judge: Judge, rubric: Rubric, model: Checkpoint) -> None:
+    room = _context(state, model)
     if room is None:
         return
     needed = token_counter(model)(render(rubric, {})) + judge.max_tokens
@@ -122,9 +123,9 @@ def _check_length(survey: RecipeState, judge: Judge, rubric: Rubric, model: Chec
         )
 
 
-def _context(survey: RecipeState, model: Checkpoint) -> int | None:
+def _context(state: RecipeState, model: Checkpoint) -> int | None:
     """The most tokens that prompt and answer may have together, where anything says so."""
-    engine = survey.recipe.engine_of(model.name)
+    engine = state.recipe.engine_of(model.name)
     limits = [model.context_length]
     if isinstance(engine, VllmEngine):
         limits.append(engine.arguments.get("max_model_len"))

@@ -1,83 +1,74 @@
 """Run the steps that call no model: prompts, verdicts, and pairs."""
 
-import dataclasses
 import time
+from dataclasses import asdict
 
 import pyarrow as pa
 
-from factory.lake import TABLES, ShardWriter, Views
+from factory.lake import TABLES, ShardWriter, load_query
 from factory.pairs import check_policy, define_policy
-from factory.plan import RecipeState, Step, StepState, folder_of, pair_outcomes
+from factory.plan import RecipeState, StepState, count_outcomes, folder_of
 from factory.progress import Progress
 from factory.run.generate import WorkCount
 from factory.stages import problem_list, verdicts
 
-# tabular stages
 
-
-def make_prompts(survey: RecipeState, found: StepState, progress: Progress) -> None:
-    """Writes the prompts that were read, and says which lines were left out."""
-    folder = folder_of(found)
-    rows, problems = survey.holdings.prompts[found.step.role], survey.left_out[found.step.role]
-    assert isinstance(rows, pa.Table), "prompts that are not in the lake were read"
-    folder.create(found.settings)
+def make_prompts(state: RecipeState, step_state: StepState, progress: Progress) -> None:
+    """Write the prompts that were read, and list the lines that cannot be used."""
+    step, folder = step_state.step, folder_of(step_state)
+    rows, problems = state.stored.prompts[step.role], state.unusable[step.role]
+    assert isinstance(rows, pa.Table), "prompts that are not stored were read"
+    folder.create(step_state.settings)
     folder.append(rows)
-    left_out = [dataclasses.asdict(problem) for problem in problems]
-    folder.record({"step": found.step.label, "answered": len(rows), "left_out": left_out})
-    progress.say(f"  {found.step.label}: {len(rows):,} read")
+    unusable = [asdict(problem) for problem in problems]
+    folder.record({"step": step.label, "answered": len(rows), "left_out": unusable})
+    progress.say(f"  {step.label}: {len(rows):,} read")
     if problems:
         progress.say(f"  {len(problems):,} lines left out:\n" + problem_list(problems))
 
 
 def make_verdicts(
-    survey: RecipeState, found: StepState, progress: Progress, limit: int | None = None
+    state: RecipeState, step_state: StepState, progress: Progress, limit: int | None = None
 ) -> None:
-    """Reads the judgments that have no verdict yet."""
-    folder, recipe = folder_of(found), survey.recipe
-    rubric, scale = survey.reading(found.step)
-    folder.create(found.settings)
+    """Parse the judgments that have no verdict yet."""
+    step, folder, shards = step_state.step, folder_of(step_state), state.recipe.shards
+    rubric, scale = state.opened.reading(step)
+    folder.create(step_state.settings)
     count, unscored = WorkCount(), 0
-    writer = ShardWriter(folder, TABLES["verdicts"], recipe.shards.rows, recipe.shards.seconds)
-    views = survey.step_views(found, limit)
-    with writer:
-        for batch in views.stream("unparsed"):
+    views = state.step_views(step_state, limit)
+    with ShardWriter(folder, TABLES["verdicts"], shards.rows, shards.seconds) as writer:
+        for batch in views.stream(load_query("run/unparsed")):
             for judgment in batch.to_pylist():
                 row = verdicts.row(judgment, rubric, scale, folder.key)
                 writer.put(row)
                 count.answered += 1
                 unscored += row["score"] is None
-    folder.record({"step": found.step.label, **count.manifest()})
-    said = f", {unscored:,} without a score" if unscored else ""
-    progress.say(f"  {found.step.label}: {count.answered:,}{said}")
+    folder.record({"step": step.label, **count.manifest()})
+    without = f", {unscored:,} without a score" if unscored else ""
+    progress.say(f"  {step.label}: {count.answered:,}{without}")
 
 
-def make_pairs(survey: RecipeState, found: StepState, progress: Progress) -> None:
-    """Writes every pair that the policy considers, with its outcome."""
-    step, folder = found.step, folder_of(found)
-    folder.create(found.settings)
+def make_pairs(state: RecipeState, step_state: StepState, progress: Progress) -> None:
+    """Write every pair that the policy considers, with its outcome."""
+    step, folder, choice = step_state.step, folder_of(step_state), state.opened.choice
+    folder.create(step_state.settings)
     began = time.time()
-    views = pair_views(survey, step, folder.key)
-    check_policy(views, survey.policy)
+    views = state.views(state.phase_scope(step))
+    define_policy(views, choice)
+    check_policy(views, choice.policy)
     views.read_texts("from policy")
-    folder.append_batches(TABLES["pairs"], views.stream("pairs", TABLES["pairs"]))
-    views.drop("measured", "chosen_pairs")  # the texts stay: what comes next is written of them
+    batches = views.stream(
+        load_query("pairs/pairs"),
+        TABLES["pairs"],
+        build=folder.key,
+        iteration=step.iteration,
+        phase=step.phase,
+        judge_model=state.score_digests(step),
+    )
+    folder.append_batches(TABLES["pairs"], batches)
+    # The texts stay: the dataset or the training rows are written from them next.
+    views.drop_tables("measured", "chosen_pairs")
     folder.record({"step": step.label, "seconds": round(time.time() - began, 3)})
-    outcomes = pair_outcomes(survey, folder)
+    outcomes = count_outcomes(state, folder)
     shown = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items())
     progress.say(f"  {step.label}: {shown or 'no prompts'}")
-
-
-def pair_views(survey: RecipeState, step: Step, build: str) -> Views:
-    """The views that a policy is run on."""
-    views = survey.views(survey.phase_scope(step))
-    views.setting(
-        "build_settings",
-        {
-            "build": build,
-            "iteration": step.iteration,
-            "phase": step.phase,
-            "judge_model": survey.pair_judge(step),
-        },
-    )
-    define_policy(views, survey.policy, survey.recipe)
-    return views

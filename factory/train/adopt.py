@@ -1,6 +1,5 @@
 """A model that a person trained by hand, taken into the loop."""
 
-import os
 import time
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import pyarrow.parquet as pq
 
 from factory.errors import RecipeError
 from factory.lake import Lake
-from factory.plan import RecipeState, Step, StepState, folder_of, read_state, steps
+from factory.plan import RecipeState, Step, StepState, folder_of, inspect_step, read_state, steps
 from factory.progress import Progress
 from factory.recipe import Recipe
 from factory.train.accept import check_trained_model
@@ -42,10 +41,9 @@ def adopt_model(
     who = f"{role} of iteration {iteration}"
     check_trained_model(path, parent, survey.models["M_0"], recipe.train.lora is not None, who)
     began = time.time()
-    holder = f"process {os.getpid()} (factory adopt of {recipe.name})"
-    with folder.lock(holder, lambda other: progress.say(f"  waiting for {other}")):
+    with folder.lock(f"factory adopt of {recipe.name}", progress.say):
         folder.create(found.settings)
-        built = folder_of(survey.found[Step("pairs", step.iteration, phase=step.phase)])
+        built = folder_of(survey.steps[Step("pairs", step.iteration, phase=step.phase)])
         rows = folder.path / "data.parquet"
         n_pairs = (
             pq.read_metadata(rows).num_rows
@@ -54,7 +52,7 @@ def adopt_model(
         )
         take_over(path, parent, folder)
         write_manifest(survey, found, n_pairs, time.time() - began)
-    survey.look(step)
+    inspect_step(survey, step)
     return survey.models[step.name].digest
 
 
@@ -75,7 +73,7 @@ def _waiting(survey: RecipeState, iteration: int, role: str) -> StepState:
             f"--role {role} --iteration {iteration}: {names[role]} is no model of this loop, which "
             f"trains {trained}"
         )
-    found = survey.found[wanted[0]]
+    found = survey.steps[wanted[0]]
     if found.waits_for:
         raise RecipeError(
             f"{names[role]} waits for {found.waits_for}: run the recipe until it asks for "

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from factory import __version__
 from factory.errors import HandOver, StepFailed, TrainError
-from factory.lake import BARE_MESSAGE, Folder, write_parquet, write_whole, writing
+from factory.lake import BARE_MESSAGE, Folder, load_query, write_parquet, write_whole, writing
 from factory.models import (
     Checkpoint,
     adapter_digest,
@@ -24,7 +24,7 @@ from factory.models import (
     is_adapter,
     model_files,
 )
-from factory.plan import RecipeState, Step, StepState, folder_of, pair_outcomes
+from factory.plan import RecipeState, Step, StepState, count_outcomes, folder_of
 from factory.progress import Progress
 from factory.recipe import Method, Recipe
 from factory.stages import training as train
@@ -47,16 +47,16 @@ def train_model(survey: RecipeState, found: StepState, lock: Any, progress: Prog
     parent = survey.models[step.parent]
     folder.create(found.settings)
     (folder.path / "manifest.json").unlink(missing_ok=True)
-    built = folder_of(survey.found[Step("pairs", step.iteration, phase=step.phase)])
+    built = folder_of(survey.steps[Step("pairs", step.iteration, phase=step.phase)])
     began = time.time()
     n_pairs = training_rows(survey, step, built, folder)
-    if n := survey.views().one("with_tools")["n"]:
+    if n := survey.views().one(load_query("train/with_tools"))["n"]:
         progress.say(
             f"  {step.label}: {n:,} prompts have tools; the rows that are trained on carry "
             "messages of role and content alone"
         )
     if n_pairs == 0:
-        outcomes = pair_outcomes(survey, built)
+        outcomes = count_outcomes(survey, built)
         counted = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items())
         raise StepFailed(
             f"pairs {step.phase} of iteration {step.iteration}: no pair of the training split was "
@@ -92,7 +92,7 @@ def write_manifest(survey: RecipeState, found: StepState, n_pairs: int, seconds:
         "as_run": as_run(digest, recipe.engine),
         "dtype": parent.dtype,
         "parent": parent.digest,
-        "build": folder_of(survey.found[Step("pairs", step.iteration, phase=step.phase)]).key,
+        "build": folder_of(survey.steps[Step("pairs", step.iteration, phase=step.phase)]).key,
         "n_pairs": n_pairs,
         "settings": found.settings,
         "seconds": round(seconds, 1),
@@ -119,8 +119,8 @@ def tidy(folder: Folder) -> None:
 
 
 _LEARNED: dict[Method, tuple[str, tuple[str, ...]]] = {
-    "dpo": ("training_rows", ("prompt", "chosen", "rejected")),
-    "sft": ("training_completions", ("prompt", "completion")),
+    "dpo": ("train/training_rows", ("prompt", "chosen", "rejected")),
+    "sft": ("train/training_completions", ("prompt", "completion")),
 }
 """What a trainer reads: the query, and its columns."""
 
@@ -130,12 +130,12 @@ def training_rows(survey: RecipeState, step: Step, built: Folder, folder: Folder
     query, columns = _LEARNED[survey.policy.trains]
     schema = pa.schema([(column, pa.list_(BARE_MESSAGE)) for column in columns])
     views = survey.views(survey.phase_scope(step))
-    views.shards("pairs", "pairs", built.shards())
+    views.register_shards("pairs", "pairs", built.shards())
     views.define("pairs", "from pairs_shards")
     views.read_texts("from pairs where outcome = 'kept' and split = 'train'")
     rows = folder.path / "data.parquet"
     with writing(folder.lake.root):
-        n_rows = write_parquet(rows.with_suffix(".tmp"), schema, views.stream(query, schema))
+        n_rows = write_parquet(rows.with_suffix(".tmp"), schema, views.stream(load_query(query), schema))
         rows.with_suffix(".tmp").rename(rows)  # a person may be reading the one that was there
     views.forget_texts()  # training takes long, and its process may want the memory
     return n_rows
@@ -150,9 +150,8 @@ def _tell_too_long(
     if max_length is None:
         return
     views = survey.views()
-    views.shards("pairs", "pairs", built.shards())
-    views.setting("limits", {"max_length": max_length})
-    if n := views.one("too_long")["n"]:
+    views.register_shards("pairs", "pairs", built.shards())
+    if n := views.one(load_query("train/too_long"), max_length=max_length)["n"]:
         progress.say(
             f"  {step.label}: {n:,} of {n_pairs:,} pairs are longer than max_length {max_length} "
             f"and are cut, or dropped where the prompt alone fills it (train.{method}.max_length)"

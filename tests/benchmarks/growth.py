@@ -30,7 +30,7 @@ for stage, before in until.items():
     began = time.perf_counter()
     survey = _run(recipe, Lake(folder / "lake"), Silent(), wanted, None)
     seconds = time.perf_counter() - began
-    done = sum(found.answered for step, found in survey.found.items() if step.stage == stage)
+    done = sum(found.answered for step, found in survey.steps.items() if step.stage == stage)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(done, seconds, peak)
 """

@@ -169,7 +169,7 @@ def by_factory(folder: Path) -> Iterator[int]:
 
     step = Step("pairs", 0, phase="D2")
     survey = looked_at(folder)
-    for shard in folder_of(survey.found[step]).shards():
+    for shard in folder_of(survey.steps[step]).shards():
         shard.unlink()
     found = survey.look(step)
     yield 0

@@ -10,7 +10,7 @@ import pytest
 from shards import HandWritten, judgment, role, sample, verdict
 
 from factory.errors import QueryError
-from factory.lake import Lake, Views
+from factory.lake import Lake, Views, load_query
 
 COUNTS = """
 select
@@ -51,7 +51,7 @@ def test_a_lake_with_nothing_left_out_is_looked_through_once(toy, monkeypatch):
     toy.run()
     asked = []
     one = Views.one
-    monkeypatch.setattr(Views, "one", lambda views, name: asked.append(name) or one(views, name))
+    monkeypatch.setattr(Views, "one", lambda views, query: asked.append(query.name) or one(views, query))
     toy.look()
     assert not [name for name in asked if name.startswith("whole_")]
 
@@ -60,7 +60,7 @@ def test_the_plain_shards_are_what_the_views_would_leave(toy):
     survey = toy.run()
     views = survey.views(survey.everything)
     plain = views.con.sql(COUNTS).fetchall()
-    views.leave_nothing_out([])
+    views.define_tables([])
     assert views.con.sql(COUNTS).fetchall() == plain
 
 
@@ -74,7 +74,7 @@ def given(tmp_path):
 
 
 def is_whole(given, table):
-    return bool(given.views.one(f"whole_{table}")["is_whole"])
+    return bool(given.views.one(load_query(f"lake/whole_{table}"))["is_whole"])
 
 
 def test_other_draws_requests_and_samplings_are_whole(given):
@@ -132,7 +132,7 @@ def spilled():
 def test_a_small_limit_goes_on_on_the_disk_and_leaves_nothing_there():
     before = spilled()
     with Views("60MB") as views:
-        views.table("many", "select sha256(range::varchar) as name from range(1_000_000)")
+        views.create_table("many", "select sha256(range::varchar) as name from range(1_000_000)")
         views.define("ordered_names", "select distinct name from many order by name")
         assert spilled() - before
         assert views.con.sql("select count(*) from ordered_names").fetchall() == [(1_000_000,)]
@@ -141,7 +141,7 @@ def test_a_small_limit_goes_on_on_the_disk_and_leaves_nothing_there():
 
 def test_too_small_a_limit_is_a_sentence():
     with Views("2MB") as views, pytest.raises(QueryError, match="raise query_memory"):
-        views.table("many", "select list(sha256(range::varchar)) as names from range(1_000_000)")
+        views.create_table("many", "select list(sha256(range::varchar)) as names from range(1_000_000)")
 
 
 def test_a_run_with_little_memory_makes_the_same_pairs(toy):

@@ -6,15 +6,15 @@ from itertools import permutations
 import pyarrow as pa
 import pytest
 
-from factory.lake import TABLES, Views, query_text, shipped_queries
+from factory.lake import TABLES, Views, load_query, query_text, shipped_queries
 from factory.plan import PUBLIC_VIEWS, all_views
 
 
 @pytest.fixture
 def given():
     with Views() as views:
-        views.view("judges")
-        views.define("pairs", "from pairs_shards")
+        views.define("judges", load_query("lake/judges").text)
+        views.define("pairs", load_query("lake/pairs").text)
         yield Given(views)
 
 
@@ -27,7 +27,7 @@ class Given:
 
     def rows(self, view, rows):
         schema = self.views.con.sql(f"from {view} limit 0").to_arrow_table().schema
-        self.views.rows(view, pa.Table.from_pylist(rows, schema))
+        self.views.register(view, pa.Table.from_pylist(rows, schema))
 
     def pairs(self, *rows):
         self.rows("pairs", rows)
@@ -42,14 +42,14 @@ class Given:
                 {
                     **dict(zip(("iteration", "role", "name"), place, strict=True)),
                     "judge_name": "judge",
-                    "title": judge["judge_name"],
-                    **{name: judge[name] for name in ("judge", "parser", "n_judge_draws")},
+                    "title": judge["title"],
+                    **{name: judge[name] for name in ("judge_key", "parser_key", "n_judge_draws")},
                 }
                 for *place, parser in sorted(
-                    {(row["iteration"], row["role"], row["name"], row["parser"]) for row in rows}
+                    {(row["iteration"], row["role"], row["name"], row["parser_key"]) for row in rows}
                 )
                 for judge in self.of_parsers
-                if judge["parser"] == parser
+                if judge["parser_key"] == parser
             ],
         )
 
@@ -57,9 +57,9 @@ class Given:
         """By parser: the name of the model that judges, or None for a function. Before samples."""
         self.of_parsers = rows = [
             {
-                "parser": parser,
-                "judge": f"judgments by {parser}",
-                "judge_name": name or "function",
+                "parser_key": parser,
+                "judge_key": f"judgments by {parser}",
+                "title": name or "function",
                 "judge_model": name and f"digest of {name}",
                 "n_judge_draws": n_judge_draws,
             }
@@ -73,7 +73,7 @@ class Given:
         judgments = [
             {
                 "judgment_id": row["judgment_id"],
-                "judge": row["judge"],
+                "judge_key": row["judge_key"],
                 "text": f"text of {row['judgment_id']}",
             }
             for row in rows
@@ -111,7 +111,7 @@ def sample(role, score=None, *, name="M_0", iteration=0, prompt="p", parser="a",
         "name": name,
         "iteration": iteration,
         "prompt_id": prompt,
-        "parser": parser,
+        "parser_key": parser,
         "model": f"digest of {name}",
         "score": score,
         **more,
@@ -123,8 +123,8 @@ def verdict(sample_id, draw, score, reason=None, parser="a"):
         "judgment_id": f"{sample_id}.{draw}",
         "sample_id": sample_id,
         "draw": draw,
-        "judge": f"judgments by {parser}",
-        "parser": parser,
+        "judge_key": f"judgments by {parser}",
+        "parser_key": parser,
         "score": score,
         "reason": reason,
     }
@@ -571,14 +571,14 @@ def test_parse_failures(given):
 
 def test_judges_are_named_by_who_they_are(given):
     panel = [
-        {"role": "current", "title": "M_0", "judge_model": "d", "parser": "a", "judge": "j"},
-        {"role": "past", "title": "M_0", "judge_model": "d", "parser": "a", "judge": "j"},
-        {"role": "probe", "title": "function", "judge_model": "e", "parser": "b", "judge": "f"},
-        {"role": "future", "title": "M_0", "judge": "j"},  # not judged yet
+        {"role": "current", "title": "M_0", "judge_model": "d", "parser_key": "a", "judge_key": "j"},
+        {"role": "past", "title": "M_0", "judge_model": "d", "parser_key": "a", "judge_key": "j"},
+        {"role": "probe", "title": "function", "judge_model": "e", "parser_key": "b", "judge_key": "f"},
+        {"role": "future", "title": "M_0", "judge_key": "j"},  # not judged yet
     ]
     rows = [{**row, "n_judge_draws": 3} for row in panel]
-    given.views.rows("panel", pa.Table.from_pylist(rows, TABLES["panel"]))
-    found = given.views.con.sql("from judges order by parser").to_arrow_table().to_pylist()
+    given.views.register("panel", pa.Table.from_pylist(rows, TABLES["panel"]))
+    found = given.views.con.sql("from judges order by parser_key").to_arrow_table().to_pylist()
     assert [list(row.values()) for row in found] == [
         ["a", "j", "M_0", "d", 3],
         ["b", "f", "function", "e", 3],

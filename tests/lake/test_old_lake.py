@@ -56,7 +56,7 @@ def test_a_run_on_the_old_lake_makes_nothing_but_pair_builds(old, monkeypatch):
     assert files(old / "made") == before
 
     keys = json.loads((old / "keys.json").read_text())
-    found = read_state(recipe, lake).found
+    found = read_state(recipe, lake).steps
     assert [step.label for step, state in found.items() if not state.done] == []
     now = {step.label: state.folder.key for step, state in found.items()}
     assert now.keys() == keys.keys()

@@ -16,9 +16,9 @@ DESIGNED = {
     "pairs": "pair_id build prompt_id chosen_id rejected_id outcome score_chosen score_rejected "
     "margin chosen_role rejected_role chosen_model rejected_model prompt_tokens chosen_tokens "
     "rejected_tokens",
-    "models": "parent build settings digest",
-    "roles": "recipe iteration role model sampling first_draw n_draws",
-    "panel": "recipe iteration role name judge_name judge parser n_judge_draws",
+    "models": "parent build_key settings digest",
+    "roles": "recipe iteration role model sampling_key first_draw n_draws",
+    "panel": "recipe iteration role name judge_name judge_key parser_key n_judge_draws",
 }
 """The columns that DESIGN.md lists, the ids of each table's grain, and those of `panel`."""
 

@@ -5,7 +5,7 @@ import random
 import pytest
 from shards import HandWritten, judgment, role, sample, verdict
 
-from factory.lake import TABLES, Views
+from factory.lake import Views, view_schema
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_a_verdict_counts_once_however_many_roles_share_its_parser(lake):
 def test_scores_of_two_parsers_are_two_scores(lake):
     lake.judged(verdict("s", 0, 1), verdict("s", 0, 5, parser="other"))
     lake.roles(role("current"), role("probe", parser="other"))
-    found = {row["parser"]: row["score"] for row in lake.rows("scores")}
+    found = {row["parser_key"]: row["score"] for row in lake.rows("scores")}
     assert found == {"parser": 1, "other": 5}
 
 
@@ -120,7 +120,7 @@ def test_a_sample_made_twice_in_one_shard_is_the_first_row(lake):
 
 def test_the_view_has_the_columns_of_the_table_and_no_more(lake):
     lake.shards("samples", a=[sample("first")])
-    assert list(lake.rows("samples")[0]) == TABLES["samples"].names
+    assert list(lake.rows("samples")[0]) == view_schema("samples").names
 
 
 def test_a_transient_failure_is_superseded_by_a_later_answer(lake):
@@ -156,7 +156,7 @@ def test_judgments_made_twice_follow_the_same_rules(lake):
         b=[judgment("x=2", "kept"), judgment("y=2", "lost")],
         c=[judgment("y=1", "kept", judge="another")],
     )
-    found = {(row["judge"], row["judgment_id"]) for row in lake.rows("judgments")}
+    found = {(row["judge_key"], row["judgment_id"]) for row in lake.rows("judgments")}
     assert found == {("judge", "x=2"), ("judge", "y=1"), ("another", "y=1")}
 
 

@@ -76,7 +76,7 @@ def test_every_judge_judges_every_answer(judged):
 def test_a_judge_more_asks_only_what_it_judges(judged):
     judged.run()
     more = "judges={short: {function: 'gold.py:short'}, long: {function: 'gold.py:grade'}}"
-    found = judged.look(more).found
+    found = judged.look(more).steps
     to_do = {(step.stage, step.judge_name) for step, at in found.items() if not at.done}
     assert to_do == {("judgments", "long"), ("verdicts", "long")}
 
@@ -93,7 +93,7 @@ def test_an_expression_over_judges_decides(judged):
         "select distinct judge_model, n_judgments_chosen as n from pairs",
         "pairs.score=short + 100 * even",
     )
-    digests = judged.look().functions
+    digests = judged.look().opened.functions
     used = {digests[name].digest for name in ("short", "even")}
     assert set(said["judge_model"].split("+")) == used
     assert said["n"] == 1
@@ -333,7 +333,7 @@ def test_fewer_opponents_read_fewer_comparisons_and_more_ask_for_them_alone(comp
     compared.run()
 
     def missing(n):
-        found = compared.look(f"judge.opponents={n}").found.items()
+        found = compared.look(f"judge.opponents={n}").steps.items()
         return {step.role: at.missing for step, at in found if step.stage == "judgments"}
 
     assert (missing(1)["current"], missing(1)["past"]) == (0, 0)
@@ -506,6 +506,6 @@ def test_criteria_of_the_prompt_reach_a_comparing_judge(compared):
     compared.run("judge.rubric=own.md")
     lines[0]["criteria"] = "another"
     compared.prompts.write_text("\n".join(map(json.dumps, lines)))
-    found = compared.look("judge.rubric=own.md").found
+    found = compared.look("judge.rubric=own.md").steps
     missing = {step.role: at.missing for step, at in found.items() if step.stage == "judgments"}
     assert missing["past"] == 3 * 2 * 2

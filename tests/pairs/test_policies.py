@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from factory.lake import TABLES, Views, pair_id
-from factory.pairs import Policy, define_policy, shipped_policies
+from factory.lake import TABLES, Query, Views, load_query, pair_id
+from factory.pairs import Policy, choice, define_policy, make_choice, shipped_policies
 from factory.pairs.policy import _load
 from factory.plan import steps
 from factory.recipe import Recipe
@@ -85,16 +85,15 @@ def considered(policy, candidates, **spec):
     ]
     settings = {"build": "b", "iteration": 1, "phase": "D2", "judge_model": "judge"}
     with Views() as views:
-        views.rows("candidate_rows", pa.Table.from_pylist(candidates, CANDIDATES))
-        views.rows("prompt_rows", pa.Table.from_pylist(prompts))
+        views.register("candidate_rows", pa.Table.from_pylist(candidates, CANDIDATES))
+        views.register("prompt_rows", pa.Table.from_pylist(prompts))
         views.define("candidates", "from candidate_rows")
         views.define("samples", "from candidate_rows")
         views.define("prompts", "from prompt_rows")
-        views.setting("build_settings", settings)
-        define_policy(views, policy, with_pairs(**spec))
+        define_policy(views, make_choice(with_pairs(**spec), policy))
         views.read_texts("from policy")
-        schema = TABLES["pairs"]
-        return [row for batch in views.stream("pairs", schema) for row in batch.to_pylist()]
+        query, schema = load_query("pairs/pairs"), TABLES["pairs"]
+        return [row for batch in views.stream(query, schema, **settings) for row in batch.to_pylist()]
 
 
 def build(policy, candidates, **spec):
@@ -734,14 +733,17 @@ def test_an_own_policy_may_read_more_than_the_candidates(toy):
     assert toy.query("select count(*) as n from pairs")[0]["n"] == before[0]["n"] - 1
 
 
-def test_the_queries_between_candidates_and_pairs_are_part_of_the_pairs_key(toy, monkeypatch):
-    from factory.plan import survey
-
+def test_statements_between_candidates_and_pairs_are_part_of_the_pairs_key_and_comments_are_not(toy, monkeypatch):
     toy.run()
-    real = survey.sql_text
-    monkeypatch.setattr(
-        survey, "sql_text", lambda name: real(name) + ("-- mended" if name == "extremes" else "")
-    )
+    real = choice.load_query
+
+    def changed(address, more):
+        query = real(address)
+        return Query(address, query.text + more) if address == "pairs/extremes" else query
+
+    monkeypatch.setattr(choice, "load_query", lambda address: changed(address, "-- a comment"))
+    assert toy.to_do() == set()
+    monkeypatch.setattr(choice, "load_query", lambda address: changed(address, " limit 1000000"))
     assert "pairs" in toy.to_do()
 
 
@@ -778,7 +780,7 @@ def test_policies_that_ship_have_no_fault(policy, per_prompt):
         for row in random_candidates(random_, f"p{number:03}", shipped(policy).roles)
     ]
     with Views() as views:
-        views.rows("candidate_rows", pa.Table.from_pylist(rows, CANDIDATES))
+        views.register("candidate_rows", pa.Table.from_pylist(rows, CANDIDATES))
         views.define("candidates", "from candidate_rows")
-        define_policy(views, shipped(policy), with_pairs(per_prompt=per_prompt))
-        assert views.all("policy_faults") == []
+        define_policy(views, make_choice(with_pairs(per_prompt=per_prompt), shipped(policy)))
+        assert views.all(load_query("pairs/policy_faults")) == []

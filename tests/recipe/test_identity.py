@@ -96,7 +96,7 @@ def made(tmp_path_factory):
 def until_first_training(toy, *overrides):
     """The stages with something to do up to the first training: after it, everything follows."""
     stages = set()
-    for step, at in toy.look(*overrides).found.items():
+    for step, at in toy.look(*overrides).steps.items():
         if not at.done:
             stages.add(step.stage)
         if step.stage == "train":
@@ -106,7 +106,7 @@ def until_first_training(toy, *overrides):
 
 def first_missing(toy, *overrides):
     """The stages of the steps that would be run, and not only wait for others."""
-    found = toy.look(*overrides).found
+    found = toy.look(*overrides).steps
     return {step.stage for step, at in found.items() if not at.done and at.waits_for is None}
 
 
@@ -171,7 +171,7 @@ def test_a_rubric_s_prompt_makes_judgments_again_and_its_parser_only_verdicts(to
 
 def waiting(toy):
     """Stages of steps that wait for a model that would be trained anew."""
-    return {step.stage for step, found in toy.look().found.items() if found.waits_for}
+    return {step.stage for step, found in toy.look().steps.items() if found.waits_for}
 
 
 def test_a_function_judge_is_told_apart_by_its_source(toy):
@@ -189,7 +189,7 @@ def test_what_a_judge_reads_of_a_prompt_is_part_of_what_it_is_asked(toy):
     lines = [json.loads(line) for line in toy.prompts.read_text().splitlines()]
     lines[0]["reference"] = "another"
     toy.prompts.write_text("\n".join(map(json.dumps, lines)))
-    found = toy.look().found
+    found = toy.look().steps
     missing = {step.stage: at.missing for step, at in found.items() if step.role == "current"}
     assert missing == {"samples": 0, "judgments": 3, "verdicts": 3}
 
@@ -343,9 +343,9 @@ def test_golden_keys(toy):
     """Other keys orphan all that users' lakes hold: change them only with the stage's version,
     and say so in the release's notes."""
     survey = toy.look()
-    keys = {step.stage: at.folder.key for step, at in survey.found.items() if at.folder}
+    keys = {step.stage: at.folder.key for step, at in survey.steps.items() if at.folder}
     toy.run()
-    found = toy.look().found
+    found = toy.look().steps
     keys["train"] = next(at.folder.key for step, at in found.items() if step.stage == "train")
     assert keys == {
         "prompts": "0c5b0769452b967222c75437",

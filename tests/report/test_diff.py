@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from factory.lake import Views
+from factory.lake import Views, load_query
 from factory.report import NO_CANDIDATES, PAIR_COLUMNS, QUERIES
 
 COLUMNS = [name for name in PAIR_COLUMNS.split(", ") if name != "pair_id"]
@@ -56,15 +56,16 @@ class Given:
         columns |= {"iteration": pa.int32()}
         columns |= {"score_chosen": pa.float64(), "score_rejected": pa.float64()}
         schema = pa.schema(list(columns.items()))
-        self.views.rows("considered", pa.Table.from_pylist(self.considered, schema))
+        self.views.register("considered", pa.Table.from_pylist(self.considered, schema))
         schema = self.views.con.sql(NO_CANDIDATES).to_arrow_table().schema
-        self.views.rows("offered", pa.Table.from_pylist(self.candidates, schema))
+        self.views.register("offered", pa.Table.from_pylist(self.candidates, schema))
         known = [
             {"source": source, "has_outcomes": outcomes, "has_candidates": candidates}
             for source, (outcomes, candidates) in self.known.items()
         ]
-        self.views.rows("known", pa.Table.from_pylist(known))
-        self.views.view(*QUERIES)
+        self.views.register("known", pa.Table.from_pylist(known))
+        for name in QUERIES:
+            self.views.define(name, load_query(f"report/{name}"))
         return self.views.con.sql("from diff order by all").to_arrow_table().to_pylist()
 
     def only(self):

@@ -52,7 +52,7 @@ def test_the_judge_runs_on_the_engine_of_its_own(judged, monkeypatch):
 
 
 def first_missing(toy, *overrides):
-    found = toy.look(*overrides).found
+    found = toy.look(*overrides).steps
     return {step.stage for step, at in found.items() if not at.done and at.waits_for is None}
 
 

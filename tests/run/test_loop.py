@@ -45,10 +45,10 @@ def tables(toy):
 def test_every_step_accounts_for_all_it_wanted(toy):
     toy.add_probe()
     survey = toy.run()
-    for found in survey.found.values():
+    for found in survey.steps.values():
         assert found.wanted == found.answered + found.failed + found.filtered
-    wanted = {step.label: found.wanted for step, found in survey.found.items()}
-    n = survey.n_prompts(next(s for s in survey.found if s.stage == "pairs"), None)
+    wanted = {step.label: found.wanted for step, found in survey.steps.items()}
+    n = survey.n_prompts(next(s for s in survey.steps if s.stage == "pairs"), None)
     assert wanted["samples of M_0 as current, iteration 0"] == 3 * n
     assert wanted["judgments of F_0 as future by M_0, iteration 0"] == 2 * 3 * n
 
@@ -81,7 +81,7 @@ def test_test_prompts_are_paired_and_never_trained_on(toy):
     survey = toy.run()
     splits = {row["split"] for row in toy.query("select distinct split from pairs")}
     assert splits == {"train", "test"}
-    for step, found in survey.found.items():
+    for step, found in survey.steps.items():
         if step.stage == "train":
             manifest = json.loads((found.folder.path / "manifest.json").read_text())
             (kept,) = toy.query(
@@ -184,10 +184,10 @@ def test_preview_keeps_its_rows_and_the_run_goes_on_from_them(toy, factory):
     shown = factory("preview", toy.path, "--lake", toy.lake, "--first", 2)
     assert shown.code == 0
     assert shown.out.count("Say number") == 2
-    held = sum(found.answered for s, found in toy.look().found.items() if s.stage == "samples")
+    held = sum(found.answered for s, found in toy.look().steps.items() if s.stage == "samples")
     assert held == 2 * 3 * 2
     survey = toy.run()
-    folders = {str(f.folder): f.folder for s, f in survey.found.items() if s.stage == "samples"}
+    folders = {str(f.folder): f.folder for s, f in survey.steps.items() if s.stage == "samples"}
     events = [event for folder in folders.values() for event in folder.events()]
     (held,) = toy.query("select count(distinct (sampling, request_id, draw)) as n from samples")
     assert sum(event.get("answered", 0) for event in events) == held["n"]

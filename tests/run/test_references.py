@@ -53,7 +53,7 @@ def test_references_are_samples_judged_like_all_others(spin):
         row["sample_id"]
         for row in spin.query("from candidates where role = 'current' and draw = 0")
     }
-    for found in survey.found.values():
+    for found in survey.steps.values():
         assert found.wanted == found.answered + found.failed + found.filtered
     assert verify_lake(Lake(spin.lake)).faults == []
     assert spin.to_do() == set()
@@ -86,7 +86,7 @@ def test_another_reference_is_another_sample_and_the_old_one_plays_no_role(spin)
     edit(spin, reference="another")
     missing = {
         (step.stage, step.role): found.missing
-        for step, found in spin.look().found.items()
+        for step, found in spin.look().steps.items()
         if found.missing and not found.waits_for and step.stage in ("samples", "judgments")
     }
     assert missing == {("samples", "reference"): 1, ("judgments", "reference"): 2}
@@ -138,7 +138,7 @@ def test_more_prompts_and_other_draws_make_only_what_is_missing(spin):
 def test_references_are_the_same_under_another_temperature(spin):
     spin.run("loop.iterations=1", "loop.chunks=2")
     change = ("loop.iterations=1", "loop.chunks=2", "sampling.temperature=0.5", "seed=3")
-    done = {step.role for step, found in spin.look(*change).found.items() if found.done}
+    done = {step.role for step, found in spin.look(*change).steps.items() if found.done}
     assert done & {"reference", "current"} == {"reference"}
 
 

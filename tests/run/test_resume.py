@@ -263,7 +263,7 @@ def test_a_larger_max_tokens_makes_again_only_what_was_cut_off(small):
     small.run()
 
     def current(survey):
-        return next(at for step, at in survey.found.items() if step.stage == "samples")
+        return next(at for step, at in survey.steps.items() if step.stage == "samples")
 
     rows = small.query("select sample_id, finish_reason from samples where draw < 1024")
     ended = {row["sample_id"] for row in rows if row["finish_reason"] == "stop"}

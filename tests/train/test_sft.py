@@ -31,10 +31,10 @@ def test_the_best_answers_are_kept_and_learned_from(best):
     assert worse["n"] == 0
     assert {row["rejected_id"] for row in kept} == {None}
     for name in ("M_1", "M_2"):
-        step = next(step for step in survey.found if step.name == name and step.stage == "train")
-        folder = survey.found[step].folder
+        step = next(step for step in survey.steps if step.name == name and step.stage == "train")
+        folder = survey.steps[step].folder
         assert json.loads((folder.path / "manifest.json").read_text())["n_pairs"] > 0
-        assert survey.found[step].settings["method"] == "sft"
+        assert survey.steps[step].settings["method"] == "sft"
     assert verify_lake(Lake(best.lake)).faults == []
     assert best.to_do() == set()
 

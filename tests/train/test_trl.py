@@ -106,7 +106,7 @@ def test_configuration_files_beside_the_recipe_reach_the_trainer(small, monkeypa
     assert job["fields"]["accelerator_config"] == str(small.folder / "batches.json")
 
     def key():
-        steps = small.look().found.items()
+        steps = small.look().steps.items()
         (found,) = (found for step, found in steps if (step.stage, step.name) == ("train", "F_0"))
         return found.folder.key
 

@@ -1,6 +1,7 @@
 -- What the prompts and answers of the kept D2 pairs, or of the candidates, hold that rows of bare
 -- messages cannot carry.
 -- Grain: one row in all.
+-- Reads: candidates, pairs, prompts
 with needed as (
     select distinct prompt_id from pairs where phase = 'D2' and outcome = 'kept'
     union

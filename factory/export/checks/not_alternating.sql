@@ -1,6 +1,7 @@
 -- Pairs whose prompt is not a system message or none, then user and assistant in turn, ending with
 -- user.
 -- Grain: one row in all.
+-- Reads: dataset
 select count(*) as n, min(prompt[1].content) as example
 from dataset
 where not regexp_full_match(

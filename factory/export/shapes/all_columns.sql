@@ -1,3 +1,4 @@
 -- The canonical row with its ids, scores, roles and models.
--- Grain: one row a pair of `dataset`.
+-- Grain: one row per pair of `dataset`.
+-- Reads: dataset
 select * from dataset

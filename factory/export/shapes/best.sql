@@ -1,3 +1,4 @@
 -- The best answer of each prompt.
--- Grain: one row a prompt and iteration of `dataset`.
+-- Grain: one row per prompt and iteration of `dataset`.
+-- Reads: dataset
 select prompt, completion from dataset

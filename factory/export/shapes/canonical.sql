@@ -1,3 +1,4 @@
 -- The canonical row, and nothing beside it.
--- Grain: one row a pair of `dataset`.
+-- Grain: one row per pair of `dataset`.
+-- Reads: dataset
 select prompt, chosen, rejected from dataset

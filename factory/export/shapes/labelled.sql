@@ -1,7 +1,8 @@
 -- Each answer alone, with whether it is a good one: the sides of the pairs. An answer that is chosen
 -- in one pair and rejected in another says nothing and is left out. Ids alone are gathered; the texts
 -- pass by in the order of the dataset.
--- Grain: one row a sample of the pairs of `dataset`.
+-- Grain: one row per sample of the pairs of `dataset`.
+-- Reads: dataset
 with sides as (
     select
         iteration,

@@ -1,3 +1,4 @@
 -- The canonical row with the difference of the scores, which a reward model's loss can use.
--- Grain: one row a pair of `dataset`.
+-- Grain: one row per pair of `dataset`.
+-- Reads: dataset
 select prompt, chosen, rejected, margin from dataset

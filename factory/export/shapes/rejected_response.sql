@@ -1,3 +1,4 @@
 -- The conversation with the chosen answer, and the text of the rejected one.
--- Grain: one row a pair of `dataset`.
+-- Grain: one row per pair of `dataset`.
+-- Reads: dataset
 select prompt || chosen as messages, rejected[1].content as rejected_response from dataset

@@ -1,5 +1,6 @@
 -- ShareGPT's names of roles and fields; each answer is one message and not a list.
--- Grain: one row a pair of `dataset`.
+-- Grain: one row per pair of `dataset`.
+-- Reads: dataset
 select
     list_transform(
         prompt,

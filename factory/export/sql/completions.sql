@@ -1,5 +1,6 @@
--- Grain: one row a published answer of one iteration and split, of a policy that has no rejected
+-- Grain: one row per published answer of one iteration and split, of a policy that has no rejected
 -- side: D2, kept.
+-- Reads: pairs, part, prompts, texts
 select
     pairs.pair_id,
     pairs.prompt_id,

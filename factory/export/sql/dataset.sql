@@ -1,4 +1,5 @@
--- Grain: one row a kept pair of one iteration and split, of the phase that is published.
+-- Grain: one row per kept pair of one iteration and split, of the phase that is published.
+-- Reads: pairs, part, prompts, published, texts
 select
     pairs.pair_id,
     pairs.prompt_id,

@@ -1,7 +1,8 @@
 -- The best of each prompt's current answers, for rejection sampling (prompt and completion, as SFT
 -- trainers read them): by score in `candidates`, of equal ones the lowest draw, with the texts of
 -- `prompts`. Prompts that no answer has a score for are left out.
--- Grain: one row a prompt and iteration.
+-- Grain: one row per prompt and iteration.
+-- Reads: candidates, prompts
 with ranked as (
     select
         *,

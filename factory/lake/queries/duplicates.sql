@@ -1,7 +1,8 @@
 -- How many answers a model gave more than once to one prompt: texts of `samples` without the white
 -- space at their ends, failed and empty ones left out; a duplicate is every answer beyond the first
 -- of its text.
--- Grain: one row an iteration, role and model.
+-- Grain: one row per iteration, role and model.
+-- Reads: placed
 with answers as (
     select iteration, role, name, prompt_id, md5(bare(text)) as answer
     from placed

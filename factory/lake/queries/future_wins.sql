@@ -1,7 +1,8 @@
 -- How often the future model's best answer beats the current one's: best scores of each prompt in
 -- `candidates`, their mean difference (future less current), and how many kept D2 pairs of `pairs`
 -- have a future chosen side.
--- Grain: one row an iteration; prompts are those with a score in both roles.
+-- Grain: one row per iteration; prompts are those with a score in both roles.
+-- Reads: candidates, pairs
 with best as (
     select
         iteration,

@@ -3,7 +3,8 @@
 -- mean spread (population standard deviation), and Krippendorff's alpha with squared differences
 -- (Computing Krippendorff's Alpha-Reliability, 2011), 1 where draws agree and 0 where they are
 -- chance; NULL where all scores are equal.
--- Grain: one row an iteration, role, model and judge.
+-- Grain: one row per iteration, role, model and judge.
+-- Reads: panel, placed, verdicts
 with counted as (
     select
         placed.iteration,
@@ -16,7 +17,7 @@ with counted as (
     join panel using (iteration, role, name)
     join verdicts
         on verdicts.sample_id = placed.sample_id
-        and verdicts.parser = panel.parser
+        and verdicts.parser_key = panel.parser_key
         and verdicts.draw < panel.n_judge_draws
     where verdicts.score is not null
 ),

@@ -2,7 +2,8 @@
 -- pair, with its change since M_0, beside the mean score that its judge gave its answers as current
 -- or future model, both from `candidates`. They are of other prompts, and the judge may change with
 -- the iteration: compare how they move, not their heights.
--- Grain: one row a model of the loop; NULL where it has no scores of a kind.
+-- Grain: one row per model of the loop; NULL where it has no scores of a kind.
+-- Reads: candidates
 with scored as (
     select
         name,

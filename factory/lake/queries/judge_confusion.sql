@@ -1,8 +1,9 @@
 -- What one judge says where another says something else: how many answers in `judge_scores` have
 -- which two scores, rounded to whole numbers, and the share of the first judge's score.
--- Grain: one row an iteration, two judges and two scores; without the probe.
+-- Grain: one row per iteration, two judges and two scores; without the probe.
+-- Reads: judge_scores
 with scored as (
-    select distinct iteration, sample_id, judge_name, parser, round(score) as score
+    select distinct iteration, sample_id, judge_name, parser_key, round(score) as score
     from judge_scores
     where role != 'probe' and score is not null
 )
@@ -23,7 +24,7 @@ select
     ) as share
 from scored as one
 join scored as two using (iteration, sample_id)
-where one.parser != two.parser
+where one.parser_key != two.parser_key
     and if(
         'judge' in (one.judge_name, two.judge_name),
         one.judge_name = 'judge',

@@ -4,9 +4,10 @@
 -- order, of those that neither ties. A judge that knows the right scores makes it a test of the
 -- other; one with `by: previous` makes it the consistency of two generations (CREAM, arXiv
 -- 2410.12735). Two names for the same judgments are left out.
--- Grain: one row an iteration and two judges; without the probe.
+-- Grain: one row per iteration and two judges; without the probe.
+-- Reads: judge_scores
 with scored as (
-    select distinct iteration, prompt_id, sample_id, judge_name, parser, score
+    select distinct iteration, prompt_id, sample_id, judge_name, parser_key, score
     from judge_scores
     where role != 'probe' and score is not null
 ),
@@ -22,7 +23,7 @@ both_scored as (
         two.score as other_score
     from scored as one
     join scored as two using (iteration, prompt_id, sample_id)
-    where one.parser != two.parser
+    where one.parser_key != two.parser_key
         and if(
             'judge' in (one.judge_name, two.judge_name),
             one.judge_name = 'judge',
@@ -34,10 +35,14 @@ both_scored as (
 ranked as (
     select
         *,
-        rank() over (partition by iteration, judge, other order by score)
-        + count(*) over (partition by iteration, judge, other, score) / 2 as place,
-        rank() over (partition by iteration, judge, other order by other_score)
-        + count(*) over (partition by iteration, judge, other, other_score) / 2 as other_place
+        mean_rank(
+            rank() over (partition by iteration, judge, other order by score),
+            count(*) over (partition by iteration, judge, other, score)
+        ) as place,
+        mean_rank(
+            rank() over (partition by iteration, judge, other order by other_score),
+            count(*) over (partition by iteration, judge, other, other_score)
+        ) as other_place
     from both_scored
 ),
 

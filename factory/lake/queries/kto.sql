@@ -1,7 +1,8 @@
 -- Unpaired rows with labels, as KTO trainers read them (prompt, completion, label): the sides of
 -- the kept D2 pairs of `pairs`, with the texts of `prompts` and `samples`. A sample that is chosen
 -- in one pair and rejected in another says nothing and is left out.
--- Grain: one row a sample.
+-- Grain: one row per sample.
+-- Reads: pairs, prompts, samples
 with sides as (
     select prompt_id, iteration, split, chosen_id as sample_id, true as label
     from pairs

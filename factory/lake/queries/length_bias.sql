@@ -1,18 +1,19 @@
 -- Whether the judge likes length: the correlation of score and n_tokens over `candidates`, by value
 -- (Pearson), by rank (Spearman), and by value after the mean of its prompt is taken from both, so
 -- that prompts which ask for long answers do not count; NULL where all are equal.
--- Grain: one row an iteration, role, model and judge; answers are those with a score and a length.
+-- Grain: one row per iteration, role, model and judge; answers are those with a score and a length.
+-- Reads: candidates, judges
 with scored as (
     select
         candidates.iteration,
         candidates.role,
         candidates.name,
-        judges.judge_name as judge,
+        judges.title as judge,
         candidates.prompt_id,
         candidates.score,
         candidates.n_tokens
     from candidates
-    join judges using (parser)
+    join judges using (parser_key)
     where candidates.score is not null and candidates.n_tokens is not null
 ),
 
@@ -20,11 +21,14 @@ with scored as (
 ranked as (
     select
         *,
-        rank() over (partition by iteration, role, name, judge order by score)
-        + (count(*) over (partition by iteration, role, name, judge, score) - 1) / 2 as score_rank,
-        rank() over (partition by iteration, role, name, judge order by n_tokens)
-        + (count(*) over (partition by iteration, role, name, judge, n_tokens) - 1) / 2
-            as length_rank,
+        mean_rank(
+            rank() over (partition by iteration, role, name, judge order by score),
+            count(*) over (partition by iteration, role, name, judge, score)
+        ) as score_rank,
+        mean_rank(
+            rank() over (partition by iteration, role, name, judge order by n_tokens),
+            count(*) over (partition by iteration, role, name, judge, n_tokens)
+        ) as length_rank,
         score - avg(score) over (partition by iteration, role, name, judge, prompt_id)
             as score_in_prompt,
         n_tokens - avg(n_tokens) over (partition by iteration, role, name, judge, prompt_id)

@@ -1,6 +1,7 @@
 -- What came of the pairs that the policy considered: kept, or why not, counted in `pairs`, and its
 -- share of the iteration and phase.
--- Grain: one row an iteration, phase and outcome; train and test are the prompts' splits.
+-- Grain: one row per iteration, phase and outcome; train and test are the prompts' splits.
+-- Reads: pairs
 select
     iteration,
     phase,

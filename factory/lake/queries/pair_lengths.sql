@@ -1,6 +1,7 @@
 -- How long the two sides of the kept pairs are, in tokens of `pairs`: the means, chosen over
 -- rejected, and how often the chosen side is the longer or the shorter one.
--- Grain: one row an iteration and phase.
+-- Grain: one row per iteration and phase.
+-- Reads: pairs
 select
     iteration,
     phase,

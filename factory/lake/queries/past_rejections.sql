@@ -1,7 +1,8 @@
 -- How often the past model's worst answer is below the current one's: worst scores of each prompt
 -- in `candidates`, their mean difference (past less current), and how many kept D2 pairs of `pairs`
 -- have a past rejected side.
--- Grain: one row an iteration; prompts are those with a score in both roles.
+-- Grain: one row per iteration; prompts are those with a score in both roles.
+-- Reads: candidates, pairs
 with worst as (
     select
         iteration,

@@ -1,7 +1,8 @@
 -- Whether a judge that compares two answers prefers the one that it is shown first: the mean
 -- preference for it (0.5 is none), the share of ties, and how often the two orders of one
 -- comparison agree. From `verdicts` on `judgments` that name a second sample.
--- Grain: one row an iteration, role, model and judge.
+-- Grain: one row per iteration, role, model and judge.
+-- Reads: judgments, panel, placed, verdicts
 with compared as (
     select
         placed.iteration,
@@ -15,12 +16,12 @@ with compared as (
     from placed
     join panel using (iteration, role, name)
     join judgments
-        on judgments.judge = panel.judge
+        on judgments.judge_key = panel.judge_key
         and judgments.sample_id = placed.sample_id
         and judgments.other_id is not null
     join verdicts
         on verdicts.judgment_id = judgments.judgment_id
-        and verdicts.parser = panel.parser
+        and verdicts.parser_key = panel.parser_key
         and verdicts.draw < panel.n_judge_draws
     where verdicts.score is not null
 ),

@@ -1,17 +1,18 @@
 -- How the scores in `candidates`, each the mean of its judge's draws, are distributed: a histogram
 -- whose bins are 1, 2 or 5 times a power of ten wide, ten to twenty-five over all scores (the
 -- probe's apart), empty ones left out.
--- Grain: one row an iteration, role, model, judge and bin, from from_score to below to_score.
+-- Grain: one row per iteration, role, model, judge and bin, from from_score to below to_score.
+-- Reads: candidates, judges
 with scored as (
     select
         candidates.iteration,
         candidates.role,
         candidates.name,
-        judges.judge_name as judge,
+        judges.title as judge,
         candidates.role = 'probe' as of_probe,
         candidates.score
     from candidates
-    join judges using (parser)
+    join judges using (parser_key)
     where candidates.score is not null
 ),
 

@@ -1,7 +1,8 @@
 -- How far the chosen and the rejected score of the kept pairs lie apart, and whether that shrinks:
 -- mean and quantiles of the margins in `pairs`; collapse_ratio is the first iteration's mean gap
 -- divided by this one's, so above 1 the gap has shrunk.
--- Grain: one row an iteration, phase and pair of roles; the roles `all` stand for every kept pair.
+-- Grain: one row per iteration, phase and pair of roles; the roles `all` stand for every kept pair.
+-- Reads: pairs
 with measured as (
     select
         iteration,

@@ -1,17 +1,18 @@
 -- Whether a judge scores its own answers above those of other models: mean scores of `candidates`
 -- by who wrote and who judged, and their difference from the judge's own answers. Its own may also
 -- be the better ones: see judge_and_probe.
--- Grain: one row an iteration, judge, role and model; without the probe, which has another judge.
+-- Grain: one row per iteration, judge, role and model; without the probe, which has another judge.
+-- Reads: candidates, judges
 with scored as (
     select
         candidates.iteration,
-        judges.judge_name as judge,
+        judges.title as judge,
         candidates.role,
         candidates.name,
         coalesce(candidates.model = judges.judge_model, false) as is_own,
         candidates.score
     from candidates
-    join judges using (parser)
+    join judges using (parser_key)
     where candidates.role != 'probe' and candidates.score is not null
 ),
 

@@ -1,7 +1,8 @@
 -- At which scores the best and the worst answer of a prompt are tied, so that it gives no pair: the
 -- pairs in `pairs` with outcome tie; share is of all considered. Ties at the top of the scale are a
 -- judge that is easily content.
--- Grain: one row an iteration, phase and tied score.
+-- Grain: one row per iteration, phase and tied score.
+-- Reads: pairs
 with considered as (
     select *, count(*) over (partition by iteration, phase) as n_considered
     from pairs

@@ -1,7 +1,8 @@
 -- Answers that the limit on length cut off: finish_reason is length in `samples`; their mean score
 -- beside that of the whole ones in `candidates`, and how many are a side of a kept D2 pair of
 -- `pairs`.
--- Grain: one row an iteration, role and model; failed samples are left out.
+-- Grain: one row per iteration, role and model; failed samples are left out.
+-- Reads: candidates, pairs
 with published as (
     select chosen_id, rejected_id
     from pairs

@@ -1,4 +1,5 @@
--- Grain: one row a sample in a role, with its score by the recipe's `judge` (the probe's by its own).
+-- Grain: one row per sample in a role, with its score by the recipe's `judge` (the probe's by its own).
+-- Reads: placed, scores
 select
     placed.* exclude (n_judge_draws),
     scores.score,
@@ -9,5 +10,5 @@ select
 from placed
 left join scores
     on scores.sample_id = placed.sample_id
-    and scores.parser = placed.parser
+    and scores.parser_key = placed.parser_key
     and scores.n_judge_draws = placed.n_judge_draws

@@ -1,5 +1,6 @@
--- Grain: one row an iteration and phase: how far chosen and rejected lie apart, and what came of
+-- Grain: one row per iteration and phase: how far chosen and rejected lie apart, and what came of
 -- the prompts. The gap is the mean margin of the kept pairs, on the judge's own scale.
+-- Reads: pairs
 select
     iteration,
     phase,

@@ -1,4 +1,5 @@
--- Grain: one row a sample in a role and judge: what each judge of the recipe makes of it.
+-- Grain: one row per sample in a role and judge: what each judge of the recipe makes of it.
+-- Reads: panel, placed, scores
 select
     placed.iteration,
     placed.role,
@@ -9,7 +10,7 @@ select
     panel.judge_name,
     panel.title,
     panel.judge_model,
-    panel.parser,
+    panel.parser_key,
     scores.score,
     scores.expected_score,
     scores.spread,
@@ -22,5 +23,5 @@ join panel
     and panel.name = placed.name
 left join scores
     on scores.sample_id = placed.sample_id
-    and scores.parser = panel.parser
+    and scores.parser_key = panel.parser_key
     and scores.n_judge_draws = panel.n_judge_draws

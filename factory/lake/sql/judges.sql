@@ -1,11 +1,12 @@
--- Grain: one row a parser: whose judgments it reads, under the first of their names.
--- The name is a model's (M_0, …), that of a judge with a model of its own, or `function`.
+-- Grain: one row per parser: the judge whose judgments it reads, under the first of its titles.
+-- The title is a model's (M_0, …), the name of one of `judges`, or `function`.
+-- Reads: panel
 select
-    parser,
-    min(judge) as judge,
-    min(title) as judge_name,
+    parser_key,
+    min(judge_key) as judge_key,
+    min(title) as title,
     min(judge_model) as judge_model,
     max(n_judge_draws) as n_judge_draws
 from panel
-where parser is not null
-group by parser
+where parser_key is not null
+group by parser_key

@@ -1,7 +1,9 @@
--- Grain: one row a judgment: (judge, sample, draw).
--- Where the judge was shown a reference or criteria that are no longer the prompt's, the judgment is
--- left out; so is a comparison with a sample that is no rival.
+-- Grain: one row per judgment: (judge, sample, draw).
+-- A judgment is left out if the judge was shown a reference or criteria that are no longer the
+-- prompt's, or if it compares with a sample that is no rival.
+-- Reads: judgments_shards, panel, prompts, rivals, samples
 with each_once as (
+    select * rename (judge as judge_key)
     from made_once(
         'judgments_shards',
         (judge, request_id, draw),
@@ -12,14 +14,17 @@ with each_once as (
 first_made as (
     select * from each_once where other_id is null
     union all
-    select * from each_once semi join rivals using (judge, other_id) where other_id is not null
+    select *
+    from each_once
+    semi join rivals using (judge_key, other_id)
+    where other_id is not null
 ),
 
-judges as (select distinct judge, judge_reads from panel),
+judges as (select distinct judge_key, judge_reads from panel),
 
 contexts as (
     select
-        judges.judge,
+        judges.judge_key,
         samples.sample_id,
         if(judges.judge_reads = 'meta', prompts.context_with_meta, prompts.context) as context
     from samples
@@ -29,7 +34,10 @@ contexts as (
 without_context as (select * from first_made where context = ''),
 
 in_context as (
-    select * from first_made semi join contexts using (judge, sample_id, context) where context != ''
+    select *
+    from first_made
+    semi join contexts using (judge_key, sample_id, context)
+    where context != ''
 )
 
 select * from without_context

@@ -43,3 +43,7 @@ create macro digest_of(row_hash) as
     count(*)::varchar
     || '-' || coalesce(sum(md5_number_lower(row_hash)), 0)::varchar
     || '-' || coalesce(sum(md5_number_upper(row_hash)), 0)::varchar;
+
+-- The rank of a row where equal values share the mean of their ranks: of a value's place (from
+-- `rank()`) and the number of rows that have it.
+create macro mean_rank(place, n_equal) as place + (n_equal - 1) / 2;

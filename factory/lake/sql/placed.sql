@@ -1,14 +1,15 @@
--- Grain: one row a sample in a role: (iteration, role, model name, prompt, draw).
+-- Grain: one row per sample in a role: (iteration, role, model name, prompt, draw).
 -- One sample may stand in several roles: roles belong to the recipe, not to the samples. A sample
 -- that was asked for with other template_kwargs than the prompt has now is in none, and so is the
 -- sample of a reference that is no longer the prompt's.
 -- What a role asks is hashed once a prompt, and not once a sample.
-with asked as (
+-- Reads: prompts, roles, samples
+with requested as (
     select
-        roles.* exclude (asked),
+        roles.* exclude (request_key),
         prompts.split,
         row_id(
-            roles.asked,
+            roles.request_key,
             prompts.prompt_id,
             asked_beside(roles.role, prompts.template_kwargs, prompts.reference)
         ) as request_id
@@ -20,16 +21,16 @@ with asked as (
 )
 
 select
-    asked.iteration,
-    asked.role,
-    asked.name,
-    asked.parser,
-    asked.n_judge_draws,
-    asked.split,
+    requested.iteration,
+    requested.role,
+    requested.name,
+    requested.parser_key,
+    requested.n_judge_draws,
+    requested.split,
     samples.*
 from samples
-join asked
-    on samples.request_id = asked.request_id
-    and samples.sampling = asked.sampling
-    and samples.draw >= asked.first_draw
-    and samples.draw < asked.first_draw + asked.n_draws
+join requested
+    on samples.request_id = requested.request_id
+    and samples.sampling_key = requested.sampling_key
+    and samples.draw >= requested.first_draw
+    and samples.draw < requested.first_draw + requested.n_draws

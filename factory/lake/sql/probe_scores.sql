@@ -1,4 +1,5 @@
--- Grain: one row a model of the loop: its mean score on the probe, which chose no pair.
+-- Grain: one row per model of the loop: its mean score on the probe, which chose no pair.
+-- Reads: candidates
 select name, round(avg(score), 3) as score, count(score)::int as answers
 from candidates
 where role = 'probe'

@@ -1,8 +1,9 @@
--- Grain: one row a prompt of the recipe, with its split and its iteration.
+-- Grain: one row per prompt of the recipe, with its split and its iteration.
 -- Split and iteration hash the prompt's id with different salts: one hash for both would put
 -- every test prompt into the same iteration. Prompts of the probe have no iteration.
 -- The two contexts are hashes of what a judge may be shown beside the messages: a judgment that
 -- was made with another reference is no judgment of this prompt's samples.
+-- Reads: probe_shards, prompts_shards, recipe_settings
 with recipe as (select * from recipe_settings),
 
 loop_prompts as (

@@ -1,12 +1,13 @@
--- Grain: one row an answer that a judge compares others of its prompt with: (judge, sample). The
+-- Grain: one row per answer that a judge compares others of its prompt with: (judge, sample). The
 -- current model's first draws, so that all roles have the same opponents.
+-- Reads: panel, placed
 with compares as (
-    select distinct judge, iteration, opponents
+    select distinct judge_key, iteration, opponents
     from panel
     where opponents is not null
 )
 
-select compares.judge, placed.prompt_id, placed.sample_id as other_id, placed.text as other_text
+select compares.judge_key, placed.prompt_id, placed.sample_id as other_id, placed.text as other_text
 from placed
 join compares using (iteration)
 where placed.role = 'current'

@@ -1,4 +1,6 @@
--- Grain: one row a draw of a request: (model, sampling, prompt, draw).
+-- Grain: one row per draw of a request: (model, sampling, prompt, draw).
+-- Reads: samples_shards
+select * rename (sampling as sampling_key)
 from made_once(
     'samples_shards',
     (sampling, request_id, draw),

@@ -1,13 +1,14 @@
--- Grain: one row a sample, parser and number of draws: what its verdicts come to.
+-- Grain: one row per sample, parser and number of draws: what its verdicts come to.
 -- The score is the mean over the valid verdicts; NULL where there is none, never a made-up number.
 -- An expected score counts where the verdict has a score: of a judgment with several, it would be
 -- that of the first place that looks like one.
 -- Summed in the order of the scores, so that the same verdicts have the same mean to the last bit.
-with draws as (select distinct parser, n_judge_draws from panel),
+-- Reads: panel, verdicts
+with draws as (select distinct parser_key, n_judge_draws from panel),
 
 counted as (
     select
-        verdicts.parser,
+        verdicts.parser_key,
         draws.n_judge_draws,
         verdicts.sample_id,
         count(*) as n_verdicts,
@@ -16,12 +17,12 @@ counted as (
             list(expected_score) filter (score is not null and expected_score is not null)
         ) as expected
     from verdicts
-    join draws on draws.parser = verdicts.parser and verdicts.draw < draws.n_judge_draws
-    group by verdicts.parser, draws.n_judge_draws, verdicts.sample_id
+    join draws on draws.parser_key = verdicts.parser_key and verdicts.draw < draws.n_judge_draws
+    group by verdicts.parser_key, draws.n_judge_draws, verdicts.sample_id
 )
 
 select
-    parser,
+    parser_key,
     n_judge_draws,
     sample_id,
     list_avg(valid) as score,

@@ -2,6 +2,7 @@
 -- the shards, none of which is left out but failures, so that the view leaves no verdict out.
 -- That the ids are the same is told by their number and the sum of their hashes, which costs a
 -- fifth of joining them. As in whole_samples.sql.
+-- Reads: judgments_shards, verdicts_shards
 with made as (
     select
         count(*) as n,

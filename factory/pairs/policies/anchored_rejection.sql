@@ -1,8 +1,9 @@
 -- The past side alone of Temporal Self-Rewarding (arXiv 2508.06026, its ablation).
 -- Roles: past, current
--- Grain: one row a prompt and place: the pair that is considered there.
+-- Grain: one row per prompt and place: the pair that is considered there.
 -- Chosen: the best current answer. Rejected: the worst past answer if it is worse than the worst
 -- current one, else the worst current one.
+-- Reads: extremes
 select
     prompt_id,
     best_current.id as chosen_id,

@@ -1,12 +1,13 @@
 -- SPIN, self-play fine-tuning (arXiv 2401.01335): the reference answer against the model's own.
 -- Roles: reference, current
--- Grain: one row a prompt and place: the pair that is considered there.
+-- Grain: one row per prompt and place: the pair that is considered there.
 -- Chosen: the prompt's reference. Rejected: of the current answers that have a score the first by
 -- draw, at the second place the second, whatever the scores are: SPIN takes a sample unselected.
 -- (pairs.ties and pairs.length_control have no say here, and one draw is enough.)
 -- SPIN itself judges nothing and keeps all pairs, and asks the same prompts in all iterations. Here
 -- a pair is kept if its judge agrees that the reference is better, as with every policy, and each
 -- iteration has prompts of its own.
+-- Reads: eligible, extremes
 with drawn as (
     select
         prompt_id,

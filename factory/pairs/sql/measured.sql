@@ -1,5 +1,5 @@
--- Grain: one row a candidate, without its text: what pairs are chosen by. The score is the one that
--- decides.
+-- Grain: one row per candidate, without its text: what pairs are chosen by.
+-- Reads: decisions
 select
     iteration,
     prompt_id,
@@ -7,14 +7,14 @@ select
     role,
     sample_id,
     draw,
-    if(decides = 'expected', expected_score, score) as score,
+    if(isfinite(deciding_score), deciding_score, null) as score,
     spread,
-    n_judgments,
+    deciding_judgments as n_judgments,
     model,
     n_prompt_tokens,
     n_tokens,
     finish_reason,
-    true as may_be_chosen,
-    true as may_be_rejected,
-    []::double[] as votes
-from candidates, pair_settings
+    may_be_chosen,
+    may_be_rejected,
+    votes
+from decisions

@@ -1,11 +1,11 @@
--- Grain: one row a pair that the policy considered, with its outcome.
+-- Grain: one row per pair that the policy considered, with its outcome.
 -- Whatever the policy, a pair is kept only if both sides have a score and a text, the texts
 -- differ, and the chosen score is the higher one. The rest is what the recipe's `pairs` asks for.
 -- A policy that trains by SFT has no rejected side: a score and a text are all that is asked, and
 -- what compares the sides is NULL, which no condition here takes.
-with build as (select * from build_settings),
-
-named as (select chosen_id as sample_id from policy union select rejected_id from policy),
+-- Reads: eligible, measured, pair_settings, policy, prompts, texts
+-- Parameters: build, iteration, judge_model, phase
+with named as (select chosen_id as sample_id from policy union select rejected_id from policy),
 
 -- A sample may stand in several roles.
 sides as (
@@ -68,10 +68,10 @@ considered as (
 
 select
     row_id(prompt_id, chosen_id, coalesce(rejected_id, '')) as pair_id,
-    build.build,
+    $build as build,
     prompt_id,
-    build.iteration,
-    build.phase,
+    $iteration::int as iteration,
+    $phase as phase,
     split,
     case
         when has_ruled_out
@@ -102,9 +102,9 @@ select
     rejected_role,
     chosen_model,
     rejected_model,
-    build.judge_model,
+    $judge_model as judge_model,
     prompt_tokens,
     chosen_tokens,
     rejected_tokens
-from considered, build, pair_settings
+from considered, pair_settings
 order by prompt_id, pair_id

@@ -1,4 +1,5 @@
 -- Grain: one row for the step: judgments, those with a verdict, those whose verdict has no score.
+-- Reads: judgments, scope_placed, step, verdicts
 with judged as (
     select judgments.*
     from judgments

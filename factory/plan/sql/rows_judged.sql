@@ -1,5 +1,6 @@
 -- Grain: one row: a digest of what the judges that pairs are chosen by make of the candidates, whatever
 -- their order.
+-- Reads: judge_scores
 with hashed as (
     select sha256(concat_ws(
         chr(31), prompt_id, role, sample_id, judge_name, coalesce(score::varchar, ''),

@@ -1,5 +1,6 @@
 -- Grain: one row: a digest of the candidates that a policy reads, with their scores by the judge
 -- `judge`, whatever their order. What others make of them is in rows_judged.sql.
+-- Reads: candidates
 with hashed as (
     select sha256(concat_ws(
         chr(31), prompt_id, split, role, sample_id, draw, coalesce(score::varchar, ''),

@@ -1,5 +1,6 @@
--- Grain: one row a prompt that the step is about: its iteration's, or the probe's; of a preview,
+-- Grain: one row per prompt that the step is about: its iteration's, or the probe's; of a preview,
 -- those that are not held out.
+-- Reads: prompts, step
 select prompts.*
 from prompts, step
 where

@@ -1,4 +1,5 @@
 -- Grain: one row: how many prompts of the probe are also the loop's.
+-- Reads: prompts
 with of_probe as (select prompt_id from prompts where split = 'probe'),
 
 of_loop as (select prompt_id from prompts where split != 'probe')

@@ -1,6 +1,7 @@
--- Grain: one row a comparison that the step wants: (request, draw). Even draws show the judged answer
--- first, odd draws its rival, each with a request of its own. As in wanted_judgments.sql, `asks` is
+-- Grain: one row per comparison that the step wants: (request, draw). Even draws show the judged answer
+-- first, odd draws its rival, each with a request of its own. As in wanted_judgments.sql, `is_requested` is
 -- false for samples that failed and for empty answers.
+-- Reads: rivals, scope_placed, scope_prompts, step
 with contexts as (
     select prompt_id, if(judge_reads = 'context', context, '') as context
     from scope_prompts, step
@@ -9,7 +10,7 @@ with contexts as (
 compared as (
     select
         scope_placed.sample_id,
-        scope_placed.error is null and bare(scope_placed.text) != '' as asks,
+        scope_placed.error is null and bare(scope_placed.text) != '' as is_requested,
         contexts.context,
         rivals.other_id,
         unnest(range(step.n_draws))::int as draw
@@ -24,7 +25,7 @@ select
     sample_id as subject_id,
     other_id,
     context,
-    row_id(asked, sample_id, concat_ws('/', context, other_id, draw % 2)) as request_id,
+    row_id(request_key, sample_id, concat_ws('/', context, other_id, draw % 2)) as request_id,
     draw,
-    asks
+    is_requested
 from compared, step

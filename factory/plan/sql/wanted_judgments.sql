@@ -1,7 +1,8 @@
--- Grain: one row a judgment that the step wants: (request, draw).
--- `asks` is false for samples that failed and for empty answers: they are not judged, have no
+-- Grain: one row per judgment that the step wants: (request, draw).
+-- `is_requested` is false for samples that failed and for empty answers: they are not judged, have no
 -- score, and so can never be a side of a pair. What the judge reads of the prompt beside its
 -- messages (reference, criteria; for a function, meta too) is part of what is asked.
+-- Reads: scope_placed, scope_prompts, step
 with contexts as (
     select
         prompt_id,
@@ -15,8 +16,8 @@ select
     sample_id as subject_id,
     null::varchar as other_id,
     context,
-    row_id(asked, sample_id, context) as request_id,
+    row_id(request_key, sample_id, context) as request_id,
     unnest(range(n_draws))::int as draw,
-    error is null and bare(text) != '' as asks
+    error is null and bare(text) != '' as is_requested
 from scope_placed
 join contexts using (prompt_id), step

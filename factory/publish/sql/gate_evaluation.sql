@@ -1,6 +1,7 @@
--- Grain: one row a published prompt that shares a run of words with an evaluation set, or that is
+-- Grain: one row per published prompt that shares a run of words with an evaluation set, or that is
 -- one of its texts where it is shorter than a run.
 -- Of several messages each is looked at, and all of them together.
+-- Reads: evaluation, gate_prompts, gate_settings, prompts
 with asked as (
     select prompt_id, prompt as text from gate_prompts
     union all

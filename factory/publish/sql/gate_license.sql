@@ -1,4 +1,5 @@
--- Grain: one row a published prompt that has no licence.
+-- Grain: one row per published prompt that has no licence.
+-- Reads: gate_prompts
 select distinct 'prompts' as config, prompt_id as id, left(prompt, 60) as what
 from gate_prompts
 where trim(coalesce(license, '')) = ''

@@ -1,4 +1,5 @@
--- Grain: one row a published pair and configuration, with the texts that the gate looks at.
+-- Grain: one row per published pair and configuration, with the texts that the gate looks at.
+-- Reads: pair_files
 select
     config,
     pair_id,

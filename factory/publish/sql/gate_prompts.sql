@@ -1,4 +1,5 @@
--- Grain: one row a published prompt, and another where a pair says something else of it.
+-- Grain: one row per published prompt, and another where a pair says something else of it.
+-- Reads: gate_pairs, prompts
 select
     prompt_id,
     split,

@@ -1,4 +1,5 @@
--- Grain: one row a published pair without two scores, or whose chosen score is not the higher one.
+-- Grain: one row per published pair without two scores, or whose chosen score is not the higher one.
+-- Reads: gate_pairs
 select
     config,
     pair_id as id,

@@ -1,5 +1,6 @@
--- Grain: one row a pair whose sides are almost the same text: the words that they share are nearly
+-- Grain: one row per pair whose sides are almost the same text: the words that they share are nearly
 -- all of their words. A pair of both phases is compared once, and told with the later one.
+-- Reads: gate_pairs, gate_settings
 with pairs_of_texts as (
     select max(config) as config, pair_id, chosen, rejected
     from gate_pairs

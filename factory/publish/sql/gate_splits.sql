@@ -1,4 +1,5 @@
--- Grain: one row a prompt that is in both splits: by its id, or by its words.
+-- Grain: one row per prompt that is in both splits: by its id, or by its words.
+-- Reads: gate_prompts
 with prompts_of_splits as (
     select distinct
         split,

@@ -1,4 +1,5 @@
--- Grain: one row a published text, wherever it stands.
+-- Grain: one row per published text, wherever it stands.
+-- Reads: candidates, judgments, models, prompts
 select
     'prompts' as config,
     prompt_id as id,

@@ -1,4 +1,5 @@
--- Grain: one row a side of a published pair that the limit on tokens cut off.
+-- Grain: one row per side of a published pair that the limit on tokens cut off.
+-- Reads: gate_pairs, samples
 with cut as (
     select distinct sample_id
     from samples

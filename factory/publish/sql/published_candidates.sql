@@ -1,4 +1,5 @@
--- Grain: one row a sample in a role of one iteration and split, with its prompt.
+-- Grain: one row per sample in a role of one iteration and split, with its prompt.
+-- Reads: candidates, part, prompts
 select
     candidates.*,
     bare_messages(prompts.messages) as prompt,

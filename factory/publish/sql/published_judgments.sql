@@ -1,13 +1,14 @@
--- Grain: one row a judgment that counts, of a sample of one iteration and split, with its verdict;
+-- Grain: one row per judgment that counts, of a sample of one iteration and split, with its verdict;
 -- a judgment that failed has none.
+-- Reads: judgments, panel, part, placed, verdicts
 with judged as (
     select
         placed.sample_id,
         placed.prompt_id,
         placed.iteration,
         placed.split,
-        panel.parser,
-        any_value(panel.judge) as judge,
+        panel.parser_key,
+        any_value(panel.judge_key) as judge_key,
         max(panel.n_judge_draws) as n_judge_draws
     from placed
     join part on part.iteration = placed.iteration and part.split = placed.split
@@ -15,7 +16,7 @@ with judged as (
         on panel.iteration = placed.iteration
         and panel.role = placed.role
         and panel.name = placed.name
-    group by placed.sample_id, placed.prompt_id, placed.iteration, placed.split, panel.parser
+    group by placed.sample_id, placed.prompt_id, placed.iteration, placed.split, panel.parser_key
 )
 
 select
@@ -23,21 +24,21 @@ select
     judged.prompt_id,
     judged.iteration,
     judged.split,
-    judged.parser,
+    judged.parser_key,
     verdicts.score,
     verdicts.expected_score,
     verdicts.reason
 from judged
 join judgments
     on judgments.sample_id = judged.sample_id
-    and judgments.judge = judged.judge
+    and judgments.judge_key = judged.judge_key
     and judgments.draw < judged.n_judge_draws
 left join verdicts
     on verdicts.judgment_id = judgments.judgment_id
-    and verdicts.parser = judged.parser
+    and verdicts.parser_key = judged.parser_key
 order by
     judged.prompt_id,
     judgments.sample_id,
-    judged.parser,
+    judged.parser_key,
     judgments.other_id,
     judgments.draw

@@ -1,4 +1,5 @@
--- Grain: one row a labelled answer of one iteration and split; `kto` is the named query.
+-- Grain: one row per labelled answer of one iteration and split; `kto` is the named query.
+-- Reads: kto, part, prompts
 select
     kto.prompt,
     kto.completion,

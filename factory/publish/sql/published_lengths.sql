@@ -1,5 +1,6 @@
--- Grain: one row a limit of tokens: how many of the pairs to train on are longer with a side of
+-- Grain: one row per limit of tokens: how many of the pairs to train on are longer with a side of
 -- theirs.
+-- Reads: pairs
 with limits as (select unnest([512, 1024, 2048, 4096]) as max_length)
 
 select

@@ -1,9 +1,10 @@
--- Grain: one row a model that one iteration made; the first also has the models that no training of
+-- Grain: one row per model that one iteration made; the first also has the models that no training of
 -- the recipe made.
+-- Reads: models, pairs, part
 with made as (
     select models.*, min(pairs.iteration) as iteration
     from models
-    left join pairs on pairs.build = models.build
+    left join pairs on pairs.build_key = models.build_key
     group by all
 )
 

@@ -1,4 +1,5 @@
--- Grain: one row a pair that was considered in one iteration, in either phase, with its outcome.
+-- Grain: one row per pair that was considered in one iteration, in either phase, with its outcome.
+-- Reads: pairs, part
 select pairs.*
 from pairs
 semi join part using (iteration)

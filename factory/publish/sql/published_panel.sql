@@ -1,4 +1,5 @@
--- Grain: one row a role of one iteration and judge; without the probe.
+-- Grain: one row per role of one iteration and judge; without the probe.
+-- Reads: panel, part
 select panel.*
 from panel
 semi join part using (iteration)

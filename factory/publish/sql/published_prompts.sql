@@ -1,4 +1,5 @@
--- Grain: one row a prompt of one iteration, whatever its split; without the probe.
+-- Grain: one row per prompt of one iteration, whatever its split; without the probe.
+-- Reads: part, prompts
 select prompts.*
 from prompts
 semi join part using (iteration)

@@ -1,4 +1,5 @@
--- Grain: one row a role of one iteration; without the probe.
+-- Grain: one row per role of one iteration; without the probe.
+-- Reads: part, roles
 select roles.*
 from roles
 semi join part using (iteration)

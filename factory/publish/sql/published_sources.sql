@@ -1,5 +1,6 @@
--- Grain: one row a source and licence of the published prompts, with the D2 pairs that were kept;
+-- Grain: one row per source and licence of the published prompts, with the D2 pairs that were kept;
 -- NULL where none was declared.
+-- Reads: pairs, prompts
 with kept as (
     select prompt_id, count(*) as pairs
     from pairs

@@ -1,5 +1,6 @@
--- Grain: one row a kept pair of A, of B, or one of A matched with one of B: what became of it, and
+-- Grain: one row per kept pair of A, of B, or one of A matched with one of B: what became of it, and
 -- why.
+-- Reads: considered, diff_alone, diff_matched, diff_sides
 with sides as (
     select
         prompt_id,

@@ -1,6 +1,7 @@
--- Grain: one row a kept pair that only A or only B has, with why the other has none.
+-- Grain: one row per kept pair that only A or only B has, with why the other has none.
 -- What came of the other's pair of that prompt says it: of the same pair where it was considered,
 -- else of the one with its sides exchanged, else of the first by its id.
+-- Reads: considered, diff_matched, known, offered
 with alone as (
     select
         if(status = 'lost', 'A', 'B') as source,

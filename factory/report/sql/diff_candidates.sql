@@ -1,5 +1,6 @@
--- Grain: one row a candidate of one recipe in a role: the score that decides, and whether the answer
+-- Grain: one row per candidate of one recipe in a role: the score that decides, and whether the answer
 -- was cut off and is dropped for that.
+-- Reads: measured, pair_settings
 select
     iteration,
     prompt_id,

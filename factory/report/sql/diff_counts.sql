@@ -1,4 +1,5 @@
--- Grain: one row a status and reason in `diff`: how many pairs.
+-- Grain: one row per status and reason in `diff`: how many pairs.
+-- Reads: diff
 select status, reason, count(*) as pairs
 from diff
 group by status, reason

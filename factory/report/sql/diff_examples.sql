@@ -1,5 +1,7 @@
--- Grain: one row a pair of `diff` that is not the same in both: the first of every status and
+-- Grain: one row per pair of `diff` that is not the same in both: the first of every status and
 -- reason, then the second, until there are enough.
+-- Reads: diff
+-- Parameters: examples
 with numbered as (
     select
         *,
@@ -20,7 +22,7 @@ first_ones as (
     select *
     from numbered
     order by place, rank, pairs desc, reason
-    limit (select examples from examples_settings)
+    limit $examples
 )
 
 select * exclude (rank, pairs, place)

@@ -1,6 +1,7 @@
--- Grain: one row a kept pair of A, of B, or one of A matched with one of B.
+-- Grain: one row per kept pair of A, of B, or one of A matched with one of B.
 -- Of one prompt and iteration, first the same pair is matched, then the same two answers with
 -- their sides exchanged, then the rest in the order of their ids.
+-- Reads: considered
 with of_a as (from considered where source = 'A' and outcome = 'kept'),
 
 of_b as (from considered where source = 'B' and outcome = 'kept'),

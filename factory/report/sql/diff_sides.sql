@@ -1,7 +1,8 @@
--- Grain: one row a side of two matched pairs, chosen or rejected, whose answer is another in B, with
+-- Grain: one row per side of two matched pairs, chosen or rejected, whose answer is another in B, with
 -- why: the old answer (A's) could not be taken in B, the new one could not in A, their scores differ,
 -- or else the choice.
 -- Without candidates, of an answer of the other nothing is known but where it is a side of a pair.
+-- Reads: considered, diff_matched, known, offered
 with moved as (
     select
         matched.prompt_id,

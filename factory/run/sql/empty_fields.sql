@@ -1,5 +1,6 @@
--- Grain: one row a field of prompts that a rubric may name: how many of the loop's prompts leave it
+-- Grain: one row per field of prompts that a rubric may name: how many of the loop's prompts leave it
 -- empty, and the last message of one of them. The probe's are judged by a function.
+-- Reads: prompts
 with of_loop as (select * from prompts where split != 'probe'),
 
 fields as (

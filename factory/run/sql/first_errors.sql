@@ -1,4 +1,5 @@
--- Grain: one row a kind of failure of the step: the most frequent first, three at the most.
+-- Grain: one row per kind of failure of the step: the most frequent first, three at the most.
+-- Reads: answers, wanted
 select error
 from wanted
 join answers using (request_id, draw)

@@ -1,4 +1,5 @@
 -- Grain: one row for a pairs step: the pairs that were considered, the ties, and three of them.
+-- Reads: pairs_shards
 select
     count(*) as n,
     count(*) filter (outcome = 'tie') as bad,

@@ -1,4 +1,5 @@
 -- Grain: one row for a samples step: its answers, those that max_tokens cut off, and three of them.
+-- Reads: answers, wanted
 select
     count(*) as n,
     count(*) filter (finish_reason = 'length') as bad,

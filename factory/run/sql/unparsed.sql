@@ -1,4 +1,5 @@
--- Grain: one row a judgment of the step that has no verdict yet. Failed judgments get none.
+-- Grain: one row per judgment of the step that has no verdict yet. Failed judgments get none.
+-- Reads: judgments, scope_placed, step, verdicts
 with judged as (
     select judgments.*
     from judgments
@@ -6,6 +7,6 @@ with judged as (
     where judgments.error is null and judgments.draw < step.n_draws
 )
 
-select judgment_id, sample_id, draw, judge, text, value, finish_reason, score_logprobs
+select judgment_id, sample_id, draw, judge_key as judge, text, value, finish_reason, score_logprobs
 from judged
 anti join verdicts using (judgment_id)

@@ -1,4 +1,5 @@
 -- Grain: one row for a verdicts step: its judgments, those without a score, and three of them.
+-- Reads: judgments, scope_placed, step, verdicts
 select
     count(*) as n,
     count(*) filter (verdicts.score is null) as bad,

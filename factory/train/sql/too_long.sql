@@ -1,7 +1,9 @@
 -- Grain: one row: how many pairs that a model learns from are longer than a trainer's max_length.
+-- Reads: pairs_shards
+-- Parameters: max_length
 select count(*) as n
-from pairs_shards, limits
+from pairs_shards
 where
     outcome = 'kept'
     and split = 'train'
-    and prompt_tokens + greatest(chosen_tokens, rejected_tokens) > max_length
+    and prompt_tokens + greatest(chosen_tokens, rejected_tokens) > $max_length

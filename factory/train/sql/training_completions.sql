@@ -1,4 +1,5 @@
--- Grain: one row a chosen answer that a model learns from alone: kept, and not a test prompt's.
+-- Grain: one row per chosen answer that a model learns from alone: kept, and not a test prompt's.
+-- Reads: pairs, prompts, texts
 select
     bare_messages(prompts.messages) as prompt,
     [{'role': 'assistant', 'content': chosen.text}] as completion

@@ -1,4 +1,5 @@
--- Grain: one row a pair that a model learns from: kept, and not a test prompt's.
+-- Grain: one row per pair that a model learns from: kept, and not a test prompt's.
+-- Reads: pairs, prompts, texts
 select
     bare_messages(prompts.messages) as prompt,
     [{'role': 'assistant', 'content': chosen.text}] as chosen,

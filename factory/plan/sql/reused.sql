@@ -1,6 +1,8 @@
--- Grain: one row a draw that the step misses and that was answered under another limit on length:
+-- Grain: one row per draw that the step misses and that was answered under another limit on length:
 -- an answer that ended by itself within both limits is the same under both.
-with held as (
+-- Reads: answers, other_shards, wanted
+-- Parameters: max_tokens
+with answered as (
     select request_id, draw
     from answers
     where error_kind is distinct from 'transient'
@@ -9,15 +11,15 @@ with held as (
 missing_draws as (
     select request_id, draw
     from wanted
-    anti join held using (request_id, draw)
-    where asks
+    anti join answered using (request_id, draw)
+    where is_requested
 ),
 
 ended as (
     select other.*
     from other_shards as other
-    semi join missing_draws using (request_id, draw), limits
-    where other.error is null and other.finish_reason = 'stop' and other.n_tokens <= max_tokens
+    semi join missing_draws using (request_id, draw)
+    where other.error is null and other.finish_reason = 'stop' and other.n_tokens <= $max_tokens
 )
 
 select distinct on (request_id, draw) * exclude (filename, file_row_number)

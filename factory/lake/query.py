@@ -1,0 +1,96 @@
+"""Queries: the SQL files of the factory, each with the relations that it reads and its parameters.
+
+A file's leading comment declares them, and a test compares the declarations with the SQL:
+
+    -- Grain: one row per pair that a model learns from.
+    -- Reads: pairs, prompts, texts
+    -- Parameters: iteration, split
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib import resources
+from importlib.resources.abc import Traversable
+
+from factory.fingerprint import short_hash
+from factory.lake.sql_text import Value, fill, statement_of
+
+
+@dataclass(frozen=True)
+class Query:
+    """One SQL file."""
+
+    address: str
+    """The package and the name, such as `run/missing`."""
+    text: str
+
+    @property
+    def name(self) -> str:
+        return self.address.rpartition("/")[2]
+
+    @cached_property
+    def reads(self) -> frozenset[str]:
+        """The relations that a caller or the views of a lake must provide."""
+        return _declared(self.text, "Reads")
+
+    @cached_property
+    def parameters(self) -> frozenset[str]:
+        """The `$parameters` that a caller must give."""
+        return _declared(self.text, "Parameters")
+
+    @cached_property
+    def statement(self) -> str:
+        """The SQL without comments: what keys hash."""
+        return statement_of(self.text)
+
+    def with_values(self, values: dict[str, Value]) -> str:
+        """The statement with its parameters filled in.
+
+        Raises TypeError if a parameter is missing or unknown.
+        """
+        if values.keys() != self.parameters:
+            raise TypeError(
+                f"{self.address} takes the parameters {sorted(self.parameters)}, "
+                f"got {sorted(values)}"
+            )
+        return fill(self.statement, values) if values else self.statement
+
+
+def _declared(text: str, what: str) -> frozenset[str]:
+    lines = re.findall(rf"^-- {what}: (.*)$", text, re.MULTILINE)
+    return frozenset(name for line in lines for name in re.findall(r"\w+", line))
+
+
+@cache
+def load_query(address: str) -> Query:
+    """Load a SQL file by its address: `run/missing` is `factory/run/sql/missing.sql`, and
+    `export/shapes/margin` is `factory/export/shapes/margin.sql`."""
+    package, _, path = address.partition("/")
+    folder = "" if "/" in path else "sql/"
+    file = resources.files(f"factory.{package}").joinpath(f"{folder}{path}.sql")
+    return Query(address, file.read_text(encoding="utf-8"))
+
+
+def all_queries(package: str) -> Iterator[Query]:
+    """Every SQL file of a package, sorted by address."""
+    yield from _queries_in(resources.files(f"factory.{package}"), package)
+
+
+def _queries_in(folder: Traversable, address: str) -> Iterator[Query]:
+    for item in sorted(folder.iterdir(), key=lambda item: item.name):
+        if item.is_dir():
+            yield from _queries_in(
+                item, address if item.name == "sql" else f"{address}/{item.name}"
+            )
+        elif item.name.endswith(".sql"):
+            name = item.name.removesuffix(".sql")
+            yield Query(f"{address}/{name}", item.read_text(encoding="utf-8"))
+
+
+@cache
+def statements_digest(*packages: str) -> str:
+    """A hash of all statements of packages. What was computed with other statements is void."""
+    queries = (query for package in packages for query in all_queries(package))
+    return short_hash("\n".join(query.statement for query in queries))

@@ -1,0 +1,45 @@
+"""The views of a recipe that `factory sql` opens, and that datasets are written from."""
+
+from factory.lake import Folder, Views, load_query
+from factory.plan.recipe_state import RecipeState
+
+PUBLIC_VIEWS = (
+    "prompts",
+    "samples",
+    "judgments",
+    "verdicts",
+    "scores",
+    "candidates",
+    "pairs",
+    "models",
+    "roles",
+    "panel",
+    "judges",
+    "judge_scores",
+    "gaps",
+)
+"""The names of these views, in the order in which their rows come into being."""
+
+
+def all_views(state: RecipeState) -> Views:
+    """Every view of a recipe. Views that were opened before can no longer be used."""
+    views = state.views(state.everything)
+    builds = [
+        found.folder
+        for step, found in state.steps.items()
+        if step.stage == "pairs" and found.folder
+    ]
+    views.register_shards("pairs", "pairs", [path for each in builds for path in each.shards()])
+    views.define("pairs", load_query("lake/pairs"))
+    views.register("models", state.models_table())
+    for name in ("judges", "gaps"):
+        views.define(name, load_query(f"lake/{name}"))
+    return views
+
+
+def count_outcomes(state: RecipeState, folder: Folder) -> dict[str, int]:
+    """How many pairs of a build have each outcome, the most frequent first."""
+    views = state.views()
+    views.register_shards("pairs", "pairs", folder.shards())
+    rows = views.all(load_query("plan/outcomes"))
+    return {str(row["outcome"]): int(row["pairs"]) for row in rows}

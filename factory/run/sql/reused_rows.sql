@@ -1,0 +1,3 @@
+-- Grain: one row per draw that is reused from another limit on length.
+-- Reads: reused
+from reused
