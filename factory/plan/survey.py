@@ -550,7 +550,7 @@ class RecipeState:
         files = {
             word: file_digest(file)
             for word in train.words(spec, method)
-            if (file := self.recipe.beside(word))
+            if (file := self.recipe.file_beside(word))
         }
         settings = train.settings(spec, method, parent.digest, learned, self.recipe.seed, files)
         folder = self.lake.folder("models", folder_key("train", train.VERSION, settings))
