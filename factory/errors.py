@@ -3,6 +3,7 @@
     FactoryError
     ├── UserError            exit 2: what came, what was expected, what to do
     │   ├── RecipeError      a field of a recipe, or of `--set`
+    │   │   └── InvalidRecipe    all problems of a recipe
     │   ├── PromptsError     a line of a prompts file
     │   ├── ModelError       a model folder or repository
     │   │   └── NotDownloaded    a repository that is not on this machine yet
@@ -25,6 +26,8 @@ Every error carries what it is about (`field`), what is wrong (`fault`), and wha
 data. The command line prints them as one sentence without a traceback. Any other exception is a bug
 and keeps its traceback.
 """
+
+from collections.abc import Sequence
 
 
 class FactoryError(Exception):
@@ -50,6 +53,19 @@ class UserError(FactoryError):
 
 
 class RecipeError(UserError): ...
+
+
+class InvalidRecipe(RecipeError):
+    """All problems of a recipe, one line each. The error's own data is that of the first one."""
+
+    def __init__(self, problems: Sequence[RecipeError]) -> None:
+        first = problems[0]
+        super().__init__(first.field, first.fault, first.remedy, first.file)
+        self.args = (problems,)
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)
 
 
 class PromptsError(UserError): ...

@@ -193,12 +193,12 @@ def train(
     Example: factory train lake/datasets/quickstart-1a2b3c4d --model recipes/quickstart/m0 --out
     trained --set train.dpo.learning_rate=1e-5
     """
-    from factory.recipe import recipe_of_training
+    from factory.recipe import load_training
     from factory.train import fit_dataset
 
-    recipe = recipe_of_training(model, overrides)
+    training = load_training(model, overrides)
     _end_gently()
-    print(f"Trained: {fit_dataset(dataset, recipe, out, _progress())}")
+    print(f"Trained: {fit_dataset(dataset, training, out, _progress())}")
 
 
 @app.command()

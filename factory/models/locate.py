@@ -6,10 +6,10 @@ from pathlib import Path
 from factory.errors import ModelError, NotDownloaded
 from factory.models.digest import MEANING_FILES, WEIGHT_FILES
 from factory.models.tokens import chat_template
-from factory.recipe import Model, Recipe
+from factory.recipe import Model, Recipe, Training
 
 
-def locate(model: Model, recipe: Recipe, *, download: bool) -> Path:
+def locate(model: Model, recipe: Recipe | Training, *, download: bool) -> Path:
     """The folder of a model: beside the recipe, or where the Hub's cache has its repository.
 
     `download` fetches what the cache lacks. Raises NotDownloaded where it still lacks it (nothing

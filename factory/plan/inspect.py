@@ -383,7 +383,7 @@ def _locate_training(state: RecipeState, step: Step, _: int | None) -> StepState
     files = {
         word: file_digest(file)
         for word in train.words(recipe.train, method)
-        if (file := recipe.beside(word))
+        if (file := recipe.file_beside(word))
     }
     parent = state.models[step.parent].digest
     settings = train.settings(recipe.train, method, parent, pair_ids, recipe.seed, files)

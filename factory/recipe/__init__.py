@@ -8,24 +8,13 @@ from factory.recipe.engines import (
     TransformersEngine,
     VllmEngine,
 )
+from factory.recipe.generation import NEUTRAL, PAST_OFFSET, Generation
 from factory.recipe.identity import DECIDES, resolved
-from factory.recipe.judge import Judge, in_scale
-from factory.recipe.load import load_recipe, recipe_of_training
-from factory.recipe.recipe import Recipe
-from factory.recipe.sections import (
-    JUDGE,
-    NEUTRAL,
-    PAST_OFFSET,
-    PLACEHOLDERS,
-    PROBE,
-    REFERENCE,
-    Generation,
-    Method,
-    Model,
-    Pairs,
-    Prompts,
-    Train,
-)
+from factory.recipe.judge import JUDGE, Judge, in_scale
+from factory.recipe.load import load_recipe, load_training
+from factory.recipe.recipe import Recipe, Training
+from factory.recipe.sections import PROBE, REFERENCE, Model, Pairs, Prompts
+from factory.recipe.train import PLACEHOLDERS, Method, Train
 
 __all__ = [
     "DECIDES",
@@ -47,10 +36,11 @@ __all__ = [
     "Recipe",
     "ScriptedEngine",
     "Train",
+    "Training",
     "TransformersEngine",
     "VllmEngine",
     "in_scale",
     "load_recipe",
-    "recipe_of_training",
+    "load_training",
     "resolved",
 ]

@@ -6,102 +6,106 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator
 
 from factory.errors import RecipeError
-from factory.recipe.sections import Section
+from factory.recipe.fields import HIDDEN, HOW_RUN, OWN, Decides, InvalidField, Section
 
 
 class TransformersEngine(Section):
-    name: Literal["transformers"] = "transformers"
-    device: str = "auto"
-    """auto takes the first GPU if there is one, else the CPU."""
-    batch_size: int = Field(default=64, ge=1)
-    """Sequences that are decoded together."""
-    window: int = Field(default=16, ge=1)
-    """How many batches are read ahead and sorted by length."""
+    name: Annotated[Literal["transformers"], HOW_RUN] = "transformers"
+    device: Annotated[str, HOW_RUN] = "auto"
+    """Device that runs the model; auto takes the first GPU, or the CPU if there is none."""
+    batch_size: Annotated[int, HOW_RUN] = Field(default=64, ge=1)
+    """Number of sequences to decode together."""
+    window: Annotated[int, HOW_RUN] = Field(default=16, ge=1)
+    """Number of batches to read ahead and sort by length."""
 
 
 class _Processes(Section):
     """Engines that run in processes of their own."""
 
-    max_restarts: int = Field(default=3, ge=0)
-    """How often an engine that died is started again before the run stops."""
-    hang_seconds: float = Field(default=600, gt=0)
-    """An engine that has work and has made no token for so long is taken for dead."""
+    max_restarts: Annotated[int, HOW_RUN] = Field(default=3, ge=0)
+    """Number of times to restart an engine that died before the run stops."""
+    hang_seconds: Annotated[float, HOW_RUN] = Field(default=600, gt=0)
+    """Seconds without a new token after which a busy engine counts as dead."""
 
 
 class ScriptedEngine(_Processes):
-    name: Literal["scripted"]
-    script: str | None = None
-    """`file.py:function` (messages, seed → text) that answers; a few seeded words if not set."""
-    delay: float = Field(default=0, ge=0)
-    """Seconds that each answer takes."""
-    replicas: int | None = Field(default=None, ge=1)
-    """Processes that answer beside each other; none of its own if not set."""
+    # `name` is how it is run, although a script's answers are no model's: the digest of a scripted
+    # model says so by itself.
+    name: Annotated[Literal["scripted"], HOW_RUN]
+    script: Annotated[str | None, Decides(OWN)] = None
+    """`file.py:function` (messages, seed → text) that answers; a few random words by default."""
+    delay: Annotated[float, HOW_RUN, HIDDEN] = Field(default=0, ge=0)
+    """Seconds per answer, for tests."""
+    replicas: Annotated[int | None, HOW_RUN, HIDDEN] = Field(default=None, ge=1)
+    """Number of processes, for tests; by default the engine runs in the factory's process."""
 
 
 class VllmEngine(_Processes):
-    """vLLM, offline. Beside the fields here, every argument of vLLM's EngineArgs: those in
-    VLLM_IDENTITY decide what is sampled, the others how it is run."""
+    """vLLM, offline. Takes every argument of vLLM's EngineArgs beside the fields here: those in
+    VLLM_IDENTITY decide samples, the others only affect how it is run."""
 
     model_config = ConfigDict(extra="allow")
 
-    name: Literal["vllm"]
-    replicas: Literal["auto"] | int = "auto"
-    """Engines beside each other, each with GPUs of its own; auto is as many as there are groups of
-    tensor_parallel_size × pipeline_parallel_size GPUs (without a GPU: one)."""
+    name: Annotated[Literal["vllm"], HOW_RUN]
+    replicas: Annotated[Literal["auto"] | int, HOW_RUN] = "auto"
+    """Number of engines, each with its own GPUs; auto is one for every group of
+    tensor_parallel_size × pipeline_parallel_size GPUs (one without a GPU)."""
 
     @field_validator("replicas")
     @classmethod
     def _at_least_one(cls, value: Literal["auto"] | int) -> Literal["auto"] | int:
         if isinstance(value, int) and value < 1:
-            raise ValueError(f"got {value}, expected auto or 1 and more")
+            raise InvalidField("", f"got {value}", "expected auto or a number of at least 1")
         return value
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """vLLM's own, as the recipe sets them."""
+        """vLLM's own arguments, as the recipe sets them."""
         return dict(self.__pydantic_extra__ or {})
 
     @property
     def group_size(self) -> int:
-        """GPUs of one engine. Raises RecipeError where one of the two sizes is no number."""
+        """Number of GPUs of one engine. Raises RecipeError where one of the two sizes is not a
+        number."""
         names = ("tensor_parallel_size", "pipeline_parallel_size")
         return math.prod(int(self.number(name, 1)) for name in names)
 
     def number(self, name: str, default: float) -> float:
-        """One of vLLM's own arguments; RecipeError where it is not a number above 0."""
+        """Return one of vLLM's own arguments. Raises RecipeError unless it is a number above 0."""
         value = self.arguments.get(name, default)
         if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-            raise RecipeError(f"engine.{name}: got {value!r}, expected a number above 0")
+            raise RecipeError(f"engine.{name}", f"got {value!r}", "expected a number above 0")
         return value
 
 
 class OpenaiEngine(Section):
-    """Any server that speaks OpenAI's chat completions, `vllm serve` among them.
+    """Any server with OpenAI's chat completions API, such as `vllm serve`.
 
-    What the server really runs cannot be checked: its name for the model is part of what bears
-    identity, and no more is known. Adapters are asked for by name, and given to the server as
-    vLLM takes them (`--enable-lora`, VLLM_ALLOW_RUNTIME_LORA_UPDATING).
+    What the server really runs cannot be checked: the server's name for the model is part of what
+    identifies the model, and nothing else is known. Adapters are requested by name, and sent to the
+    server as vLLM takes them (`--enable-lora`, VLLM_ALLOW_RUNTIME_LORA_UPDATING).
     """
 
-    name: Literal["openai"]
-    base_url: str = Field(pattern=r"^https?://[^\s/]+")
-    """Where it answers, `http://localhost:8000/v1`."""
-    model: str
-    """What the server calls M_0."""
-    key: str = Field(default="OPENAI_API_KEY", pattern=r"^[A-Z_][A-Z0-9_]*$")
-    """The environment variable that holds the key; the key itself is written nowhere."""
-    concurrency: int = Field(default=64, ge=1)
-    """Requests that are in flight at once."""
-    timeout: float = Field(default=600, gt=0)
-    """Seconds after which a request is given up, and asked again."""
-    max_retries: int = Field(default=6, ge=0)
-    """How often a request is asked again after 429, 5xx or a lost connection, each time later."""
-    native_n: bool = True
-    """Whether the server draws several answers to one request."""
-    price_prompt: float | None = Field(default=None, ge=0)
-    """What a million tokens of prompts cost, in any currency; shown in sums and nowhere else."""
-    price_generated: float | None = Field(default=None, ge=0)
-    """What a million generated tokens cost."""
+    name: Annotated[Literal["openai"], HOW_RUN]
+    base_url: Annotated[str, HOW_RUN] = Field(pattern=r"^https?://[^\s/]+")
+    """URL of the server, such as `http://localhost:8000/v1`."""
+    model: Annotated[str, Decides(OWN)]
+    """The server's name for M_0."""
+    key: Annotated[str, HOW_RUN] = Field(default="OPENAI_API_KEY", pattern=r"^[A-Z_][A-Z0-9_]*$")
+    """Environment variable with the API key; the key itself is never stored."""
+    concurrency: Annotated[int, HOW_RUN] = Field(default=64, ge=1)
+    """Maximum number of concurrent requests."""
+    timeout: Annotated[float, HOW_RUN] = Field(default=600, gt=0)
+    """Seconds after which a request is canceled and retried."""
+    max_retries: Annotated[int, HOW_RUN] = Field(default=6, ge=0)
+    """Maximum number of retries of a request after 429, 5xx, or a lost connection, with increasing
+    delays."""
+    native_n: Annotated[bool, HOW_RUN] = True
+    """Whether the server draws several answers for one request."""
+    price_prompt: Annotated[float | None, HOW_RUN] = Field(default=None, ge=0)
+    """Price of a million prompt tokens, in any currency; only used to show costs."""
+    price_generated: Annotated[float | None, HOW_RUN] = Field(default=None, ge=0)
+    """Price of a million generated tokens."""
 
 
 def _named(value: Any) -> Any:
@@ -113,7 +117,7 @@ Engine = Annotated[
     Field(discriminator="name"),
     BeforeValidator(_named),
 ]
-"""What answers; `transformers` if it has no name."""
+"""The engine that runs a model; `transformers` if it has no name."""
 
 
 VLLM_IDENTITY = (
@@ -140,6 +144,7 @@ VLLM_IDENTITY = (
     "tokenizer_mode",
     "watermark_config",
 )
-"""Arguments of vLLM that change what is sampled: weights or keys and values in other numbers,
-another configuration, tokens other than the model alone would draw. They are part of the models'
-digests. The rest (memory, parallel sizes, batch limits, …) is how it is run."""
+"""Arguments of vLLM that change what is sampled: another precision of the weights or of the KV
+cache, another configuration, or other tokens than the model alone would draw. They are part of the
+models' digests. All other arguments (memory, parallel sizes, batch limits, …) only affect how it is
+run."""

@@ -2,54 +2,65 @@
 
 import math
 from types import NoneType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, FiniteFloat, model_validator
 
 from factory.recipe.engines import Engine, OpenaiEngine, TransformersEngine
-from factory.recipe.sections import JUDGE, PROBE, Generation, Model
+from factory.recipe.fields import HOW_RUN, OWN, ROW_COUNT, Decides, InvalidField
+from factory.recipe.generation import Generation
+from factory.recipe.sections import PROBE, Model
+
+JUDGE = "judge"
+"""The name of the judge of the section `judge`, beside those of `judges`. A judge with its own
+model is a model of the judge's name, beside M_0, F_0, M_1, …"""
 
 
 class Judge(Generation):
-    rubric: str = "additive"
-    """The judge prompt, its parser and scale: a file, or the name of one in `factory/rubrics/`."""
-    parser: str | None = None
-    """A regular expression whose one group is the score; the rubric's own if not set."""
-    scale: tuple[FiniteFloat, FiniteFloat] | None = None
-    """Lowest and highest score; the rubric's own if not set (for a function: any number)."""
-    draws: int = Field(default=3, ge=1)
-    """Judgments per answer, averaged: 3 in SR (arXiv 2401.10020); TSR publishes none."""
-    expected_score: bool = False
-    """Keeps the log-probabilities of the rubric's labels where the score stands, and makes
-    `expected_score` of them beside the score that was drawn."""
-    constrained: bool = False
-    """The judgment is one of the rubric's labels and nothing else; for rubrics that ask for a
-    number only."""
-    function: str | None = None
-    """`file.py:function` or `module:function` instead of a model: rows in, one number a row out.
-    The model and its rubric are then not used, and there is one judgment an answer."""
-    by: Literal["current", "previous"] = "current"
-    """Which model of the loop judges, where the judge has none of its own: M_i, or the one before
-    it (in iteration 0: M_0, whose judgments are then the current one's), as CREAM compares them
-    (arXiv 2410.12735)."""
-    timeout: float = Field(default=120, gt=0)
-    """Seconds that the function may take for a row, after which the row has failed; ours. Rows are
-    given to it in batches, which are kept within the limit too. The import of its file is not
-    counted: load there what takes long."""
-    model: Model | None = None
-    """A fixed judge: this model instead of the current one, the same in all iterations."""
-    reward_model: Model | None = None
-    """A sequence-classification model of `transformers` with one label, whose number is the score;
-    there is no rubric, and one judgment an answer."""
-    declared: str | None = Field(default=None, min_length=1)
-    """The revision of a judge of which only a server has the weights, as whoever runs it declares
-    it; nothing can verify it. Takes an openai engine of its own, whose `model` is its name."""
-    engine: Engine | None = None
-    """What runs the judge's own model, where it is not what `engine` says: a large judge takes
-    several GPUs, where each of them holds a whole small model."""
-    opponents: int = Field(default=2, ge=1)
-    """Of a rubric that compares two answers: with how many of the current model's first answers to
-    the prompt each other answer is compared, in both orders; ours."""
+    rubric: Annotated[str, Decides("judgments", "verdicts")] = "additive"
+    """The judge prompt with its parser and scale: a file, or the name of one in
+    `factory/stages/rubrics/`. Another prompt makes new judgments; another parser or scale only
+    makes new verdicts."""
+    parser: Annotated[str | None, Decides("verdicts")] = None
+    """A regular expression with one group, the score; by default that of the rubric."""
+    scale: Annotated[tuple[FiniteFloat, FiniteFloat] | None, Decides("verdicts")] = None
+    """Lowest and highest score; by default those of the rubric (for a function: any number)."""
+    draws: Annotated[int, ROW_COUNT] = Field(default=3, ge=1)
+    """Number of judgments per answer, which are averaged: 3 in SR (arXiv 2401.10020); TSR publishes
+    none."""
+    expected_score: Annotated[bool, Decides(OWN)] = False
+    """Store the log-probabilities of the rubric's labels at the position of the score, and compute
+    `expected_score` from them in addition to the sampled score."""
+    constrained: Annotated[bool, Decides(OWN)] = False
+    """Restrict the judgment to one of the rubric's labels; for rubrics that ask for a number
+    only."""
+    function: Annotated[str | None, Decides(OWN)] = None
+    """`file.py:function` or `module:function` to use instead of a model. It takes rows and returns
+    one number per row. The judge's model and rubric are not used, and there is one judgment per
+    answer."""
+    by: Annotated[Literal["current", "previous"], Decides(OWN)] = "current"
+    """Which model of the loop judges, unless the judge has its own: M_i, or the model before it. In
+    iteration 0 both are M_0, whose judgments serve for both. CREAM compares the two (arXiv
+    2410.12735)."""
+    timeout: Annotated[float, HOW_RUN] = Field(default=120, gt=0)
+    """Seconds that the function may take per row before the row fails. The default is ours. The
+    function receives rows in batches, which are kept within the limit too. The import of its file
+    is not counted, so load slow resources there."""
+    model: Annotated[Model | None, Decides(OWN)] = None
+    """A fixed judge: this model judges in every iteration, instead of the current one."""
+    reward_model: Annotated[Model | None, Decides(OWN)] = None
+    """A sequence-classification model of `transformers` with one label, whose logit is the score.
+    It takes no rubric and gives one judgment per answer."""
+    declared: Annotated[str | None, Decides(OWN)] = Field(default=None, min_length=1)
+    """The revision of a judge whose weights only a server has, as declared by whoever runs it;
+    nothing can verify it. Requires an openai engine in the judge's own section, whose `model` is
+    the server's name for the judge."""
+    engine: Annotated[Engine | None, Decides(OWN)] = None
+    """The engine of the judge's own model, if it differs from `engine`: a large judge may need
+    several GPUs, where a small model needs one."""
+    opponents: Annotated[int, ROW_COUNT] = Field(default=2, ge=1)
+    """For a rubric that compares two answers: how many of the current model's first answers to the
+    prompt each other answer is compared with, in both orders. The default is ours."""
 
     @model_validator(mode="before")
     @classmethod
@@ -61,15 +72,16 @@ class Judge(Generation):
     @model_validator(mode="after")
     def _scale_rises(self) -> "Judge":
         if self.scale is not None and self.scale[0] >= self.scale[1]:
-            raise ValueError(f"scale is {list(self.scale)}, expected [lowest, highest]")
+            raise InvalidField("scale", f"got {list(self.scale)}", "expected [lowest, highest]")
         return self
 
     @model_validator(mode="after")
     def _greedy_once(self) -> "Judge":
         if self.temperature == 0 and self.n_draws > 1:
-            raise ValueError(
-                f"temperature is 0 with {self.draws} draws, which are one judgment repeated: "
-                "expected draws 1 or a temperature above 0"
+            raise InvalidField(
+                "",
+                f"temperature is 0 with {self.draws} draws, which repeat one judgment",
+                "expected draws 1 or a temperature above 0",
             )
         return self
 
@@ -77,44 +89,49 @@ class Judge(Generation):
     def _one_judge(self) -> "Judge":
         own = [field for field in OWN_JUDGES if getattr(self, field) is not None]
         if len(own) > 1:
-            raise ValueError(
-                f"{own[0]} and {own[1]} are both set, expected one judge: take one out"
-            )
+            raise InvalidField("", f"{own[0]} and {own[1]} are both set", "remove one of them")
         if own and self.by != "current":
-            raise ValueError(
-                f"by is {self.by} and {own[0]} is set, expected one judge: take one out"
+            raise InvalidField("", f"by is {self.by} and {own[0]} is set", "remove one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _engine_fits(self) -> "Judge":
+        if self.engine is not None and not self.has_model:
+            raise InvalidField(
+                "engine",
+                "is set, and the judge has no model of its own",
+                "set the judge's model, or remove the engine (the current model judges on the "
+                "engine that samples it)",
             )
-        if self.engine is not None and (not own or own == ["function"]):
-            raise ValueError(
-                "engine is set and model is not: a judge that is the current model runs where it "
-                "is sampled; name the judge's own model, or take the engine out"
+        if self.reward_model and not isinstance(self.engine, TransformersEngine | NoneType):
+            raise InvalidField(
+                "reward_model",
+                f"runs on transformers, and engine.name is {self.engine.name}",
+                "remove the engine",
             )
-        if self.reward_model is not None and not isinstance(
-            self.engine, TransformersEngine | NoneType
-        ):
-            raise ValueError("reward_model: takes the transformers engine; take the engine out")
         if self.declared is not None and not isinstance(self.engine, OpenaiEngine):
-            raise ValueError(
-                "declared: takes an openai engine in the same section, with the server's name for "
-                "the judge"
+            raise InvalidField(
+                "declared",
+                "needs an openai engine in the judge's own section",
+                "add one, with the server's name for the judge as its model",
             )
         return self
 
     @property
     def has_model(self) -> bool:
-        """Whether it judges with a model of its own, the same in all iterations."""
+        """Whether the judge has its own model, the same in all iterations."""
         return self.function is None and any(
             getattr(self, field) is not None for field in OWN_JUDGES
         )
 
     @property
     def has_rubric(self) -> bool:
-        """Whether it is asked for words, and not for a number."""
+        """Whether the judge writes a judgment by a rubric, instead of returning a number."""
         return self.function is None and self.reward_model is None
 
     @property
     def n_draws(self) -> int:
-        """Judgments of an answer; of a comparison, for each of the two orders."""
+        """Number of judgments per answer, or per order of a comparison."""
         return self.draws if self.has_rubric else 1
 
 
@@ -128,13 +145,13 @@ RESERVED = frozenset(
         *("score", "expected_score", "spread", "n_judgments", "n_unparsed"),
     )
 )
-"""What no judge of `judges` can be called: in `pairs.score` these names mean something else."""
+"""Names that no judge of `judges` may have, since they mean something else in `pairs.score`."""
 
 
 OWN_JUDGES = ("function", "model", "reward_model", "declared")
-"""The fields of a judge that say who judges instead of a model of the loop."""
+"""The fields of a judge that replace the model of the loop."""
 
 
 def in_scale(score: float, scale: tuple[float, float] | None) -> bool:
-    """Whether a score is a finite number within a scale; without a scale, any finite number."""
+    """Return whether a score is finite and within the scale, if there is one."""
     return math.isfinite(score) and (scale is None or scale[0] <= score <= scale[1])

@@ -1,60 +1,70 @@
 """The whole recipe, and the checks that span its sections.
 
-Reading it touches no model and no lake. Paths in a recipe are relative to the recipe's own folder.
+Reading it opens no model and no lake. Paths in a recipe are relative to the recipe's own folder.
 """
 
 import re
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
 from factory.recipe.engines import Engine, TransformersEngine
-from factory.recipe.judge import RESERVED, Judge
-from factory.recipe.sections import (
-    JUDGE,
-    Loop,
-    Model,
-    Pairs,
-    Probe,
-    Prompts,
-    Sampling,
-    Section,
-    Shards,
-    StopIf,
-    Train,
-)
+from factory.recipe.fields import HIDDEN, HOW_RUN, Decides, InvalidField, Section
+from factory.recipe.generation import Sampling
+from factory.recipe.judge import JUDGE, RESERVED, Judge
+from factory.recipe.sections import Loop, Model, Pairs, Probe, Prompts, Shards, StopIf
+from factory.recipe.train import Train
 
 
-class Recipe(Section):
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=64)
-    """Names the dataset's folder: lower-case letters, digits, `-`, `_`, `.`."""
-    seed: int = Field(default=0, ge=0)
-    """Every draw's seed is a hash of this, the model, the sampling and the prompt, plus the
-    draw."""
-    model: Model
-    """M_0: the model that the loop starts from, and that every rejected answer is anchored to."""
+class _InFolder(Section):
+    folder: Annotated[Path, HIDDEN] = Field(default=Path(), exclude=True)
+    """The folder that paths are relative to; set by the loader, not by a recipe."""
+
+    def resolve(self, path: str) -> Path:
+        return (self.folder / Path(path).expanduser()).resolve()
+
+
+class Training(_InFolder):
+    """The sections for a training without a loop, as `factory train` reads them."""
+
+    model: Annotated[Model, Decides("train")]
+    seed: Annotated[int, Decides("train")] = Field(default=0, ge=0)
+    train: Train = Train()
+
+
+class Recipe(_InFolder):
+    name: Annotated[str, HOW_RUN] = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=64)
+    """Name of the dataset's folder: lower-case letters, digits, `-`, `_`, and `.`."""
+    seed: Annotated[int, Decides("samples", "judgments", "train")] = Field(default=0, ge=0)
+    """The seed of the run. The seed of each draw is a hash of this, the model, the sampling
+    settings, and the prompt, plus the number of the draw."""
+    model: Annotated[Model, Decides("samples", "judgments")]
+    """M_0, the model that the loop starts from. It writes the answers of the past role."""
     prompts: Prompts
     loop: Loop = Loop()
-    sampling: Sampling = Sampling()
-    judge: Judge = Judge()
-    judges: dict[str, Judge] = Field(default_factory=dict)
-    """More judges, by names of their own, each with the fields of `judge`: `pairs` may combine
-    them, `factory sql` compares them."""
+    sampling: Annotated[Sampling, Decides("samples")] = Sampling()
+    judge: Annotated[Judge, Decides("judgments")] = Judge()
+    judges: Annotated[dict[str, Judge], Decides("judgments", "verdicts")] = Field(
+        default_factory=dict
+    )
+    """More judges by name, each with the fields of `judge`, which decide the same stages as there.
+    `pairs` may combine the judges, and `factory sql` compares them."""
     pairs: Pairs = Pairs()
     probe: Probe | None = None
     train: Train = Train()
-    engine: Engine = TransformersEngine()
+    engine: Annotated[Engine, Decides("samples", "judgments")] = TransformersEngine()
     shards: Shards = Shards()
-    max_failed: float = Field(default=0.05, ge=0, le=1)
-    """The share of a step's requests that may fail before the run stops."""
+    max_failed: Annotated[float, HOW_RUN] = Field(default=0.05, ge=0, le=1)
+    """Maximum share of a step's requests that may fail before the run stops."""
     stop_if: StopIf = StopIf()
-    query_memory: str | None = Field(default=None, pattern=r"^[1-9][0-9]*(\.[0-9]+)? ?[KMGT]i?B$")
-    """The most memory that queries over the lake hold, as 4GB or 500MiB: what is more goes to files
-    in the system's temporary folder (TMPDIR), as far as DuckDB can (a choice of pairs needs some
-    200 MB for 60,000 prompts). Where it is silent, DuckDB takes up to 80 % of the machine's. It
-    limits no engine and no trainer."""
-    folder: Path = Field(default=Path(), exclude=True)
-    """Where the recipe lies; set by `load_recipe`."""
+    query_memory: Annotated[str | None, HOW_RUN] = Field(
+        default=None, pattern=r"^[1-9][0-9]*(\.[0-9]+)? ?[KMGT]i?B$"
+    )
+    """Memory limit for queries over the lake, such as 4GB or 500MiB; by default 80 % of the
+    machine's memory. Queries that need more use the system's temporary folder (TMPDIR), as far as
+    DuckDB can (selecting pairs takes about 200 MB for 60,000 prompts). Engines and trainers are not
+    limited."""
 
     @field_validator("judges")
     @classmethod
@@ -62,9 +72,11 @@ class Recipe(Section):
         for name in value:
             taken = name in RESERVED or name.endswith(("_expected", "_judgments"))
             if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or taken:
-                raise ValueError(
-                    f"got the name {name!r}, expected lower-case letters, digits and _ and none "
-                    f"of {', '.join(sorted(RESERVED))}"
+                raise InvalidField(
+                    "",
+                    f"got the name {name!r}",
+                    "expected lower-case letters, digits, and _, and none of "
+                    f"{', '.join(sorted(RESERVED))}",
                 )
         return value
 
@@ -72,34 +84,39 @@ class Recipe(Section):
     def _judges_are_served(self) -> "Recipe":
         for name, judge in self.all_judges.items():
             if judge.model is not None and judge.engine is None and self.engine.name == "openai":
-                raise ValueError(
-                    f"{self.field_of(name)}.engine: missing, and engine.model is the server's name "
-                    "for M_0: give the judge an engine of its own, with the server's name for it"
+                raise InvalidField(
+                    f"{self.field_of(name)}.engine",
+                    "missing, and engine.model is the server's name for M_0",
+                    "give the judge its own engine, with the server's name for the judge",
                 )
         return self
 
     @model_validator(mode="after")
-    def _scores_are_there(self) -> "Recipe":
-        if self.pairs.score == "expected" and not (
-            self.judge.expected_score and self.judge.has_rubric
-        ):
-            raise ValueError(
-                "pairs.score: got expected, which takes judge.expected_score: true and a judge "
-                "that is a model"
+    def _scores_exist(self) -> "Recipe":
+        pairs, judge = self.pairs, self.judge
+        if pairs.score == "expected" and not (judge.expected_score and judge.has_rubric):
+            raise InvalidField(
+                "pairs.score",
+                "got expected, which needs the judge's expected_score",
+                "set judge.expected_score: true, with a judge that is a model",
             )
-        if self.pairs.min_margin_to_noise and self.judge.n_draws < 2:
-            raise ValueError(
-                "pairs.min_margin_to_noise: takes judge.draws of 2 and more: a single judgment "
-                "has no spread"
+        if pairs.min_margin_to_noise and judge.n_draws < 2:
+            raise InvalidField(
+                "pairs.min_margin_to_noise",
+                "a single judgment has no spread",
+                "set judge.draws to at least 2",
             )
-        if self.pairs.min_margin_to_noise and self.pairs.score not in ("mean", "expected"):
-            raise ValueError(
-                "pairs.min_margin_to_noise: takes pairs.score mean or expected: the spread is that "
-                "of one judge's judgments"
+        if pairs.min_margin_to_noise and pairs.score not in ("mean", "expected"):
+            raise InvalidField(
+                "pairs.min_margin_to_noise",
+                "needs the spread of one judge's judgments",
+                "set pairs.score to mean or expected",
             )
-        if unknown := [name for name in self.pairs.agree if name not in self.all_judges]:
-            raise ValueError(
-                f"pairs.agree: got {unknown[0]!r}, expected names of {', '.join(self.all_judges)}"
+        if unknown := [name for name in pairs.agree if name not in self.all_judges]:
+            raise InvalidField(
+                "pairs.agree",
+                f"got {unknown[0]!r}",
+                f"expected names of judges: {', '.join(self.all_judges)}",
             )
         return self
 
@@ -110,21 +127,23 @@ class Recipe(Section):
 
     @staticmethod
     def field_of(judge: str) -> str:
-        """The section of a judge, as people write it."""
+        """Return the path of a judge's section in the recipe."""
         return judge if judge == JUDGE else f"judges.{judge}"
 
-    def beside(self, word: str) -> Path | None:
-        """The file that a word names, if it lies in the recipe's folder."""
+    def file_beside(self, word: str) -> Path | None:
+        """Return the file that a word names, or None if there is none in the recipe's folder."""
         try:
             file = self.resolve(word)
             is_here = file.is_relative_to(self.folder.resolve()) and file.is_file()
-        except (OSError, ValueError, RuntimeError):  # too long, or no word of a path
+        except (OSError, ValueError, RuntimeError):  # too long, or not a path
             return None
         return file if is_here else None
 
     def model_of_judge(self, name: str) -> str:
-        """The name of the model that a judge with a model of its own is: that of the first judge
-        with the same one, which is then loaded once for both."""
+        """Return the name of the model of a judge that has its own model.
+
+        Judges with the same model share the name of the first one, so that it is loaded once.
+        """
         mine = self.all_judges[name]
         own = (mine.model, mine.reward_model, mine.declared, mine.engine)
         for other, judge in self.all_judges.items():
@@ -133,7 +152,7 @@ class Recipe(Section):
         raise AssertionError(f"{name} is one of the judges")
 
     def engine_of(self, name: str) -> Engine:
-        """What runs a model: a judge's own may have an engine of its own."""
+        """Return the engine of a model: a judge with its own model may have its own engine."""
         judge = self.all_judges.get(name)
         if judge is not None and judge.reward_model is not None:
             return judge.engine or TransformersEngine()
@@ -141,9 +160,6 @@ class Recipe(Section):
 
     @property
     def one_engine(self) -> bool:
-        """Whether one engine holds every role but judges with models of their own: trained models
-        are adapters, asked for by name."""
+        """Whether one engine runs every role, except judges with their own models. Trained models
+        are then adapters that are requested by name."""
         return self.train.lora is not None and self.engine.name in ("vllm", "openai")
-
-    def resolve(self, path: str) -> Path:
-        return (self.folder / Path(path).expanduser()).resolve()

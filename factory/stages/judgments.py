@@ -29,7 +29,7 @@ def settings(
     return {
         "model": judge.digest,
         "prompt": rubric.template,
-        **generation.asked,
+        **generation.identity,
         **_score_asked(rubric, generation),
         "seed": seed,
     }

@@ -16,7 +16,7 @@ VERSION = 1
 
 def settings(model: Checkpoint, generation: Generation, seed: int) -> dict[str, Any]:
     """What decides the distribution of a model's answers, up to where they are cut off."""
-    return {"model": model.digest, **generation.asked, "seed": seed}
+    return {"model": model.digest, **generation.identity, "seed": seed}
 
 
 def reference_settings(tokenizer: str | None) -> dict[str, Any]:

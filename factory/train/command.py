@@ -63,7 +63,7 @@ def check_command(recipe: Recipe) -> dict[str, str]:
     no such environment, or no such program."""
     environment = _environment(recipe)
     (program, *_) = train.command_words(recipe.train.command, dict.fromkeys(PLACEHOLDERS, ""))
-    here = recipe.beside(program) if "/" in program else None
+    here = recipe.file_beside(program) if "/" in program else None
     if shutil.which(str(here or program), path=environment["PATH"]) is None:
         raise RecipeError(
             f"train.command: {program} cannot be run: expected a command that is on the PATH, in "

@@ -20,7 +20,7 @@ from factory.fingerprint import file_digest
 from factory.lake import BARE_MESSAGE, BATCH, write_parquet, write_whole
 from factory.models import check_adapter, check_model, declared_dtype, locate
 from factory.progress import Progress
-from factory.recipe import Recipe
+from factory.recipe import Training
 from factory.stages import training as train
 from factory.train.process import LOG, run_trainer
 from factory.train.trl import Job, check_fields, check_lora
@@ -30,17 +30,17 @@ _MESSAGES = pa.list_(BARE_MESSAGE)
 _COLUMNS = pa.schema([("prompt", _MESSAGES), ("chosen", _MESSAGES), ("rejected", _MESSAGES)])
 
 
-def fit_dataset(folder: Path, recipe: Recipe, out: Path, progress: Progress) -> Path:
-    """Trains the recipe's model, as its `train` says, on the training pairs of a dataset; the
-    folder of what came of it. A model that is not on this machine is fetched from the Hub.
+def fit_dataset(folder: Path, training: Training, out: Path, progress: Progress) -> Path:
+    """Train a model on the training pairs of a dataset, and return the trained model's folder. A
+    model that is not on this machine is downloaded from the Hub.
 
-    Raises ExportError where the folder is no dataset or `out` holds anything but this training,
-    TrainError where the trainer fails.
+    Raises ExportError if the folder is not a dataset or `out` contains anything but this training,
+    and TrainError if the trainer fails.
     """
-    job = _job(recipe)
+    job = _job(training)
     data, written = out / "data.parquet", out / "job.json"
-    said = json.dumps(dataclasses.asdict(job), indent=1)
-    _check_out(out, said)
+    settings = json.dumps(dataclasses.asdict(job), indent=1)
+    _check_out(out, settings)
     with open_pairs(open_dataset(folder), ()) as views:
         select_splits(views, "train")
         out.mkdir(parents=True, exist_ok=True)
@@ -49,33 +49,33 @@ def fit_dataset(folder: Path, recipe: Recipe, out: Path, progress: Progress) -> 
         n_pairs = write_parquet(unfinished, _COLUMNS, (batch.cast(_COLUMNS) for batch in rows))
     if data.exists() and file_digest(data) != file_digest(unfinished):
         unfinished.unlink()
-        raise ExportError(f"--out {out}: holds a training on other pairs: name another folder")
+        raise ExportError(f"--out {out}", "holds a training on other pairs", "name another folder")
     unfinished.replace(data)
-    write_whole(written, said)
-    failure = run_trainer(out, recipe.train.launcher, f"training ({n_pairs:,} pairs)", progress)
+    write_whole(written, settings)
+    failure = run_trainer(out, training.train.launcher, f"training ({n_pairs:,} pairs)", progress)
     if failure is not None:
-        raise TrainError(f"{failure} (all of it: {out / LOG})")
+        raise TrainError("factory train", failure, f"read the log: {out / LOG}")
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
     data.unlink()  # last: while it is there, the training is not finished
     return out / "model"
 
 
-def _job(recipe: Recipe) -> Job:
-    spec = recipe.train
+def _job(training: Training) -> Job:
+    spec, model = training.train, training.model
     if spec.with_ != "trl":
-        raise RecipeError(f"train.with: got {spec.with_}, expected trl")
-    path = locate(recipe.model, recipe, download=True)
-    check_model(recipe.model.path, path)
-    dtype = recipe.model.dtype if recipe.model.dtype != "auto" else declared_dtype(path)
-    adapter = None if recipe.model.adapter is None else recipe.resolve(recipe.model.adapter)
+        raise RecipeError("train.with", f"got {spec.with_}", "expected trl")
+    path = locate(model, training, download=True)
+    check_model(model.path, path)
+    dtype = model.dtype if model.dtype != "auto" else declared_dtype(path)
+    adapter = None if model.adapter is None else training.resolve(model.adapter)
     if refused := train.refused(spec, "dpo"):
-        raise RecipeError(f"train.dpo.{refused[0]}: is set by the factory; take it out")
-    fields = {**train.effective(spec, "dpo"), "seed": spec.dpo.get("seed", recipe.seed)}
+        raise RecipeError(f"train.dpo.{refused[0]}", "is set by the factory", "remove it")
+    fields = {**train.effective(spec, "dpo"), "seed": spec.dpo.get("seed", training.seed)}
     check_fields("dpo", fields, dtype)
     if adapter is not None:
         check_adapter(adapter, path)
         if spec.lora is None:
-            raise RecipeError("train.lora: missing, and the model is an adapter: set it to {}")
+            raise RecipeError("train.lora", "missing, and the model is an adapter", "set it to {}")
     lora = train.adapter_fields(spec)
     if spec.lora is not None:
         check_lora(spec.lora, lora or {}, path, adapter)
@@ -90,17 +90,19 @@ def _job(recipe: Recipe) -> Job:
     )
 
 
-def _check_out(out: Path, said: str) -> None:
+def _check_out(out: Path, job: str) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
+    option = f"--out {out}"
     if not out.is_dir() or not (out / "job.json").is_file():
         raise ExportError(
-            f"--out {out}: is not empty and holds no training of ours: name another folder"
+            option, "is not empty and holds no training of ours", "name another folder"
         )
     if (out / "model").exists() and not (out / "data.parquet").exists():
-        raise ExportError(f"--out {out}: holds a trained model already: name another folder")
-    if (out / "job.json").read_text(encoding="utf-8") != said:
+        raise ExportError(option, "holds a trained model already", "name another folder")
+    if (out / "job.json").read_text(encoding="utf-8") != job:
         raise ExportError(
-            f"--out {out}: holds another training, with other settings: name another folder, or "
-            "go on with the same"
+            option,
+            "holds another training, with other settings",
+            "name another folder, or use the same settings",
         )

@@ -209,7 +209,7 @@ def trainer_fields(recipe: Recipe, method: Method) -> dict[str, Any]:
 def path_beside(recipe: Recipe, word: str) -> str:
     """A word as it is, or the path of the file beside the recipe that it names."""
     head, equals, name = word.rpartition("=")
-    return f"{head}{equals}{recipe.beside(name) or name}"
+    return f"{head}{equals}{recipe.file_beside(name) or name}"
 
 
 def _hand_over(survey: RecipeState, found: StepState, parent: Checkpoint, n_pairs: int) -> str:

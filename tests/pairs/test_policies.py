@@ -749,7 +749,7 @@ def test_statements_between_candidates_and_pairs_are_part_of_the_pairs_key_and_c
 
 def test_scores_that_nobody_makes_cannot_decide(toy, factory):
     for change, said in [
-        ("pairs.score=expected", "pairs.score: got expected, which takes judge.expected_score"),
+        ("pairs.score=expected", "pairs.score: got expected, which needs the judge's expected"),
         ("pairs={min_margin_to_noise: 1}", ""),
     ]:
         ended = factory("plan", toy.path, "--lake", toy.lake, "--set", change)

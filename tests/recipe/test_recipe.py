@@ -1,19 +1,16 @@
 """A recipe is read whole or refused in a sentence that says what came and what was expected."""
 
-import types
-import typing
+import pickle
 
 import pytest
-from pydantic import BaseModel
 
-from factory.errors import RecipeError
+from factory.errors import InvalidRecipe, RecipeError
 from factory.recipe import (
-    DECIDES,
-    Recipe,
     ScriptedEngine,
     TransformersEngine,
     in_scale,
     load_recipe,
+    load_training,
 )
 
 MINIMAL = "name: toy\nmodel: ./m0\nprompts:\n  files: [prompts.jsonl]\n"
@@ -82,9 +79,9 @@ def test_a_scale_is_two_numbers(load):
     assert load("judge: {scale: [0, 10]}\n").judge.scale == (0, 10)
 
 
-def test_the_limit_on_length_is_no_part_of_what_is_asked(load):
+def test_the_limit_on_length_is_not_part_of_a_sample_s_identity(load):
     short, long = load("sampling: {max_tokens: 5}\n"), load("sampling: {max_tokens: 6}\n")
-    assert short.sampling.asked == long.sampling.asked == {"temperature": 0.8, "top_p": 0.95}
+    assert short.sampling.identity == long.sampling.identity == {"temperature": 0.8, "top_p": 0.95}
 
 
 def test_paths_are_relative_to_the_recipe(load, tmp_path):
@@ -115,12 +112,24 @@ def test_a_word_that_looks_like_a_number_stays_a_word(load):
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        ("sampling: {temprature: 1}\n", "sampling.temprature: unknown field; did you mean "),
+        ("sampling: {temprature: 1}\n", "sampling.temprature: unknown field: did you mean "),
         ("sampling: {temprature: 1}\n", "did you mean sampling.temperature?"),
-        ("sampilng: {}\n", "sampilng: unknown field; did you mean sampling?"),
-        ("train: {with_: trl}\n", "train.with_: unknown field; did you mean train.with?"),
-        ("judge: {zzz: 1}\n", "judge.zzz: unknown field; expected one of temperature, top_p, "),
-        ("engine: {name: scripted, dely: 1}\n", "engine.dely: unknown field; did you mean engine."),
+        ("sampilng: {}\n", "sampilng: unknown field: did you mean sampling?"),
+        ("train: {with_: trl}\n", "train.with_: unknown field: did you mean train.with?"),
+        ("judge: {zzz: 1}\n", "judge.zzz: unknown field: expected one of temperature, top_p, "),
+        ("engine: {name: scripted, hang: 1}\n", "engine.hang: unknown field: expected one of max_"),
+        (
+            "engine: {batchsize: 1}\n",
+            "engine.batchsize: unknown field: did you mean engine.batch_size?",
+        ),
+        (
+            "judges: {a: {rubrik: x}}\n",
+            "judges.a.rubrik: unknown field: did you mean judges.a.rubric?",
+        ),
+        (
+            "judge: {model: {pth: x}}\n",
+            "judge.model.pth: unknown field: did you mean judge.model.path",
+        ),
         ("folder: /tmp\n", "folder: unknown field"),
     ],
 )
@@ -131,14 +140,14 @@ def test_an_unknown_field_is_refused_with_a_suggestion(refuse, more, sentence):
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        ("sampling: {draws: '7'}\n", "sampling.draws: got '7', expected a valid integer"),
-        ("sampling: {draws: 7.0}\n", "sampling.draws: got 7.0, expected a valid integer"),
-        ("sampling: {draws: true}\n", "sampling.draws: got True, expected a valid integer"),
-        ("sampling: {temperature: hot}\n", "sampling.temperature: got 'hot', expected a valid num"),
-        ("sampling: 3\n", "sampling: got 3, expected "),
-        ("judge: {scale: 5}\n", "judge.scale: got 5, expected "),
-        ("train: {dpo: 3}\n", "train.dpo: got 3, expected "),
-        ("1: 3\n", "got 1, expected "),
+        ("sampling: {draws: '7'}\n", "sampling.draws: got '7': expected a valid integer"),
+        ("sampling: {draws: 7.0}\n", "sampling.draws: got 7.0: expected a valid integer"),
+        ("sampling: {draws: true}\n", "sampling.draws: got True: expected a valid integer"),
+        ("sampling: {temperature: hot}\n", "sampling.temperature: got 'hot': expected a valid num"),
+        ("sampling: 3\n", "sampling: got 3: expected "),
+        ("judge: {scale: 5}\n", "judge.scale: got 5: expected "),
+        ("train: {dpo: 3}\n", "train.dpo: got 3: expected "),
+        ("1: 3\n", "got 1: expected "),
     ],
 )
 def test_a_wrong_type_is_refused_with_what_came(refuse, more, sentence):
@@ -148,15 +157,15 @@ def test_a_wrong_type_is_refused_with_what_came(refuse, more, sentence):
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        ("sampling: {draws: 0}\n", "sampling.draws: got 0, expected greater than or equal to 1"),
-        ("sampling: {draws: 1025}\n", "sampling.draws: got 1025, expected less than or equal to"),
-        ("sampling: {temperature: -1}\n", "sampling.temperature: got -1, expected greater than"),
-        ("sampling: {temperature: .nan}\n", "sampling.temperature: got nan, expected "),
-        ("sampling: {top_p: 0}\n", "sampling.top_p: got 0, expected greater than 0"),
-        ("max_failed: 1.5\n", "max_failed: got 1.5, expected less than or equal to 1"),
-        ("shards: {seconds: 0}\n", "shards.seconds: got 0, expected greater than 0"),
-        ("seed: -1\n", "seed: got -1, expected greater than or equal to 0"),
-        ("loop: {iterations: 3, chunks: 2}\n", "loop: chunks is 2, expected at least 3"),
+        ("sampling: {draws: 0}\n", "sampling.draws: got 0: expected greater than or equal to 1"),
+        ("sampling: {draws: 1025}\n", "sampling.draws: got 1025: expected less than or equal to"),
+        ("sampling: {temperature: -1}\n", "sampling.temperature: got -1: expected greater than"),
+        ("sampling: {temperature: .nan}\n", "sampling.temperature: got nan: expected "),
+        ("sampling: {top_p: 0}\n", "sampling.top_p: got 0: expected greater than 0"),
+        ("max_failed: 1.5\n", "max_failed: got 1.5: expected less than or equal to 1"),
+        ("shards: {seconds: 0}\n", "shards.seconds: got 0: expected greater than 0"),
+        ("seed: -1\n", "seed: got -1: expected greater than or equal to 0"),
+        ("loop: {iterations: 3, chunks: 2}\n", "loop.chunks: got 2: expected at least 3"),
     ],
 )
 def test_a_value_out_of_range_is_refused(refuse, more, sentence):
@@ -184,7 +193,8 @@ def test_a_scale_that_is_upside_down_is_refused_for_a_function_too(refuse):
 def test_every_missing_field_is_named(refuse):
     sentences = refuse(text="seed: 1\n").splitlines()
     assert [sentence.split(": ", 1)[1] for sentence in sentences] == [
-        f"{field}: missing, and it has no default" for field in ("name", "model", "prompts")
+        f"{field}: missing, and it has no default: add the field"
+        for field in ("name", "model", "prompts")
     ]
     assert "probe.function: missing" in refuse("probe: {files: [probe.jsonl]}\n")
 
@@ -295,11 +305,13 @@ def test_the_last_set_wins(load):
 
 @pytest.mark.parametrize("override", ["seed", "=3", ""])
 def test_set_without_a_field_and_a_value_is_refused(refuse, override):
-    assert refuse("", override) == f"--set {override}: expected field.of.section=value"
+    assert (
+        refuse("", override) == f"--set {override}: not a setting: expected field.of.section=value"
+    )
 
 
 def test_set_into_what_is_no_section_is_refused(refuse):
-    assert refuse("", "name.x=1") == "--set name.x=1: name is 'toy', not a section"
+    assert "--set name.x=1: name is 'toy', not a section: " in refuse("", "name.x=1")
     assert "files is ['prompts.jsonl'], not a section" in refuse("", "prompts.files.0=a")
 
 
@@ -313,38 +325,53 @@ def test_set_is_checked_as_the_file_is(refuse):
     assert "folder: unknown field" in refuse("", "folder=/tmp")
 
 
-# sides
+# problems as data
 
 
-def sections(annotation):
-    """The sections that a field's type names: through Annotated, unions and None."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    if typing.get_origin(annotation) in (typing.Annotated, typing.Union, types.UnionType):
-        return [found for part in typing.get_args(annotation) for found in sections(part)]
-    return []  # those of `judges` are those of `judge`
+def test_every_problem_is_data(load, tmp_path):
+    with pytest.raises(InvalidRecipe) as caught:
+        load("sampling: {draws: 0}\njudge: {temperature: 0}\nseeds: 1\n")
+    file = str(tmp_path / "recipe.yaml")
+    problems = [(each.field, each.fault, each.remedy, each.file) for each in caught.value.problems]
+    assert problems == [
+        ("sampling.draws", "got 0", "expected greater than or equal to 1", file),
+        (
+            "judge",
+            "temperature is 0 with 3 draws, which repeat one judgment",
+            "expected draws 1 or a temperature above 0",
+            file,
+        ),
+        ("seeds", "unknown field", "did you mean seed?", file),
+    ]
+    assert str(caught.value).splitlines() == [str(each) for each in caught.value.problems]
+    assert (caught.value.field, caught.value.exit_code) == ("sampling.draws", 2)
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert str(copy) == str(caught.value)
 
 
-def leaves(model, prefix=""):
-    for name, field in model.model_fields.items():
-        if field.exclude:
-            continue
-        place = prefix + (field.alias or name)
-        inner = sections(field.annotation)
-        yield from (leaf for section in inner for leaf in leaves(section, f"{place}."))
-        if not inner:
-            yield place
+def test_a_value_that_fits_no_type_of_a_union_is_one_problem(refuse):
+    sentence = refuse("engine: {name: vllm, replicas: many}\n")
+    assert "engine.replicas: got 'many': expected 'auto', or expected a valid int" in sentence
+    assert "\n" not in sentence
+    assert "engine.replicas: got 0: expected auto" in refuse("engine: {name: vllm, replicas: 0}\n")
 
 
-def test_sides_names_exactly_the_fields_of_a_recipe():
-    found = set(leaves(Recipe))
-    assert {"train.with", "engine.delay", "engine.window", "probe.files"} <= found
-    assert found == set(DECIDES)
+def test_a_field_of_a_mapping_or_a_list_is_named(refuse):
+    assert "judges.a.engine.base_url: missing" in refuse("judges: {a: {engine: {name: openai}}}\n")
+    assert "judges.transformers: got 3" in refuse("judges: {transformers: 3}\n")
+    assert "probe.files.1: got 3" in refuse("probe: {files: [a, 3], function: f}\n")
 
 
-def test_sides_names_only_stages():
-    stages = {"prompts", "samples", "judgments", "verdicts", "pairs", "train"}
-    assert {stage for named in DECIDES.values() for stage in named} <= stages
+def test_the_settings_of_a_training_are_read_without_a_recipe(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    training = load_training("m0", ["model.dtype=float32", "seed=3", "train.dpo.beta=0.2"])
+    assert (training.model.path, training.model.dtype, training.seed) == ("m0", "float32", 3)
+    assert training.train.dpo == {"beta": 0.2}
+    assert training.resolve("m0") == tmp_path / "m0"
+    with pytest.raises(RecipeError, match=r"--set: train\.lr: unknown field: expected one of with"):
+        load_training("m0", ["train.lr=1"])
+    with pytest.raises(RecipeError, match=r"--set name=x: not a setting of a training"):
+        load_training("m0", ["name=x"])
 
 
 def test_a_score_is_in_scale_between_its_bounds():

@@ -162,8 +162,11 @@ def test_a_program_that_is_not_there_is_told_before_anything_is_sampled(toy):
 @pytest.mark.parametrize(
     ("train", "sentence"),
     [
-        ({"with": "command"}, "with is command and command is not set"),
-        ({"with": "hand", "command": "a {pairs} {parent} {out}"}, "with is hand and command is"),
+        ({"with": "command"}, "train.command: missing"),
+        (
+            {"with": "hand", "command": "a {pairs} {parent} {out}"},
+            "train.command: is set, and train.with is hand",
+        ),
         ({"with": "command", "command": "a {pairs} {out}"}, "command: {parent} is missing in it"),
         ({"with": "command", "command": "a '{pairs} {parent} {out}"}, "cannot be read as words"),
     ],
