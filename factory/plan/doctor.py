@@ -396,7 +396,7 @@ def _model(recipe: Recipe, who: str) -> tuple[Check | None, Weights | None]:
 
     name = recipe.model.path
     try:
-        path = locate(recipe.model, recipe, download=False)
+        path = locate(recipe.model, recipe, field="model", download=False)
     except NotDownloaded:
         if constants.HF_HUB_OFFLINE:
             said = f"{name} is not on this machine, and HF_HUB_OFFLINE keeps it from being fetched"
@@ -404,9 +404,9 @@ def _model(recipe: Recipe, who: str) -> tuple[Check | None, Weights | None]:
         said = f"{name} is not on this machine: a run fetches it, as `hf download {name}` does"
         return Check("model", "note", said), None
     if recipe.engine.name != "scripted":
-        check_model(name, path)
+        check_model(name, path, "model")
     if recipe.model.adapter is not None:
-        check_adapter(recipe.resolve(recipe.model.adapter), path)
+        check_adapter(recipe.resolve(recipe.model.adapter), path, "model.adapter", "model.path")
     weights = weigh(recipe, path)
     if weights is None:
         return None, None

@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from factory.errors import LakeError, ModelError, PromptsError, QueryError, RecipeError
+from factory.errors import LakeError, PromptsError, QueryError, RecipeError
 from factory.fingerprint import canonical, file_digest, folder_key, short_hash
 from factory.functions import Function, find_function
 from factory.lake import SHARD_KEYS, TABLES, Folder, Lake, RecipeViews, Row, Scope, Views, sql_text
@@ -80,7 +80,9 @@ class RecipeState:
         """Checks what a recipe points to: its model, rubric and functions."""
         self.lake = lake
         self._digests = lake.load_json("digests.json")
-        model = open_checkpoint("M_0", recipe.model, recipe, self._digests, download=download)
+        model = open_checkpoint(
+            "M_0", recipe.model, recipe, self._digests, field="model", download=download
+        )
         if lake.root.is_dir():
             lake.save_json("digests.json", self._digests)
         self.written = recipe
@@ -124,19 +126,16 @@ class RecipeState:
         for name, judge in recipe.all_judges.items():
             if not judge.has_model or recipe.model_of_judge(name) != name:
                 continue
-            field = recipe.field_of(name)
             if judge.declared is not None:
                 assert isinstance(judge.engine, OpenaiEngine), "the recipe was checked for it"
                 found[name] = declared_checkpoint(name, judge.declared, judge.engine)
                 continue
             model = judge.model or judge.reward_model
             assert model is not None, "a judge with a model of its own names it"
-            try:
-                found[name] = open_checkpoint(name, model, recipe, self._digests, download=download)
-            except ModelError as error:  # its sentence begins with the field, as M_0's does
-                place = "reward_model" if judge.reward_model else "model"
-                said = str(error).removeprefix("model")
-                raise type(error)(f"{field}.{place}{said}") from None
+            field = f"{recipe.field_of(name)}.{'reward_model' if judge.reward_model else 'model'}"
+            found[name] = open_checkpoint(
+                name, model, recipe, self._digests, field=field, download=download
+            )
         return found
 
     def check_expressions(self) -> None:

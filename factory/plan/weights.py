@@ -41,7 +41,7 @@ def weigh(recipe: Recipe, path: Path) -> Weights | None:
     files = [file for file in files if file.name.startswith("model")] or files
     if not files:
         return None
-    declared = declared_dtype(path)
+    declared = declared_dtype(path, "model.path")
     dtype = declared if recipe.model.dtype == "auto" else recipe.model.dtype
     tensors = [tensor for file in files for tensor in _tensors(file, declared)]
     number = _BYTES.get(dtype, 4)

@@ -64,16 +64,17 @@ def _job(recipe: Recipe) -> Job:
     spec = recipe.train
     if spec.with_ != "trl":
         raise RecipeError(f"train.with: got {spec.with_}, expected trl")
-    path = locate(recipe.model, recipe, download=True)
-    check_model(recipe.model.path, path)
-    dtype = recipe.model.dtype if recipe.model.dtype != "auto" else declared_dtype(path)
+    path = locate(recipe.model, recipe, field="model", download=True)
+    check_model(recipe.model.path, path, "model")
+    declared = recipe.model.dtype
+    dtype = declared if declared != "auto" else declared_dtype(path, "model.path")
     adapter = None if recipe.model.adapter is None else recipe.resolve(recipe.model.adapter)
     if refused := train.refused(spec, "dpo"):
         raise RecipeError(f"train.dpo.{refused[0]}: is set by the factory; take it out")
     fields = {**train.effective(spec, "dpo"), "seed": spec.dpo.get("seed", recipe.seed)}
     check_fields("dpo", fields, dtype)
     if adapter is not None:
-        check_adapter(adapter, path)
+        check_adapter(adapter, path, "model.adapter", "model.path")
         if spec.lora is None:
             raise RecipeError("train.lora: missing, and the model is an adapter: set it to {}")
     lora = train.adapter_fields(spec)

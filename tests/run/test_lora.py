@@ -92,7 +92,7 @@ def test_only_the_adapter_is_kept_and_it_names_no_place(first):
         "checkpoints",
         "model",
     }
-    check_adapter(first, BASE)
+    check_adapter(first, BASE, "model.adapter", "model.path")
 
 
 def test_the_same_training_leaves_the_same_bytes(first, tmp_path):
