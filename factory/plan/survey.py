@@ -50,8 +50,18 @@ from factory.recipe import (
     Recipe,
     resolved,
 )
-from factory.stages import PromptFiles, Rubric, judgments, load_rubric, samples, verdicts
-from factory.stages import training as train
+from factory.stages import (
+    TRAINING_VERSION,
+    PromptFiles,
+    Rubric,
+    adapter_fields,
+    judgments,
+    load_rubric,
+    possible_files,
+    samples,
+    training_settings,
+    verdicts,
+)
 from factory.stages.prompts import lines as prompts
 
 PUBLIC_VIEWS = (
@@ -204,7 +214,7 @@ class RecipeState:
         together = [name] if name in judges else self.models.keys() - judges
         adapters = [adapter for held in together if (adapter := self.models[held].adapter)]
         ranks = [adapter_rank(adapter) for adapter in adapters]
-        fields = train.adapter_fields(self.recipe.train)
+        fields = adapter_fields(self.recipe.train)
         if fields is not None and self.recipe.one_engine and name not in judges:
             ranks += [fields["r"], *(fields.get("rank_pattern") or {}).values()]
         return max(ranks, default=0)
@@ -548,11 +558,11 @@ class RecipeState:
         spec, method = self.recipe.train, self.policy.trains
         files = {
             word: file_digest(file)
-            for word in train.words(spec, method)
+            for word in possible_files(spec, method)
             if (file := self.recipe.beside(word))
         }
-        settings = train.settings(spec, method, parent.digest, learned, self.recipe.seed, files)
-        folder = self.lake.folder("models", folder_key("train", train.VERSION, settings))
+        settings = training_settings(spec, method, parent.digest, learned, self.recipe.seed, files)
+        folder = self.lake.folder("models", folder_key("train", TRAINING_VERSION, settings))
         model = trained_model(step.name, folder.path, self.models["M_0"], self.recipe)
         if model is None:
             self.models.pop(step.name, None)

@@ -9,8 +9,7 @@ from factory.errors import PromptsError, RecipeError, RubricError
 from factory.models import Checkpoint, token_counter
 from factory.plan import RecipeState, Step
 from factory.recipe import REFERENCE, Judge, OpenaiEngine, VllmEngine
-from factory.stages import Rubric, render
-from factory.stages import training as train
+from factory.stages import Rubric, adapter_fields, render, reserved_fields
 from factory.train import check_command, check_fields, check_lora, trainer_fields
 
 
@@ -72,7 +71,7 @@ def _check_training(survey: RecipeState) -> None:
     if spec.with_ != "trl":
         return
     method = survey.policy.trains
-    if refused := train.refused(spec, method):
+    if refused := reserved_fields(spec, method):
         raise RecipeError(f"train.{method}.{refused[0]}: is set by the factory; take it out")
     check_fields(method, trainer_fields(recipe, method), first.dtype)
     if first.adapter is not None and spec.lora is None:
@@ -81,7 +80,7 @@ def _check_training(survey: RecipeState) -> None:
             "adapter is trained on"
         )
     if spec.lora is not None:
-        fields = train.adapter_fields(spec) or {}
+        fields = adapter_fields(spec) or {}
         check_lora(spec.lora, fields, first.path, first.adapter)
         if isinstance(recipe.engine, VllmEngine):
             _check_vllm_lora(fields)

@@ -21,7 +21,7 @@ from factory.lake import BARE_MESSAGE, BATCH, write_parquet, write_whole
 from factory.models import check_adapter, check_model, declared_dtype, locate
 from factory.progress import Progress
 from factory.recipe import Recipe
-from factory.stages import training as train
+from factory.stages import adapter_fields, reserved_fields, training_fields
 from factory.train.process import LOG, run_trainer
 from factory.train.trl import Job, check_fields, check_lora
 
@@ -69,15 +69,15 @@ def _job(recipe: Recipe) -> Job:
     declared = recipe.model.dtype
     dtype = declared if declared != "auto" else declared_dtype(path, "model.path")
     adapter = None if recipe.model.adapter is None else recipe.resolve(recipe.model.adapter)
-    if refused := train.refused(spec, "dpo"):
+    if refused := reserved_fields(spec, "dpo"):
         raise RecipeError(f"train.dpo.{refused[0]}: is set by the factory; take it out")
-    fields = {**train.effective(spec, "dpo"), "seed": spec.dpo.get("seed", recipe.seed)}
+    fields = {**training_fields(spec, "dpo"), "seed": spec.dpo.get("seed", recipe.seed)}
     check_fields("dpo", fields, dtype)
     if adapter is not None:
         check_adapter(adapter, path, "model.adapter", "model.path")
         if spec.lora is None:
             raise RecipeError("train.lora: missing, and the model is an adapter: set it to {}")
-    lora = train.adapter_fields(spec)
+    lora = adapter_fields(spec)
     if spec.lora is not None:
         check_lora(spec.lora, lora or {}, path, adapter)
     return Job(
