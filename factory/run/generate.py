@@ -23,7 +23,7 @@ from factory.plan import RecipeState, Step, StepState, folder_of
 from factory.progress import Progress
 from factory.recipe import REFERENCE, Recipe
 from factory.run.stop import Watch
-from factory.stages import judgments, samples, thought, verdicts
+from factory.stages import judgments, samples, split_reasoning, verdicts
 
 FIRST_ERRORS = 3
 """How many failures a person is shown."""
@@ -62,7 +62,7 @@ class StepRequests:
         than `max_failed` allows."""
         recipe = self._survey.recipe
         generation = recipe.sampling if self._stage == "samples" else self._judge
-        result = thought(result, generation.reasoning)
+        result = split_reasoning(result, generation.reasoning)
         self._writer.put(self._row(result, subject))
         self.count.add(result)
         if result.error is None:

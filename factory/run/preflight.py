@@ -9,7 +9,7 @@ from factory.errors import PromptsError, RecipeError, RubricError
 from factory.models import Checkpoint, token_counter
 from factory.plan import RecipeState, Step
 from factory.recipe import REFERENCE, Judge, OpenaiEngine, VllmEngine
-from factory.stages import Rubric, adapter_fields, render, reserved_fields
+from factory.stages import Rubric, adapter_fields, render_rubric, reserved_fields
 from factory.train import check_command, check_fields, check_lora, trainer_fields
 
 
@@ -112,7 +112,7 @@ def _check_length(survey: RecipeState, judge: Judge, rubric: Rubric, model: Chec
     room = _context(survey, model)
     if room is None:
         return
-    needed = token_counter(model)(render(rubric, {})) + judge.max_tokens
+    needed = token_counter(model)(render_rubric(rubric, {})) + judge.max_tokens
     if needed >= room:
         raise RubricError(
             f"rubric {judge.rubric}: needs {needed} tokens without a prompt or an answer "

@@ -10,7 +10,7 @@ from factory.pairs import check_policy, define_policy
 from factory.plan import RecipeState, Step, StepState, folder_of, pair_outcomes
 from factory.progress import Progress
 from factory.run.generate import WorkCount
-from factory.stages import problem_list, verdicts
+from factory.stages import list_problems, verdicts
 
 # tabular stages
 
@@ -26,7 +26,7 @@ def make_prompts(survey: RecipeState, found: StepState, progress: Progress) -> N
     folder.record({"step": found.step.label, "answered": len(rows), "left_out": left_out})
     progress.say(f"  {found.step.label}: {len(rows):,} read")
     if problems:
-        progress.say(f"  {len(problems):,} lines left out:\n" + problem_list(problems))
+        progress.say(f"  {len(problems):,} lines left out:\n" + list_problems(problems))
 
 
 def make_verdicts(

@@ -4,14 +4,14 @@ from factory.stages.judging import (
     Verdict,
     check_value,
     expected_score,
-    parse,
-    preference,
-    render,
+    parse_preference,
+    parse_score,
+    render_rubric,
     transcript,
 )
-from factory.stages.prompts.files import PromptFiles, problem_list
-from factory.stages.prompts.lines import Limit, Problem, read
-from factory.stages.reasoning import CUT_OFF, NEVER_ENDED, thought
+from factory.stages.prompts.files import PromptFiles, list_problems
+from factory.stages.prompts.lines import Limit, Problem, read_prompts
+from factory.stages.reasoning import CUT_OFF, NEVER_ENDED, split_reasoning
 from factory.stages.rubric import Rubric, load_rubric, shipped_rubrics
 from factory.stages.training import (
     FILE_FIELDS,
@@ -40,16 +40,16 @@ __all__ = [
     "check_value",
     "command_words",
     "expected_score",
+    "list_problems",
     "load_rubric",
-    "parse",
+    "parse_preference",
+    "parse_score",
     "possible_files",
-    "preference",
-    "problem_list",
-    "read",
-    "render",
+    "read_prompts",
+    "render_rubric",
     "reserved_fields",
     "shipped_rubrics",
-    "thought",
+    "split_reasoning",
     "training_fields",
     "training_settings",
     "transcript",

@@ -21,7 +21,7 @@ class Verdict:
     """Why there is no score."""
 
 
-def render(
+def render_rubric(
     rubric: Rubric, item: Mapping[str, str | None], control: Sequence[str] = ()
 ) -> list[dict[str, str]]:
     """The messages that ask for a judgment; `control` are the judge's control tokens.
@@ -56,7 +56,7 @@ def transcript(messages: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def parse(text: str | None, parser: re.Pattern[str], scale: tuple[float, float]) -> Verdict:
+def parse_score(text: str | None, parser: re.Pattern[str], scale: tuple[float, float]) -> Verdict:
     """The score that a judgment's text states, or why it states none.
 
     Two different scores in one text are no score: a number is never made up. The parsers of the
@@ -77,7 +77,7 @@ def parse(text: str | None, parser: re.Pattern[str], scale: tuple[float, float])
     return Verdict(scores[0], None)
 
 
-def preference(text: str | None, parser: re.Pattern[str], *, second: bool) -> Verdict:
+def parse_preference(text: str | None, parser: re.Pattern[str], *, second: bool) -> Verdict:
     """What a comparison says of one of the two answers, `second` if it was shown second: 1 where it
     is preferred, 0 where the other one is, 0.5 for a tie; or why it says nothing."""
     found = sorted({match.strip() for match in parser.findall(text or "")})

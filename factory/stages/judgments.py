@@ -9,7 +9,7 @@ from factory.functions import Function
 from factory.lake import Row, answer_id
 from factory.models import Checkpoint
 from factory.recipe import Judge
-from factory.stages.judging import render, transcript
+from factory.stages.judging import render_rubric, transcript
 from factory.stages.rubric import Rubric
 from factory.stages.samples import generated
 from factory.stages.verdicts import shown_second
@@ -85,7 +85,7 @@ def request(
         "criteria": row["criteria"],
         **(_both(row) if rubric.compares else {"answer": row["text"]}),
     }
-    messages = render(rubric, shown, judge.control_tokens)
+    messages = render_rubric(rubric, shown, judge.control_tokens)
     return Request(messages=messages, model=judge, **_score_asked(rubric, generation), **common)
 
 

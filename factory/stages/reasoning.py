@@ -8,7 +8,7 @@ NEVER_ENDED = "its reasoning never ended"
 CUT_OFF = "max_tokens cut it off before its answer: raise it"
 
 
-def thought(result: Result, tags: tuple[str, str] | None) -> Result:
+def split_reasoning(result: Result, tags: tuple[str, str] | None) -> Result:
     """A result with its reasoning apart from its answer.
 
     Between the first and the last of the tags is reasoning. Chat templates may open it themselves,

@@ -6,7 +6,13 @@ from string import digits
 from typing import Any
 
 from factory.lake import Row
-from factory.stages.judging import Verdict, check_value, expected_score, parse, preference
+from factory.stages.judging import (
+    Verdict,
+    check_value,
+    expected_score,
+    parse_preference,
+    parse_score,
+)
 from factory.stages.rubric import PREFERENCES, Rubric
 
 VERSION = 2
@@ -24,9 +30,9 @@ def settings(
 def _open_ended(text: str, rubric: Rubric) -> bool:
     """Whether a text that was cut off could have gone on to another score: the 1 of "Score: 10". A
     bare label, which a constrained judge is held to, has no fractions."""
-    now = parse(text, rubric.pattern, rubric.scale).score
+    now = parse_score(text, rubric.pattern, rubric.scale).score
     rest = digits if text.strip() in rubric.labels else (*digits, ".5")
-    later = (parse(text + more, rubric.pattern, rubric.scale) for more in rest)
+    later = (parse_score(text + more, rubric.pattern, rubric.scale) for more in rest)
     return now is not None and any(verdict.score not in (None, now) for verdict in later)
 
 
@@ -43,10 +49,10 @@ def row(judgment: Row, rubric: Rubric | None, scale: tuple[float, float] | None,
         verdict = check_value(judgment["value"], scale)
     elif rubric.compares:
         second = shown_second(judgment["draw"])
-        verdict = preference(judgment["text"], rubric.pattern, second=second)
+        verdict = parse_preference(judgment["text"], rubric.pattern, second=second)
         worth = partial(_worth, second)
     else:
-        verdict = parse(judgment["text"], rubric.pattern, rubric.scale)
+        verdict = parse_score(judgment["text"], rubric.pattern, rubric.scale)
         if judgment["finish_reason"] == "length" and _open_ended(judgment["text"], rubric):
             verdict = Verdict(None, "cut off by max_tokens")
     return {

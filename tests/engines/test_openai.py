@@ -26,7 +26,7 @@ from factory.engines.openai import open_engine
 from factory.errors import EngineError
 from factory.models import Checkpoint, token_counter
 from factory.recipe import Generation, Judge, OpenaiEngine
-from factory.stages import load_rubric, render
+from factory.stages import load_rubric, render_rubric
 
 MODEL = Checkpoint("M_0", QUICKSTART / "m0", "digest", "float32")
 GENERATION = Generation(temperature=1.0, top_p=1.0, max_tokens=12)
@@ -186,7 +186,7 @@ LABELS = tuple("012345")
 
 def judging(answer, **fields):
     item = {"prompt": "Reverse the letters of stone.", "answer": answer}
-    (message,) = render(RUBRIC, item)
+    (message,) = render_rubric(RUBRIC, item)
     generation = GENERATION.model_copy(update={"max_tokens": 32})
     return request(answer, message["content"], generation=generation, **fields)
 

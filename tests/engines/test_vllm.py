@@ -23,7 +23,7 @@ from factory.models import Checkpoint
 from factory.progress import Silent
 from factory.recipe import Generation, VllmEngine
 from factory.run import run_recipe
-from factory.stages import render
+from factory.stages import render_rubric
 
 pytestmark = pytest.mark.xdist_group("vllm")
 
@@ -123,7 +123,7 @@ def test_the_labels_probabilities_where_the_score_stands(fleet):
     from factory.stages import expected_score, load_rubric
 
     rubric = load_rubric(Judge(rubric="rubric.md"), QUICKSTART)
-    messages = render(rubric, {"prompt": "Copy the letters of moon.", "answer": "moon."})
+    messages = render_rubric(rubric, {"prompt": "Copy the letters of moon.", "answer": "moon."})
     generation = Generation(temperature=0.8, top_p=1.0, max_tokens=32)
     asked = Request(
         "j", messages, (0, 1, 2), 5, generation, MODEL, labels=rubric.labels, score_at=rubric.parser

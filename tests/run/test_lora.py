@@ -291,9 +291,8 @@ def test_a_field_that_the_adapter_of_m_0_has_otherwise_is_refused(first, chosen,
 def test_an_adapter_learns_ten_times_as_fast_unless_the_recipe_says_how_fast():
     assert training_fields(Train(), "dpo")["learning_rate"] == 1e-6
     assert training_fields(Train(lora={}), "dpo")["learning_rate"] == 1e-5
-    assert (
-        training_fields(Train(lora={}, dpo={"learning_rate": 2e-6}), "dpo")["learning_rate"] == 2e-6
-    )
+    slow = Train(lora={}, dpo={"learning_rate": 2e-6})
+    assert training_fields(slow, "dpo")["learning_rate"] == 2e-6
 
 
 def test_the_adapter_s_fields_bear_identity_and_full_tuning_knows_nothing_of_them():

@@ -57,7 +57,7 @@ def settings(
     }
 
 
-def read(
+def read_prompts(
     lines: Iterable[tuple[str, bytes]],
     prompts: Prompts,
     limit: Limit | None,
