@@ -19,7 +19,7 @@ from typing import Any, Literal
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from factory.engines import Gpu, find_gpus, groups
+from factory.engines import Gpu, find_gpus, group_gpus
 from factory.errors import MissingExtra, ModelError, NotDownloaded
 from factory.models import check_adapter, check_model, locate
 from factory.pairs import load_policy
@@ -241,7 +241,7 @@ def _gpus(recipe: Recipe, found: Sequence[Gpu]) -> Check:
 
 def _gpus_of_vllm(engine: VllmEngine, found: Sequence[Gpu]) -> Check:
     size, build = engine.group_size, built_for("vllm")
-    replicas = len(groups(found, size)) if engine.replicas == "auto" else engine.replicas
+    replicas = len(group_gpus(found, size)) if engine.replicas == "auto" else engine.replicas
     wanted = size * max(1, replicas)
     if wanted > len(found) and (found or size > 1):
         said = (
@@ -293,7 +293,7 @@ def _vllm_memory(
 ) -> Check | None:
     """As `_engine_memory`, within the share of the memory that vLLM takes: it does not start where
     so much is not free."""
-    group = next(iter(groups(found, engine.group_size)), [])
+    group = next(iter(group_gpus(found, engine.group_size)), [])
     if found and not group:
         return None
     share = engine.number("gpu_memory_utilization", UTILIZATION)

@@ -72,7 +72,7 @@ def _adapter_parameters(train: Train, tensors: Sequence[Tensor]) -> int:
         return 0
     rank, targets = fields["r"], fields["target_modules"]
     if not isinstance(rank, int):
-        raise RecipeError(f"train.lora.r: got {rank!r}, expected a whole number")
+        raise RecipeError("train.lora.r", f"got {rank!r}", "expected a whole number")
     return sum(
         rank * sum(tensor.shape)
         for tensor in tensors

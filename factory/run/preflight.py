@@ -17,7 +17,7 @@ def check_before_run(survey: RecipeState, wanted: Sequence[Step]) -> None:
     """Raises a UserError where the engine, the trainer or the judge cannot do what the recipe's
     steps ask of them, or the prompts lack what the rubric shows the judge or the policy takes."""
     recipe = survey.recipe
-    check_engine(recipe.engine, survey.rank("M_0"))
+    check_engine(recipe.engine, survey.rank("M_0"), "engine")
     trained = [step for step in wanted if step.stage == "train"]
     if trained:
         _check_training(survey)
@@ -37,10 +37,10 @@ def _check_judge(survey: RecipeState, name: str) -> None:
     own = recipe.model_of_judge(name) if judge.has_model else None
     model = survey.models[own or "M_0"]
     if judge.reward_model is not None:
-        reward.check(model, f"{recipe.field_of(name)}.reward_model")
+        reward.check_reward_model(model)
         return
     if judge.engine is not None:
-        check_engine(judge.engine, survey.rank(model.name))
+        check_engine(judge.engine, survey.rank(model.name), f"{recipe.field_of(name)}.engine")
     if rubric is None:
         return
     # A judge that is shown no reference, or no criteria, would grade by what it makes up.

@@ -429,7 +429,7 @@ def test_a_request_that_a_server_refuses_is_a_failure_for_good(stand_in):
 def test_a_refused_key_ends_the_step(stand_in, monkeypatch, status):
     monkeypatch.setenv("MY_KEY", "sk-very-secret")
     server = stand_in(lambda body: (status, refused("wrong key sk-very-secret")))
-    expected = rf"refused the key \({status}\): it is read from the environment variable MY_KEY;"
+    expected = rf"refused the key \({status}\): the key is the environment variable MY_KEY;"
     with pytest.raises(EngineError, match=expected) as raised:
         answers(server.settings(key="MY_KEY"), requests())
     assert "secret" not in str(raised.value)

@@ -185,7 +185,7 @@ def test_a_start_without_memory_says_which_settings_to_lower(tmp_path):
         "ERROR core.py ValueError: No available memory for the cache blocks.\n"
         "RuntimeError: Engine core initialization failed. See root cause above.\n"
     )
-    said = processes.start_failure("vllm", "it ended with code 1", log)
+    said = str(processes.start_failure("vllm", "it ended with code 1", log))
     assert "No available memory" in said
     assert "lower engine.gpu_memory_utilization" in said
 
@@ -269,7 +269,7 @@ def test_a_start_that_fails_says_why_and_where_all_of_it_is(small, factory):
     small.write()
     ended = factory("run", small.path, "--lake", small.lake)
     assert ended.code == 1
-    assert "vllm could not start" in ended.err
+    assert "vllm: could not start" in ended.err
     assert "max_model_len" in ended.err
     assert "logs" in ended.err
 

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from toys import QUICKSTART
 
-from factory.engines import Gpu, find_gpus, groups, parse, visible
+from factory.engines import Gpu, find_gpus, group_gpus, parse_gpus, visible_gpus
 from factory.errors import EngineError
 from factory.plan import doctor
 from factory.plan import machine as memory
@@ -197,20 +197,20 @@ def test_ray_is_named_with_its_address(examined, installed, monkeypatch):
 
 
 def test_gpus_as_nvidia_smi_tells_them():
-    first, second = parse(TWO)
+    first, second = parse_gpus(TWO)
     assert first == Gpu("GPU-aa11", "NVIDIA H100 80GB HBM3", 0, 81559 << 20, 81008 << 20)
     assert (second.index, second.free_bytes) == (1, 1200 << 20)
 
 
 @pytest.mark.parametrize("untold", ["[N/A]", "[Not Supported]", "[Insufficient Permissions]"])
 def test_a_gpu_that_shares_the_machines_memory_tells_none(untold):
-    (gpu,) = parse(f"0, GPU-cc33, NVIDIA GB10, {untold}, {untold}\n")
+    (gpu,) = parse_gpus(f"0, GPU-cc33, NVIDIA GB10, {untold}, {untold}\n")
     assert (gpu.name, gpu.total_bytes, gpu.free_bytes) == ("NVIDIA GB10", None, None)
 
 
 def test_a_sentence_is_no_gpu():
-    assert parse("No devices were found\n") == []
-    assert parse("") == []
+    assert parse_gpus("No devices were found\n") == []
+    assert parse_gpus("") == []
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_a_sentence_is_no_gpu():
     ],
 )
 def test_cuda_visible_devices_names_those_that_are_seen(named, ids):
-    assert [gpu.id for gpu in visible(parse(TWO), named)] == ids
+    assert [gpu.id for gpu in visible_gpus(parse_gpus(TWO), named)] == ids
 
 
 @pytest.fixture
@@ -273,10 +273,10 @@ def test_a_driver_that_hangs_is_an_error(monkeypatch):
 
 def test_groups_follow_one_another_and_leave_the_rest():
     found = [card(str(place)) for place in range(5)]
-    assert [[gpu.id for gpu in group] for group in groups(found, 2)] == [["0", "1"], ["2", "3"]]
-    assert [len(group) for group in groups(found, 1)] == [1] * 5
-    assert groups(found, 8) == []
-    assert groups([], 1) == []
+    assert [[gpu.id for gpu in group] for group in group_gpus(found, 2)] == [["0", "1"], ["2", "3"]]
+    assert [len(group) for group in group_gpus(found, 1)] == [1] * 5
+    assert group_gpus(found, 8) == []
+    assert group_gpus([], 1) == []
 
 
 def test_replicas_of_vllm_are_counted(examined, builds):
