@@ -1,7 +1,7 @@
 """Python functions that a recipe names: `file.py:function` or `module:function`.
 
-A function's identity is its name and its file's bytes. A change of the file repeats what the function
-decides; a change of the file's imports does not.
+A function's identity is its name and its file's bytes. A change of the file repeats what the
+function decides; a change of the file's imports does not.
 """
 
 import importlib.util
@@ -55,7 +55,7 @@ def find_function(name: str, folder: Path) -> Function:
             raise FunctionError(
                 name,
                 f"no module {place} is installed",
-                "install it, or name a file (file.py:function)",
+                "install it, or name a file",
             )
         file = Path(spec.origin)
     if not file.is_file():

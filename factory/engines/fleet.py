@@ -203,10 +203,11 @@ class Fleet:
         else:
             self._restarts += 1
             self._ask_again(unfinished)
-        if max(self._restarts, self._fruitless) > self._start.settings.max_restarts:
+        most = self._start.settings.max_restarts
+        if max(self._restarts, self._fruitless) > most:
             raise EngineError(
                 self.name,
-                f"the engine died {self._restarts} times, the most of engine.max_restarts; the last "
+                f"the engine died {self._restarts} times (engine.max_restarts is {most}); the last "
                 f"time, {why}",
                 f"see its log, {self._logs[place]}; finished rows are kept",
             )
