@@ -75,7 +75,9 @@ def _check_loaded(
 ) -> tuple[list[Check], Weights | None]:
     """Check a model and its engine, and return the size of its weights if they are here."""
     model, weights = _check_model_files(loaded, recipe)
-    memory = weights and check_engine_memory(loaded.engine, found, weights, loaded.who)
+    memory = None
+    if weights is not None:
+        memory = check_engine_memory(loaded.engine, found, weights, loaded.who)
     gpus = _check_gpus(loaded.engine, loaded.train, found)
     checks = [*_check_engine(loaded.engine), gpus, model, memory]
     return [check for check in checks if check is not None], weights

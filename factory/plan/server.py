@@ -40,10 +40,8 @@ def check_server(engine: OpenaiEngine) -> Check:
     except OSError as error:
         return Check("server", "stop", f"{url} gives no answer: {getattr(error, 'reason', error)}")
     except (ValueError, HTTPException):
-        fault = (
-            f"no valid request to {url}: check engine.base_url, and {engine.key} for line breaks"
-        )
-        return Check("server", "stop", fault)
+        remedy = f"check engine.base_url, and {engine.key} for line breaks"
+        return Check("server", "stop", f"{url} cannot be requested: {remedy}")
     if served and engine.model not in served:
         models = ", ".join(served[:5])
         return Check("server", "note", f"{url} does not list {engine.model}; it has {models}")

@@ -98,7 +98,7 @@ def test_an_error_carries_the_field_apart_from_the_fault(tmp_path):
 def test_a_header_that_is_not_json_is_an_incomplete_file(tmp_path):
     file = tmp_path / "model.safetensors"
     file.write_bytes((4).to_bytes(8, "little") + b"{]}}")
-    with pytest.raises(ModelError, match="model.path: model.safetensors is not a complete"):
+    with pytest.raises(ModelError, match=r"model\.path: model\.safetensors is not a complete"):
         read_tensors(file, "model.path")
 
 
