@@ -112,10 +112,10 @@ class _Server:
     async def _vllm_version(self) -> str:
         root = str(self.client.base_url).rstrip("/").removesuffix("/v1")
         try:
-            told: Any = await self._status_client.get(f"{root}/version", cast_to=object)
+            info: Any = await self._status_client.get(f"{root}/version", cast_to=object)
         except openai.APIError:  # a gateway may hide paths that are not under /v1
             return "vllm"
-        return f"vllm {told['version']}"
+        return f"vllm {info['version']}"
 
     async def name(self, model: Checkpoint) -> str:
         """Return the server's name for a model. Loads an adapter that the server does not have."""

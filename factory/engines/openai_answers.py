@@ -66,7 +66,7 @@ def _result(request: Request, draw: int, choice: Choice, usage: Any, *, alone: b
         reasoning=_reasoning(message),
         tool_calls=json.dumps(calls, ensure_ascii=False) if calls else None,
         n_prompt_tokens=usage.prompt_tokens if usage else None,
-        # Of several answers it is not said which of them found their prompt in the cache.
+        # The server does not tell which of several answers had a cached prompt.
         n_cached_tokens=details.cached_tokens if details and alone else None,
         n_tokens=usage.completion_tokens if usage and alone else _n_tokens(request, choice),
         finish_reason=reason,
