@@ -167,6 +167,33 @@ class _End:
         self.error = error
 
 
+def _arguments(settings: VllmEngine, model: Checkpoint, rank: int) -> dict[str, Any]:
+    """Return the arguments of vLLM's EngineArgs: the recipe's over the factory's."""
+    from vllm.platforms import current_platform
+
+    adapters: dict[str, Any] = {}
+    if rank:
+        adapters = {
+            "enable_lora": True,
+            # vLLM 0.32 on a CPU runs a request without an adapter with the adapter of the last
+            # slot (its issue 48421): one more slot keeps the last one empty.
+            "max_loras": ADAPTERS_AT_ONCE + current_platform.is_cpu(),
+            "max_lora_rank": next(most for most in RANKS if most >= rank),
+        }
+    return {
+        "model": str(model.path),
+        "dtype": model.dtype,
+        "generation_config": "vllm",
+        "disable_log_stats": True,
+        "enable_prefix_caching": True,
+        # vLLM 0.32 on a CPU fails with "CPU Generator does not use offset" if it reads the prompt
+        # of a seeded request in parts.
+        **({"enable_chunked_prefill": False} if current_platform.is_cpu() else {}),
+        **adapters,
+        **settings.arguments,
+    }
+
+
 class _Engine:
     name = "vllm"
 
@@ -183,34 +210,11 @@ class _Engine:
             raise MissingExtra("vllm", "vllm") from None
         from transformers import AutoTokenizer
         from vllm.engine.arg_utils import EngineArgs
-        from vllm.platforms import current_platform
         from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.llm_engine import LLMEngine
 
         model = models[0]
-        adapters: dict[str, Any] = {}
-        if rank:
-            adapters = {
-                "enable_lora": True,
-                # vLLM 0.32 on a CPU takes a request without an adapter for one with the adapter of
-                # the last slot (its issue 48421): one slot more keeps that one empty.
-                "max_loras": ADAPTERS_AT_ONCE + current_platform.is_cpu(),
-                "max_lora_rank": next(most for most in RANKS if most >= rank),
-            }
-        arguments = EngineArgs(
-            **{
-                "model": str(model.path),
-                "dtype": model.dtype,
-                "generation_config": "vllm",
-                "disable_log_stats": True,
-                "enable_prefix_caching": True,
-                # vLLM 0.32 ends with "CPU Generator does not use offset" where a seeded request's
-                # prompt is read in parts on a CPU.
-                **({"enable_chunked_prefill": False} if current_platform.is_cpu() else {}),
-                **adapters,
-                **settings.arguments,
-            }
-        )
+        arguments = EngineArgs(**_arguments(settings, model, rank))
         self._engine = LLMEngine.from_engine_args(arguments, UsageContext.LLM_CLASS)
         config = self._engine.vllm_config
         self.version = vllm.__version__

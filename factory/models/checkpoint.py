@@ -28,7 +28,7 @@ class Checkpoint:
     adapter: Path | None = None
     """The folder of the LoRA adapter that is put on the weights."""
     folder: Path | None = None
-    """Of a trained model: where it lies in the lake."""
+    """The folder of a trained model in the lake."""
     base: str = dataclasses.field(default="", compare=False)
     """The digest of the weights alone, without an adapter."""
     declared: str | None = None

@@ -62,25 +62,25 @@ def text_counter(model: Checkpoint) -> Callable[[str], int]:
     if file.is_file():
         fast = Tokenizer.from_file(str(file))
         return lambda text: len(fast.encode(text, add_special_tokens=False).ids) + 1
-    try:
-        from transformers import AutoTokenizer
-    except ImportError:
-        raise MissingExtra("transformers", "train") from None
-    slow = AutoTokenizer.from_pretrained(model.path)
+    slow = _auto_tokenizer(model.path)
     return lambda text: len(slow.encode(text, add_special_tokens=False)) + 1
 
 
 def _slow_counter(model: Checkpoint) -> Callable[[Sequence[Mapping[str, Any]]], int]:
-    try:
-        from transformers import AutoTokenizer
-    except ImportError:
-        raise MissingExtra("transformers", "train") from None
-    tokenizer = AutoTokenizer.from_pretrained(model.path)
+    tokenizer = _auto_tokenizer(model.path)
     return lambda messages: len(
         tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=True)[
             "input_ids"
         ]
     )
+
+
+def _auto_tokenizer(path: Path) -> Any:
+    try:
+        from transformers import AutoTokenizer
+    except ImportError:
+        raise MissingExtra("transformers", "train") from None
+    return AutoTokenizer.from_pretrained(path)
 
 
 def compile_template(text: str) -> "Template":
