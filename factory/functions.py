@@ -1,7 +1,7 @@
 """Python functions that a recipe names: `file.py:function` or `module:function`.
 
-A function's identity is its name and its file's bytes: change the file and what it decided is
-decided anew. What the file imports is not looked at.
+A function's identity is its name and its file's bytes. A change of the file repeats what the
+function decides; a change of the file's imports does not.
 """
 
 import importlib.util
@@ -24,20 +24,26 @@ class Function:
     digest: str
 
     def load(self) -> Callable[..., Any]:
-        """Imports the file and returns the function. Raises FunctionError if it cannot."""
+        """Import the file and return the function. Raises FunctionError if it cannot."""
         module = _import(self.name, self.file)
         found = getattr(module, self.name.rpartition(":")[2], None)
         if not callable(found):
-            raise FunctionError(f"{self.name}: {self.file.name} has no such function")
+            raise FunctionError(
+                self.name,
+                f"{self.file.name} has no such function",
+                "expected file.py:function or module:function",
+            )
         loaded: Callable[..., Any] = found
         return loaded
 
 
 def find_function(name: str, folder: Path) -> Function:
-    """Finds the file of a function without running it. `folder` is where the recipe lies."""
+    """Find the file of a function without running it. `folder` is the recipe's."""
     place, colon, attribute = name.rpartition(":")
     if not colon or not place or not attribute.isidentifier():
-        raise FunctionError(f"{name}: expected file.py:function or module:function")
+        raise FunctionError(
+            name, "names no function", "expected file.py:function or module:function"
+        )
     if place.endswith(".py"):
         file = (folder / Path(place).expanduser()).resolve()
     else:
@@ -46,10 +52,18 @@ def find_function(name: str, folder: Path) -> Function:
         except ImportError:
             spec = None
         if spec is None or spec.origin is None:
-            raise FunctionError(f"{name}: no module {place} is installed")
+            raise FunctionError(
+                name,
+                f"no module {place} is installed",
+                "install it, or name a file",
+            )
         file = Path(spec.origin)
     if not file.is_file():
-        raise FunctionError(f"{name}: no such file beside the recipe: {place}")
+        raise FunctionError(
+            name,
+            f"no such file next to the recipe: {place}",
+            "expected file.py:function or module:function",
+        )
     return Function(name, file, short_hash(f"{attribute}\n{file_digest(file)}"))
 
 
@@ -70,5 +84,7 @@ def _import(name: str, file: Path) -> ModuleType:
         return module
     except (Exception, SystemExit) as error:
         raise FunctionError(
-            f"{name}: {file.name} cannot be imported: {type(error).__name__}: {error}"
+            name,
+            f"{file.name} cannot be imported: {type(error).__name__}: {error}",
+            "correct the file, or install what it needs",
         ) from error

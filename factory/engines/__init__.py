@@ -1,6 +1,6 @@
 """Engines answer requests: vLLM, transformers, OpenAI-compatible servers, functions, scripts."""
 
-from factory.engines.gpus import Gpu, find_gpus, groups, parse, visible
+from factory.engines.gpus import Gpu, find_gpus, group_gpus, parse_gpus, visible_gpus
 from factory.engines.labels import label_tokens, score_start, score_token
 from factory.engines.open import check_engine, open_engine
 from factory.engines.protocol import Engine, Request, Result
@@ -12,11 +12,11 @@ __all__ = [
     "Result",
     "check_engine",
     "find_gpus",
-    "groups",
+    "group_gpus",
     "label_tokens",
     "open_engine",
-    "parse",
+    "parse_gpus",
     "score_start",
     "score_token",
-    "visible",
+    "visible_gpus",
 ]

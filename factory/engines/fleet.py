@@ -1,10 +1,10 @@
-"""Engines in processes of their own: several beside each other, started again when they die.
+"""Engines in separate processes: several in parallel, restarted when they die.
 
-Requests are dealt out in slices, so that those which share a prompt meet in one engine's cache, and
-no engine has more in flight than it has room for. A process that dies, or that has work and makes
-no token, is killed with all it has started and started again; what it had not finished is asked
-again, first of all. A request that was in flight at two deaths is then asked alone: if the engine
-dies of it again, it has failed, and the rest goes on.
+Requests are dealt in slices, so that requests with a common prompt share one engine's cache. No
+engine has more in flight than it has room for. A process that dies, or that has work and makes no
+token, is killed with its children and restarted, and its unfinished requests are retried first. A
+request that was in flight at two deaths is retried alone: if the engine dies again, the request has
+failed, and the others go on.
 """
 
 import dataclasses
@@ -18,34 +18,34 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from factory.engines.child import Child
-from factory.engines.protocol import Request, Result, failures
+from factory.engines.protocol import Request, Result, failures, one_line
 from factory.engines.worker import Alive, Ended, Ready, Start
 from factory.errors import EngineError
 
 WORKER = "from factory.engines.worker import main; main()"
-"""Not `-m`: what it sends must be of the module's own classes, not of `__main__`'s."""
+"""Not `-m`: its messages must be of the module's classes, not of `__main__`'s."""
 
 SLICE = 32
-"""Requests that are dealt to one engine together."""
+"""Requests that one engine gets together."""
 
 SUSPECT = 2
-"""Deaths at which a request was in flight before it is asked alone."""
+"""Deaths with a request in flight before it is retried alone."""
 
 ENDING = 20.0
-"""Seconds that an engine is given to end by itself."""
+"""Seconds for an engine to exit by itself."""
 
 
 class _Worker:
-    """One process: what it was given, and when it was last heard of."""
+    """One process: its requests in flight, and when it last sent a message."""
 
     def __init__(self, start: Start, environment: Mapping[str, str], log: Path) -> None:
         self.log = log
         self.ready: Ready | None = None
-        self.said: str | None = None
-        """What it raised."""
+        self.error: str | None = None
+        """The error that it raised."""
         self.in_flight: dict[tuple[str, int], Request] = {}
         self.alone = False
-        """Whether it was given a suspect, and is to be given nothing else."""
+        """Whether it has a suspect in flight and may get no other request."""
         self.heard = time.monotonic()
         self._child = Child(WORKER, log, environment)
         self.connection = self._child.connection
@@ -63,14 +63,14 @@ class _Worker:
         for request in requests:
             for draw in request.draws:
                 self.in_flight[request.id, draw] = request
-        with suppress(OSError):  # it has died, which is found where it is listened to
+        with suppress(OSError):  # it has died, which `_hear` finds
             self.connection.send(list(requests))
 
     def hung(self, seconds: float) -> bool:
         return bool(self.in_flight) and time.monotonic() - self.heard > seconds
 
     def unfinished(self) -> list[Request]:
-        """What it was given and has not answered, with the draws that are left."""
+        """Return the requests that it has not answered, with the remaining draws."""
         draws: dict[int, list[int]] = {}
         requests = {id(request): request for request in self.in_flight.values()}
         for (_, draw), request in self.in_flight.items():
@@ -85,18 +85,18 @@ class _Worker:
             self.connection.send(None)
 
     def wait(self) -> None:
-        """Waits until it has ended, with all that it has started."""
+        """Wait until it has exited, and kill its children."""
         self._child.wait(ENDING)
         self.kill()
 
     def kill(self) -> str:
-        """Ends it and what it has started, at once; how it ended."""
+        """Kill it and its children; return how it ended."""
         how = self._child.kill()
-        return how if self.said is None else self.said
+        return how if self.error is None else self.error
 
 
 class Fleet:
-    """The engine that the processes are together."""
+    """The engine that the processes form."""
 
     def __init__(self, start: Start, environments: Sequence[Mapping[str, str]], logs: Path) -> None:
         self.name: str = start.settings.name
@@ -139,11 +139,11 @@ class Fleet:
             for worker in list(self._workers):
                 if worker.hung(self._start.settings.hang_seconds):
                     seconds = self._start.settings.hang_seconds
-                    worker.said = f"it made no token for {seconds:g} s and was taken for dead"
+                    worker.error = f"it made no token for {seconds:g} s and was killed"
                     yield from self._bury(worker)
 
     def _deal(self, left: Iterator[Request]) -> bool:
-        """Gives each engine with room a slice; whether there is nothing left to deal."""
+        """Give each engine with room a slice; return whether no request is left."""
         ended = False
         for worker in self._workers:
             if worker.room <= 0:
@@ -180,7 +180,7 @@ class Fleet:
                 worker.ready = message
                 self._version = message.version
             case Ended(error=error):
-                worker.said = error  # its end follows
+                worker.error = error  # then the connection ends
             case Alive():
                 pass
             case results:
@@ -191,11 +191,11 @@ class Fleet:
                 worker.alone = worker.alone and bool(worker.in_flight)
 
     def _bury(self, worker: _Worker) -> Iterator[Result]:
-        """Ends a process that is dead, or taken for dead, and starts another in its place."""
+        """Kill a process that is dead or hangs, and start another in its place."""
         place = self._workers.index(worker)
         why, unfinished = worker.kill(), worker.unfinished()
         if self._version is None:
-            raise EngineError(start_failure(self.name, why, self._logs[place]))
+            raise start_failure(self.name, why, self._logs[place])
         self._fruitless += 1
         if worker.alone and unfinished:
             for request in unfinished:
@@ -203,11 +203,13 @@ class Fleet:
         else:
             self._restarts += 1
             self._ask_again(unfinished)
-        if max(self._restarts, self._fruitless) > self._start.settings.max_restarts:
+        most = self._start.settings.max_restarts
+        if max(self._restarts, self._fruitless) > most:
             raise EngineError(
-                f"{self.name}: the engine died {self._restarts} times and is not started again "
-                f"(engine.max_restarts); the last time, {why}. What was finished is kept. "
-                f"Its log: {self._logs[place]}"
+                self.name,
+                f"the engine died {self._restarts} times (engine.max_restarts is {most}); the last "
+                f"time, {why}",
+                f"see its log, {self._logs[place]}; finished rows are kept",
             )
         self._workers[place] = self._launch(place)
 
@@ -219,7 +221,7 @@ class Fleet:
             (self._suspects if suspect else self._again).append(request)
 
     def close(self, *, at_once: bool) -> None:
-        """Ends the processes; what they had not finished is lost where it is `at_once`."""
+        """End the processes; with `at_once`, their unfinished requests are lost."""
         if at_once:
             for worker in self._workers:
                 worker.kill()
@@ -228,16 +230,16 @@ class Fleet:
             worker.ask_to_end()
         for worker, log in zip(self._workers, self._logs, strict=True):
             worker.wait()
-            log.unlink(missing_ok=True)  # it is for those who look for what went wrong
+            log.unlink(missing_ok=True)  # only failures need it
 
 
 def _split(request: Request, most: int) -> Iterator[Request]:
-    """A request as it is, or in parts where it has more draws than an engine has room for."""
+    """Split a request with more draws than an engine has room for."""
     for start in range(0, len(request.draws), most):
         yield dataclasses.replace(request, draws=request.draws[start : start + most])
 
 
-_SETTINGS = {
+_REMEDIES = {
     ("out of memory", "no available memory", "free memory on device", "not enough memory"): (
         "lower engine.gpu_memory_utilization, engine.max_model_len or engine.max_num_seqs, or "
         "raise engine.tensor_parallel_size"
@@ -246,38 +248,41 @@ _SETTINGS = {
         "lower engine.max_model_len, or raise engine.gpu_memory_utilization "
         "(on a CPU: VLLM_CPU_KVCACHE_SPACE, in GB)"
     ),
-    ("model architectures", "are not supported"): "take a model that this engine knows",
+    ("model architectures", "are not supported"): "use a model that this engine supports",
 }
-"""What an engine's complaints at its start contain, and what to do about them."""
+"""Remedies for failures to start, by the texts that their messages contain."""
 
 
 _ERROR = re.compile(r"\b(?:[A-Za-z_.]*(?:Error|Exception)|AssertionError): .+")
 
 
-def start_failure(name: str, why: str, log: Path) -> str:
-    """Why an engine did not start, in a sentence: the innermost error of its log, and what to do.
+def start_failure(name: str, why: str, log: Path) -> EngineError:
+    """Return why an engine did not start: the innermost error of its log, and what to do.
 
-    vLLM's own process writes what is wrong into the log, and the error that comes from there says
-    only to look at it.
+    vLLM's own process writes the cause into the log. The error that it raises here only refers to
+    the log.
     """
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     errors = [line for line in lines if _ERROR.search(line) and "Engine core init" not in line]
-    said = _ERROR.search(errors[0]) if errors else None
+    logged = _ERROR.search(errors[0]) if errors else None
     raised_here = _ERROR.match(why) and "Engine core init" not in why
-    cause = why if raised_here or said is None else said[0]
+    cause = why if raised_here or logged is None else logged[0]
     lower = cause.lower()
-    for signs, advice in _SETTINGS.items():
-        if any(sign in lower for sign in signs):
-            cause += f": {advice}"
-            break
-    return f"{name} could not start: {cause[:500]} (all of it: {log})"
+    fitting = (
+        advice for signs, advice in _REMEDIES.items() if any(sign in lower for sign in signs)
+    )
+    return EngineError(
+        name,
+        f"could not start: {one_line(cause, 500)}",
+        f"{next(fitting, 'correct the cause')} (log: {log})",
+    )
 
 
 @contextmanager
 def open_fleet(
     start: Start, environments: Sequence[Mapping[str, str]], logs: Path
 ) -> Iterator[Fleet]:
-    """Starts an engine in each of the environments (variables beside the process's own)."""
+    """Start one engine per environment (variables in addition to this process's)."""
     fleet = Fleet(start, environments, logs)
     try:
         yield fleet

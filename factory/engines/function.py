@@ -1,11 +1,11 @@
-"""A Python function as a judge: rows in, one number a row out.
+"""A Python function as a judge: rows in, one number per row out.
 
-A row is {messages, answer, reference, criteria, meta}. The function runs in a process of its own
-(`factory.function_worker`) and is given batches, which grow while they take little of the time that
-a call may take. A batch in which the function raises, returns the wrong number of values, takes too
-long or ends its process is asked again row by row, so that only the row at fault fails, with its
-reason: for now where it is the machine's doing (a file, a connection, a package that is not there),
-for good where it is the function's own."""
+A row is {messages, answer, reference, criteria, meta}. The function runs in a separate process
+(`factory.function_worker`) on batches, which grow while they take little of the timeout. If the
+function raises, returns the wrong number of values, takes too long, or ends its process, the batch
+is retried row by row, so that only the row at fault fails. The failure is transient if the machine
+caused it (a missing file, connection, or package), and permanent if the function did.
+"""
 
 import itertools
 import os
@@ -26,25 +26,25 @@ from factory.functions import Function
 WORKER = "from factory.function_worker import main; main()"
 
 BATCH = 256
-"""The most rows that the function is given at once."""
+"""The largest batch."""
 
 SHORT, LONG = 1 / 8, 1 / 2
-"""Shares of the limit: a batch that took less than the first is followed by one twice as large, one
-that took more than the second by one half as large."""
+"""Shares of the timeout: after a batch that took less than the first, the next is twice as large;
+after one that took more than the second, half as large."""
 
 IMPORTING = 600.0
-"""Seconds that the import of the function's file may take: it may load a model."""
+"""Timeout of importing the function's file, which may load a model."""
 
 MOST_FRUITLESS = 20
-"""Rows one after another that took too long or ended the process, before the run stops: each costs
-the limit, and the function seems to work for none."""
+"""Consecutive rows that may take too long or end the process before the run stops. Each costs the
+timeout, and the function seems to work for none."""
 
 ENDING = 20.0
-"""Seconds that the process is given to end by itself."""
+"""Seconds for the process to exit by itself."""
 
 
 class _Gone(Exception):
-    """The function's process is gone; the message says what the function did."""
+    """The function's process is gone. The message says what the function did."""
 
 
 class _Process:
@@ -59,14 +59,16 @@ class _Process:
             failed = self._ask(opening, IMPORTING)
         except _Gone as gone:
             raise FunctionError(
-                f"{function.name}: {function.file.name} cannot be imported: it {gone} (log: {log})"
+                function.name,
+                f"{function.file.name} cannot be imported: it {gone}",
+                f"see its log, {log}",
             ) from None
         if failed is not None:
             self.kill()
             raise failed
 
     def call(self, rows: list[dict[str, Any]], seconds: float) -> Answer:
-        """What the function makes of rows. Raises _Gone where it takes longer, or dies."""
+        """Return the function's values of rows. Raises _Gone if it takes longer, or dies."""
         answer: Answer = self._ask(rows, seconds)
         return answer
 
@@ -78,7 +80,7 @@ class _Process:
             while (left := until - time.monotonic()) > 0:
                 if connection.poll(min(left, 1.0)):
                     return connection.recv()
-                # A process that it started may outlive it and hold the connection.
+                # Its child may outlive it and keep the connection open.
                 if not self._child.alive and not connection.poll():
                     raise EOFError
         except (EOFError, OSError):
@@ -90,7 +92,7 @@ class _Process:
         raise _Gone(f"took longer than {seconds:g} s")
 
     def end(self) -> None:
-        """Lets it end by itself, for a while."""
+        """Let it exit by itself, for a while, and kill it then."""
         self._child.connection.close()
         self._child.wait(ENDING)
         self.kill()
@@ -110,7 +112,7 @@ class _Engine:
         self._process: _Process | None = _Process(function, log)
         self._batch = 1
         self._fruitless = 0
-        """Rows that ended the process, each asked alone, since the last answer."""
+        """Rows that ended the process, each alone in its batch, since the last answer."""
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Result]:
         remaining = iter(requests)
@@ -125,7 +127,7 @@ class _Engine:
                 yield from _results(batch, answer)
 
     def _size(self, seconds: float) -> None:
-        """Fits the next batch to how long the last one took."""
+        """Set the size of the next batch by the time that the last one took."""
         if seconds < SHORT * self._timeout:
             self._batch = min(self._batch * 2, BATCH)
         elif seconds > LONG * self._timeout:
@@ -142,9 +144,11 @@ class _Engine:
                 self._fruitless += 1
                 if self._fruitless > MOST_FRUITLESS:
                     raise EngineError(
-                        f"{self._function.name} had no answer for {self._fruitless} rows one after "
-                        f"another; for the last it {gone}. What was finished is kept. Mend the "
-                        f"function, or raise its timeout (log: {self._log})"
+                        self._function.name,
+                        f"no answer for {self._fruitless} rows one after another; for the last, it "
+                        f"{gone}",
+                        f"fix the function, or raise its timeout (log: {self._log}); finished rows "
+                        "are kept",
                     ) from None
             return Fault(f"the function {gone}", "permanent")
         self._fruitless = 0
@@ -178,8 +182,10 @@ def _results(requests: Sequence[Request], answer: Answer) -> Iterator[Result]:
 
 @contextmanager
 def open_engine(function: Function, timeout: float, logs: Path) -> Iterator[_Engine]:
-    """Imports the function's file, in the process that will call it; FunctionError where that
-    fails. A call may take `timeout` seconds. What the function prints is in a file in `logs`."""
+    """Import the function's file in the process that will call it; FunctionError if that fails.
+
+    A call may take `timeout` seconds. The function's output is in a file in `logs`.
+    """
     logs.mkdir(parents=True, exist_ok=True)
     log = logs / f"function-{os.getpid()}.log"
     try:

@@ -10,23 +10,25 @@ from factory.recipe import Engine as Settings
 from factory.recipe import OpenaiEngine, ScriptedEngine, TransformersEngine, VllmEngine
 
 
-def check_engine(settings: Settings, rank: int) -> None:
-    """Refuses settings that the chosen engine does not have; `rank` is the largest of its adapters,
-    0 where there are none. Imports no engine."""
+def check_engine(settings: Settings, rank: int, field: str) -> None:
+    """Raise RecipeError for settings that the chosen engine does not have. Imports no engine.
+
+    `rank` is the largest rank of its adapters, 0 without adapters; `field` is the recipe section of
+    the settings: `engine`, `judge.engine`.
+    """
     if isinstance(settings, VllmEngine):
         from factory.engines import vllm
 
-        vllm.check(settings, rank)
+        vllm.check_arguments(settings, rank, field)
 
 
 def open_engine(
     settings: Settings, models: Sequence[Checkpoint], rank: int, folder: Path, logs: Path
 ) -> AbstractContextManager[Engine]:
-    """The engine that the recipe chose, with its models loaded until the context ends; `folder` is
-    the recipe's.
+    """Open the engine that the recipe chose, with its models loaded until the context ends.
 
-    Engines in processes of their own write what they say to files in `logs`, and are still
-    starting when the context begins: a failure to start is raised by `generate`.
+    `folder` is the recipe's. Engines in separate processes write their output to files in `logs`.
+    They are still starting when the context begins: `generate` raises a failure to start.
     """
     match settings:
         case TransformersEngine():

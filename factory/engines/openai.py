@@ -1,14 +1,14 @@
 """The `openai` engine: any server that speaks OpenAI's chat completions.
 
-The client lives on an event loop in a thread of its own; requests are read, and results given out,
-in the caller's thread, in the order of finishing. What the server runs is not known: it is believed
-in what it says of itself, and a vLLM is told from others by its list of models.
+The client runs on an event loop in a separate thread. The caller's thread reads requests and yields
+results, in the order in which they finish. What the server runs cannot be verified; vLLM is
+recognized by its list of models.
 
-The key is in no result and no error, and the server's address in no result.
+No result and no error contains the key, and no result contains the server's address.
 
-A vLLM 0.32 on a CPU puts an adapter on requests that ask for none, where both are in one batch and
-all its places for adapters are taken (vllm-project/vllm#48421): there, start it with `--max-loras`
-above the number of adapters.
+vLLM 0.32 on a CPU applies an adapter to requests without one if both are in one batch and all its
+adapter slots are taken (vllm-project/vllm#48421). Start it with `--max-loras` above the number of
+adapters.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from factory.engines.protocol import ErrorKind, Request, Result, failures, runs
+from factory.engines.protocol import ErrorKind, Request, Result, failures, one_line, runs
 from factory.errors import EngineError, MissingExtra
 from factory.models import Checkpoint, adapter_rank
 from factory.recipe import NEUTRAL, OpenaiEngine
@@ -39,31 +39,30 @@ except ImportError as missing:
     raise MissingExtra("openai", "openai") from missing
 
 READ_AHEAD = 2
-"""Requests that are read for each one in flight: the server is kept busy while rows are written."""
+"""Requests that are read per request in flight: the server stays busy while rows are written."""
 
 TOP_LOGPROBS = 20
-"""Tokens whose log-probabilities are asked for where the score stands: the most that OpenAI's API
-and a vLLM with its defaults give."""
+"""Requested log-probabilities per token: the maximum of OpenAI's API and of vLLM's defaults."""
 
 LOOKS, PATIENCE = 2, 30.0
-"""How often a server is asked again about itself, and for how many seconds each time; ours. A wrong
-address is to be told soon."""
+"""Retries and timeout (in seconds) of requests for the server's status, so that a wrong address is
+reported soon."""
 
 NO_KEY = "none"
-"""What is sent where no key is set, since the client wants one; local servers read none."""
+"""The key if none is set, since the client needs one. Local servers ignore it."""
 
 UNFIT = (400, 413, 422)
-"""HTTP's statuses of a request that will not be answered however often it is asked."""
+"""HTTP statuses of requests that no retry can help."""
 
 MILLION = 1_000_000
-"""Tokens that a price is for."""
+"""Tokens per price."""
 
 LONGEST_REASON = 300
-"""Characters of what the server says of a failure."""
+"""Characters of a server's error message that are kept."""
 
 
 class _Server:
-    """One server: its client, what it serves, and what its errors mean."""
+    """One server: its client, its models, and the meaning of its errors."""
 
     def __init__(self, settings: OpenaiEngine) -> None:
         self.settings = settings
@@ -74,51 +73,52 @@ class _Server:
             timeout=settings.timeout,
             max_retries=settings.max_retries,
         )
-        self._asking = self.client.with_options(max_retries=LOOKS, timeout=PATIENCE)
+        self._status_client = self.client.with_options(max_retries=LOOKS, timeout=PATIENCE)
         self._names: dict[str, str] = {}
         """The server's names of models, by digest."""
         self._naming = asyncio.Lock()
         self.vllm = False
-        """Whether it is one."""
+        """Whether the server is a vLLM."""
         self.version = openai.__version__
         self.context: int | None = None
-        """The most tokens of a prompt and its answer, where it says so."""
+        """The maximum number of tokens of a prompt and its answer, if the server tells it."""
 
     async def look(self, models: Sequence[Checkpoint]) -> None:
-        """Finds out what the server is, and whether it can serve the models."""
+        """Find out what the server is, and check that it can serve the models."""
         served = await self.models()
         model = self.settings.model
         if model not in served:
             names = ", ".join(itertools.islice(served, 10)) or "none"
             raise EngineError(
-                f"engine.model: {self.settings.base_url} does not serve {model}: "
-                f"expected one of its models ({names})"
+                "engine.model",
+                f"{self.settings.base_url} does not serve {model}",
+                f"expected one of its models ({names})",
             )
         self.context = getattr(served[model], "max_model_len", None)
         if served[model].owned_by == "vllm":
             self.vllm = True
             self.version = await self._vllm_version()
-        for asked in models:
-            await self.name(asked)
+        for wanted in models:
+            await self.name(wanted)
 
     async def models(self) -> dict[str, Model]:
-        """What the server serves, by name. Raises EngineError where it does not say so."""
+        """Return the models of the server, by name. Raises EngineError if it does not list them."""
         try:
-            page = await self._asking.models.list()
+            page = await self._status_client.models.list()
         except openai.APIError as error:
-            raise self.trouble(error) from None
+            raise self.fatal_error(error) from None
         return {model.id: model for model in getattr(page, "data", None) or []}
 
     async def _vllm_version(self) -> str:
         root = str(self.client.base_url).rstrip("/").removesuffix("/v1")
         try:
-            told: Any = await self._asking.get(f"{root}/version", cast_to=object)
-        except openai.APIError:  # a gateway before it may hide what is not under /v1
+            info: Any = await self._status_client.get(f"{root}/version", cast_to=object)
+        except openai.APIError:  # a gateway may hide paths that are not under /v1
             return "vllm"
-        return f"vllm {told['version']}"
+        return f"vllm {info['version']}"
 
     async def name(self, model: Checkpoint) -> str:
-        """What the server calls a model; an adapter that it does not have yet is given to it."""
+        """Return the server's name for a model. Loads an adapter that the server does not have."""
         async with self._naming:
             if model.digest not in self._names:
                 self._names[model.digest] = await self._find(model)
@@ -128,8 +128,9 @@ class _Server:
         if model.adapter is None:
             if model.name != "M_0" and not model.name.islower():
                 raise EngineError(
-                    f"engine: the server serves {self.settings.model}, and {model.name} has other "
-                    "weights: train adapters (train.lora), or use the vllm engine"
+                    "engine",
+                    f"the server serves {self.settings.model}, and {model.name} has other weights",
+                    "train adapters (train.lora), or use the vllm engine",
                 )
             return self.settings.model
         name = f"factory-{model.digest[:16]}"
@@ -143,17 +144,19 @@ class _Server:
         try:
             await once.post("/load_lora_adapter", body=body, cast_to=str)
         except openai.APIError as error:
-            if name in await self.models():  # another process was first
+            if name in await self.models():  # another process loaded it first
                 return
             raise EngineError(
-                f"the server at {self.settings.base_url} does not take the adapter {model.name} "
-                f"({self.said(error)}): expected a vLLM that was started with --enable-lora and "
-                f"--max-lora-rank {adapter_rank(adapter)} or more, with "
-                f"VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, and that can read {adapter.resolve()}"
+                "engine.base_url",
+                f"the server at {self.settings.base_url} does not accept the adapter {model.name} "
+                f"({self.describe(error)})",
+                "expected a vLLM that was started with --enable-lora and --max-lora-rank "
+                f"{adapter_rank(adapter)} or more, with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, and "
+                f"that can read {adapter.resolve()}",
             ) from None
 
     async def close(self) -> None:
-        """Gives up what is in flight, and its connections."""
+        """Cancel the requests in flight, and close the connections."""
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
@@ -161,36 +164,44 @@ class _Server:
         await self.client.close()
         await asyncio.get_running_loop().shutdown_default_executor()
 
-    def trouble(self, error: openai.APIError) -> EngineError:
-        """The sentence of an error with which no request can be answered."""
+    def fatal_error(self, error: openai.APIError) -> EngineError:
+        """Return the error that ends the step, since no request can be answered."""
         settings, status = self.settings, getattr(error, "status_code", None)
         if status in (401, 403):
             unset = "" if self._key else ", which is not set"
             return EngineError(
-                f"the server at {settings.base_url} refused the key ({status}): it is read from "
-                f"the environment variable {settings.key}{unset}; set it to one that is valid there"
+                "engine.key",
+                f"the server at {settings.base_url} refused the key ({status})",
+                f"the key is the environment variable {settings.key}{unset}; set it to a valid one",
             )
         if status == 404:
             return EngineError(
-                f"the server at {settings.base_url} does not know what it was asked for "
-                f"({self.said(error)}): check engine.base_url, which ends in /v1 as a rule, and "
-                "whether the server was started anew; what was finished is kept"
+                "engine.base_url",
+                f"the server at {settings.base_url} does not find the model or the address "
+                f"({self.describe(error)})",
+                "check the address, which usually ends in /v1, and whether the server was "
+                "restarted; finished rows are kept",
             )
         if status is not None:
-            return EngineError(f"the server at {settings.base_url} fails ({self.said(error)})")
+            return EngineError(
+                "engine.base_url",
+                f"the server at {settings.base_url} fails ({self.describe(error)})",
+                "see the server's log",
+            )
         return EngineError(
-            f"the server at {settings.base_url} cannot be reached ({self.said(error)}): start it, "
-            "or correct engine.base_url"
+            "engine.base_url",
+            f"the server at {settings.base_url} cannot be reached ({self.describe(error)})",
+            "start it, or correct the address",
         )
 
-    def said(self, error: openai.APIError) -> str:
-        """An error in one line, without the key. What a connection failed of is named by its type
-        alone: its message may name machines."""
+    def describe(self, error: openai.APIError) -> str:
+        """Return an error in one line, without the key. A failed connection is named by its type
+        only: its message may name machines."""
         if not isinstance(error, openai.APIStatusError):
             return type(error.__cause__ or error).__name__
         body = error.body
         message = body.get("message") if isinstance(body, dict) else body
-        line = " ".join(str(message or error.message).split())
+        line = one_line(message or error.message)
         if self._key:
             line = line.replace(self._key, "***")
         return f"{error.status_code}: {line[:LONGEST_REASON]}"
@@ -227,9 +238,9 @@ class _Engine:
                 future.cancel()
 
     def _parts(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Sequence[int]]]:
-        """Requests as the server is asked: a run of draws at once, where it can answer so."""
+        """Split requests into runs of draws, or single draws if the server cannot draw several."""
         for request in requests:
-            # Where the likeliest token is always taken, vLLM refuses to do so n times.
+            # vLLM refuses several draws at temperature 0.
             if self._settings.native_n and request.generation.temperature > 0:
                 for draws in runs(request.draws):
                     yield request, draws
@@ -272,12 +283,12 @@ class _Engine:
         )
 
     def _extra(self, request: Request, draws: Sequence[int]) -> dict[str, Any]:
-        """What OpenAI's API does not have, in vLLM's words."""
+        """Return the parameters that OpenAI's API lacks, by vLLM's names."""
         extra: dict[str, Any] = {}
         for name, neutral in NEUTRAL.items():
             value = request.generation.value(name)
             if value is None and self._server.vllm:
-                value = neutral  # else it takes the one of the model's generation_config
+                value = neutral  # else vLLM uses the model's generation_config
             if value is not None:
                 extra[name] = value
         if request.template_kwargs:
@@ -289,26 +300,25 @@ class _Engine:
         return extra
 
     async def _fault(self, error: openai.APIError) -> tuple[str, ErrorKind]:
-        """Why a request was not answered. Raises EngineError where no other would be either."""
-        said = self._server.said(error)
+        """Return why a request failed. Raises EngineError if every other request would fail too."""
+        reason = self._server.describe(error)
         match error:
             case openai.APIStatusError(status_code=401 | 403 | 404):
-                # 404 is about the model or the address, never about what was asked.
-                raise self._server.trouble(error) from None
+                # 404 is about the model or the address, never about the request.
+                raise self._server.fatal_error(error) from None
             case openai.APIStatusError(status_code=status) if status in UNFIT:
-                return f"the server refused it ({said})", "permanent"
+                return f"the server refused it ({reason})", "permanent"
             case openai.APIStatusError():
-                return f"the server failed ({said})", "transient"
+                return f"the server failed ({reason})", "transient"
             case openai.APITimeoutError():
                 return f"no answer within {self._settings.timeout:g} seconds", "transient"
             case openai.APIConnectionError():
-                await self._server.models()  # raises where the server is gone
-                return f"the connection was lost ({said})", "transient"
-        return f"the server's answer was not understood ({said})", "transient"
+                await self._server.models()  # raises if the server is gone
+                return f"the connection was lost ({reason})", "transient"
+        return f"the server's answer was not understood ({reason})", "transient"
 
     def _cost(self, completion: ChatCompletion, n_draws: int) -> float | None:
-        """One draw's share of what the server wants for a request. A prompt that was in its cache
-        is counted as any other."""
+        """Return one draw's share of the price of a request. Cached prompts cost the full price."""
         prices = (self._settings.price_prompt, self._settings.price_generated)
         usage = getattr(completion, "usage", None)
         if usage is None or prices == (None, None):
@@ -327,7 +337,7 @@ def _message(message: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def _loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """An event loop that runs in a thread of its own until the context ends."""
+    """Run an event loop in a separate thread until the context ends."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="openai", daemon=True)
     thread.start()
@@ -341,9 +351,9 @@ def _loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 @contextmanager
 def open_engine(settings: OpenaiEngine, models: Sequence[Checkpoint]) -> Iterator[_Engine]:
-    """Connects to the server that `settings` names, and gives it the models' adapters.
+    """Connect to the server that `settings` names, and load the models' adapters there.
 
-    What is in flight when the context ends is given up. Raises EngineError where the server cannot
+    Requests in flight are canceled when the context ends. Raises EngineError if the server cannot
     be reached, refuses the key, or cannot serve one of the models.
     """
     server = _Server(settings)

@@ -1,4 +1,4 @@
-"""The answers of a server that speaks OpenAI's chat completions, as results. Asks nothing.
+"""The answers of a server that speaks OpenAI's chat completions, as results. Sends no request.
 
 Much of an answer is optional there, and servers differ in what they leave out.
 """
@@ -16,16 +16,19 @@ from tokenizers import Tokenizer
 
 from factory.engines.labels import by_label, score_start
 from factory.engines.protocol import ErrorKind, Request, Result, failures
+from factory.engines.read_ahead import PromptRefused, check_length
 
 FINISHED = ("stop", "length", "tool_calls")
-"""What an answer may end with; whatever else it ended with, it is none."""
+"""The finish reasons of an answer; any other is a failure."""
 
 
 def read_answers(
     request: Request, draws: Sequence[int], completion: ChatCompletion, context: int | None
 ) -> Iterator[Result]:
-    """The results of the draws that were asked for at once; `context` is the most tokens that a
-    prompt and its answer may have, where the server says so."""
+    """Yield the results of the draws of one request.
+
+    `context` is the maximum number of tokens of a prompt and its answer, if the server tells it.
+    """
     choices = getattr(completion, "choices", None) or []
     usage = getattr(completion, "usage", None)
     if len(choices) != len(draws):
@@ -35,13 +38,12 @@ def read_answers(
         yield from failures(request, reason, "transient", draws)
         return
     most = request.generation.max_tokens
-    # A vLLM cuts such an answer off sooner, where it does not end before by itself.
-    if usage and context and usage.prompt_tokens + most > context:
-        reason = (
-            f"too long: {usage.prompt_tokens} tokens and up to {most} to answer, "
-            f"the server's context is {context}"
-        )
-        yield from failures(request, reason, "permanent", draws)
+    # vLLM truncates such an answer at the end of its context.
+    try:
+        if usage:
+            check_length(usage.prompt_tokens, most, context, "server")
+    except PromptRefused as refused:
+        yield from failures(request, str(refused), "permanent", draws)
         return
     ordered = sorted(choices, key=lambda choice: choice.index)
     for draw, choice in zip(draws, ordered, strict=True):
@@ -64,7 +66,7 @@ def _result(request: Request, draw: int, choice: Choice, usage: Any, *, alone: b
         reasoning=_reasoning(message),
         tool_calls=json.dumps(calls, ensure_ascii=False) if calls else None,
         n_prompt_tokens=usage.prompt_tokens if usage else None,
-        # Of several answers it is not said which of them found their prompt in the cache.
+        # The server does not tell which of several answers had a cached prompt.
         n_cached_tokens=details.cached_tokens if details and alone else None,
         n_tokens=usage.completion_tokens if usage and alone else _n_tokens(request, choice),
         finish_reason=reason,

@@ -1,4 +1,4 @@
-"""What an engine is: it takes requests and yields results, in any order.
+"""The protocol of engines: requests in, results out, in any order.
 
 An engine knows nothing of stages, tables, or the lake.
 """
@@ -15,30 +15,30 @@ ErrorKind = Literal["permanent", "transient"]
 
 @dataclass(frozen=True)
 class Request:
-    """One thing to ask: the draws of one prompt, or the judgments of one sample."""
+    """One request: the draws of one prompt, or the judgments of one sample."""
 
     id: str
-    """Says what is asked; with a draw, what is answered."""
+    """Identifies the request; with a draw, the result."""
     messages: Sequence[Mapping[str, Any]]
-    """Of which the last is the turn to answer; for a judge that is a function or a reward model,
-    the answer."""
+    """The last message is the turn to answer; for a judge that is a function or a reward model, it
+    is the answer to judge."""
     draws: tuple[int, ...]
-    """Which draws are wanted."""
+    """The requested draws."""
     seed: int
-    """The base seed: draw k is drawn with seed + k, whatever it is asked together with."""
+    """The base seed. Draw k uses seed + k, whatever else is in its batch."""
     generation: Generation
     model: Checkpoint | None
-    """Who answers; None for functions and references."""
+    """The model that answers; None for functions and references."""
     tools: list[dict[str, Any]] | None = None
     template_kwargs: dict[str, Any] = field(default_factory=dict)
     context: Mapping[str, Any] = field(default_factory=dict)
-    """For functions: reference, criteria and meta of the prompt; for references: reference."""
+    """For functions: the prompt's reference, criteria, and meta; for references: the reference."""
     labels: tuple[str, ...] = ()
-    """The score's labels, where their log-probabilities are wanted."""
+    """The score's labels, if their log-probabilities are requested."""
     score_at: str = ""
     """With labels: a regular expression whose one group is the score in the answer."""
     choices: tuple[str, ...] = ()
-    """The only answers that the model is to be held to, where there are any."""
+    """The only allowed answers, if the answer is constrained."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Result:
     draw: int
     text: str | None = None
     value: float | None = None
-    """Of engines that give a number."""
+    """The answer of an engine that returns numbers."""
     reasoning: str | None = None
     tool_calls: str | None = None
     n_prompt_tokens: int | None = None
@@ -62,7 +62,7 @@ class Result:
     error: str | None = None
     error_kind: ErrorKind | None = None
     cost: float | None = None
-    """What a server will want for it, by the recipe's prices; an error may cost too."""
+    """The server's charge by the recipe's prices; an error may cost too."""
 
 
 class Engine(Protocol):
@@ -72,46 +72,32 @@ class Engine(Protocol):
     def version(self) -> str: ...
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Result]:
-        """Yields one result for every draw of every request, in any order.
+        """Yield one result for every draw of every request, in any order.
 
-        Requests are pulled as there is room for them; all of them may be pulled before the first
-        result. A request that cannot be answered is a result with an error; raising EngineError
-        ends the step, and what was yielded is kept.
+        The engine pulls requests as it has room; it may pull all of them before the first result.
+        A request that cannot be answered is a result with an error. EngineError ends the step; the
+        results so far are kept.
         """
         ...
 
 
-def prompt_tokens(request: Request, tokenizer: Any, *, answered: bool = False) -> list[int]:
-    """What a model reads for a request, by the chat template of a tokenizer of transformers; it may
-    refuse a conversation with any exception. With `answered` the last message is the answer, and
-    no other is begun."""
-    messages = [
-        {name: value for name, value in message.items() if value is not None}
-        for message in request.messages
-    ]
-    encoded = tokenizer.apply_chat_template(
-        messages,
-        tools=request.tools,
-        add_generation_prompt=not answered,
-        return_dict=True,
-        **request.template_kwargs,
-    )
-    tokens: list[int] = encoded["input_ids"]
-    return tokens
+def one_line(text: object, limit: int | None = None) -> str:
+    """Return an error, or another text, in one line, of at most `limit` characters."""
+    return " ".join(str(text).split())[:limit]
 
 
 def failures(
     request: Request, error: str, kind: ErrorKind, draws: Sequence[int] | None = None
 ) -> Iterator[Result]:
-    """The results of a request that failed, one for each of its draws."""
+    """Yield the results of a request that failed, one per draw."""
     for draw in request.draws if draws is None else draws:
         yield Result(request.id, draw, error=error, error_kind=kind)
 
 
 def runs(draws: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Draws that follow one another, together: 0 1 2 5 6 is 0 1 2 and 5 6.
+    """Yield the runs of consecutive draws: 0 1 2 5 6 is 0 1 2 and 5 6.
 
-    A run can be one question: vLLM seeds the k-th of several answers with the request's seed + k.
+    An engine can draw a run at once: vLLM seeds its k-th answer with the request's seed + k.
     """
     start = 0
     for place in range(1, len(draws) + 1):

@@ -1,50 +1,52 @@
-"""A reward model as a judge: one number for each answer, on a CPU or one GPU.
+"""A reward model as a judge: one number per answer, on a CPU or one GPU.
 
 A reward model is a sequence classifier of transformers with one label: it reads a whole
-conversation, of which the answer is the last turn, and its logit is the value. Requests are read a
-window ahead and sorted by length, so that a batch holds little padding.
+conversation, whose last turn is the answer, and its logit is the value. Requests are read a window
+ahead and sorted by length.
 """
 
 import itertools
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any
 
-from factory.engines.protocol import Request, Result, failures, prompt_tokens
+from factory.engines.protocol import Request, Result
+from factory.engines.read_ahead import Row, read_prompt, read_windows
 from factory.errors import EngineError, MissingExtra, ModelError
 from factory.models import Checkpoint, read_tensors
 from factory.recipe import TransformersEngine
 
-FIELD = "judge.reward_model"
-
 HEADS = ("score", "classifier", "classification_head", "logits_proj")
-"""What the last layer of a sequence classifier is called in transformers 5.19."""
+"""Names of the last layer of a sequence classifier in transformers 5.19."""
 
 
-def check(model: Checkpoint, field: str = FIELD) -> None:
-    """Raises ModelError unless a folder has a sequence classifier with one label and the weights of
-    its last layer, which would else be random. Reads its config.json and the headers of its
-    weights; imports no engine. `field` is what the recipe calls it."""
-    given = f"{field}: {model.path.name}"
+def check_reward_model(model: Checkpoint) -> None:
+    """Raise ModelError unless a folder has a sequence classifier with one label.
+
+    The weights must have its last layer, which would otherwise be random. Reads config.json and the
+    headers of the weights; imports no engine.
+    """
+    field, name = model.field, model.path.name
     if model.adapter is not None:
         raise ModelError(
-            f"{given} has an adapter, expected whole weights: merge it into the model, and leave "
-            f"{field}.adapter out"
+            field,
+            f"{name} has an adapter, expected whole weights",
+            "merge it into the model, and remove `adapter`",
         )
     architectures = model.config.get("architectures") or []
     if not any(str(name).endswith("ForSequenceClassification") for name in architectures):
         raise ModelError(
-            f"{given} is a {' '.join(map(str, architectures)) or 'model of no architecture'}, "
-            "expected a …ForSequenceClassification with one label; a model that writes its "
-            "judgments is named in judge.model"
+            field,
+            f"{name} is a {' '.join(map(str, architectures)) or 'model of no architecture'}, "
+            "expected a …ForSequenceClassification with one label",
+            "for a model that writes its judgments, use judge.model",
         )
     labels = model.config.get("num_labels") or len(model.config.get("id2label") or (0, 1))
     if labels != 1:
         raise ModelError(
-            f"{given} has {labels} labels, expected one, whose logit is the value of an answer: "
-            "take a reward model"
+            field,
+            f"{name} has {labels} labels, expected one, whose logit is the value of an answer",
+            "use a reward model",
         )
     tensors = [
         tensor.name
@@ -53,17 +55,11 @@ def check(model: Checkpoint, field: str = FIELD) -> None:
     ]
     if tensors and not any(part in HEADS for name in tensors for part in name.split(".")):
         raise ModelError(
-            f"{given} has no weights of a last layer ({', '.join(HEADS)}), without which its "
-            "values are random: take a model that was trained as a reward model"
+            field,
+            f"{name} has no weights of a last layer ({', '.join(HEADS)}), so its values would be "
+            "random",
+            "use a model that was trained as a reward model",
         )
-
-
-@dataclass(frozen=True)
-class _Row:
-    """One conversation to read."""
-
-    request: Request
-    tokens: list[int]
 
 
 class _Engine:
@@ -74,7 +70,7 @@ class _Engine:
             import transformers
         except ImportError:
             raise MissingExtra("transformers", "train") from None
-        from factory.engines.transformers import find_device
+        from factory.engines.device import find_device
 
         self.version: str = transformers.__version__
         self._settings = settings
@@ -83,59 +79,45 @@ class _Engine:
             self._tokenizer = transformers.AutoTokenizer.from_pretrained(model.path)
             self._model = _load(model).to(self._device).eval()
         except (OSError, ValueError, RuntimeError) as error:
-            raise EngineError(f"{model.name} could not be loaded: {error}") from error
+            raise EngineError(
+                model.field, f"{model.name} could not be loaded: {error}", "check the model's files"
+            ) from error
         self._config = self._model.config.get_text_config()
         self._config.use_cache = False  # nothing is written after what is read
         self._pad: int | None = self._config.pad_token_id
-        self._context = getattr(self._config, "max_position_embeddings", None) or sys.maxsize
+        self._context: int | None = getattr(self._config, "max_position_embeddings", None)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Result]:
+        size = self._settings.batch_size
+        for rows, refused in read_windows(requests, self._read, self._settings.window * size):
+            yield from refused
+            for start in range(0, len(rows), size):
+                yield from self._judge(rows[start : start + size])
+
+    def _read(self, request: Request) -> list[int]:
+        return read_prompt(request, self._tokenizer, self._context, answered=True)
+
+    def _judge(self, batch: Sequence[Row]) -> Iterator[Result]:
         import torch
 
-        remaining = iter(requests)
-        size = self._settings.batch_size
-        while window := list(itertools.islice(remaining, self._settings.window * size)):
-            rows = []
-            for request in window:
-                read = self._read(request)
-                if isinstance(read, str):
-                    yield from failures(request, read, "permanent")
-                else:
-                    rows.append(_Row(request, read))
-            rows.sort(key=lambda row: (len(row.tokens), row.request.id))
-            for start in range(0, len(rows), size):
-                batch = rows[start : start + size]
-                try:
-                    values = self._values([row.tokens for row in batch])
-                except torch.OutOfMemoryError as error:
-                    raise EngineError(
-                        f"out of memory with {len(batch)} conversations at once: lower "
-                        "engine.batch_size"
-                    ) from error
-                for row, value in zip(batch, values, strict=True):
-                    for draw in row.request.draws:
-                        yield Result(
-                            row.request.id, draw, value=value, n_prompt_tokens=len(row.tokens)
-                        )
-
-    def _read(self, request: Request) -> list[int] | str:
-        """A conversation's tokens, or why it has no value."""
         try:
-            tokens = prompt_tokens(request, self._tokenizer, answered=True)
-        except Exception as error:  # a template may refuse a conversation with any exception
-            return f"the chat template refused it: {error}"
-        if not tokens:
-            return "the chat template made nothing of it"
-        if len(tokens) > self._context:
-            return f"too long: {len(tokens)} tokens, the model's context is {self._context}"
-        return tokens
+            values = self._values([row.tokens for row in batch])
+        except torch.OutOfMemoryError as error:
+            raise EngineError(
+                "engine.batch_size",
+                f"out of memory with {len(batch)} conversations at once",
+                "lower it",
+            ) from error
+        for row, value in zip(batch, values, strict=True):
+            yield Result(row.request.id, row.draw, value=value, n_prompt_tokens=len(row.tokens))
 
     def _values(self, rows: Sequence[list[int]]) -> list[float]:
-        """The logits of conversations, each as if it were read alone.
+        """Return the logits of conversations, each as if it were read alone.
 
-        Padded on the right, where it moves no token's position. Causal models take the logit of
-        the last token that is not the padding of their configuration. Where that names none, alone
-        they take that of the last token: the padding is then a token that no row ends with.
+        Padding is on the right, where it moves no token's position. Causal models return the logit
+        of the last token that is not the configuration's padding token. Without such a token they
+        return that of the last token of a single row, so the padding is a token that no row ends
+        with.
         """
         import torch
 
@@ -157,8 +139,8 @@ class _Engine:
 
 
 def _load(model: Checkpoint) -> Any:
-    """The weights in the model's dtype, but for the last layer: its logit in bfloat16 would have
-    eight bits, and many answers of a prompt the same value."""
+    """Load the weights in the model's dtype, and the last layer in float32. In bfloat16 its logit
+    would have eight bits, and many answers to a prompt the same value."""
     import torch
     from transformers import AutoModelForSequenceClassification
 
@@ -167,8 +149,9 @@ def _load(model: Checkpoint) -> Any:
     )
     if missing := sorted(info["missing_keys"]):
         raise ModelError(
-            f"{FIELD}: {model.path.name} has no weights for {', '.join(missing[:3])}, which would "
-            "be random: take a model that was trained as a reward model"
+            model.field,
+            f"{model.path.name} has no weights for {', '.join(missing[:3])}, which would be random",
+            "use a model that was trained as a reward model",
         )
     head = next((found for name in HEADS if (found := getattr(loaded, name, None))), None)
     if isinstance(head, torch.nn.Linear) and head.weight.dtype != torch.float32:
@@ -178,9 +161,9 @@ def _load(model: Checkpoint) -> Any:
 
 
 def open_engine(settings: TransformersEngine, model: Checkpoint) -> AbstractContextManager[_Engine]:
-    """Loads a reward model; its memory is given back when the context ends. Raises ModelError where
-    it is none (`check`)."""
-    check(model)
-    from factory.engines.transformers import loaded
+    """Load a reward model, and free its memory when the context ends. Raises ModelError if it is
+    none (`check_reward_model`)."""
+    check_reward_model(model)
+    from factory.engines.device import hold_loaded
 
-    return loaded(lambda: _Engine(settings, model))
+    return hold_loaded(lambda: _Engine(settings, model))

@@ -1,8 +1,8 @@
 """A process that holds an engine.
 
-Started by `factory.engines.processes`, which it is connected with by a socket whose number is its
-argument. It is sent what to open, then requests, and sends results; the end of the connection ends
-it and all processes that the engine has started.
+Started by `factory.engines.fleet` with the number of a connected socket as its argument. It
+receives what to open, then requests, and sends results. The end of the connection ends it and all
+processes that the engine has started.
 """
 
 import os
@@ -18,25 +18,25 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from factory.engines.protocol import Engine, Request, Result
+from factory.engines.protocol import Engine, Request, Result, one_line
 from factory.models import Checkpoint
 from factory.recipe import ScriptedEngine, VllmEngine
 
 GATHER = 0.01
-"""Seconds in which finished answers gather to be sent together."""
+"""Seconds for which finished answers are collected and then sent together."""
 
 BEAT = 1.0
-"""Seconds between signs of life of an engine that makes tokens and has finished no answer."""
+"""Seconds between the heartbeats of an engine that makes tokens and has finished no answer."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """What an engine is opened with."""
+    """The arguments of opening an engine."""
 
     settings: VllmEngine | ScriptedEngine
     models: tuple[Checkpoint, ...]
     rank: int
-    """The largest of the adapters that will be asked for; 0 where none will."""
+    """The largest rank of the adapters; 0 without adapters."""
     folder: Path
     """The recipe's."""
 
@@ -46,7 +46,7 @@ class Ready:
     name: str
     version: str
     room: int
-    """Draws that the engine wants in flight."""
+    """Draws in flight that keep the engine busy."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ SCRIPTED_ROOM = 64
 
 
 class _Outbox:
-    """Sends from a thread of its own, so that the engine waits for nobody who reads."""
+    """Sends from a separate thread, so that the engine never waits for the reader."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -92,7 +92,7 @@ class _Outbox:
                 _die()
 
     def finish(self) -> None:
-        """Sends what is left."""
+        """Send the remaining results."""
         self._results.put(None)
         self._thread.join()
 
@@ -109,7 +109,7 @@ class _Outbox:
 
 
 def _die() -> None:
-    """Ends this process and those of the engine: they are a group of their own."""
+    """End this process and the engine's: they are a separate process group."""
     os.killpg(0, signal.SIGKILL)
 
 
@@ -148,5 +148,5 @@ def main() -> None:
                 outbox.put(result)
             outbox.finish()
     except Exception as error:
-        outbox.send(Ended(f"{type(error).__name__}: {' '.join(str(error).split())}"))
+        outbox.send(Ended(f"{type(error).__name__}: {one_line(error)}"))
         raise

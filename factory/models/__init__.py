@@ -2,11 +2,11 @@
 
 from factory.models.adapters import adapter_rank, check_adapter
 from factory.models.checkpoint import Checkpoint
+from factory.models.config import declared_dtype, read_json
 from factory.models.digest import (
     adapter_digest,
     as_run,
     cached_digest,
-    declared_dtype,
     folder_digest,
     is_adapter,
     model_files,
@@ -38,6 +38,7 @@ __all__ = [
     "model_files",
     "model_manifest",
     "open_checkpoint",
+    "read_json",
     "read_tensors",
     "text_counter",
     "token_counter",

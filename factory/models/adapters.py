@@ -3,22 +3,26 @@
 from pathlib import Path
 
 from factory.errors import ModelError
-from factory.models.digest import ADAPTER_FILES, read_json
+from factory.models.config import read_json
+from factory.models.digest import ADAPTER_FILES
 from factory.models.locate import shown_path
-from factory.models.safetensors import read_tensors
+from factory.models.safetensors import Tensor, read_tensors
 
 
-def check_adapter(adapter: Path, base: Path) -> None:
-    """Raises ModelError unless a folder is a LoRA adapter that fits the weights of another.
+def check_adapter(adapter: Path, base: Path, field: str, base_field: str) -> None:
+    """Raise ModelError unless a folder is a LoRA adapter that fits the weights of another.
 
-    Only headers are read. Every pair of lora_A [r, in] and lora_B [out, r] must fit a weight
-    [out, in] of the base; adapters not in safetensors are not looked into.
+    Reads headers only. Every pair of lora_A [r, in] and lora_B [out, r] must fit a weight [out, in]
+    of the base. Adapters that are not in safetensors are not checked. `field` and `base_field` are
+    the recipe fields of the two folders.
     """
-    config = read_json(adapter / ADAPTER_FILES[0])
+    config = read_json(adapter / ADAPTER_FILES[0], field)
     if config.get("peft_type") != "LORA":
         raise ModelError(
-            f"model.adapter: {shown_path(adapter)} is no LoRA adapter: expected a folder with "
-            "adapter_config.json and adapter_model.safetensors, as PEFT saves it"
+            field,
+            f"{shown_path(adapter)} is no LoRA adapter",
+            "expected a folder with adapter_config.json and adapter_model.safetensors, as PEFT "
+            "saves it",
         )
     file = adapter / "adapter_model.safetensors"
     if not file.is_file():
@@ -26,23 +30,30 @@ def check_adapter(adapter: Path, base: Path) -> None:
     weights = {
         tensor.name: tensor.shape
         for part in base.glob("*.safetensors")
-        for tensor in read_tensors(part, "model.path")
+        for tensor in read_tensors(part, base_field)
     }
-    for tensor in read_tensors(file, "model.adapter"):
-        name, shape = tensor.name, tensor.shape
-        module = name.removeprefix("base_model.model.").partition(".lora_")[0]
-        weight = weights.get(f"{module}.weight")
-        sides = {"lora_A": 1, "lora_B": 0}  # which side of the weight each shares, at that place
-        side = next((sides[part] for part in name.split(".") if part in sides), None)
-        if weights and side is not None and (weight is None or weight[side] != shape[side]):
-            has = "it has none of that name" if weight is None else f"its own are {weight}"
+    for tensor in read_tensors(file, field):
+        if weights and (fault := _misfit(tensor, weights)):
             raise ModelError(
-                f"model.adapter: {shown_path(adapter)} was made for another base than "
-                f"{shown_path(base)}: it has weights {shape} for {module}, and {has}"
+                field,
+                f"{shown_path(adapter)} was made for another base than {shown_path(base)}: {fault}",
+                "expected an adapter of this base",
             )
 
 
+def _misfit(tensor: Tensor, weights: dict[str, list[int]]) -> str | None:
+    """Describe how an adapter's tensor does not fit the base; None if it fits."""
+    module = tensor.name.removeprefix("base_model.model.").partition(".lora_")[0]
+    weight = weights.get(f"{module}.weight")
+    shared = {"lora_A": 1, "lora_B": 0}  # the axis of the weight that each has in common with it
+    axis = next((shared[part] for part in tensor.name.split(".") if part in shared), None)
+    if axis is None or (weight is not None and weight[axis] == tensor.shape[axis]):
+        return None
+    has = "the base has no such weight" if weight is None else f"the base's are {weight}"
+    return f"its weights for {module} are {tensor.shape}, and {has}"
+
+
 def adapter_rank(adapter: Path) -> int:
-    """The rank of a LoRA adapter: the largest of its modules'."""
-    config = read_json(adapter / ADAPTER_FILES[0])
+    """Return the rank of a LoRA adapter: the largest of its modules' ranks."""
+    config = read_json(adapter / ADAPTER_FILES[0], shown_path(adapter))
     return int(max([config.get("r", 0), *(config.get("rank_pattern") or {}).values()]))

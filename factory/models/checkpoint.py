@@ -3,13 +3,14 @@
 Loads no weights and imports neither torch nor an engine.
 """
 
-from dataclasses import dataclass, field
+import dataclasses
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from factory.fingerprint import file_digest, files_digest
-from factory.models.digest import read_json
+from factory.models.config import read_json
 
 
 @dataclass(frozen=True)
@@ -27,21 +28,23 @@ class Checkpoint:
     adapter: Path | None = None
     """The folder of the LoRA adapter that is put on the weights."""
     folder: Path | None = None
-    """Of a trained model: where it lies in the lake."""
-    base: str = field(default="", compare=False)
+    """The folder of a trained model in the lake."""
+    base: str = dataclasses.field(default="", compare=False)
     """The digest of the weights alone, without an adapter."""
     declared: str | None = None
-    """The revision that is declared of weights that only a server has: nothing can verify it, and
-    there are no files."""
+    """The declared revision of weights that only a server has. It cannot be verified, and there are
+    no files."""
+    field: str = dataclasses.field(default="model.path", compare=False)
+    """The recipe field that names the folder, for error messages; a trained model's own name."""
 
     @cached_property
     def generation_config(self) -> dict[str, Any]:
-        """What the model's repository says of how it is to be sampled."""
+        """The sampling defaults of the model's repository."""
         return self._json("generation_config.json")
 
     @property
     def stop_tokens(self) -> list[int]:
-        """The tokens that end an answer, beside the tokenizer's own: chat models often have
+        """The tokens that end an answer, in addition to the tokenizer's own. Chat models often have
         several."""
         stops = self.generation_config.get("eos_token_id", self.config.get("eos_token_id"))
         return [stops] if isinstance(stops, int) else list(stops or [])
@@ -51,11 +54,11 @@ class Checkpoint:
         return self._json("config.json")
 
     def _json(self, name: str) -> dict[str, Any]:
-        return {} if self.declared else read_json(self.path / name)
+        return {} if self.declared else read_json(self.path / name, self.field)
 
     @property
     def context_length(self) -> int | None:
-        """The most tokens that prompt and answer may have together, where the model says so."""
+        """The maximum number of tokens of a prompt and its answer; None if the config has none."""
         length = self.config.get("max_position_embeddings")
         return length if isinstance(length, int) else None
 

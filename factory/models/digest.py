@@ -1,10 +1,7 @@
 """Digests of model folders: which files decide what a model answers."""
 
-import json
 from pathlib import Path
-from typing import Any
 
-from factory.errors import ModelError
 from factory.fingerprint import file_digest, files_digest, folder_key
 from factory.recipe import VLLM_IDENTITY, Engine, OpenaiEngine, VllmEngine
 
@@ -78,25 +75,9 @@ def model_files(path: Path) -> list[Path]:
 
 
 def cached_digest(file: Path, known: dict[str, str]) -> str:
-    """The SHA-256 of a file, taken once for each device, inode, size and time."""
+    """Return the SHA-256 of a file, computed once per device, inode, size, and time."""
     stat = file.stat()
     stamp = f"{stat.st_dev}-{stat.st_ino}-{stat.st_size}-{stat.st_mtime_ns}"
     if stamp not in known:
         known[stamp] = file_digest(file)
     return known[stamp]
-
-
-def declared_dtype(path: Path) -> str:
-    """The number type that a model's config.json names; float32 where it names none."""
-    config = read_json(path / "config.json")
-    return str(config.get("dtype") or config.get("torch_dtype") or "float32")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path.name} of the model cannot be read as JSON: {error}") from None
-    return content if isinstance(content, dict) else {}

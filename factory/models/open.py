@@ -6,40 +6,49 @@ from factory.fingerprint import folder_key
 from factory.functions import find_function
 from factory.models.adapters import check_adapter
 from factory.models.checkpoint import Checkpoint
-from factory.models.digest import adapter_digest, as_run, declared_dtype, folder_digest
+from factory.models.config import declared_dtype
+from factory.models.digest import adapter_digest, as_run, folder_digest
 from factory.models.locate import check_model, locate
 from factory.recipe import Model, OpenaiEngine, Recipe
 
 
 def open_checkpoint(
-    name: str, model: Model, recipe: Recipe, known: dict[str, str], *, download: bool = False
+    name: str,
+    model: Model,
+    recipe: Recipe,
+    known: dict[str, str],
+    *,
+    field: str,
+    download: bool = False,
 ) -> Checkpoint:
-    """Finds a model and takes its digest.
+    """Find a model and compute its digest.
 
-    `known` remembers the hashes of files by device, inode, size and time, so that unchanged
-    weights are not read again; it is added to. Raises ModelError where the folder is missing, has
-    no weights or no chat template (the scripted engine needs neither).
+    `field` is the recipe section that names the model: `model`, `judge.model`, or
+    `judges.x.reward_model`. `known` caches file hashes by device, inode, size, and time, so that
+    unchanged weights are not read again; new hashes are added to it. Raises ModelError if the
+    folder is missing, or has no weights or no chat template (the scripted engine needs neither).
     """
     engine = recipe.engine_of(name)
-    path = locate(model, recipe, download=download)
+    path = locate(model, recipe, field=field, download=download)
     if engine.name != "scripted":
-        check_model(model.path, path)
-    dtype = model.dtype if model.dtype != "auto" else declared_dtype(path)
+        check_model(model.path, path, field)
+    place = f"{field}.path"
+    dtype = model.dtype if model.dtype != "auto" else declared_dtype(path, place)
     base = digest = folder_digest(path, dtype, known)
     adapter = None
     if model.adapter is not None:
         adapter = recipe.resolve(model.adapter)
-        check_adapter(adapter, path)
+        check_adapter(adapter, path, f"{field}.adapter", place)
         digest = adapter_digest(adapter, base, known)
     if engine.name == "scripted":  # a script answers, not the model
         script = engine.script
-        told = find_function(script, recipe.folder).digest if script else "words"
-        digest = folder_key("scripted model", 1, {"model": digest, "script": told})
-    return Checkpoint(name, path, as_run(digest, engine), dtype, adapter, base=base)
+        code = find_function(script, recipe.folder).digest if script else "words"
+        digest = folder_key("scripted model", 1, {"model": digest, "script": code})
+    return Checkpoint(name, path, as_run(digest, engine), dtype, adapter, base=base, field=place)
 
 
 def declared_checkpoint(name: str, revision: str, engine: OpenaiEngine) -> Checkpoint:
-    """A model of which only a server has the weights, by the name that the server gives it and the
-    revision that whoever runs it declares."""
+    """Return a model whose weights only a server has, identified by the server's name for it and
+    the revision that its operator declares."""
     digest = folder_key("model declared", 1, {"name": engine.model, "revision": revision})
     return Checkpoint(name, Path(engine.model), digest, "unknown", declared=revision)

@@ -32,19 +32,24 @@ class Tensor:
 
 
 def read_tensors(file: Path, field: str) -> list[Tensor]:
-    """The tensors of a safetensors file.
+    """Return the tensors of a safetensors file.
 
-    Raises ModelError, which names the recipe's `field` that led here, where the file is shorter
-    than its header.
+    Raises ModelError with `field`, the recipe field that names the model, if the file is shorter
+    than its header or the header is not JSON.
     """
     with file.open("rb") as opened:
         length = int.from_bytes(opened.read(8), "little")
-        if length > file.stat().st_size:
+        try:
+            if length > file.stat().st_size:
+                raise ValueError("its header is longer than the file")
+            header = json.loads(opened.read(length))
+        except ValueError:
             raise ModelError(
-                f"{field}: {file.name} is not a safetensors file of its full size (a pointer "
-                "of git-lfs, or a download that was cut short): fetch it again"
-            )
-        header = json.loads(opened.read(length))
+                field,
+                f"{file.name} is not a complete safetensors file (a git-lfs pointer, or a download "
+                "that was cut short)",
+                "fetch it again",
+            ) from None
     tensors = []
     for name, at in header.items():
         if name != "__metadata__":

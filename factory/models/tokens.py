@@ -9,18 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 from factory.errors import MissingExtra
 from factory.models.checkpoint import Checkpoint
-from factory.models.digest import read_json
+from factory.models.config import read_json
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
 
-def chat_template(path: Path) -> str | None:
-    """The default chat template of a model's folder, as Jinja text."""
+def chat_template(path: Path, field: str) -> str | None:
+    """Return the default chat template of a model's folder, as Jinja text.
+
+    `field` is the recipe field that names the folder, for the error if a file is broken.
+    """
     file = path / "chat_template.jinja"
     if file.is_file():
         return file.read_text(encoding="utf-8")
-    template = read_json(path / "tokenizer_config.json").get("chat_template")
+    template = read_json(path / "tokenizer_config.json", field).get("chat_template")
     if isinstance(template, list):
         named = {item["name"]: item["template"] for item in template}
         template = named.get("default")
@@ -28,10 +31,10 @@ def chat_template(path: Path) -> str | None:
 
 
 def token_counter(model: Checkpoint) -> Callable[[Sequence[Mapping[str, Any]]], int]:
-    """A function from messages to the number of tokens that the model reads for them.
+    """Return a function that counts the tokens of a prompt, given as messages.
 
-    Uses the tokenizer's file and Jinja alone, and none of the seconds that importing AutoTokenizer
-    takes; models without a `tokenizer.json` take that way.
+    Uses only `tokenizer.json` and Jinja, which saves the seconds that importing AutoTokenizer
+    takes. Models without a `tokenizer.json` use AutoTokenizer.
     """
     from tokenizers import Tokenizer
 
@@ -39,10 +42,10 @@ def token_counter(model: Checkpoint) -> Callable[[Sequence[Mapping[str, Any]]], 
     if not file.is_file():
         return _slow_counter(model)
     tokenizer = Tokenizer.from_file(str(file))
-    settings = read_json(model.path / "tokenizer_config.json")
+    settings = read_json(model.path / "tokenizer_config.json", model.field)
     names = ("bos_token", "eos_token", "pad_token", "unk_token")
     specials = {name: token for name in names if (token := _token(settings.get(name)))}
-    template = compile_template(chat_template(model.path) or "")
+    template = compile_template(chat_template(model.path, model.field) or "")
 
     def count(messages: Sequence[Mapping[str, Any]]) -> int:
         text = template.render(messages=messages, add_generation_prompt=True, **specials)
@@ -52,28 +55,19 @@ def token_counter(model: Checkpoint) -> Callable[[Sequence[Mapping[str, Any]]], 
 
 
 def text_counter(model: Checkpoint) -> Callable[[str], int]:
-    """A function from a text to the number of tokens in which the model would have written it,
-    with the one that ends it."""
+    """Return a function that counts the tokens of an answer, including the one that ends it."""
     from tokenizers import Tokenizer
 
     file = model.path / "tokenizer.json"
     if file.is_file():
         fast = Tokenizer.from_file(str(file))
         return lambda text: len(fast.encode(text, add_special_tokens=False).ids) + 1
-    try:
-        from transformers import AutoTokenizer
-    except ImportError:
-        raise MissingExtra("transformers", "train") from None
-    slow = AutoTokenizer.from_pretrained(model.path)
+    slow = _auto_tokenizer(model.path)
     return lambda text: len(slow.encode(text, add_special_tokens=False)) + 1
 
 
 def _slow_counter(model: Checkpoint) -> Callable[[Sequence[Mapping[str, Any]]], int]:
-    try:
-        from transformers import AutoTokenizer
-    except ImportError:
-        raise MissingExtra("transformers", "train") from None
-    tokenizer = AutoTokenizer.from_pretrained(model.path)
+    tokenizer = _auto_tokenizer(model.path)
     return lambda messages: len(
         tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=True)[
             "input_ids"
@@ -81,9 +75,17 @@ def _slow_counter(model: Checkpoint) -> Callable[[Sequence[Mapping[str, Any]]], 
     )
 
 
+def _auto_tokenizer(path: Path) -> Any:
+    try:
+        from transformers import AutoTokenizer
+    except ImportError:
+        raise MissingExtra("transformers", "train") from None
+    return AutoTokenizer.from_pretrained(path)
+
+
 def compile_template(text: str) -> "Template":
-    """A chat template as transformers compiles it (transformers.utils.chat_template_utils, 5.19),
-    whose import alone takes longer than all else that `factory plan` does."""
+    """Compile a chat template as transformers does (transformers.utils.chat_template_utils, 5.19),
+    without importing transformers, which takes longer than the rest of `factory plan`."""
     from jinja2 import TemplateError
     from jinja2.ext import loopcontrols
     from jinja2.sandbox import ImmutableSandboxedEnvironment

@@ -11,8 +11,8 @@ from factory.recipe import Recipe
 
 
 def trained_model(name: str, folder: Path, first: Checkpoint, recipe: Recipe) -> Checkpoint | None:
-    """The model that a training left in a folder, if it came to its end and all files are there
-    in their sizes. Where it is an adapter, its weights are those of `first`, M_0."""
+    """Return the model that a training wrote into a folder; None unless the training finished and
+    all files have their sizes. The weights under an adapter are those of `first`, M_0."""
     manifest = model_manifest(folder)
     if manifest is None:
         return None
@@ -22,12 +22,16 @@ def trained_model(name: str, folder: Path, first: Checkpoint, recipe: Recipe) ->
             return None
     digest = as_run(manifest["digest"], recipe.engine)
     if ADAPTER_FILES[0] in manifest["files"]:
-        return Checkpoint(name, first.path, digest, first.dtype, path, folder, first.base)
-    return Checkpoint(name, path, digest, manifest["dtype"], None, folder, manifest["digest"])
+        return Checkpoint(
+            name, first.path, digest, first.dtype, path, folder, first.base, field=first.field
+        )
+    return Checkpoint(
+        name, path, digest, manifest["dtype"], None, folder, manifest["digest"], field=name
+    )
 
 
 def model_manifest(folder: Path) -> dict[str, Any] | None:
-    """What a training wrote last; without it the model does not exist."""
+    """Return the manifest, which a training writes last; None if the training did not finish."""
     try:
         manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
     except FileNotFoundError:
@@ -36,7 +40,7 @@ def model_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def broken_files(folder: Path) -> list[tuple[Path, str]]:
-    """The files of a trained model that are not as they were written, and why."""
+    """Return the files of a trained model that changed after they were written, and why."""
     manifest = model_manifest(folder)
     faults = []
     for name, (size, digest) in (manifest or {"files": {}})["files"].items():

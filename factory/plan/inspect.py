@@ -23,8 +23,15 @@ from factory.plan.recipe_state import RecipeState
 from factory.plan.state import StepState, folder_of
 from factory.plan.step import Step, first_draw, steps
 from factory.recipe import JUDGE, PROBE, REFERENCE, Generation, Recipe
-from factory.stages import PromptFiles, judgments, samples, verdicts
-from factory.stages import training as train
+from factory.stages import (
+    TRAINING_VERSION,
+    PromptFiles,
+    judgments,
+    possible_files,
+    samples,
+    training_settings,
+    verdicts,
+)
 from factory.stages.prompts import lines as prompts
 
 UNREADABLE = (duckdb.Error, pa.ArrowException, OSError)
@@ -382,12 +389,12 @@ def _locate_training(state: RecipeState, step: Step, _: int | None) -> StepState
     recipe, method = state.recipe, state.policy.trains
     files = {
         word: file_digest(file)
-        for word in train.words(recipe.train, method)
+        for word in possible_files(recipe.train, method)
         if (file := recipe.file_beside(word))
     }
     parent = state.models[step.parent].digest
-    settings = train.settings(recipe.train, method, parent, pair_ids, recipe.seed, files)
-    folder = state.lake.folder("models", folder_key("train", train.VERSION, settings))
+    settings = training_settings(recipe.train, method, parent, pair_ids, recipe.seed, files)
+    folder = state.lake.folder("models", folder_key("train", TRAINING_VERSION, settings))
     return StepState(step, folder, settings, wanted=1)
 
 

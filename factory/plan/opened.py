@@ -13,8 +13,7 @@ from factory.pairs import Choice, Policy, load_policy, make_choice
 from factory.plan.expressions import check_expressions, check_opponents
 from factory.plan.step import Step
 from factory.recipe import JUDGE, PROBE, REFERENCE, Judge, OpenaiEngine, Recipe, resolved
-from factory.stages import Rubric, load_rubric
-from factory.stages import training as train
+from factory.stages import Rubric, adapter_fields, load_rubric
 
 DIGESTS = "digests.json"
 """Cache in the lake: SHA-256 of model files by device, inode, size, and time."""
@@ -95,7 +94,9 @@ def open_recipe(recipe: Recipe, lake: Lake, *, download: bool = False) -> Opened
     Raises a UserError if a model, rubric, function, policy, or expression cannot be used.
     """
     digests = lake.load_json(DIGESTS)
-    first = open_checkpoint("M_0", recipe.model, recipe, digests, download=download)
+    first = open_checkpoint(
+        "M_0", recipe.model, recipe, digests, field="model", download=download
+    )
     if lake.root.is_dir():
         lake.save_json(DIGESTS, digests)
     models = {"M_0": first, **_open_judges(recipe, digests, download=download)}
@@ -131,7 +132,10 @@ def _open_judges(
             continue
         model = judge.model or judge.reward_model
         assert model is not None, "a judge with a model of its own names it"
-        models[name] = open_checkpoint(name, model, recipe, digests, download=download)
+        section = f"{recipe.field_of(name)}.{'reward_model' if judge.reward_model else 'model'}"
+        models[name] = open_checkpoint(
+            name, model, recipe, digests, field=section, download=download
+        )
     return models
 
 
@@ -166,7 +170,7 @@ def largest_rank(recipe: Recipe, models: Mapping[str, Checkpoint], name: str) ->
     together = [name] if name in judges else models.keys() - judges
     adapters = [adapter for each in together if (adapter := models[each].adapter)]
     ranks = [adapter_rank(adapter) for adapter in adapters]
-    fields = train.adapter_fields(recipe.train)
+    fields = adapter_fields(recipe.train)
     if fields is not None and recipe.one_engine and name not in judges:
         ranks += [fields["r"], *(fields.get("rank_pattern") or {}).values()]
     return max(ranks, default=0)

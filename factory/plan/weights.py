@@ -1,6 +1,6 @@
-"""How large a model is by its files, and what it takes to train it. Reads no weights.
+"""Sizes: of a model by its files, and of its training. Reads no weights.
 
-The bytes are estimates: each says what it leaves out.
+All sizes are estimates; each function says what it leaves out.
 """
 
 import re
@@ -11,39 +11,41 @@ from typing import Any
 
 from factory.errors import RecipeError
 from factory.models import Tensor, declared_dtype, model_files, read_tensors
-from factory.recipe import Method, Recipe, Train
+from factory.recipe import Method, Model, Train
 from factory.stages import adapter_fields
 
 _BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
-"""Of one number."""
+"""Bytes per number."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """What a model's files say of its size."""
+    """The size of a model, by its files."""
 
     parameters: int
     dtype: str
     loaded: int
-    """Bytes, once loaded in its dtype."""
+    """Bytes when loaded in its dtype."""
     adapter: int
-    """Parameters of the adapter that the recipe trains; 0 where it trains all weights."""
+    """Parameters of the adapter that the recipe trains; 0 if it trains all weights."""
 
 
-def weigh(recipe: Recipe, path: Path) -> Weights | None:
-    """The size of M_0, whose folder is `path`; None where it has no weights (the scripted engine
-    needs none).
+def weigh(model: Model, path: Path, field: str, train: Train | None = None) -> Weights | None:
+    """Return the size of a model in the folder `path`; None if it has no weights (the scripted
+    engine needs none).
 
-    Raises ModelError where a file is cut short, RecipeError where the adapter's rank is no number.
+    `field` is the recipe section that names the model, and `train` how the recipe trains it. Raises
+    ModelError if a file is cut short, and RecipeError if the adapter's rank is no number.
     """
+    field = f"{field}.path"
     files = [file for file in model_files(path) if file.suffix in (".safetensors", ".bin")]
     # Some repositories hold the same weights a second time, as consolidated.safetensors.
     files = [file for file in files if file.name.startswith("model")] or files
     if not files:
         return None
-    declared = declared_dtype(path)
-    dtype = declared if recipe.model.dtype == "auto" else recipe.model.dtype
-    tensors = [tensor for file in files for tensor in _tensors(file, declared)]
+    declared = declared_dtype(path, field)
+    dtype = declared if model.dtype == "auto" else model.dtype
+    tensors = [tensor for file in files for tensor in _tensors(file, declared, field)]
     number = _BYTES.get(dtype, 4)
     return Weights(
         parameters=sum(tensor.size for tensor in tensors),
@@ -51,28 +53,28 @@ def weigh(recipe: Recipe, path: Path) -> Weights | None:
         loaded=sum(
             tensor.size * number if tensor.floating else tensor.stored for tensor in tensors
         ),
-        adapter=_adapter_parameters(recipe.train, tensors),
+        adapter=0 if train is None else _adapter_parameters(train, tensors),
     )
 
 
-def _tensors(file: Path, dtype: str) -> list[Tensor]:
-    """The tensors of a file of weights; a pickled file is taken for one tensor of the model's
+def _tensors(file: Path, dtype: str, field: str) -> list[Tensor]:
+    """Return the tensors of a file of weights. A pickled file counts as one tensor of the model's
     dtype, since reading it needs torch."""
     if file.suffix == ".safetensors":
-        return read_tensors(file, "model.path")
+        return read_tensors(file, field)
     size = file.stat().st_size
     return [Tensor(file.name, [size // _BYTES.get(dtype, 4)], True, size)]
 
 
 def _adapter_parameters(train: Train, tensors: Sequence[Tensor]) -> int:
-    """Parameters of the adapter: rank × (in + out) of every matrix that it is put on. Of a
-    pickled model they are not known, and 0."""
+    """Return the parameters of the adapter: rank × (in + out) per matrix that it changes; 0 for a
+    pickled model, whose matrices are unknown."""
     fields = adapter_fields(train)
     if fields is None:
         return 0
     rank, targets = fields["r"], fields["target_modules"]
     if not isinstance(rank, int):
-        raise RecipeError(f"train.lora.r: got {rank!r}, expected a whole number")
+        raise RecipeError("train.lora.r", f"got {rank!r}", "expected a whole number")
     return sum(
         rank * sum(tensor.shape)
         for tensor in tensors
@@ -81,8 +83,8 @@ def _adapter_parameters(train: Train, tensors: Sequence[Tensor]) -> int:
 
 
 def _targeted(module: str, targets: Any) -> bool:
-    """Whether PEFT puts an adapter on a module: by its last name in a list, by a regular
-    expression of all of it, or on every linear layer but the last."""
+    """Return whether PEFT puts an adapter on a module: the last part of its name is in a list, a
+    regular expression matches all of it, or it is any linear layer but the last."""
     last = module.rpartition(".")[2]
     if targets == "all-linear":
         return "embed" not in last and last != "lm_head"
@@ -92,13 +94,14 @@ def _targeted(module: str, targets: Any) -> bool:
 
 
 def training_bytes(train: Train, method: Method, weights: Weights) -> int:
-    """About what a training needs, in bytes, by AdamW's count: the weights, their gradients and two
-    moments, each in the dtype of training (float32: 4 + 4 + 8 bytes a parameter), and of DPO the
-    reference model beside them (4), unless its log-probabilities are taken beforehand. With LoRA
-    that is so of the adapter's parameters; the base is there once, in its own dtype, and is its
-    own reference.
+    """Estimate the memory of a training with AdamW, in bytes.
 
-    Leaves out activations, which grow with batch and length, and what torch holds in reserve.
+    Counts the weights, their gradients, and two moments, each in the dtype of training (float32:
+    4 + 4 + 8 bytes per parameter), and for DPO the reference model (4), unless its
+    log-probabilities are precomputed. With LoRA these are the adapter's parameters; the base is
+    loaded once, in its own dtype, and is the reference.
+
+    Leaves out activations, which grow with batch and length, and torch's reserved memory.
     """
     if train.lora is not None:
         return weights.loaded + 16 * weights.adapter
@@ -109,13 +112,13 @@ def training_bytes(train: Train, method: Method, weights: Weights) -> int:
     return copies * number * weights.parameters
 
 
-def kept_bytes(train: Train, weights: Weights) -> int:
-    """What a trained model takes on a disk, in bytes; an adapter's parameters are in float32."""
+def stored_bytes(train: Train, weights: Weights) -> int:
+    """Return the bytes of a trained model on disk; an adapter's parameters are in float32."""
     return weights.loaded if train.lora is None else 4 * weights.adapter
 
 
-def beside_bytes(train: Train, weights: Weights) -> int:
-    """What lies beside a model while it is trained, in bytes: two checkpoints, each with weights
+def checkpoint_bytes(train: Train, weights: Weights) -> int:
+    """Return the bytes on disk during a training, next to the model: two checkpoints with weights
     and AdamW's moments in float32, and the weights before they are cast."""
     if train.lora is not None:
         return 2 * 12 * weights.adapter

@@ -14,7 +14,7 @@ from factory.lake import load_query
 from factory.plan import RecipeState, Step, StepState, all_views
 from factory.publish.redact import redact_paths
 from factory.recipe import DECIDES, JUDGE, VLLM_IDENTITY, OpenaiEngine, Recipe, VllmEngine
-from factory.stages import training as train
+from factory.stages import training_settings
 
 _SHOWN = ("prompts.language", "sampling.draws", "judge.draws", "probe.draws")
 """Outside every key: what the prompts are in, and how many rows there are."""
@@ -68,7 +68,7 @@ def _vllm(engine: VllmEngine, recipe: Recipe) -> dict[str, Any]:
 
 def _training(survey: RecipeState) -> dict[str, Any]:
     recipe, method = survey.recipe, survey.policy.trains
-    settings = train.settings(recipe.train, method, "", "", recipe.seed)
+    settings = training_settings(recipe.train, method, "", "", recipe.seed)
     shown = {"with": settings["with"]}
     if "settings" in settings:
         shown[method] = dict(settings["settings"])

@@ -32,7 +32,7 @@ from factory.plan import RecipeState, Step, StepState, folder_of, reused_views
 from factory.progress import Progress
 from factory.recipe import REFERENCE, Recipe
 from factory.run.stop import ShareLimit
-from factory.stages import judgments, samples, thought, verdicts
+from factory.stages import judgments, samples, split_reasoning, verdicts
 
 FIRST_ERRORS = 3
 """How many failures an error message lists."""
@@ -132,7 +132,7 @@ class _Work:
     def take(self, result: Result, subject: "_Subject") -> None:
         """Write the row of a result. Raises StepFailed once more requests of the step have failed
         than `max_failed` allows."""
-        result = thought(result, self.maker.reasoning)
+        result = split_reasoning(result, self.maker.reasoning)
         self._writer.put(self._row(result, subject))
         self.count.add(result)
         if result.error is None:

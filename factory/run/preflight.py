@@ -10,8 +10,7 @@ from factory.lake import load_query
 from factory.models import Checkpoint, token_counter
 from factory.plan import RecipeState, Step
 from factory.recipe import REFERENCE, Judge, OpenaiEngine, VllmEngine
-from factory.stages import Rubric, render
-from factory.stages import training as train
+from factory.stages import Rubric, adapter_fields, render_rubric, reserved_fields
 from factory.train import check_command, check_fields, check_lora, trainer_fields
 
 
@@ -19,7 +18,7 @@ def check_before_run(state: RecipeState, wanted: Sequence[Step]) -> None:
     """Raises a UserError where the engine, the trainer or the judge cannot do what the recipe's
     steps ask of them, or the prompts lack what the rubric shows the judge or the policy takes."""
     recipe = state.recipe
-    check_engine(recipe.engine, state.rank("M_0"))
+    check_engine(recipe.engine, state.rank("M_0"), "engine")
     trained = [step for step in wanted if step.stage == "train"]
     if trained:
         _check_training(state)
@@ -39,10 +38,10 @@ def _check_judge(state: RecipeState, name: str) -> None:
     own = recipe.model_of_judge(name) if judge.has_model else None
     model = state.models[own or "M_0"]
     if judge.reward_model is not None:
-        reward.check(model, f"{recipe.field_of(name)}.reward_model")
+        reward.check_reward_model(model)
         return
     if judge.engine is not None:
-        check_engine(judge.engine, state.rank(model.name))
+        check_engine(judge.engine, state.rank(model.name), f"{recipe.field_of(name)}.engine")
     if rubric is None:
         return
     # A judge that is shown no reference, or no criteria, would grade by what it makes up.
@@ -73,7 +72,7 @@ def _check_training(state: RecipeState) -> None:
     if spec.with_ != "trl":
         return
     method = state.policy.trains
-    if refused := train.refused(spec, method):
+    if refused := reserved_fields(spec, method):
         raise RecipeError(f"train.{method}.{refused[0]}: is set by the factory; take it out")
     check_fields(method, trainer_fields(recipe, method), first.dtype)
     if first.adapter is not None and spec.lora is None:
@@ -82,7 +81,7 @@ def _check_training(state: RecipeState) -> None:
             "adapter is trained on"
         )
     if spec.lora is not None:
-        fields = train.adapter_fields(spec) or {}
+        fields = adapter_fields(spec) or {}
         check_lora(spec.lora, fields, first.path, first.adapter)
         if isinstance(recipe.engine, VllmEngine):
             _check_vllm_lora(fields)
@@ -114,7 +113,7 @@ def _check_length(state: RecipeState, judge: Judge, rubric: Rubric, model: Check
     room = _context(state, model)
     if room is None:
         return
-    needed = token_counter(model)(render(rubric, {})) + judge.max_tokens
+    needed = token_counter(model)(render_rubric(rubric, {})) + judge.max_tokens
     if needed >= room:
         raise RubricError(
             f"rubric {judge.rubric}: needs {needed} tokens without a prompt or an answer "

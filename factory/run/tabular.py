@@ -10,7 +10,7 @@ from factory.pairs import check_policy, define_policy
 from factory.plan import RecipeState, StepState, count_outcomes, folder_of
 from factory.progress import Progress
 from factory.run.generate import WorkCount
-from factory.stages import problem_list, verdicts
+from factory.stages import list_problems, verdicts
 
 
 def make_prompts(state: RecipeState, step_state: StepState, progress: Progress) -> None:
@@ -24,7 +24,7 @@ def make_prompts(state: RecipeState, step_state: StepState, progress: Progress) 
     folder.record({"step": step.label, "answered": len(rows), "left_out": unusable})
     progress.say(f"  {step.label}: {len(rows):,} read")
     if problems:
-        progress.say(f"  {len(problems):,} lines left out:\n" + problem_list(problems))
+        progress.say(f"  {len(problems):,} lines left out:\n" + list_problems(problems))
 
 
 def make_verdicts(

@@ -4,21 +4,33 @@ from factory.stages.judging import (
     Verdict,
     check_value,
     expected_score,
-    parse,
-    preference,
-    render,
+    parse_preference,
+    parse_score,
+    render_rubric,
     transcript,
 )
-from factory.stages.prompts.files import PromptFiles, problem_list
-from factory.stages.prompts.lines import Limit, Problem, read
-from factory.stages.reasoning import CUT_OFF, NEVER_ENDED, thought
+from factory.stages.prompts.files import PromptFiles, list_problems
+from factory.stages.prompts.lines import Limit, Problem, read_prompts
+from factory.stages.reasoning import CUT_OFF, NEVER_ENDED, split_reasoning
 from factory.stages.rubric import Rubric, load_rubric, shipped_rubrics
-from factory.stages.training import LORA, adapter_fields, effective, settings
+from factory.stages.training import (
+    FILE_FIELDS,
+    LORA,
+    TRAINING_VERSION,
+    adapter_fields,
+    command_words,
+    possible_files,
+    reserved_fields,
+    training_fields,
+    training_settings,
+)
 
 __all__ = [
     "CUT_OFF",
+    "FILE_FIELDS",
     "LORA",
     "NEVER_ENDED",
+    "TRAINING_VERSION",
     "Limit",
     "Problem",
     "PromptFiles",
@@ -26,16 +38,19 @@ __all__ = [
     "Verdict",
     "adapter_fields",
     "check_value",
-    "effective",
+    "command_words",
     "expected_score",
+    "list_problems",
     "load_rubric",
-    "parse",
-    "preference",
-    "problem_list",
-    "read",
-    "render",
-    "settings",
+    "parse_preference",
+    "parse_score",
+    "possible_files",
+    "read_prompts",
+    "render_rubric",
+    "reserved_fields",
     "shipped_rubrics",
-    "thought",
+    "split_reasoning",
+    "training_fields",
+    "training_settings",
     "transcript",
 ]

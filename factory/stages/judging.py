@@ -1,4 +1,4 @@
-"""Rubric and answer → messages for a judge; a judgment's text → a verdict. Pure functions."""
+"""Pure functions of judging: rubric and answer to messages, a judgment's text to a verdict."""
 
 import math
 import re
@@ -10,8 +10,8 @@ from factory.recipe import in_scale
 from factory.stages.rubric import PLACEHOLDER, PREFERENCES, Rubric
 
 MIN_MASS = 0.5
-"""The least probability that the labels hold together where the score stands; ours. With less, the
-judge was about to write something else there."""
+"""The least total probability of the labels at the score. With less, the judge was likely to write
+something else there."""
 
 
 @dataclass(frozen=True)
@@ -21,34 +21,33 @@ class Verdict:
     """Why there is no score."""
 
 
-def render(
+def render_rubric(
     rubric: Rubric, item: Mapping[str, str | None], control: Sequence[str] = ()
 ) -> list[dict[str, str]]:
-    """The messages that ask for a judgment; `control` are the judge's control tokens.
+    """Return the messages that ask for a judgment; `control` has the judge's control tokens.
 
-    What is filled in is untrusted. Placeholders are replaced in one pass over the template, so
-    that a placeholder's name inside an answer stays text. Where the template encloses what it is
-    given in tags, a value cannot close or open one of them: the `<` of these tags becomes `&lt;`
-    in a value. So does that of the control tokens, which a chat template would let through as such
-    (`<|im_end|>` in an answer would end the judge's turn); of others a space parts the first
-    character from the rest. Nothing else is changed.
+    Values are untrusted. Placeholders are replaced in one pass over the template, so that a
+    placeholder's name inside an answer stays text. A value cannot close or open the template's
+    tags: in a value, the `<` of these tags becomes `&lt;`. So does the `<` of control tokens, which
+    a chat template would not escape (`<|im_end|>` in an answer would end the judge's turn); control
+    tokens without `<` get a space after their first character. Nothing else is changed.
     """
     tokens = re.compile("|".join(map(re.escape, sorted(control, key=len, reverse=True))))
 
-    def defused(token: re.Match[str]) -> str:
+    def escape(token: re.Match[str]) -> str:
         first, rest = token[0][0], token[0][1:]
         return f"&lt;{rest}" if first == "<" else f"{first} {rest}"
 
     def value(match: re.Match[str]) -> str:
         text = item.get(match[1]) or ""
-        text = tokens.sub(defused, text) if control else text
+        text = tokens.sub(escape, text) if control else text
         return rubric.tags.sub("&lt;", text) if rubric.tags else text
 
     return [{"role": "user", "content": PLACEHOLDER.sub(value, rubric.template)}]
 
 
 def transcript(messages: Sequence[Mapping[str, Any]]) -> str:
-    """A conversation as the judge reads it: a single user turn bare, else a line for each turn."""
+    """Return a conversation as text: one user turn as it is, else one paragraph per turn."""
     if len(messages) == 1:
         return str(messages[0]["content"] or "")
     return "\n\n".join(
@@ -56,12 +55,11 @@ def transcript(messages: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def parse(text: str | None, parser: re.Pattern[str], scale: tuple[float, float]) -> Verdict:
-    """The score that a judgment's text states, or why it states none.
+def parse_score(text: str | None, parser: re.Pattern[str], scale: tuple[float, float]) -> Verdict:
+    """Return the score in a judgment's text, or why there is none.
 
     Two different scores in one text are no score: a number is never made up. The parsers of the
-    rubrics that ship find one in a judgment's last line alone, so that what a judge quotes from
-    the answer does not count.
+    shipped rubrics read only the last line, so that quotes from the answer do not count.
     """
     found = {match.strip() for match in parser.findall(text or "")}
     if not found:
@@ -77,9 +75,9 @@ def parse(text: str | None, parser: re.Pattern[str], scale: tuple[float, float])
     return Verdict(scores[0], None)
 
 
-def preference(text: str | None, parser: re.Pattern[str], *, second: bool) -> Verdict:
-    """What a comparison says of one of the two answers, `second` if it was shown second: 1 where it
-    is preferred, 0 where the other one is, 0.5 for a tie; or why it says nothing."""
+def parse_preference(text: str | None, parser: re.Pattern[str], *, second: bool) -> Verdict:
+    """Return a comparison's score of one answer, or why there is none: 1 if it is preferred, 0 if
+    the other one is, and 0.5 for a tie. `second` if the answer was shown second."""
     found = sorted({match.strip() for match in parser.findall(text or "")})
     if not found:
         return Verdict(None, "no preference" if (text or "").strip() else "empty judgment")
@@ -94,9 +92,9 @@ def preference(text: str | None, parser: re.Pattern[str], *, second: bool) -> Ve
 def expected_score(
     logprobs: Sequence[Mapping[str, Any]] | None, worth: Callable[[str], float] = float
 ) -> float | None:
-    """The mean of what the labels are worth, weighted by their probabilities where the score stands
-    and renormalised over the labels; None where they hold less than MIN_MASS together.
+    """Return the mean of the labels' values, weighted by their probabilities at the score.
 
+    The probabilities are renormalized over the labels. None if their total is less than MIN_MASS.
     After G-Eval (arXiv 2303.16634), which weights the scores of a form by their probabilities.
     """
     shares = [(worth(row["label"]), math.exp(row["logprob"])) for row in logprobs or []]
@@ -106,8 +104,13 @@ def expected_score(
     return sum(score * share for score, share in shares) / mass
 
 
+def shown_second(draw: int) -> bool:
+    """Return whether a comparison shows the judged answer second: odd draws swap the two."""
+    return draw % 2 == 1
+
+
 def check_value(value: float | None, scale: tuple[float, float] | None) -> Verdict:
-    """The verdict of a judge that gives a number itself."""
+    """Return the verdict of a judge that returns numbers."""
     if value is None:
         return Verdict(None, "no score")
     if not in_scale(value, scale):

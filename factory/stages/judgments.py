@@ -1,4 +1,4 @@
-"""Judgments: what a judge says of samples, as it said it."""
+"""Judgments: a judge's answers about samples, before they are parsed."""
 
 import json
 from typing import Any
@@ -9,10 +9,9 @@ from factory.functions import Function
 from factory.lake import Row, answer_id
 from factory.models import Checkpoint
 from factory.recipe import Judge
-from factory.stages.judging import render, transcript
+from factory.stages.judging import render_rubric, shown_second, transcript
 from factory.stages.rubric import Rubric
 from factory.stages.samples import generated
-from factory.stages.verdicts import shown_second
 
 VERSION = 2
 
@@ -20,8 +19,8 @@ VERSION = 2
 def settings(
     judge: Checkpoint | Function, rubric: Rubric | None, generation: Judge, seed: int
 ) -> dict[str, Any]:
-    """What decides what a judge says: for a model its rubric's prompt, not its parser or scale;
-    a reward model has no rubric."""
+    """Return what decides a judge's answers: for a model its rubric's prompt, not its parser or
+    scale. A reward model has no rubric."""
     if isinstance(judge, Function):
         return {"function": judge.digest}
     if rubric is None:
@@ -30,26 +29,29 @@ def settings(
         "model": judge.digest,
         "prompt": rubric.template,
         **generation.identity,
-        **_score_asked(rubric, generation),
+        **_score_options(rubric, generation),
         "seed": seed,
     }
 
 
-def _score_asked(rubric: Rubric, generation: Judge) -> dict[str, Any]:
-    """What is asked about the score beside its text. The parser is part of it where it says at
-    which place log-probabilities are kept."""
-    asked: dict[str, Any] = {}
+def _score_options(rubric: Rubric, generation: Judge) -> dict[str, Any]:
+    """Return the options of a request about its score. The parser is one of them if it decides
+    which token's log-probabilities are stored."""
+    options: dict[str, Any] = {}
     if generation.expected_score:
-        asked.update(labels=rubric.labels, score_at=rubric.parser)
+        options.update(labels=rubric.labels, score_at=rubric.parser)
     if generation.constrained:
-        asked["choices"] = rubric.labels
-    return asked
+        options["choices"] = rubric.labels
+    return options
 
 
 def reads(judge: Judge | None, rubric: Rubric | None) -> str:
-    """What a judge is shown of a prompt beside its messages: a function (that of the probe has no
-    section) its `meta` and what `context` is, reference and criteria; a rubric that names one of
-    these, `context`; a reward model nothing."""
+    """Return what a judge reads of a prompt in addition to its messages.
+
+    `context` is the reference and the criteria, for a rubric that names one of them. `meta` is
+    these and the prompt's `meta`, for a function (the probe's has no section). A reward model reads
+    nothing else.
+    """
     if rubric is None:
         return "" if judge is not None and judge.reward_model else "meta"
     return "context" if {"reference", "criteria"} & rubric.placeholders else ""
@@ -57,16 +59,16 @@ def reads(judge: Judge | None, rubric: Rubric | None) -> str:
 
 def request(
     row: Row,
-    asked: str,
+    request_key: str,
     generation: Judge,
     judge: Checkpoint | Function,
     rubric: Rubric | None,
 ) -> Request:
-    """A row of `asked_judgments.sql`, or of `asked_comparisons.sql`, as a request."""
+    """Return a row of `asked_judgments.sql` or `asked_comparisons.sql` as a request."""
     common: dict[str, Any] = {
         "id": row["request_id"],
         "draws": tuple(row["draws"]),
-        "seed": seed_of(asked, row["sample_id"] + row.get("other_id", "")),
+        "seed": seed_of(request_key, row["sample_id"] + row.get("other_id", "")),
         "generation": generation,
     }
     answer = {"role": "assistant", "content": row["text"]}
@@ -85,12 +87,12 @@ def request(
         "criteria": row["criteria"],
         **(_both(row) if rubric.compares else {"answer": row["text"]}),
     }
-    messages = render(rubric, shown, judge.control_tokens)
-    return Request(messages=messages, model=judge, **_score_asked(rubric, generation), **common)
+    messages = render_rubric(rubric, shown, judge.control_tokens)
+    return Request(messages=messages, model=judge, **_score_options(rubric, generation), **common)
 
 
 def _both(row: Row) -> dict[str, str]:
-    """The two answers of a comparison, in the order in which its draws show them."""
+    """Return the two answers of a comparison, in the order of its draws."""
     own, other = row["text"], row["other_text"]
     second = shown_second(row["draws"][0])
     return {"answer_a": other, "answer_b": own} if second else {"answer_a": own, "answer_b": other}
@@ -104,9 +106,11 @@ def row(
     judge: Checkpoint | Function,
     key: str,
 ) -> Row:
-    """A result as a row of `judgments`, but for the columns that name the engine. The text of a
-    judge that gives a number is that number. Of a comparison, `other_id` is the sample that the
-    judged one was compared with."""
+    """Return a result as a row of `judgments`, without the columns that name the engine.
+
+    The text of a judge that returns numbers is the number. `other_id` is the other sample of a
+    comparison.
+    """
     text = result.text
     if text is None and result.value is not None:
         text = repr(result.value)

@@ -1,4 +1,4 @@
-"""Answers of models that think aloud: what they thought, and the answer."""
+"""Separate the reasoning of a model from its answer."""
 
 import dataclasses
 
@@ -8,13 +8,13 @@ NEVER_ENDED = "its reasoning never ended"
 CUT_OFF = "max_tokens cut it off before its answer: raise it"
 
 
-def thought(result: Result, tags: tuple[str, str] | None) -> Result:
-    """A result with its reasoning apart from its answer.
+def split_reasoning(result: Result, tags: tuple[str, str] | None) -> Result:
+    """Return a result with its reasoning separate from its answer.
 
-    Between the first and the last of the tags is reasoning. Chat templates may open it themselves,
-    so the first tag may be missing. What was cut off before the last one is a failure, and no
-    answer; so is an answer of a server that gives reasoning in a field of its own and was cut off
-    before the answer. Without a tag, a text that ended by itself is an answer.
+    Reasoning is between the first and the last of the tags. A chat template may write the first one
+    itself, so it may be missing. A text that was truncated before the last tag is a failure, and so
+    is a result whose server returned reasoning separately and was cut off before the answer. A text
+    without tags that ended by itself is an answer.
     """
     if result.error is not None or result.text is None:
         return result

@@ -19,20 +19,20 @@ from factory.errors import RubricError
 from factory.recipe import Judge
 
 PLACEHOLDERS = ("prompt", "answer", "answer_a", "answer_b", "reference", "criteria")
-"""What a rubric may name in braces: `{prompt}` and `{answer}` it must, or `{answer_a}` and
-`{answer_b}` if it compares two."""
+"""What a rubric may name in braces. `{prompt}` and `{answer}` are required, or `{answer_a}` and
+`{answer_b}` if it compares two answers."""
 
 
 PREFERENCES = {"A": 1.0, "B": 0.0, "tie": 0.5}
-"""What a comparison may come to, and what it counts for the answer that is shown first."""
+"""The outcomes of a comparison, and the score of each for the answer that is shown first."""
 
 
 HEADER = ("scale", "parser", "labels", "source", "description")
-"""What a rubric's header may say; a recipe may say `scale` and `parser` instead."""
+"""The fields of a rubric's header. A recipe may set `scale` and `parser` instead."""
 
 
 MOST_LABELS = 101
-"""Scores of a scale that are taken for labels; ours: 0 to 100 is the longest scale in use."""
+"""The most whole numbers of a scale that become labels: 0 to 100 is the longest scale in use."""
 
 
 PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
@@ -84,9 +84,9 @@ class Rubric:
 
 
 def load_rubric(judge: Judge, folder: Path) -> Rubric:
-    """The rubric that a recipe's judge names, with the recipe's own parser and scale over it.
+    """Return the rubric that a judge names. The judge's own parser and scale override the file's.
 
-    Raises RubricError where the file, its header or its placeholders are not as expected.
+    Raises RubricError if the file, its header, or its placeholders are not as expected.
     """
     name = judge.rubric
     header, template = _split(name, _read(name, folder))
@@ -98,14 +98,15 @@ def load_rubric(judge: Judge, folder: Path) -> Rubric:
     rubric = Rubric(template, parser, scale, labels, source, description)
     if rubric.compares and (scale != (0.0, 1.0) or set(labels) != set(PREFERENCES)):
         raise RubricError(
-            f"rubric {name}: it compares two answers: expected scale [0, 1] and labels "
-            f"[{', '.join(PREFERENCES)}]"
+            f"rubric {name}",
+            "it compares two answers",
+            f"expected scale [0, 1] and labels [{', '.join(PREFERENCES)}]",
         )
     return rubric
 
 
 def shipped_rubrics() -> list[str]:
-    """The names of the rubrics that ship with the factory, sorted."""
+    """Return the names of the rubrics that ship with the factory, sorted."""
     files = (resources.files("factory.stages") / "rubrics").iterdir()
     return sorted(file.name.removesuffix(".md") for file in files if file.name.endswith(".md"))
 
@@ -118,8 +119,10 @@ def _read(name: str, folder: Path) -> str:
         return source.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RubricError(
-            f"rubric {name}: cannot be read ({type(error).__name__}): expected a text file, "
-            f"or the name of a rubric that ships with the factory ({', '.join(shipped_rubrics())})"
+            f"rubric {name}",
+            f"cannot be read ({type(error).__name__})",
+            "expected a text file, or the name of a rubric that ships with the factory "
+            f"({', '.join(shipped_rubrics())})",
         ) from None
 
 
@@ -131,13 +134,16 @@ def _split(name: str, text: str) -> tuple[dict[str, Any], str]:
         header = None
     if match is None or not isinstance(header, dict):
         raise RubricError(
-            f"rubric {name}: expected a header in YAML between two lines of ---, "
-            "with scale and parser, then the judge prompt"
+            f"rubric {name}",
+            "has no header",
+            "expected a header in YAML between two lines of ---, with scale and parser, then the "
+            "judge prompt",
         )
     if unknown := [field for field in header if field not in HEADER]:
         raise RubricError(
-            f"rubric {name}: unknown field {unknown[0]} in its header: expected "
-            + ", ".join(HEADER)
+            f"rubric {name}",
+            f"unknown field {unknown[0]} in its header",
+            f"expected {', '.join(HEADER)}",
         )
     return header, match[2].strip()
 
@@ -149,7 +155,10 @@ def _parser(name: str, parser: Any) -> str:
     except re.error:
         pass
     raise RubricError(
-        f"rubric {name}: parser: got {parser!r}, expected a regular expression with one group"
+        "parser",
+        f"got {parser!r}",
+        "expected a regular expression with one group",
+        file=f"rubric {name}",
     )
 
 
@@ -160,7 +169,10 @@ def _scale(name: str, scale: Any) -> tuple[float, float]:
         ):
             return float(lowest), float(highest)
     raise RubricError(
-        f"rubric {name}: scale: got {scale!r}, expected two numbers, [lowest, highest]"
+        "scale",
+        f"got {scale!r}",
+        "expected two numbers, [lowest, highest]",
+        file=f"rubric {name}",
     )
 
 
@@ -170,27 +182,36 @@ def _labels(name: str, labels: Any, scale: tuple[float, float]) -> tuple[str, ..
         return tuple(str(n) for n in range(int(scale[0]), int(scale[1]) + 1)) if whole else ()
     if isinstance(labels, list) and all(isinstance(label, str | int) for label in labels):
         return tuple(str(label) for label in labels)
-    raise RubricError(f"rubric {name}: labels: got {labels!r}, expected a list of scores")
+    raise RubricError(
+        "labels", f"got {labels!r}", "expected a list of scores", file=f"rubric {name}"
+    )
 
 
 def _text(name: str, header: Mapping[str, Any], field: str) -> str:
     text = header.get(field)
     if text is None or isinstance(text, str):
         return text or ""
-    raise RubricError(f"rubric {name}: {field}: got {text!r}, expected a text (in quotes)")
+    raise RubricError(field, f"got {text!r}", "expected a text (in quotes)", file=f"rubric {name}")
 
 
 def _check_placeholders(name: str, template: str) -> None:
     found = set(PLACEHOLDER.findall(template))
     if unknown := sorted(found - set(PLACEHOLDERS)):
         raise RubricError(
-            f"rubric {name}: unknown placeholder {{{unknown[0]}}}: expected "
-            + ", ".join(f"{{{known}}}" for known in PLACEHOLDERS)
+            f"rubric {name}",
+            f"unknown placeholder {{{unknown[0]}}}",
+            "expected " + ", ".join(f"{{{known}}}" for known in PLACEHOLDERS),
         )
     answers = {"answer_a", "answer_b"} if found & {"answer_a", "answer_b"} else {"answer"}
     if missing := sorted(({"prompt"} | answers) - found):
-        raise RubricError(f"rubric {name}: the placeholder {{{missing[0]}}} is missing")
+        raise RubricError(
+            f"rubric {name}",
+            f"the placeholder {{{missing[0]}}} is missing",
+            "name it where the judge should read it",
+        )
     if len(answers) == 2 and "answer" in found:
         raise RubricError(
-            f"rubric {name}: names {{answer}} beside {{answer_a}}: expected one answer, or two"
+            f"rubric {name}",
+            "names {answer} next to {answer_a}",
+            "expected one answer, or two",
         )

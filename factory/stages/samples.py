@@ -1,5 +1,5 @@
-"""Samples: what a model answers to prompts; and the prompts' own reference answers, which are rows
-of the same table that no model writes.
+"""Samples: a model's answers to prompts, and the prompts' own reference answers, which are rows of
+the same table.
 """
 
 import json
@@ -15,23 +15,25 @@ VERSION = 1
 
 
 def settings(model: Checkpoint, generation: Generation, seed: int) -> dict[str, Any]:
-    """What decides the distribution of a model's answers, up to where they are cut off."""
+    """Return what decides the distribution of a model's answers, up to their truncation."""
     return {"model": model.digest, **generation.identity, "seed": seed}
 
 
 def reference_settings(tokenizer: str | None) -> dict[str, Any]:
-    """What decides the samples of the references: whose tokens their lengths are counted in. The
-    texts are part of what each is asked for."""
+    """Return what decides the samples of references: the tokenizer that counts their lengths. The
+    texts are part of each request."""
     return {"role": REFERENCE, "tokenizer": tokenizer}
 
 
-def request(row: Row, asked: str, generation: Generation, model: Checkpoint | None) -> Request:
-    """A row of `asked_samples.sql` as a request; without a model, for the prompt's reference."""
+def request(
+    row: Row, request_key: str, generation: Generation, model: Checkpoint | None
+) -> Request:
+    """Return a row of `asked_samples.sql` as a request; without a model, for the reference."""
     return Request(
         id=row["request_id"],
         messages=row["messages"],
         draws=tuple(row["draws"]),
-        seed=seed_of(asked, row["prompt_id"]),
+        seed=seed_of(request_key, row["prompt_id"]),
         generation=generation,
         model=model,
         tools=json.loads(row["tools"]) if row["tools"] else None,
@@ -41,8 +43,8 @@ def request(row: Row, asked: str, generation: Generation, model: Checkpoint | No
 
 
 def row(result: Result, prompt_id: str, model: str, key: str) -> Row:
-    """A result as a row of `samples`, but for the columns that name the engine; `model` is the
-    digest of the model that wrote it, or REFERENCE."""
+    """Return a result as a row of `samples`, without the columns that name the engine; `model` is
+    the digest of the model that wrote it, or REFERENCE."""
     return {
         "sample_id": answer_id(
             result.request_id, result.draw, result.text, result.reasoning, result.tool_calls
@@ -59,7 +61,7 @@ def row(result: Result, prompt_id: str, model: str, key: str) -> Row:
 
 
 def generated(result: Result) -> Row:
-    """The columns that every generated row has."""
+    """Return the columns that all generated rows have."""
     return {
         "reasoning": result.reasoning,
         "n_prompt_tokens": result.n_prompt_tokens,

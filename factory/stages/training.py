@@ -1,4 +1,4 @@
-"""Training: what identifies a trained model, and the job that the trainer's process is given."""
+"""Training: what identifies a trained model, and the fields that its trainer is given."""
 
 import fnmatch
 import re
@@ -8,7 +8,7 @@ from typing import Any
 
 from factory.recipe import PLACEHOLDERS, Method, Train
 
-VERSION = 1
+TRAINING_VERSION = 1
 
 DEFAULTS: dict[Method, dict[str, Any]] = {
     "dpo": {"beta": 0.1, "learning_rate": 1e-6, "num_train_epochs": 1},
@@ -43,10 +43,10 @@ HOW_RUN = (
     "torch_empty_cache_steps",
     "skip_memory_metrics",
 )
-"""Fields of TRL's config that decide how a training is run and not what it makes: changing one
-trains nothing again. All others bear identity."""
+"""Fields of TRL's config that decide how a training runs and not what it produces. Changing one
+does not repeat a training. All others are part of its key."""
 
-RESERVED_FIELDS = (
+RESERVED_PATTERNS = (
     "output_dir",
     "resume_from_checkpoint",
     "hub_*",
@@ -54,43 +54,43 @@ RESERVED_FIELDS = (
     "do_train",
     "do_eval",
 )
-"""Fields that the factory sets or that would act outside the lake; a recipe may not."""
+"""Fields that the factory sets, or that would act outside the lake. A recipe may not set them."""
 
 
-def effective(train: Train, method: Method) -> dict[str, Any]:
-    """The fields that the trainer is given: the defaults and the recipe's over them."""
+def training_fields(train: Train, method: Method) -> dict[str, Any]:
+    """Return the fields of TRL's config: the recipe's over the defaults."""
     rate = {} if train.lora is None else {"learning_rate": LORA_LEARNING_RATE[method]}
     return {**DEFAULTS[method], **rate, **train.fields(method)}
 
 
 def adapter_fields(train: Train) -> dict[str, Any] | None:
-    """The fields of LoraConfig: the defaults and the recipe's over them. None for full tuning."""
+    """Return the fields of LoraConfig: the recipe's over the defaults. None for full tuning."""
     return None if train.lora is None else {**LORA, **train.lora}
 
 
 def command_words(command: str | None, places: Mapping[str, str]) -> list[str]:
-    """A command line of the user's own as words, with `{pairs}`, `{parent}` and `{out}` filled in;
-    no shell reads it."""
+    """Split a user's command into words and fill in `{pairs}`, `{parent}`, and `{out}`, without a
+    shell."""
     return [
         re.sub(rf"\{{({'|'.join(PLACEHOLDERS)})\}}", lambda found: places[found[1]], word)
         for word in shlex.split(command or "")
     ]
 
 
-CONFIG_FILES = ("deepspeed", "fsdp_config", "accelerator_config")
-"""Fields of TRL's config that may name a file: of one beside the recipe, the path is passed on."""
+FILE_FIELDS = ("deepspeed", "fsdp_config", "accelerator_config")
+"""Fields of TRL's config that may name a file. TRL gets the path of a file next to the recipe."""
 
 
-def words(train: Train, method: Method) -> list[str]:
-    """What a recipe says of its training that may name a file beside it."""
+def possible_files(train: Train, method: Method) -> list[str]:
+    """Return the words of a recipe's `train` that may name a file next to it."""
     fields = train.fields(method)
-    named = [fields[name] for name in CONFIG_FILES if isinstance(fields.get(name), str)]
+    named = [fields[name] for name in FILE_FIELDS if isinstance(fields.get(name), str)]
     command = command_words(train.command, dict.fromkeys(PLACEHOLDERS, ""))
     after = [word.partition("=")[2] for word in command]  # --config=mine.yaml
     return [word for word in [*named, *command, *after] if word]
 
 
-def settings(
+def training_settings(
     train: Train,
     method: Method,
     parent: str,
@@ -98,8 +98,11 @@ def settings(
     seed: int,
     files: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """What decides a trained model: trainer, its settings, the parent, the pairs' digest. `files`
-    are the digests of those beside the recipe that it names, by their names there."""
+    """Return what decides a trained model: its trainer and settings, its parent, and its pairs.
+
+    `parent` and `rows_read` are digests; `files` has the digests of the files next to the recipe
+    that `train` names, by name.
+    """
     if train.with_ in ("command", "hand"):
         return {
             "with": train.with_,
@@ -108,10 +111,10 @@ def settings(
             "parent": parent,
             "rows": rows_read,
         }
-    # As a list: a field set to null says something that a field left out does not.
+    # As a list: a field set to null differs from a field that is not set.
     fields = [
         [name, value]
-        for name, value in sorted(effective(train, method).items())
+        for name, value in sorted(training_fields(train, method).items())
         if not any(fnmatch.fnmatch(name, pattern) for pattern in HOW_RUN)
     ]
     adapter = adapter_fields(train)
@@ -128,9 +131,10 @@ def settings(
     }
 
 
-def refused(train: Train, method: Method) -> list[str]:
-    """The fields of a recipe that only the factory may set."""
-    set_ = train.fields(method)
+def reserved_fields(train: Train, method: Method) -> list[str]:
+    """Return the fields that a recipe sets and only the factory may set."""
     return [
-        name for name in set_ if any(fnmatch.fnmatch(name, pattern) for pattern in RESERVED_FIELDS)
+        name
+        for name in train.fields(method)
+        if any(fnmatch.fnmatch(name, pattern) for pattern in RESERVED_PATTERNS)
     ]

@@ -1,4 +1,4 @@
-"""Verdicts: what judgments come to. Asks no model."""
+"""Verdicts: the scores of judgments. Calls no model."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,7 +6,14 @@ from string import digits
 from typing import Any
 
 from factory.lake import Row
-from factory.stages.judging import Verdict, check_value, expected_score, parse, preference
+from factory.stages.judging import (
+    Verdict,
+    check_value,
+    expected_score,
+    parse_preference,
+    parse_score,
+    shown_second,
+)
 from factory.stages.rubric import PREFERENCES, Rubric
 
 VERSION = 2
@@ -15,38 +22,33 @@ VERSION = 2
 def settings(
     judge: str, rubric: Rubric | None, scale: tuple[float, float] | None
 ) -> dict[str, Any]:
-    """What decides a verdict: the judgments' folder, how their text is read, and the scale."""
+    """Return what decides a verdict: the judgments' folder, their parser, and the scale."""
     if rubric is None:
         return {"judge": judge, "scale": scale}
     return {"judge": judge, "parser": rubric.parser, "scale": rubric.scale}
 
 
 def _open_ended(text: str, rubric: Rubric) -> bool:
-    """Whether a text that was cut off could have gone on to another score: the 1 of "Score: 10". A
-    bare label, which a constrained judge is held to, has no fractions."""
-    now = parse(text, rubric.pattern, rubric.scale).score
+    """Return whether more text could change the score of a truncated judgment: the 1 of
+    "Score: 10". A bare label, as of a constrained judge, has no fractions."""
+    now = parse_score(text, rubric.pattern, rubric.scale).score
     rest = digits if text.strip() in rubric.labels else (*digits, ".5")
-    later = (parse(text + more, rubric.pattern, rubric.scale) for more in rest)
+    later = (parse_score(text + more, rubric.pattern, rubric.scale) for more in rest)
     return now is not None and any(verdict.score not in (None, now) for verdict in later)
 
 
-def shown_second(draw: int) -> bool:
-    """Whether a comparison's own answer stands second: odd draws are asked in the other order."""
-    return draw % 2 == 1
-
-
 def row(judgment: Row, rubric: Rubric | None, scale: tuple[float, float] | None, key: str) -> Row:
-    """The verdict of a judgment, as a row of `verdicts`."""
+    """Return the verdict of a judgment, as a row of `verdicts`."""
     verdict: Verdict
     worth: Callable[[str], float] = float
     if rubric is None:
         verdict = check_value(judgment["value"], scale)
     elif rubric.compares:
         second = shown_second(judgment["draw"])
-        verdict = preference(judgment["text"], rubric.pattern, second=second)
+        verdict = parse_preference(judgment["text"], rubric.pattern, second=second)
         worth = partial(_worth, second)
     else:
-        verdict = parse(judgment["text"], rubric.pattern, rubric.scale)
+        verdict = parse_score(judgment["text"], rubric.pattern, rubric.scale)
         if judgment["finish_reason"] == "length" and _open_ended(judgment["text"], rubric):
             verdict = Verdict(None, "cut off by max_tokens")
     return {

@@ -48,10 +48,7 @@ def check_trained_model(
             "leave it out for whole weights"
         )
     if wants_adapter:
-        try:
-            check_adapter(path, first.path)
-        except ModelError as error:
-            raise ModelError(f"{who}: {str(error).removeprefix('model.adapter: ')}") from None
+        check_adapter(path, first.path, who, first.field)
         if len(model_files(path)) < 2:
             raise ModelError(f"{who}: {path} has no weights: expected adapter_model.safetensors")
         if parent.adapter and adapter_digest(path, "", {}) == adapter_digest(
@@ -112,8 +109,8 @@ def _check_tokenizer(path: Path, parent: Checkpoint, who: str) -> None:
             f"{who}: {path} has another tokenizer than {parent.name} ({other[0]} differs): "
             "expected the same, or none"
         )
-    template = chat_template(path)
-    if template is not None and template != chat_template(parent.path):
+    template = chat_template(path, who)
+    if template is not None and template != chat_template(parent.path, parent.field):
         raise ModelError(
             f"{who}: {path} has another chat template than {parent.name}: expected the same, or "
             "none"

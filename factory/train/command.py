@@ -11,7 +11,7 @@ from factory.models import Checkpoint, is_adapter, model_files, tokenizer_files
 from factory.plan import RecipeState, StepState, folder_of
 from factory.progress import Progress
 from factory.recipe import PLACEHOLDERS, Recipe
-from factory.stages import training as train
+from factory.stages import command_words
 from factory.train.accept import check_trained_model
 from factory.train.process import LOG, run_command
 
@@ -33,7 +33,7 @@ def run_user_command(
             "parent": str(parent.adapter or parent.path),
             "out": str(out),
         }
-        command = train.command_words(recipe.train.command, places)
+        command = command_words(recipe.train.command, places)
         progress.say(
             f"  {found.step.label} ({n_pairs:,} pairs): running {command[0]}; what it says is in "
             f"{place} in the lake"
@@ -62,7 +62,7 @@ def check_command(recipe: Recipe) -> dict[str, str]:
     """The variables that a command of the user's own is run with. Raises RecipeError where there is
     no such environment, or no such program."""
     environment = _environment(recipe)
-    (program, *_) = train.command_words(recipe.train.command, dict.fromkeys(PLACEHOLDERS, ""))
+    (program, *_) = command_words(recipe.train.command, dict.fromkeys(PLACEHOLDERS, ""))
     here = recipe.file_beside(program) if "/" in program else None
     if shutil.which(str(here or program), path=environment["PATH"]) is None:
         raise RecipeError(

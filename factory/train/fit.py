@@ -21,7 +21,7 @@ from factory.lake import BARE_MESSAGE, BATCH, write_parquet, write_whole
 from factory.models import check_adapter, check_model, declared_dtype, locate
 from factory.progress import Progress
 from factory.recipe import Training
-from factory.stages import training as train
+from factory.stages import adapter_fields, reserved_fields, training_fields
 from factory.train.process import LOG, run_trainer
 from factory.train.trl import Job, check_fields, check_lora
 
@@ -64,19 +64,19 @@ def _job(training: Training) -> Job:
     spec, model = training.train, training.model
     if spec.with_ != "trl":
         raise RecipeError("train.with", f"got {spec.with_}", "expected trl")
-    path = locate(model, training, download=True)
-    check_model(model.path, path)
-    dtype = model.dtype if model.dtype != "auto" else declared_dtype(path)
+    path = locate(model, training, field="model", download=True)
+    check_model(model.path, path, "model")
+    dtype = model.dtype if model.dtype != "auto" else declared_dtype(path, "model.path")
     adapter = None if model.adapter is None else training.resolve(model.adapter)
-    if refused := train.refused(spec, "dpo"):
+    if refused := reserved_fields(spec, "dpo"):
         raise RecipeError(f"train.dpo.{refused[0]}", "is set by the factory", "remove it")
-    fields = {**train.effective(spec, "dpo"), "seed": spec.dpo.get("seed", training.seed)}
+    fields = {**training_fields(spec, "dpo"), "seed": spec.dpo.get("seed", training.seed)}
     check_fields("dpo", fields, dtype)
     if adapter is not None:
-        check_adapter(adapter, path)
+        check_adapter(adapter, path, "model.adapter", "model.path")
         if spec.lora is None:
             raise RecipeError("train.lora", "missing, and the model is an adapter", "set it to {}")
-    lora = train.adapter_fields(spec)
+    lora = adapter_fields(spec)
     if spec.lora is not None:
         check_lora(spec.lora, lora or {}, path, adapter)
     return Job(

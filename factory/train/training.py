@@ -27,7 +27,7 @@ from factory.models import (
 from factory.plan import RecipeState, Step, StepState, count_outcomes, folder_of
 from factory.progress import Progress
 from factory.recipe import Method, Recipe
-from factory.stages import training as train
+from factory.stages import FILE_FIELDS, adapter_fields, training_fields
 from factory.train.command import run_user_command
 from factory.train.process import LOG, run_trainer
 from factory.train.trl import Job
@@ -146,7 +146,7 @@ def _tell_too_long(
 ) -> None:
     """Says how many pairs TRL will cut, or drop where the prompt alone fills its max_length."""
     method = survey.policy.trains
-    max_length = train.effective(survey.recipe.train, method).get("max_length", TRL_MAX_LENGTH)
+    max_length = training_fields(survey.recipe.train, method).get("max_length", TRL_MAX_LENGTH)
     if max_length is None:
         return
     views = survey.views()
@@ -185,7 +185,7 @@ def _run_trl(
         parent.dtype,
         fields,
         recipe.train.checkpoint_seconds,
-        lora=train.adapter_fields(recipe.train),
+        lora=adapter_fields(recipe.train),
         adapter=str(parent.adapter) if parent.adapter else None,
     )
     with writing(folder_of(found).lake.root):
@@ -201,8 +201,8 @@ def _run_trl(
 
 def trainer_fields(recipe: Recipe, method: Method) -> dict[str, Any]:
     """The fields of TRL's config, with the paths of the files beside the recipe that they name."""
-    fields = train.effective(recipe.train, method)
-    named = {name: fields[name] for name in train.CONFIG_FILES if isinstance(fields.get(name), str)}
+    fields = training_fields(recipe.train, method)
+    named = {name: fields[name] for name in FILE_FIELDS if isinstance(fields.get(name), str)}
     return {**fields, **{name: path_beside(recipe, file) for name, file in named.items()}}
 
 

@@ -26,7 +26,7 @@ from factory.engines.openai import open_engine
 from factory.errors import EngineError
 from factory.models import Checkpoint, token_counter
 from factory.recipe import Generation, Judge, OpenaiEngine
-from factory.stages import load_rubric, render
+from factory.stages import load_rubric, render_rubric
 
 MODEL = Checkpoint("M_0", QUICKSTART / "m0", "digest", "float32")
 GENERATION = Generation(temperature=1.0, top_p=1.0, max_tokens=12)
@@ -186,7 +186,7 @@ LABELS = tuple("012345")
 
 def judging(answer, **fields):
     item = {"prompt": "Reverse the letters of stone.", "answer": answer}
-    (message,) = render(RUBRIC, item)
+    (message,) = render_rubric(RUBRIC, item)
     generation = GENERATION.model_copy(update={"max_tokens": 32})
     return request(answer, message["content"], generation=generation, **fields)
 
@@ -429,7 +429,7 @@ def test_a_request_that_a_server_refuses_is_a_failure_for_good(stand_in):
 def test_a_refused_key_ends_the_step(stand_in, monkeypatch, status):
     monkeypatch.setenv("MY_KEY", "sk-very-secret")
     server = stand_in(lambda body: (status, refused("wrong key sk-very-secret")))
-    expected = rf"refused the key \({status}\): it is read from the environment variable MY_KEY;"
+    expected = rf"refused the key \({status}\): the key is the environment variable MY_KEY;"
     with pytest.raises(EngineError, match=expected) as raised:
         answers(server.settings(key="MY_KEY"), requests())
     assert "secret" not in str(raised.value)

@@ -146,25 +146,25 @@ def test_too_little_memory_is_a_sentence(model, monkeypatch):
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(LlamaForSequenceClassification, "forward", full)
-    with pytest.raises(EngineError, match="8 conversations at once: lower engine"):
+    with pytest.raises(EngineError, match=r"engine\.batch_size: out of memory with 8"):
         results(model, requests())
 
 
 def test_a_reward_model_is_one(model):
-    reward.check(model)
+    reward.check_reward_model(model)
 
 
 def test_a_model_that_writes_is_refused(tmp_path):
     model = make_reward_model(tmp_path, LlamaForCausalLM)
     with pytest.raises(ModelError, match="LlamaForCausalLM, expected a …ForSequenceClassification"):
-        reward.check(model)
+        reward.check_reward_model(model)
 
 
 def test_a_model_with_several_labels_is_refused(tmp_path):
     for labels in (2, 3):  # transformers writes two labels, its default, nowhere
         model = make_reward_model(tmp_path / str(labels), num_labels=labels)
         with pytest.raises(ModelError, match=f"has {labels} labels, expected one"):
-            reward.check(model)
+            reward.check_reward_model(model)
 
 
 def test_a_model_whose_last_layer_would_be_random_is_refused(tmp_path):
@@ -173,7 +173,7 @@ def test_a_model_whose_last_layer_would_be_random_is_refused(tmp_path):
     said["architectures"] = ["LlamaForSequenceClassification"]
     (tmp_path / "config.json").write_text(json.dumps(said))
     with pytest.raises(ModelError, match="has no weights of a last layer"):
-        reward.check(model)
+        reward.check_reward_model(model)
 
 
 def test_weights_that_lack_more_than_the_last_layer_are_refused_when_they_are_loaded(tmp_path):
@@ -186,7 +186,7 @@ def test_weights_that_lack_more_than_the_last_layer_are_refused_when_they_are_lo
 
 def test_an_adapter_is_refused(model):
     with pytest.raises(ModelError, match="has an adapter, expected whole weights"):
-        reward.check(dataclasses.replace(model, adapter=model.path))
+        reward.check_reward_model(dataclasses.replace(model, adapter=model.path))
 
 
 def test_checking_imports_no_engine():

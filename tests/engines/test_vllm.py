@@ -23,7 +23,7 @@ from factory.models import Checkpoint
 from factory.progress import Silent
 from factory.recipe import Generation, VllmEngine
 from factory.run import run_recipe
-from factory.stages import render
+from factory.stages import render_rubric
 
 pytestmark = pytest.mark.xdist_group("vllm")
 
@@ -123,7 +123,7 @@ def test_the_labels_probabilities_where_the_score_stands(fleet):
     from factory.stages import expected_score, load_rubric
 
     rubric = load_rubric(Judge(rubric="rubric.md"), QUICKSTART)
-    messages = render(rubric, {"prompt": "Copy the letters of moon.", "answer": "moon."})
+    messages = render_rubric(rubric, {"prompt": "Copy the letters of moon.", "answer": "moon."})
     generation = Generation(temperature=0.8, top_p=1.0, max_tokens=32)
     asked = Request(
         "j", messages, (0, 1, 2), 5, generation, MODEL, labels=rubric.labels, score_at=rubric.parser
@@ -185,7 +185,7 @@ def test_a_start_without_memory_says_which_settings_to_lower(tmp_path):
         "ERROR core.py ValueError: No available memory for the cache blocks.\n"
         "RuntimeError: Engine core initialization failed. See root cause above.\n"
     )
-    said = processes.start_failure("vllm", "it ended with code 1", log)
+    said = str(processes.start_failure("vllm", "it ended with code 1", log))
     assert "No available memory" in said
     assert "lower engine.gpu_memory_utilization" in said
 
@@ -269,7 +269,7 @@ def test_a_start_that_fails_says_why_and_where_all_of_it_is(small, factory):
     small.write()
     ended = factory("run", small.path, "--lake", small.lake)
     assert ended.code == 1
-    assert "vllm could not start" in ended.err
+    assert "vllm: could not start" in ended.err
     assert "max_model_len" in ended.err
     assert "logs" in ended.err
 

@@ -9,7 +9,7 @@ from factory.lake import shipped_queries
 from factory.plan import loads, steps
 from factory.recipe import Judge
 from factory.report import generation_lines
-from factory.stages import load_rubric, preference
+from factory.stages import load_rubric, parse_preference
 
 JUDGES = {
     "short": {"function": "gold.py:short"},
@@ -375,8 +375,8 @@ def test_position_bias_is_seen(compared):
 )
 def test_a_preference_is_read_from_the_last_line(tmp_path, text, first, second):
     pattern = load_rubric(Judge(rubric="pairwise"), tmp_path).pattern
-    assert preference(text, pattern, second=False).score == first
-    assert preference(text, pattern, second=True).score == second
+    assert parse_preference(text, pattern, second=False).score == first
+    assert parse_preference(text, pattern, second=True).score == second
 
 
 @pytest.mark.parametrize(

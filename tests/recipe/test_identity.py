@@ -287,10 +287,10 @@ def test_arguments_of_vllm_that_say_how_it_is_run_are_not():
 
 def test_every_argument_that_bears_identity_is_one_that_vllm_has():
     pytest.importorskip("vllm.version", reason="vllm is not installed")
-    from factory.engines.vllm import OURS, argument_names
+    from factory.engines.vllm import RESERVED, argument_names
 
     assert set(VLLM_IDENTITY) <= argument_names()
-    assert set(OURS) <= argument_names()
+    assert set(RESERVED) <= argument_names()
 
 
 def test_a_server_s_name_for_a_model_is_part_of_it_and_where_it_answers_is_not():

@@ -21,7 +21,7 @@ from factory.engines.transformers import open_engine  # noqa: E402
 from factory.errors import RecipeError  # noqa: E402
 from factory.models import Checkpoint, check_adapter  # noqa: E402
 from factory.recipe import Generation, Train, TransformersEngine  # noqa: E402
-from factory.stages import LORA, adapter_fields, effective, settings  # noqa: E402
+from factory.stages import LORA, adapter_fields, training_fields, training_settings  # noqa: E402
 from factory.train import Job, check_lora, fit  # noqa: E402
 from factory.train import trl as train  # noqa: E402
 
@@ -92,7 +92,7 @@ def test_only_the_adapter_is_kept_and_it_names_no_place(first):
         "checkpoints",
         "model",
     }
-    check_adapter(first, BASE)
+    check_adapter(first, BASE, "model.adapter", "model.path")
 
 
 def test_the_same_training_leaves_the_same_bytes(first, tmp_path):
@@ -289,13 +289,14 @@ def test_a_field_that_the_adapter_of_m_0_has_otherwise_is_refused(first, chosen,
 
 
 def test_an_adapter_learns_ten_times_as_fast_unless_the_recipe_says_how_fast():
-    assert effective(Train(), "dpo")["learning_rate"] == 1e-6
-    assert effective(Train(lora={}), "dpo")["learning_rate"] == 1e-5
-    assert effective(Train(lora={}, dpo={"learning_rate": 2e-6}), "dpo")["learning_rate"] == 2e-6
+    assert training_fields(Train(), "dpo")["learning_rate"] == 1e-6
+    assert training_fields(Train(lora={}), "dpo")["learning_rate"] == 1e-5
+    slow = Train(lora={}, dpo={"learning_rate": 2e-6})
+    assert training_fields(slow, "dpo")["learning_rate"] == 2e-6
 
 
 def test_the_adapter_s_fields_bear_identity_and_full_tuning_knows_nothing_of_them():
-    assert "lora" not in settings(Train(), "dpo", "parent", "rows", 0)
+    assert "lora" not in training_settings(Train(), "dpo", "parent", "rows", 0)
     assert adapter_fields(Train()) is None
-    said = settings(Train(lora={"r": 8}), "dpo", "parent", "rows", 0)
+    said = training_settings(Train(lora={"r": 8}), "dpo", "parent", "rows", 0)
     assert said["lora"] == [["lora_alpha", 32], ["r", 8], ["target_modules", "all-linear"]]

@@ -6,7 +6,7 @@ import pytest
 
 from factory.lake import TABLES
 from factory.recipe import Prompts
-from factory.stages import Limit, Problem, read
+from factory.stages import Limit, Problem, read_prompts
 
 PROMPTS = Prompts(files=["toy.jsonl"])
 
@@ -21,7 +21,7 @@ def read_all(*lines, prompts=PROMPTS, limit=None):
     """Rows and problems of these lines."""
     problems = []
     placed = [(f"toy.jsonl:{number}", encode(line)) for number, line in enumerate(lines, start=1)]
-    return list(read(placed, prompts, limit, problems)), problems
+    return list(read_prompts(placed, prompts, limit, problems)), problems
 
 
 def one(line, **settings):

@@ -3,7 +3,7 @@
 import pytest
 
 from factory.engines import Result, score_start
-from factory.stages import CUT_OFF, NEVER_ENDED, thought
+from factory.stages import CUT_OFF, NEVER_ENDED, split_reasoning
 
 TAGS = ("<think>", "</think>")
 
@@ -31,7 +31,7 @@ def result(text, finish="stop", reasoning=None):
     ],
 )
 def test_reasoning_is_taken_out_of_the_answer(text, finish, reasoning, answer):
-    apart = thought(result(text, finish), TAGS)
+    apart = split_reasoning(result(text, finish), TAGS)
     assert (apart.reasoning, apart.text, apart.error) == (reasoning, answer, None)
 
 
@@ -45,21 +45,21 @@ def test_reasoning_is_taken_out_of_the_answer(text, finish, reasoning, answer):
     ],
 )
 def test_reasoning_that_never_ended_is_a_failure(text, finish, error):
-    apart = thought(result(text, finish), TAGS)
+    apart = split_reasoning(result(text, finish), TAGS)
     assert (apart.text, apart.error, apart.error_kind) == (None, error, "permanent")
     assert apart.reasoning.startswith("Hm")
 
 
 def test_reasoning_in_a_field_of_its_own_is_left_there():
-    apart = thought(result("Four.", reasoning="Hm."), None)
+    apart = split_reasoning(result("Four.", reasoning="Hm."), None)
     assert (apart.reasoning, apart.text) == ("Hm.", "Four.")
-    cut = thought(result("", "length", reasoning="Hm, and"), None)
+    cut = split_reasoning(result("", "length", reasoning="Hm, and"), None)
     assert cut.error == CUT_OFF
 
 
 def test_without_tags_nothing_is_taken_out():
     text = "<think>Hm.</think>Four."
-    assert thought(result(text), None).text == text
+    assert split_reasoning(result(text), None).text == text
 
 
 THINKS = """

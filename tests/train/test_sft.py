@@ -8,7 +8,7 @@ import pytest
 from factory.export import COMPLETION_COLUMNS, write_dataset
 from factory.lake import Lake, verify_lake
 from factory.recipe import Train
-from factory.stages import effective, settings
+from factory.stages import training_fields, training_settings
 
 
 @pytest.fixture
@@ -174,15 +174,16 @@ def test_each_method_has_its_own_fields(best, toy):
 
 def test_what_decides_a_model_says_how_it_was_trained():
     train = Train(sft={"packing": True}, dpo={"beta": 0.5})
-    said = settings(train, "sft", "parent", "rows", 0)
+    said = training_settings(train, "sft", "parent", "rows", 0)
     assert said["method"] == "sft"
     assert said["settings"] == [
         ["learning_rate", 5.5e-6],
         ["num_train_epochs", 1],
         ["packing", True],
     ]
-    assert effective(Train(lora={}), "sft")["learning_rate"] == 5.5e-5
-    assert effective(Train(lora={}, sft={"learning_rate": 1e-6}), "sft")["learning_rate"] == 1e-6
+    assert training_fields(Train(lora={}), "sft")["learning_rate"] == 5.5e-5
+    slow = Train(lora={}, sft={"learning_rate": 1e-6})
+    assert training_fields(slow, "sft")["learning_rate"] == 1e-6
 
 
 def test_golden_keys_of_trainings():
@@ -190,7 +191,7 @@ def test_golden_keys_of_trainings():
     from factory.fingerprint import folder_key
 
     keys = [
-        folder_key("train", 1, settings(Train(), method, "parent", "rows", 0))
+        folder_key("train", 1, training_settings(Train(), method, "parent", "rows", 0))
         for method in ("dpo", "sft")
     ]
     assert keys == ["e1272b6c5e839f011a06eab3", "e1208204ac4e481f862a6d4f"]

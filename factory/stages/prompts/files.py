@@ -1,6 +1,6 @@
 """The prompts files of a recipe: their digests, and their lines as an Arrow table.
 
-Joins the pure reader of `stages.prompts` to files and to the model's tokenizer.
+Calls the pure reader of `stages.prompts.lines` with files and the model's tokenizer.
 """
 
 import itertools
@@ -57,23 +57,29 @@ class PromptFiles:
         paths = [(name, self.recipe.resolve(name)) for name in self._spec.files]
         for name, path in paths:
             if not path.is_file():
-                raise PromptsError(f"{name}: no such file beside the recipe; expected JSON lines")
+                raise PromptsError(name, "no such file next to the recipe", "expected JSON lines")
         return paths
 
     def read(self) -> tuple[pa.Table, list[prompts.Problem]]:
-        """The rows of `prompts`, and the lines that cannot be used. Raises PromptsError where
-        there are such lines and `on_error` is stop, and where nothing is left."""
+        """Return the rows of `prompts`, and the lines that cannot be used.
+
+        Raises PromptsError if there are such lines and `on_error` is stop, or if there is no row.
+        """
         problems: list[prompts.Problem] = []
-        rows = prompts.read(self._lines(), self._spec, self._limit(), problems)
+        rows = prompts.read_prompts(self._lines(), self._spec, self._limit(), problems)
         schema = TABLES["prompts"]
         batches = []
         while batch := list(itertools.islice(rows, BATCH)):
             batches.append(pa.RecordBatch.from_pylist(batch, schema))
         if problems and self._spec.on_error == "stop":
-            raise PromptsError(problem_list(problems))
+            raise PromptsError(
+                "prompts.files" if self.role == "loop" else "probe.files",
+                f"{len(problems):,} lines cannot be used",
+                "correct them, or set prompts.on_error to skip:\n" + list_problems(problems),
+            )
         if not batches:
             raise PromptsError(
-                f"{', '.join(self._spec.files)}: no prompt in it; expected JSON lines"
+                ", ".join(self._spec.files), "no prompt in it", "expected JSON lines"
             )
         return pa.Table.from_batches(batches, schema), problems
 
@@ -95,8 +101,8 @@ class PromptFiles:
         return prompts.Limit(token_counter(self.model), most, why)
 
 
-def problem_list(problems: list[prompts.Problem], most: int = 10) -> str:
-    """Problems of a prompts file, a line each."""
+def list_problems(problems: list[prompts.Problem], most: int = 10) -> str:
+    """Return the problems of a prompts file as text, one line per problem."""
     lines = [f"{problem.place}: {problem.reason}" for problem in problems[:most]]
     if len(problems) > most:
         lines.append(f"… and {len(problems) - most} more lines that cannot be used")

@@ -46,7 +46,7 @@ class Limit:
 def settings(
     prompts: Prompts, files: list[str], tokenizer: str | None, most: int | None
 ) -> dict[str, Any]:
-    """What decides the rows: the files' digests, and how long a prompt may be."""
+    """Return what decides the rows: the files' digests, and the longest prompt."""
     return {
         "files": files,
         "on_error": prompts.on_error,
@@ -57,14 +57,14 @@ def settings(
     }
 
 
-def read(
+def read_prompts(
     lines: Iterable[tuple[str, bytes]],
     prompts: Prompts,
     limit: Limit | None,
     problems: list[Problem],
 ) -> Iterator[Row]:
-    """Rows of JSON lines, each given with its place. Lines that cannot be used are added to
-    `problems`; a prompt given twice is one at its second place."""
+    """Yield the rows of JSON lines, which come with their places. Lines that cannot be used are
+    added to `problems`; so is the second of two equal prompts."""
     first: dict[str, str] = {}
     for place, line in lines:
         try:

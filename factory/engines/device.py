@@ -1,0 +1,51 @@
+"""Where torch runs a model, and how long it stays loaded: for engines in this process."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from factory.errors import EngineError, MissingExtra
+
+try:
+    import torch
+    from transformers.utils import logging
+except ImportError as missing:
+    raise MissingExtra("transformers", "train") from missing
+
+_Loaded = TypeVar("_Loaded")
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device that `engine.device` names; EngineError if the machine has none such."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise EngineError(
+            "engine.device", f"this machine has no device {name} ({error})", "set it to auto"
+        ) from None
+
+
+@contextmanager
+def hold_loaded(load: Callable[[], _Loaded]) -> Iterator[_Loaded]:
+    """Load an engine without progress bars, and free its GPU memory when the context ends."""
+    with _no_progress_bars():
+        engine = load()
+    try:
+        yield engine
+    finally:
+        del engine
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

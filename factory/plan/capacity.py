@@ -1,0 +1,133 @@
+"""Whether models and trainings fit into this machine's memory and disk.
+
+All sizes are estimates; each function says what it leaves out.
+"""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from factory.engines import Gpu, group_gpus
+from factory.plan.check import Check, readable_size
+from factory.plan.machine import Room, built_for, memory_of
+from factory.plan.step import steps
+from factory.plan.weights import Weights, checkpoint_bytes, stored_bytes, training_bytes
+from factory.recipe import Engine, Method, Recipe, Train, TransformersEngine, VllmEngine
+
+UTILIZATION = 0.92
+"""vLLM 0.32's default share of a GPU's memory; of the machine's memory, if it runs on the CPU."""
+
+_SMALLER = {"optim", "deepspeed", "fsdp"}
+"""Fields of TRL's config that can make a training smaller than the estimate."""
+
+_OTHERWISE = {"quantization", "quantization_config", "cpu_offload_gb", "offload_group_size"}
+"""Arguments of vLLM that can make the weights smaller than the estimate."""
+
+
+def check_engine_memory(
+    engine: Engine, found: Sequence[Gpu], weights: Weights, who: str
+) -> Check | None:
+    """Check that the weights of a model, called `who`, fit where its engine runs.
+
+    Leaves out keys and values, activations, and adapters, so a model that barely fits may still be
+    too large.
+    """
+    match engine:
+        case VllmEngine():
+            visible = [] if built_for("vllm") == "cpu" else found
+            return _check_vllm_memory(engine, visible, weights, who)
+        case TransformersEngine(device=device):
+            visible = [] if device == "cpu" else _torch_gpus(found)[:1]
+            remedy = "use a smaller model, or the engine vllm on several GPUs"
+            return _fits("memory", who, weights.loaded, memory_of(visible), remedy, certain=True)
+    return None
+
+
+def _check_vllm_memory(
+    engine: VllmEngine, found: Sequence[Gpu], weights: Weights, who: str
+) -> Check | None:
+    """Check the weights against vLLM's share of the memory. vLLM does not start if less is free."""
+    group = next(iter(group_gpus(found, engine.group_size)), [])
+    if found and not group:
+        return None
+    share = engine.number("gpu_memory_utilization", UTILIZATION)
+    copies = 1 if found or engine.replicas == "auto" else engine.replicas
+    room = memory_of(group)
+    taken = None if room.total is None else room.total * min(1, share * copies)
+    limit = Room(f"{room.where} (vllm's share: {share:g})", taken, room.free)
+    remedy = "use more GPUs (engine.tensor_parallel_size) or a smaller model"
+    certain = not _OTHERWISE & engine.arguments.keys()
+    check = _fits("memory", who, weights.loaded * copies, limit, remedy, certain=certain)
+    if check.mark != "ok" or "kv_cache_memory_bytes" in engine.arguments:
+        return check
+    if taken is not None and room.free is not None and room.free < taken:
+        fault = (
+            f"vllm takes {readable_size(taken)} of {room.where} ({share:g}), and "
+            f"{readable_size(room.free)} are free: lower engine.gpu_memory_utilization, or end "
+            "what uses it"
+        )
+        return Check("memory", "note", fault)
+    return check
+
+
+def check_training_memory(
+    train: Train, method: Method, found: Sequence[Gpu], weights: Weights
+) -> Check:
+    """Check that a training with TRL fits, by `training_bytes`. Other launchers and optimizers may
+    need less, so with them it is at most a note."""
+    fields, trained = train.fields(method), method.upper()
+    room = memory_of([] if fields.get("use_cpu") else _torch_gpus(found))
+    if train.lora is None:
+        what, remedy = f"{trained} of all weights", "train an adapter instead (train.lora)"
+    else:
+        what = f"{trained} of an adapter"
+        remedy = "use a smaller model, or more GPUs (train.launcher)"
+    certain = not train.launcher and not _SMALLER & fields.keys()
+    need = training_bytes(train, method, weights)
+    return _fits("training memory", what, need, room, remedy, certain=certain)
+
+
+def _torch_gpus(found: Sequence[Gpu]) -> list[Gpu]:
+    return [] if built_for("torch") == "cpu" else list(found)
+
+
+def _fits(name: str, what: str, need: float, room: Room, remedy: str, *, certain: bool) -> Check:
+    needs = f"{what} needs about {readable_size(need)}"
+    if room.total is None or room.free is None:
+        return Check(name, "note", f"{needs}, and {room.where} does not tell its memory")
+    total, free = readable_size(room.total), readable_size(room.free)
+    if need > room.total:
+        fault = f"{needs}, and there are {total} on {room.where}: {remedy}"
+        return Check(name, "stop" if certain else "note", fault)
+    if need > room.free:
+        return Check(name, "note", f"{needs}, and {free} are free on {room.where} now")
+    return Check(name, "ok", f"{needs} of {total} on {room.where}")
+
+
+def check_disk(recipe: Recipe, lake: Path, weights: Weights | None) -> Check:
+    """Check that the models that the recipe trains fit where the lake is.
+
+    Does not subtract models that the lake already has, so with any of them it is at most a note.
+    Leaves out the tables, which are small next to models, and downloads.
+    """
+    folder = next(path for path in (lake.absolute(), *lake.absolute().parents) if path.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        fault = f"the lake {lake} cannot be written: make it writable, or name another with --lake"
+        return Check("disk", "stop", fault)
+    free = shutil.disk_usage(folder).free
+    has = f"{readable_size(free)} free where the lake is"
+    if weights is None or recipe.train.with_ != "trl":
+        return Check("disk", "ok", has)
+    trainings = sum(step.stage == "train" for step in steps(recipe))
+    models = trainings * stored_bytes(recipe.train, weights)
+    checkpoints = checkpoint_bytes(recipe.train, weights)
+    needs = f"about {readable_size(models)} of models will be written"
+    if free < models:
+        if any(lake.glob("models/*/manifest.json")):
+            return Check("disk", "note", f"{has}; {needs}, less those that the lake already has")
+        return Check("disk", "stop", f"{has}; {needs}: free space, or name another with --lake")
+    if free < models + checkpoints:
+        needs += f", and up to {readable_size(checkpoints)} beside them while one is trained"
+        return Check("disk", "note", f"{has}; {needs}")
+    return Check("disk", "ok", f"{has}; {needs}")
