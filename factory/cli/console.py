@@ -1,6 +1,6 @@
 """`factory sql` without a query: a prompt on a terminal, else the queries of standard input.
 
-Knows lines, statements and what may complete them; what a query comes to is shown by `show`.
+Knows lines, statements, and completions.
 """
 
 import os
@@ -10,7 +10,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from factory.cli import tables as show
+import pyarrow as pa
+
+from factory.cli.tables import print_rows
 from factory.errors import QueryError
 from factory.lake import Views, query_text, shipped_queries
 from factory.plan import PUBLIC_VIEWS
@@ -62,22 +64,24 @@ _PART = re.compile(
 end."""
 
 
-def start(views: Views, output: str) -> None:
-    """Answers queries until there are no more: a person's at a terminal, or those that come on
-    standard input.
+def run_console(views: Views, output: str) -> None:
+    """Answer queries until there are no more: from a terminal, or from standard input.
 
-    Raises QueryError for a query of standard input that cannot be answered, and asks none after
-    it; at the prompt its sentence is printed and the prompt goes on.
+    Raises QueryError for the first query of standard input that fails. The prompt prints the error
+    and goes on.
     """
     if not sys.stdin.isatty():
         _answer_all(views, sys.stdin.read(), output)
     elif not sys.stdout.isatty():
         raise QueryError(
-            "no query: expected one as an argument or on standard input; the prompt needs a "
-            "terminal for what it prints, too"
+            "QUERY",
+            "got none, and the prompt cannot print to something that is not a terminal",
+            "expected a query as an argument or on standard input",
         )
     elif output == "parquet":
-        raise QueryError("--format parquet: expected a query, since a terminal shows none of it")
+        raise QueryError(
+            "--format", "got parquet, which a terminal cannot show", "expected a query with it"
+        )
     else:
         Prompt(views, output).run()
 
@@ -87,16 +91,32 @@ def _answer_all(views: Views, text: str, output: str) -> None:
     if rest:
         statements.append(rest)
     if not statements:
-        raise QueryError("no query: expected one as an argument or on standard input")
+        raise QueryError(
+            "QUERY", "got none", "expected a query as an argument or on standard input"
+        )
     if output == "parquet" and len(statements) > 1:
         raise QueryError(
-            f"--format parquet: got {len(statements)} queries, expected one, since a file has one "
-            "schema"
+            "--format",
+            f"got parquet for {len(statements)} queries",
+            "expected one query, since a file has one schema",
         )
     for place, statement in enumerate(statements):
         if place and output == "table":
             print()
-        show.answer(views, query_text(statement, PUBLIC_VIEWS), output)
+        _print_answer(views, statement, output)
+
+
+def _print_answer(views: Views, query: str, output: str) -> None:
+    """Print the rows of a user's query, or of the named query. Raises QueryError where it fails or
+    writes."""
+    print_rows(views.answer(query_text(query, PUBLIC_VIEWS)), output)
+
+
+def print_named_queries(output: str) -> None:
+    """Print the named queries, and what each shows."""
+    queries = shipped_queries().values()
+    rows = [{"name": query.name, "explanation": query.explanation} for query in queries]
+    print_rows(pa.Table.from_pylist(rows), output)
 
 
 def split(text: str) -> tuple[list[str], str]:
@@ -161,7 +181,7 @@ class Prompt:
             statements, self._begun = split(f"{self._begun}{line}\n")
         for statement in statements:
             try:
-                show.answer(self._views, query_text(statement, PUBLIC_VIEWS), self._output)
+                _print_answer(self._views, statement, self._output)
             except QueryError as error:
                 print(f"factory: {error}", file=sys.stderr)
 
@@ -218,7 +238,7 @@ def _command(word: str) -> None:
             print(HELP)
             print(f"Views: {', '.join(PUBLIC_VIEWS)}.")
         case ".list":
-            show.list_queries("table")
+            print_named_queries("table")
         case _:
             print(f"factory: {word}: expected {', '.join(COMMANDS)}", file=sys.stderr)
 

@@ -1,6 +1,7 @@
 """The command line: verbs, formats, exit codes, and sentences for what was typed wrong."""
 
 import csv
+import inspect
 import io
 import json
 import subprocess
@@ -8,6 +9,17 @@ import sys
 
 import pyarrow.parquet as pq
 import pytest
+
+from factory.cli.app import VERBS
+
+
+def test_no_summary_of_a_verb_is_cut_off(factory):
+    shown = factory("--help").out
+    summaries = [inspect.getdoc(verb).splitlines()[0] for verb in VERBS]
+    for summary in summaries:
+        assert f"  {summary}\n" in shown
+        assert len(summary) <= 45
+        assert not summary.endswith(".")
 
 
 def test_help_names_every_verb_and_imports_nothing_heavy():
@@ -20,12 +32,12 @@ def test_help_names_every_verb_and_imports_nothing_heavy():
         "print('heavy:', sorted(heavy & set(sys.modules)))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for verb in ("run", "preview", "plan", "status", "sql", "diff", "verify"):
-        assert f"  {verb} " in ran.stdout
+    for verb in VERBS:
+        assert f"  {verb.__name__} " in ran.stdout
     assert ran.stdout.strip().endswith("heavy: []")
 
 
-@pytest.mark.parametrize("verb", ["run", "preview", "plan", "status", "sql", "diff", "verify"])
+@pytest.mark.parametrize("verb", [verb.__name__ for verb in VERBS])
 def test_every_verb_has_help_with_an_example(factory, verb):
     shown = factory(verb, "--help")
     assert shown.code == 0
@@ -180,11 +192,21 @@ def test_set_overrides_a_field(toy, factory):
     assert factory(*args).json()["totals"]["requests"] == 12 * 3 * (1 + 2)
 
 
-def test_errors_as_json_carry_the_sentence_and_the_code(toy, factory):
-    ended = factory("plan", toy.folder / "none.yaml", "--json")
+def test_errors_as_json_carry_the_sentence_its_parts_and_the_code(toy, factory):
+    ended = factory("verify", "--lake", toy.folder / "none", "--json")
     assert ended.code == 2
-    assert json.loads(ended.out)["exit_code"] == 2
-    assert "no such file" in json.loads(ended.out)["error"]
+    error = json.loads(ended.out)
+    assert list(error) == ["error", "exit_code", "field", "fault", "remedy"]
+    assert error["exit_code"] == 2
+    assert error["field"] == "--lake"
+    assert error["fault"].startswith("no such lake")
+    assert error["error"] == f"--lake: {error['fault']}: {error['remedy']}"
+
+
+def test_an_error_is_json_only_with_the_option(toy, factory):
+    ended = factory("sql", toy.path, "select '--json' from nothing", "--lake", toy.lake)
+    assert ended.code == 2
+    assert ended.out == ""
 
 
 def test_verify_of_a_lake_that_is_not_there(tmp_path, factory):
@@ -234,11 +256,9 @@ def test_a_hub_model_that_is_not_on_this_machine_is_a_sentence(toy, factory, mon
 
 
 def test_a_bug_keeps_its_traceback(toy, factory, monkeypatch):
-    from factory.cli import tables as show
-
     def broken(*_, **__):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(show, "plan", broken)
+    monkeypatch.setattr("factory.cli.plan.print_plan", broken)
     with pytest.raises(ZeroDivisionError):
         factory("plan", toy.path, "--lake", toy.lake)
