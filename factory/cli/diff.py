@@ -35,9 +35,9 @@ def diff(
 ) -> None:
     """Compare the pairs of two recipes or datasets
 
-    Shows which final pairs were gained, lost, flipped, or changed, and why. To compare a
-    set that `factory pairs` wrote, name the folder of its dataset. Reasons need the lake: it has the candidates
-    of a recipe, and the outcomes of a dataset in it.
+    Shows which final pairs were gained, lost, flipped, or changed, and why. To compare a set that
+    `factory pairs` wrote, name the folder of its dataset. Reasons need the lake: it has the
+    candidates of a recipe, and the outcomes of a dataset in it.
 
     Example: factory diff recipes/quickstart/recipe.yaml lake/datasets/quickstart-wide-5ac81f0e
     """

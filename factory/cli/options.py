@@ -20,7 +20,7 @@ Overrides = Annotated[
     typer.Option(
         "--set",
         metavar="FIELD=VALUE",
-        help="Override a field of the recipe, such as sampling.draws=4 (repeatable)",
+        help="Override a field, such as sampling.draws=4 (repeatable)",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON")]

@@ -47,8 +47,8 @@ def adopt(
     """Add a model that you trained to the loop
 
     For recipes that leave the training to you: the next run continues with the model. The model is
-    copied into the lake. Its base, shapes, tokenizer, and chat template must match those of the model that it was
-    trained from.
+    copied into the lake. Its base, shapes, tokenizer, and chat template must match those of the
+    model that it was trained from.
 
     Example: factory adopt recipe.yaml trained/ --iteration 0 --role future
     """
