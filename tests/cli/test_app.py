@@ -1,8 +1,6 @@
-"""The command line: verbs, formats, exit codes, and sentences for what was typed wrong."""
+"""The command line: verbs, their help, exit codes, and errors as sentences."""
 
-import csv
 import inspect
-import io
 import json
 import subprocess
 import sys
@@ -124,69 +122,6 @@ def test_run_as_json(toy, factory):
     assert told["rows"]["train"] > 0
 
 
-def test_sql_in_every_format(toy, factory):
-    toy.run()
-    query = "select iteration, phase, [1, 2] as list from gaps order by all"
-    args = ("sql", toy.path, query, "--lake", toy.lake, "--format")
-    assert "iteration" in factory(*args, "table").out
-    rows = factory(*args, "json").json()
-    assert rows[0] == {"iteration": 0, "phase": "D1", "list": [1, 2]}
-    read = list(csv.DictReader(io.StringIO(factory(*args, "csv").out)))
-    assert read[1] == {"iteration": "0", "phase": "D2", "list": "[1, 2]"}
-
-
-def test_sql_as_parquet_goes_to_standard_output(toy):
-    toy.run()
-    args = ("sql", str(toy.path), "from roles", "--lake", str(toy.lake), "--format", "parquet")
-    command = [sys.executable, "-m", "factory.cli", *args]
-    printed = subprocess.run(command, capture_output=True, check=True).stdout
-    assert "n_draws" in pq.read_table(io.BytesIO(printed)).schema.names
-
-
-@pytest.mark.parametrize(
-    "view",
-    [
-        *("prompts", "samples", "judgments", "verdicts", "scores", "pairs", "models", "roles"),
-        *("judges", "gaps"),
-    ],
-)
-def test_every_view_is_there_before_and_after_a_run(toy, factory, view):
-    query = f"select count(*) as n from {view}"
-    args = ("sql", toy.path, query, "--lake", toy.lake, "--format", "json")
-    assert factory(*args).code == 0
-    toy.run()
-    assert factory(*args).json()[0]["n"] > 0
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        "drop view samples",
-        "create table t as select 1",
-        "copy (select 1) to 'x.csv'",
-        "select 1; select 2",
-        "set threads = 1",
-        "selct 1",
-        "select nothing from samples",
-        "from query",
-        "",
-    ],
-)
-def test_sql_refuses_what_does_not_read(toy, factory, query, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    ended = factory("sql", toy.path, query, "--lake", toy.lake)
-    assert ended.code == 2
-    assert ended.err.startswith("factory: ")
-    assert "query.py" not in ended.err  # no variable of ours is taken for a view
-    assert not (tmp_path / "x.csv").exists()
-
-
-def test_an_unknown_format_is_refused(toy, factory):
-    ended = factory("sql", toy.path, "select 1", "--format", "xml")
-    assert ended.code == 2
-    assert "expected one of table, csv, json, parquet" in ended.err
-
-
 def test_set_overrides_a_field(toy, factory):
     args = ("plan", toy.path, "--lake", toy.lake, "--json", "--set", "sampling.draws=1")
     assert factory(*args).json()["totals"]["requests"] == 12 * 3 * (1 + 2)
@@ -246,6 +181,20 @@ def test_factory_boy_beside_it_is_named(toy, factory, tmp_path, monkeypatch):
     assert "factory_boy" not in factory("verify", "--help").err
     monkeypatch.syspath_prepend(str(tmp_path))
     assert "factory_boy is installed here too" in factory("verify", "--help").err
+
+
+def test_files_that_factory_boy_overwrote_are_a_sentence():
+    code = (
+        "import sys, types\n"
+        "theirs = types.ModuleType('factory.errors')\n"
+        "theirs.FactoryError = Exception\n"
+        "import factory\n"
+        "factory.errors = sys.modules['factory.errors'] = theirs\n"
+        "import factory.cli"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("factory: the package factory_boy")
 
 
 def test_a_hub_model_that_is_not_on_this_machine_is_a_sentence(toy, factory, monkeypatch):
