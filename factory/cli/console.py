@@ -203,7 +203,7 @@ class Prompt:
         return {column for columns in self._columns.values() for column in columns}
 
     def _edit_lines(self) -> Callable[[], None]:
-        """Set up line editing, completion, and history. Return a function that saves the history."""
+        """Set up editing, completion, and history. Return a function that saves the history."""
         try:
             import readline
         except ImportError:  # some builds of Python are without: lines are then typed plainly
