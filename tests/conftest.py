@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pytest
 from toys import Toy, small_recipe
 
-from factory.cli import app as cli
+from factory.cli import ending, main
 
 
 @dataclass
@@ -38,11 +38,11 @@ def factory(monkeypatch, capsys):
 
     def call(*args: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["factory", *map(str, args)])
-        monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+        monkeypatch.setattr(ending.signal, "signal", lambda *_: None)
         capsys.readouterr()
         code = 0
         try:
-            cli.main()
+            main()
         except SystemExit as ended:
             code = ended.code or 0
         printed = capsys.readouterr()

@@ -1,6 +1,6 @@
 """`factory sql` without a query: a prompt on a terminal, else the queries of standard input.
 
-Knows lines, statements and what may complete them; what a query comes to is shown by `show`.
+Knows lines, statements, and completions.
 """
 
 import os
@@ -10,7 +10,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from factory.cli import tables as show
+import pyarrow as pa
+
+from factory.cli.tables import print_rows
 from factory.errors import QueryError
 from factory.lake import Views, query_text, shipped_queries
 from factory.plan import PUBLIC_VIEWS
@@ -20,12 +22,12 @@ PROMPT, CONTINUED = "factory> ", "    ...> "
 COMMANDS = (".help", ".list", ".exit")
 
 HELP = """\
-A query ends with a semicolon and may take several lines; the name of a named query needs none.
-Tab completes views, columns, named queries and keywords. It reads what the lake held when the
-prompt began.
-  .list   the named queries, and what each shows
-  .help   this
-  .exit   leaves, as Ctrl-D does; Ctrl-C drops what was typed, or stops a query"""
+End a query with a semicolon; it may take several lines. The name of a named query needs none.
+Tab completes views, columns, named queries, and keywords. Queries see the lake as it was when the
+prompt started.
+  .list   list the named queries and what each shows
+  .help   show this help
+  .exit   leave, like Ctrl-D; Ctrl-C clears the input or stops a query"""
 
 BEGINNINGS = "describe explain from select summarize values with".split()
 
@@ -35,7 +37,7 @@ KEYWORDS = (
     "limit list max median min not null offset on or order over partition qualify quantile_cont "
     "replace round row_number select semi sum then union using values when where with"
 ).split()
-"""What is typed most: DuckDB itself knows hundreds, which would bury the columns."""
+"""The most common keywords: the hundreds that DuckDB knows would bury the columns."""
 
 HISTORY_LINES = 1000
 
@@ -58,26 +60,27 @@ _PART = re.compile(
     """,
     re.DOTALL | re.IGNORECASE | re.VERBOSE,
 )
-"""A part of SQL that a semicolon is in or is not; what is quoted and not closed goes on to the
-end."""
+"""The parts of SQL that may hold a semicolon. An unclosed quote extends to the end."""
 
 
-def start(views: Views, output: str) -> None:
-    """Answers queries until there are no more: a person's at a terminal, or those that come on
-    standard input.
+def run_console(views: Views, output: str) -> None:
+    """Answer queries until there are no more: from a terminal, or from standard input.
 
-    Raises QueryError for a query of standard input that cannot be answered, and asks none after
-    it; at the prompt its sentence is printed and the prompt goes on.
+    Raises QueryError for the first query of standard input that fails. The prompt prints the error
+    and goes on.
     """
     if not sys.stdin.isatty():
         _answer_all(views, sys.stdin.read(), output)
     elif not sys.stdout.isatty():
         raise QueryError(
-            "no query: expected one as an argument or on standard input; the prompt needs a "
-            "terminal for what it prints, too"
+            "QUERY",
+            "got none, and the prompt cannot print to something that is not a terminal",
+            "expected a query as an argument or on standard input",
         )
     elif output == "parquet":
-        raise QueryError("--format parquet: expected a query, since a terminal shows none of it")
+        raise QueryError(
+            "--format", "got parquet, which a terminal cannot show", "expected a query with it"
+        )
     else:
         Prompt(views, output).run()
 
@@ -87,22 +90,38 @@ def _answer_all(views: Views, text: str, output: str) -> None:
     if rest:
         statements.append(rest)
     if not statements:
-        raise QueryError("no query: expected one as an argument or on standard input")
+        raise QueryError(
+            "QUERY", "got none", "expected a query as an argument or on standard input"
+        )
     if output == "parquet" and len(statements) > 1:
         raise QueryError(
-            f"--format parquet: got {len(statements)} queries, expected one, since a file has one "
-            "schema"
+            "--format",
+            f"got parquet for {len(statements)} queries",
+            "expected one query, since a file has one schema",
         )
     for place, statement in enumerate(statements):
         if place and output == "table":
             print()
-        show.answer(views, query_text(statement, PUBLIC_VIEWS), output)
+        _print_answer(views, statement, output)
+
+
+def _print_answer(views: Views, query: str, output: str) -> None:
+    """Print the rows of a user's query, or of the named query. Raises QueryError where it fails or
+    writes."""
+    print_rows(views.answer(query_text(query, PUBLIC_VIEWS)), output)
+
+
+def print_named_queries(output: str) -> None:
+    """Print the named queries, and what each shows."""
+    queries = shipped_queries().values()
+    rows = [{"name": query.name, "explanation": query.explanation} for query in queries]
+    print_rows(pa.Table.from_pylist(rows), output)
 
 
 def split(text: str) -> tuple[list[str], str]:
-    """The statements that a semicolon ends, without it, and what has begun after the last.
+    """Split text into complete statements, without their semicolons, and the unfinished rest.
 
-    Semicolons in quotes and comments end nothing; a rest of comments alone is none.
+    Semicolons in quotes and comments do not end a statement. A rest with only comments is empty.
     """
     statements: list[str] = []
     begin, is_empty = 0, True
@@ -117,7 +136,7 @@ def split(text: str) -> tuple[list[str], str]:
 
 
 class Prompt:
-    """Reads lines of a terminal, and answers each statement that they end."""
+    """Read lines from a terminal, and answer each statement once it is complete."""
 
     def __init__(self, views: Views, output: str) -> None:
         self._views = views
@@ -126,15 +145,15 @@ class Prompt:
             name: views.con.sql(f"from {name} limit 0").columns for name in PUBLIC_VIEWS
         }
         self._begun = ""
-        """The lines of a statement that has no end yet."""
+        """The lines of a statement that is not complete yet."""
         self._offered: list[str] = []
 
     def run(self) -> None:
-        """Until the person leaves."""
+        """Answer statements until the user leaves."""
         # A shell that starts a command in the background has it ignore Ctrl-C for good.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         save_history = self._edit_lines()
-        print("Queries end with a semicolon; .help says more, Ctrl-D leaves.")
+        print("End a query with a semicolon. Type .help for help, Ctrl-D to leave.")
         while True:
             try:
                 line = input(CONTINUED if self._begun else PROMPT)
@@ -161,12 +180,12 @@ class Prompt:
             statements, self._begun = split(f"{self._begun}{line}\n")
         for statement in statements:
             try:
-                show.answer(self._views, query_text(statement, PUBLIC_VIEWS), self._output)
+                _print_answer(self._views, statement, self._output)
             except QueryError as error:
                 print(f"factory: {error}", file=sys.stderr)
 
     def completions(self, text: str, before: str) -> list[str]:
-        """What a word that begins with `text` may be, after what the line has before it."""
+        """Return the completions of `text`; `before` is the line up to it."""
         view, point, _ = text.rpartition(".")
         words: set[str]
         if not self._begun and not before.strip():
@@ -184,7 +203,7 @@ class Prompt:
         return {column for columns in self._columns.values() for column in columns}
 
     def _edit_lines(self) -> Callable[[], None]:
-        """Sets up line editing, completion and history; what saves the history."""
+        """Set up editing, completion, and history. Return a function that saves the history."""
         try:
             import readline
         except ImportError:  # some builds of Python are without: lines are then typed plainly
@@ -206,7 +225,7 @@ class Prompt:
             file.touch(mode=0o600)
             readline.read_history_file(file)
         except (OSError, RuntimeError) as error:
-            print(f"factory: no history is kept: {error}", file=sys.stderr)
+            print(f"factory: the history is not saved: {error}", file=sys.stderr)
             return lambda: None
         readline.set_history_length(HISTORY_LINES)
         return lambda: readline.write_history_file(file)
@@ -218,14 +237,14 @@ def _command(word: str) -> None:
             print(HELP)
             print(f"Views: {', '.join(PUBLIC_VIEWS)}.")
         case ".list":
-            show.list_queries("table")
+            print_named_queries("table")
         case _:
             print(f"factory: {word}: expected {', '.join(COMMANDS)}", file=sys.stderr)
 
 
 def history_file() -> Path:
-    """Where what was typed is kept: the person's state folder, after the XDG Base Directory
-    Specification, never the lake."""
+    """Return the file with the history, in the user's state folder (XDG Base Directory
+    Specification) and never in the lake."""
     state = Path(os.environ.get("XDG_STATE_HOME", ""))
     if not state.is_absolute():
         state = Path.home() / ".local" / "state"

@@ -10,7 +10,17 @@ from factory.report.diff import (
     script,
 )
 from factory.report.picture import draw_picture
-from factory.report.summary import generation_lines, plan_rows, plan_totals, work_rows
+from factory.report.summary import (
+    gaps,
+    generation_lines,
+    iterations,
+    outcomes,
+    plan_rows,
+    plan_totals,
+    preview_rows,
+    step_rows,
+    work_rows,
+)
 from factory.report.trace import SIDES, Trace, trace_dataset, trace_lake
 from factory.report.usage import Usage, estimates, usage_by_stage, usage_of_step
 
@@ -25,11 +35,16 @@ __all__ = [
     "compare_pairs",
     "draw_picture",
     "estimates",
+    "gaps",
     "generation_lines",
+    "iterations",
+    "outcomes",
     "pair_set",
     "plan_rows",
     "plan_totals",
+    "preview_rows",
     "script",
+    "step_rows",
     "trace_dataset",
     "trace_lake",
     "usage_by_stage",

@@ -170,3 +170,10 @@ def plan_totals(survey: RecipeState, rows: Rows) -> dict[str, Any]:
 def _total(parts: list[float | None]) -> float | None:
     known = [part for part in parts if part is not None]
     return sum(known) if known and len(known) == len(parts) else None
+
+
+def preview_rows(state: RecipeState, first: int) -> Rows:
+    """Return the answers to the first training prompts, with their judgments and scores."""
+    views = state.views(state.everything)
+    views.setting("preview_settings", {"n_prompts": first})
+    return views.all("preview")

@@ -1,13 +1,23 @@
-"""The command line: verbs, formats, exit codes, and sentences for what was typed wrong."""
+"""The command line: verbs, their help, exit codes, and errors as sentences."""
 
-import csv
-import io
+import inspect
 import json
 import subprocess
 import sys
 
 import pyarrow.parquet as pq
 import pytest
+
+from factory.cli.app import VERBS
+
+
+def test_no_summary_of_a_verb_is_cut_off(factory):
+    shown = factory("--help").out
+    summaries = [inspect.getdoc(verb).splitlines()[0] for verb in VERBS]
+    for summary in summaries:
+        assert f"  {summary}\n" in shown
+        assert len(summary) <= 45
+        assert not summary.endswith(".")
 
 
 def test_help_names_every_verb_and_imports_nothing_heavy():
@@ -20,12 +30,12 @@ def test_help_names_every_verb_and_imports_nothing_heavy():
         "print('heavy:', sorted(heavy & set(sys.modules)))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for verb in ("run", "preview", "plan", "status", "sql", "diff", "verify"):
-        assert f"  {verb} " in ran.stdout
+    for verb in VERBS:
+        assert f"  {verb.__name__} " in ran.stdout
     assert ran.stdout.strip().endswith("heavy: []")
 
 
-@pytest.mark.parametrize("verb", ["run", "preview", "plan", "status", "sql", "diff", "verify"])
+@pytest.mark.parametrize("verb", [verb.__name__ for verb in VERBS])
 def test_every_verb_has_help_with_an_example(factory, verb):
     shown = factory(verb, "--help")
     assert shown.code == 0
@@ -112,79 +122,26 @@ def test_run_as_json(toy, factory):
     assert told["rows"]["train"] > 0
 
 
-def test_sql_in_every_format(toy, factory):
-    toy.run()
-    query = "select iteration, phase, [1, 2] as list from gaps order by all"
-    args = ("sql", toy.path, query, "--lake", toy.lake, "--format")
-    assert "iteration" in factory(*args, "table").out
-    rows = factory(*args, "json").json()
-    assert rows[0] == {"iteration": 0, "phase": "D1", "list": [1, 2]}
-    read = list(csv.DictReader(io.StringIO(factory(*args, "csv").out)))
-    assert read[1] == {"iteration": "0", "phase": "D2", "list": "[1, 2]"}
-
-
-def test_sql_as_parquet_goes_to_standard_output(toy):
-    toy.run()
-    args = ("sql", str(toy.path), "from roles", "--lake", str(toy.lake), "--format", "parquet")
-    command = [sys.executable, "-m", "factory.cli", *args]
-    printed = subprocess.run(command, capture_output=True, check=True).stdout
-    assert "n_draws" in pq.read_table(io.BytesIO(printed)).schema.names
-
-
-@pytest.mark.parametrize(
-    "view",
-    [
-        *("prompts", "samples", "judgments", "verdicts", "scores", "pairs", "models", "roles"),
-        *("judges", "gaps"),
-    ],
-)
-def test_every_view_is_there_before_and_after_a_run(toy, factory, view):
-    query = f"select count(*) as n from {view}"
-    args = ("sql", toy.path, query, "--lake", toy.lake, "--format", "json")
-    assert factory(*args).code == 0
-    toy.run()
-    assert factory(*args).json()[0]["n"] > 0
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        "drop view samples",
-        "create table t as select 1",
-        "copy (select 1) to 'x.csv'",
-        "select 1; select 2",
-        "set threads = 1",
-        "selct 1",
-        "select nothing from samples",
-        "from query",
-        "",
-    ],
-)
-def test_sql_refuses_what_does_not_read(toy, factory, query, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    ended = factory("sql", toy.path, query, "--lake", toy.lake)
-    assert ended.code == 2
-    assert ended.err.startswith("factory: ")
-    assert "query.py" not in ended.err  # no variable of ours is taken for a view
-    assert not (tmp_path / "x.csv").exists()
-
-
-def test_an_unknown_format_is_refused(toy, factory):
-    ended = factory("sql", toy.path, "select 1", "--format", "xml")
-    assert ended.code == 2
-    assert "expected one of table, csv, json, parquet" in ended.err
-
-
 def test_set_overrides_a_field(toy, factory):
     args = ("plan", toy.path, "--lake", toy.lake, "--json", "--set", "sampling.draws=1")
     assert factory(*args).json()["totals"]["requests"] == 12 * 3 * (1 + 2)
 
 
-def test_errors_as_json_carry_the_sentence_and_the_code(toy, factory):
-    ended = factory("plan", toy.folder / "none.yaml", "--json")
+def test_errors_as_json_carry_the_sentence_its_parts_and_the_code(toy, factory):
+    ended = factory("verify", "--lake", toy.folder / "none", "--json")
     assert ended.code == 2
-    assert json.loads(ended.out)["exit_code"] == 2
-    assert "no such file" in json.loads(ended.out)["error"]
+    error = json.loads(ended.out)
+    assert list(error) == ["error", "exit_code", "field", "fault", "remedy"]
+    assert error["exit_code"] == 2
+    assert error["field"] == "--lake"
+    assert error["fault"].startswith("no such lake")
+    assert error["error"] == f"--lake: {error['fault']}: {error['remedy']}"
+
+
+def test_an_error_is_json_only_with_the_option(toy, factory):
+    ended = factory("sql", toy.path, "select '--json' from nothing", "--lake", toy.lake)
+    assert ended.code == 2
+    assert ended.out == ""
 
 
 def test_verify_of_a_lake_that_is_not_there(tmp_path, factory):
@@ -226,6 +183,20 @@ def test_factory_boy_beside_it_is_named(toy, factory, tmp_path, monkeypatch):
     assert "factory_boy is installed here too" in factory("verify", "--help").err
 
 
+def test_files_that_factory_boy_overwrote_are_a_sentence():
+    code = (
+        "import sys, types\n"
+        "theirs = types.ModuleType('factory.errors')\n"
+        "theirs.FactoryError = Exception\n"
+        "import factory\n"
+        "factory.errors = sys.modules['factory.errors'] = theirs\n"
+        "import factory.cli"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("factory: the package factory_boy")
+
+
 def test_a_hub_model_that_is_not_on_this_machine_is_a_sentence(toy, factory, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     ended = factory("plan", toy.path, "--lake", toy.lake, "--set", "model=nobody/nothing")
@@ -234,11 +205,9 @@ def test_a_hub_model_that_is_not_on_this_machine_is_a_sentence(toy, factory, mon
 
 
 def test_a_bug_keeps_its_traceback(toy, factory, monkeypatch):
-    from factory.cli import tables as show
-
     def broken(*_, **__):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(show, "plan", broken)
+    monkeypatch.setattr("factory.cli.plan.print_plan", broken)
     with pytest.raises(ZeroDivisionError):
         factory("plan", toy.path, "--lake", toy.lake)

@@ -209,14 +209,14 @@ def test_parquet_is_one_query(toy, piped):
     assert pq.read_table(io.BytesIO(ended.stdout)).to_pylist() == [{"n": 1}]
     refused = piped("select 1; select 2", "--format", "parquet")
     assert refused.code == 2
-    assert refused.err.startswith("factory: --format parquet: got 2 queries, expected one")
+    assert refused.err.startswith("factory: --format: got parquet for 2 queries: expected one")
 
 
 @pytest.mark.parametrize("text", ["", " \n", ";;", "-- nothing"])
 def test_no_query_is_refused(piped, text):
     ended = piped(text)
     assert ended.code == 2
-    assert ended.err.startswith("factory: no query: expected one")
+    assert ended.err.startswith("factory: QUERY: got none: expected a query")
 
 
 # statements

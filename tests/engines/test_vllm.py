@@ -291,7 +291,7 @@ def test_an_interrupted_run_ends_within_seconds_and_leaves_no_process(small):
     _, err = ran.communicate(timeout=30)
     assert time.monotonic() - began < 15
     assert ran.returncode == 130
-    assert "what was finished is kept" in err
+    assert "finished rows are saved" in err
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
     assert str(small.folder) not in listed.stdout
     assert verify_lake(Lake(small.lake)).faults == []

@@ -224,7 +224,7 @@ def test_what_is_no_longer_published_is_taken_out_and_what_is_not_ours_stays(pub
     hub.change(REPO, {"data/train-09.parquet": b"stale", "notes/mine.txt": b"mine"})
     ended = publish(hub)
     assert ended.returncode == 0, ended.stderr
-    assert "1 taken out" in ended.stdout
+    assert "1 deleted" in ended.stdout
     files = published(hub)
     assert files.pop("notes/mine.txt") == b"mine"
     assert files == good

@@ -86,4 +86,4 @@ def test_a_pair_whose_sample_is_gone_says_so(traced, factory):
     for shard in toy.shards("samples"):
         shard.unlink()
     told = factory("trace", pair["pair_id"], "--lake", toy.lake).out
-    assert f"Chosen: {pair['chosen_id']}, which the lake has not" in told
+    assert f"Chosen: {pair['chosen_id']} (not in this lake)" in told

@@ -62,7 +62,7 @@ def test_a_termination_writes_what_was_finished(toy):
     process.terminate()
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130, err
-    assert "what was finished is kept" in err
+    assert "finished rows are saved" in err
     assert asked(toy) > 0
     assert verify_lake(Lake(toy.lake)).faults == []
 

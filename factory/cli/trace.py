@@ -1,0 +1,138 @@
+"""`factory trace`."""
+
+import json
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from factory.cli.options import LAKE, Json, LakePath, open_lake
+from factory.cli.tables import print_json
+
+if TYPE_CHECKING:
+    from factory.report import Trace
+
+
+def trace(
+    pair_id: Annotated[str, typer.Argument(metavar="PAIR_ID", help="Id of a pair")],
+    lake: LakePath = LAKE,
+    dataset: Annotated[
+        Path | None,
+        typer.Option("--dataset", help="Folder of a dataset, to read instead of a lake"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show where a pair comes from
+
+    Prints its prompt, samples, judgments, scores, policy, and models.
+
+    Example: factory trace 41b6e2a09c5d7f83e1a2b3c4 --lake lake
+    """
+    from factory.report import trace_dataset, trace_lake
+
+    if dataset is None:
+        found = trace_lake(open_lake(lake), pair_id)
+    else:
+        found = trace_dataset(dataset, pair_id)
+    if as_json:
+        print_json(found)
+    elif dataset is None:
+        print_trace(found)
+    else:
+        print_dataset_row(found)
+
+
+def print_trace(trace: "Trace") -> None:
+    """Print everything that the lake has about a pair."""
+    from factory.report import SIDES
+    from factory.stages import transcript
+
+    pair, prompt, build = trace["pair"], trace["prompt"], trace["build"]
+    _print_head(pair)
+    others = len(trace["builds"]) - 1
+    print(f"  build pairs/{pair['build']}" + (f", and {others} more have it" if others else ""))
+    if prompt:
+        origin = [f"{name} {prompt[name]}" for name in ("source", "license") if prompt[name]]
+        print(f"\nPrompt {pair['prompt_id']}" + (f" ({', '.join(origin)})" if origin else ""))
+        _print_indented(transcript(prompt["messages"]))
+    for side in SIDES:
+        _print_side(side, pair, trace[side])
+    for judge in trace["judges"]:
+        print(f"\nJudge {_describe_model(judge)}")
+    if build:
+        changed = json.dumps(build["pairs"]) if "pairs" in build else "none"
+        print(f"\nPolicy (parameters that differ from the defaults: {changed})")
+        _print_indented(build["policy"])
+
+
+def _print_head(pair: "Trace") -> None:
+    margin = "" if pair.get("margin") is None else f", margin {pair['margin']:.3g}"
+    place = [f"iteration {pair['iteration']}"]
+    place += [str(pair[name]) for name in ("phase", "split") if name in pair]
+    print(f"Pair {pair['pair_id']}: {pair.get('outcome', 'kept')}{margin}; {', '.join(place)}")
+
+
+def _print_side(side: str, pair: "Trace", found: "Trace | None") -> None:
+    from factory.recipe import REFERENCE
+
+    if found is None:
+        sample_id = pair[f"{side}_id"]
+        missing = f"{sample_id} (not in this lake)" if sample_id else "none"
+        print(f"\n{side.capitalize()}: {missing}")
+        return
+    sample, role = found["sample"], pair[f"{side}_role"]
+    print(f"\n{side.capitalize()} {sample['sample_id']}: draw {sample['draw']} of {role}")
+    if role != REFERENCE:
+        print(f"  by model {_describe_model(found['model'])}")
+    print(f"  samples/{sample['sampling']}, {sample['engine']} {sample['engine_version']}")
+    _print_indented(sample["text"] or "", "    ")
+    score, n_judgments = pair[f"score_{side}"], pair[f"n_judgments_{side}"]
+    scored = "no score" if score is None else f"score {score:.3g}, of {n_judgments} valid judgments"
+    print(f"  {scored}")
+    for judgment in found["judgments"]:
+        _print_judgment(judgment)
+
+
+def _print_judgment(judgment: "Trace") -> None:
+    verdict = "failed" if judgment["error"] else judgment["reason"] or "no verdict"
+    if judgment["score"] is not None:
+        verdict = f"{judgment['score']:g}"
+    folders = f"judgments/{judgment['judge']}"
+    folders += f", verdicts/{judgment['parser']}" if judgment["parser"] else ""
+    print(f"  judgment {judgment['draw']}: {verdict} ({folders})")
+    _print_indented(judgment["text"] or judgment["error"] or "", "    ")
+
+
+def _describe_model(model: "Trace") -> str:
+    if model["key"] is None:
+        return f"{model['digest']}, which was not trained in this lake"
+    return (
+        f"{model['digest']} (models/{model['key']}: trained on {model['n_pairs']:,} pairs of "
+        f"pairs/{model['build']}, from {model['parent']})"
+    )
+
+
+def _print_indented(text: str, prefix: str = "  ") -> None:
+    print(textwrap.indent(text.rstrip(), prefix))
+
+
+def print_dataset_row(row: "Trace") -> None:
+    """Print what the row of a dataset tells about a pair."""
+    from factory.report import SIDES
+    from factory.stages import transcript
+
+    _print_head(row)
+    print(f"\nPrompt {row['prompt_id']}")
+    _print_indented(transcript(row["prompt"]))
+    if "completion" in row:
+        print(f"\nChosen {row['sample_id']}: of {row['role']}")
+        print(f"  by model {row['model']}; score {row['score']:.3g}")
+        _print_indented(row["completion"][-1]["content"], "    ")
+        print(f"\nJudge: model {row['judge_model']}, {row['n_judgments']} valid judgments")
+        return
+    for side in SIDES:
+        print(f"\n{side.capitalize()} {row[f'{side}_id']}: of {row[f'{side}_role']}")
+        print(f"  by model {row[f'{side}_model']}; score {row[f'score_{side}']:.3g}")
+        _print_indented(row[side][-1]["content"], "    ")
+    print(f"\nJudge: model {row['judge_model']}, {row['n_judgments']} valid judgments per side")

@@ -1,0 +1,72 @@
+"""`factory sql` with a query: formats, views, and what it refuses."""
+
+import csv
+import io
+import subprocess
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+
+
+def test_sql_in_every_format(toy, factory):
+    toy.run()
+    query = "select iteration, phase, [1, 2] as list from gaps order by all"
+    args = ("sql", toy.path, query, "--lake", toy.lake, "--format")
+    assert "iteration" in factory(*args, "table").out
+    rows = factory(*args, "json").json()
+    assert rows[0] == {"iteration": 0, "phase": "D1", "list": [1, 2]}
+    read = list(csv.DictReader(io.StringIO(factory(*args, "csv").out)))
+    assert read[1] == {"iteration": "0", "phase": "D2", "list": "[1, 2]"}
+
+
+def test_sql_as_parquet_goes_to_standard_output(toy):
+    toy.run()
+    args = ("sql", str(toy.path), "from roles", "--lake", str(toy.lake), "--format", "parquet")
+    command = [sys.executable, "-m", "factory.cli", *args]
+    printed = subprocess.run(command, capture_output=True, check=True).stdout
+    assert "n_draws" in pq.read_table(io.BytesIO(printed)).schema.names
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        *("prompts", "samples", "judgments", "verdicts", "scores", "pairs", "models", "roles"),
+        *("judges", "gaps"),
+    ],
+)
+def test_every_view_is_there_before_and_after_a_run(toy, factory, view):
+    query = f"select count(*) as n from {view}"
+    args = ("sql", toy.path, query, "--lake", toy.lake, "--format", "json")
+    assert factory(*args).code == 0
+    toy.run()
+    assert factory(*args).json()[0]["n"] > 0
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "drop view samples",
+        "create table t as select 1",
+        "copy (select 1) to 'x.csv'",
+        "select 1; select 2",
+        "set threads = 1",
+        "selct 1",
+        "select nothing from samples",
+        "from query",
+        "",
+    ],
+)
+def test_sql_refuses_what_does_not_read(toy, factory, query, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ended = factory("sql", toy.path, query, "--lake", toy.lake)
+    assert ended.code == 2
+    assert ended.err.startswith("factory: ")
+    assert "query.py" not in ended.err  # no variable of ours is taken for a view
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_an_unknown_format_is_refused(toy, factory):
+    ended = factory("sql", toy.path, "select 1", "--format", "xml")
+    assert ended.code == 2
+    assert "expected one of table, csv, json, parquet" in ended.err
