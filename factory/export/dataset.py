@@ -110,53 +110,53 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
     return {"dtype": names[kind], "_type": "Value"}
 
 
-def write_dataset(survey: RecipeState, name: str) -> Path:
-    """Writes the dataset of a survey's pairs, if it is not there yet; its folder, which is called
+def write_dataset(state: RecipeState, name: str) -> Path:
+    """Writes the dataset of a state's pairs, if it is not there yet; its folder, which is called
     `name` and a hash of the builds in it. Iterations whose pairs were not made yet are not in
     it."""
     builds = [
-        survey.found[step]
-        for step in steps(survey.recipe)
+        state.found[step]
+        for step in steps(state.recipe)
         if step.stage == "pairs" and step.phase == SECOND
     ]
-    keys = [found.folder.key for found in builds if found.folder and found.done]
-    fraction = survey.recipe.prompts.test_fraction
-    prompts = survey.found[Step("prompts", role="loop")].folder
+    keys = [build.folder.key for build in builds if build.folder and build.done]
+    fraction = state.recipe.prompts.test_fraction
+    prompts = state.found[Step("prompts", role="loop")].folder
     rows = {"builds": keys, "test_fraction": fraction, "prompts": prompts.key if prompts else None}
     key = folder_key("dataset", VERSION, rows)
-    datasets = survey.lake.root / "datasets"
+    datasets = state.lake.root / "datasets"
     folder = datasets / f"{name}-{key[:8]}"
     if folder.exists():
         return folder
     with (
-        survey.lake.lock("datasets", f"process {os.getpid()}", lambda _: None),
-        writing(survey.lake.root),
+        state.lake.lock("datasets", f"process {os.getpid()}", lambda _: None),
+        writing(state.lake.root),
     ):
         datasets.mkdir(exist_ok=True)
         remove_unfinished(datasets)
         if not folder.exists():
             unfinished = datasets / f".tmp-{folder.name}"
-            _write(survey, unfinished, keys)
+            _write(state, unfinished, keys)
             unfinished.rename(folder)
     return folder
 
 
-def _write(survey: RecipeState, folder: Path, builds: list[str]) -> None:
+def _write(state: RecipeState, folder: Path, builds: list[str]) -> None:
     """The files say of which builds they are, so that `factory diff` finds them in the lake."""
-    query, columns = PUBLISHED[survey.policy.trains]
+    query, columns = PUBLISHED[state.policy.trains]
     said = {"factory.builds": json.dumps(builds)}
     (folder / "data").mkdir(parents=True)
     rows: dict[str, int] = {}
-    views = all_views(survey)
+    views = all_views(state)
     views.setting("published", {"phase": SECOND})
     views.read_texts(f"from pairs where outcome = 'kept' and phase = '{SECOND}'")
-    for iteration in range(survey.recipe.loop.iterations):
+    for iteration in range(state.recipe.loop.iterations):
         for split in SPLITS:
             views.setting("part", {"iteration": iteration, "split": split})
             file = folder / "data" / f"{split}-{iteration:02d}.parquet"
             n_rows = write_rows(views, query, columns, file, said)
             rows[split] = rows.get(split, 0) + n_rows
-    (folder / "README.md").write_text(_card(survey, rows), encoding="utf-8")
+    (folder / "README.md").write_text(_card(state, rows), encoding="utf-8")
 
 
 def write_rows(
@@ -208,13 +208,13 @@ _SAID: dict[Method, tuple[str, str, str]] = {
 """What the card says of a dataset: tags, what its rows are, and their columns."""
 
 
-def _card(survey: RecipeState, rows: dict[str, int]) -> str:
+def _card(state: RecipeState, rows: dict[str, int]) -> str:
     splits = [name for name, count in rows.items() if count]
     files = "".join(
         f"      - split: {name}\n        path: data/{name}-*.parquet\n" for name in splits
     )
-    recipe = survey.recipe
-    tags, what, columns = _SAID[survey.policy.trains]
+    recipe = state.recipe
+    tags, what, columns = _SAID[state.policy.trains]
     counted = ", ".join(f"{rows[name]:,} {name}" for name in splits) or "no rows"
     return (
         "---\nconfigs:\n  - config_name: default\n    default: true\n    data_files:\n"

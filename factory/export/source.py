@@ -31,7 +31,7 @@ class Source:
 
     name: str
     folder: Path
-    survey: RecipeState | None = None
+    state: RecipeState | None = None
     """Of the recipe, where one was given."""
     model: str = "MODEL"
     """The model to train, as a shell takes it: M_0 where the source is a recipe."""
@@ -42,36 +42,36 @@ class Source:
         return sorted((self.folder / "data").glob(f"{split}*.parquet"))
 
 
-def open_recipe_dataset(survey: RecipeState, written_as: Path) -> Source:
+def open_recipe_dataset(state: RecipeState, written_as: Path) -> Source:
     """The dataset of a recipe's run, written as `factory run` does where it is not there yet.
 
     Raises ExportError where the lake holds no pairs of it, or what rows of bare messages cannot
     carry.
     """
     made = {
-        step: survey.found[step].done
-        for step in steps(survey.recipe)
+        step: state.found[step].done
+        for step in steps(state.recipe)
         if step.stage == "pairs" and step.phase == SECOND
     }
     if not any(made.values()):
         raise ExportError(
-            f"{written_as}: the lake {survey.lake.root} holds no pairs of it: run it first "
+            f"{written_as}: the lake {state.lake.root} holds no pairs of it: run it first "
             f"(factory run {written_as}), or name the lake with --lake"
         )
-    _refuse_more_than_bare(survey, written_as)
-    folder = write_dataset(survey, survey.recipe.name)
-    path = survey.recipe.resolve(survey.recipe.model.path)
+    _refuse_more_than_bare(state, written_as)
+    folder = write_dataset(state, state.recipe.name)
+    path = state.recipe.resolve(state.recipe.model.path)
     return Source(
         folder.name,
         folder,
-        survey,
-        model=shlex.quote(str(path) if path.is_dir() else survey.recipe.model.path),
+        state,
+        model=shlex.quote(str(path) if path.is_dir() else state.recipe.model.path),
         left_out=[step.label for step, done in made.items() if not done],
     )
 
 
-def _refuse_more_than_bare(survey: RecipeState, written_as: Path) -> None:
-    if found := more_than_bare(all_views(survey)):
+def _refuse_more_than_bare(state: RecipeState, written_as: Path) -> None:
+    if found := more_than_bare(all_views(state)):
         raise ExportError(
             f"{written_as}: its prompts ({found}) are more than messages of role and "
             "content, which is all that the rows of a dataset carry: export a recipe without them"
@@ -159,12 +159,12 @@ def open_best_answers(source: Source) -> Views:
 
     Raises ExportError where there is no recipe to say which candidates the lake holds.
     """
-    if source.survey is None:
+    if source.state is None:
         raise ExportError(
             f"{source.folder}: sft takes the best of all answers, and a dataset has those of its "
             "pairs alone: give the recipe, and the lake with --lake"
         )
-    views = all_views(source.survey)
+    views = all_views(source.state)
     views.table("best", shipped_queries()["best_of_k"].sql)
     for split in SPLITS:
         views.define(f"{split}_rows", f"from best where split = '{split}'")

@@ -21,7 +21,7 @@ from factory.publish.repository import FOLDERS
 
 
 def write_dry_run(
-    survey: RecipeState, asked: PublishOptions, folder: Path, progress: Progress
+    state: RecipeState, options: PublishOptions, folder: Path, progress: Progress
 ) -> list[Finding]:
     """Writes to `folder` what a push would, and sends nothing.
 
@@ -29,32 +29,32 @@ def write_dry_run(
     PublishError where the folder is not empty, Refused, with the folder written, where the gate
     would stop the push.
     """
-    check_options(survey, asked)
+    check_options(state, options)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise PublishError(f"--dry-run {folder}: expected a folder that is empty or not there yet")
-    published = _asked_of_hub(asked, progress)
+    published = _asked_of_hub(options, progress)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        findings = write_folder(survey, folder, asked, published, progress)
+        findings = write_folder(state, folder, options, published, progress)
     except OSError as error:
         raise PublishError(
             f"--dry-run {folder}: cannot be written ({error.strerror}): name another folder"
         ) from error
-    pass_gate(findings, asked.allowed)
+    pass_gate(findings, options.allowed)
     return findings
 
 
-def _asked_of_hub(asked: PublishOptions, progress: Progress) -> Published:
+def _asked_of_hub(options: PublishOptions, progress: Progress) -> Published:
     try:
-        repository = Repository(asked.repository, asked.branch or "main", progress, tries=1)
+        repository = Repository(options.repository, options.branch or "main", progress, tries=1)
         return _published(repository, repository.state())
     except (PublishError, HubError) as error:
         progress.say(f"the card is that of a new repository, for the Hub was not asked: {error}")
         return Published()
 
 
-def _published(repository: Repository, state: State | None) -> Published:
-    return read_published(repository.texts(state, CARD, LINEAGE)) if state else Published()
+def _published(repository: Repository, remote: State | None) -> Published:
+    return read_published(repository.texts(remote, CARD, LINEAGE)) if remote else Published()
 
 
 @dataclass(frozen=True)
@@ -76,34 +76,34 @@ class Pushed:
     deleted: int = 0
 
 
-def push_dataset(survey: RecipeState, asked: PublishOptions, progress: Progress) -> Pushed:
+def push_dataset(state: RecipeState, options: PublishOptions, progress: Progress) -> Pushed:
     """Writes the folder, looks it through, and makes it the content of the repository.
 
     Raises PublishError or LakeError before anything is written, Refused where the gate finds what
     must not be published, HubError where the Hub does not take it: the same command then ends what
     this one began.
     """
-    check_options(survey, asked)
-    repository = Repository(asked.repository, asked.branch or "main", progress)
-    state = check_contents(repository)
-    main = Repository(asked.repository, "main", progress)
+    check_options(state, options)
+    repository = Repository(options.repository, options.branch or "main", progress)
+    remote = check_contents(repository)
+    main = Repository(options.repository, "main", progress)
     # A new branch begins as main does: what a person wrote there is kept, what is not ours refused.
-    held = state if state or asked.branch in (None, "main") else check_contents(main)
-    with _staging(survey, progress) as folder:
-        published = _published(repository if state else main, held)
-        with writing(survey.lake.root):
-            findings = write_folder(survey, folder, asked, published, progress)
-        pass_gate(findings, asked.allowed)
-        message = f"{survey.recipe.name}: pairs, candidates, judgments and card"
-        return push_folder(folder, asked, repository, state, message)
+    base = remote if remote or options.branch in (None, "main") else check_contents(main)
+    with _staging(state, progress) as folder:
+        published = _published(repository if remote else main, base)
+        with writing(state.lake.root):
+            findings = write_folder(state, folder, options, published, progress)
+        pass_gate(findings, options.allowed)
+        message = f"{state.recipe.name}: pairs, candidates, judgments and card"
+        return push_folder(folder, options, repository, remote, message)
 
 
 @contextmanager
-def _staging(survey: RecipeState, progress: Progress) -> Iterator[Path]:
+def _staging(state: RecipeState, progress: Progress) -> Iterator[Path]:
     """A folder of the lake that is there for one push."""
-    lake = survey.lake
+    lake = state.lake
     root = lake.root / "published"
-    holder = f"process {os.getpid()} (factory publish of {survey.recipe.name})"
+    holder = f"process {os.getpid()} (factory publish of {state.recipe.name})"
     with lake.lock("published", holder, lambda other: progress.say(f"  waiting for {other}")):
         with writing(lake.root):
             root.mkdir(exist_ok=True)
@@ -122,51 +122,55 @@ def check_contents(repository: Repository) -> State | None:
 
     Raises PublishError where it holds files of somebody else's making in places that are ours.
     """
-    state = repository.state()
-    if state is None or LINEAGE in state.files:
-        return state
-    theirs = sorted(name for name in state.files if name.split("/")[0] in FOLDERS)
+    remote = repository.state()
+    if remote is None or LINEAGE in remote.files:
+        return remote
+    theirs = sorted(name for name in remote.files if name.split("/")[0] in FOLDERS)
     if theirs:
         raise PublishError(
             f"{repository.name} holds a dataset that `factory publish` did not make ({theirs[0]} "
             "and the like): expected a new repository, one without data, or one that it made"
         )
-    return state
+    return remote
 
 
 def push_folder(
-    folder: Path, asked: PublishOptions, repository: Repository, state: State | None, message: str
+    folder: Path,
+    options: PublishOptions,
+    repository: Repository,
+    remote: State | None,
+    message: str,
 ) -> Pushed:
-    """Makes a folder the content of a repository that was seen to hold `state`.
+    """Makes a folder the content of a repository that was seen to hold `remote`.
 
     Safe to repeat: what is there is not sent, and what was carried out is not done twice.
     """
-    made = state is None and not repository.exists()
-    if state is None:
-        repository.create(public=asked.public)
-        state = check_contents(repository)
-    if state is None:
+    made = remote is None and not repository.exists()
+    if remote is None:
+        repository.create(public=options.public)
+        remote = check_contents(repository)
+    if remote is None:
         raise HubError(
-            f"{asked.repository} was made, and the Hub does not show it yet: run the same command "
+            f"{options.repository} was made, and the Hub does not show it yet: run the same command "
             "again"
         )
-    change = change_to(folder, state)
-    if asked.tag:
-        _check_tag(asked.tag, repository, state, change)
-    landed = Landed(state.commit, f"{repository.url}/commit/{state.commit}")
+    change = change_to(folder, remote)
+    if options.tag:
+        _check_tag(options.tag, repository, remote, change)
+    landed = Landed(remote.commit, f"{repository.url}/commit/{remote.commit}")
     if change:
-        landed = (asked.as_pull and repository.pull(change, message)) or repository.commit(
-            change, state, message, as_pull=asked.as_pull
+        landed = (options.as_pull and repository.pull(change, message)) or repository.commit(
+            change, remote, message, as_pull=options.as_pull
         )
         _check_landed(repository, change, landed)
-    if asked.tag:
-        repository.tag(asked.tag, landed.commit)
+    if options.tag:
+        repository.tag(options.tag, landed.commit)
     return Pushed(
         landed.url,
         landed.commit,
         bool(change),
         made,
-        state.private,
+        remote.private,
         len(change.write),
         change.size,
         len(change.delete),
@@ -184,18 +188,20 @@ def _check_landed(repository: Repository, change: Change, landed: Landed) -> Non
         )
 
 
-def change_to(folder: Path, state: State) -> Change:
+def change_to(folder: Path, remote: State) -> Change:
     """What makes a repository's content that of a folder: files in places that are not ours are
     left."""
     files = dict(files_of(folder))
-    stale = [name for name in state.files if name.split("/")[0] in FOLDERS and name not in files]
-    write = {name: path for name, path in files.items() if not is_same(path, state.files.get(name))}
+    stale = [name for name in remote.files if name.split("/")[0] in FOLDERS and name not in files]
+    write = {
+        name: path for name, path in files.items() if not is_same(path, remote.files.get(name))
+    }
     return Change(write, sorted(stale))
 
 
-def _check_tag(tag: str, repository: Repository, state: State, change: Change) -> None:
+def _check_tag(tag: str, repository: Repository, remote: State, change: Change) -> None:
     held = repository.tagged(tag)
-    if held is not None and (change or held != state.commit):
+    if held is not None and (change or held != remote.commit):
         raise PublishError(
             f"--tag {tag}: names the commit {held[:12]} already: expected a name that is free"
         )

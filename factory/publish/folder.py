@@ -28,9 +28,9 @@ CARD, LINEAGE = "README.md", "lineage.json"
 
 
 def write_folder(
-    survey: RecipeState,
+    state: RecipeState,
     folder: Path,
-    asked: PublishOptions,
+    options: PublishOptions,
     published: "Published",
     progress: Progress,
 ) -> list[Finding]:
@@ -38,15 +38,15 @@ def write_folder(
 
     `published` is what the repository has of the last publish, whose user's text is kept.
     """
-    contents = write_repository(survey, folder, progress)
+    contents = write_repository(state, folder, progress)
     with open_views(folder) as views:
-        tokens = [token for model in survey.models.values() for token in model.control_tokens]
+        tokens = [token for model in state.models.values() for token in model.control_tokens]
         findings = examine(
-            views, folder, sorted(set(tokens)), asked.evaluation, local_folders(survey)
+            views, folder, sorted(set(tokens)), options.evaluation, local_folders(state)
         )
         _write_picture(views, folder)
-        _write_texts(survey, contents, views, folder, asked, findings, published)
-    _check_private(survey, folder)
+        _write_texts(state, contents, views, folder, options, findings, published)
+    _check_private(state, folder)
     return findings
 
 
@@ -75,15 +75,15 @@ def _write_picture(views: Any, folder: Path) -> None:
 
 
 def _write_texts(
-    survey: RecipeState,
+    state: RecipeState,
     contents: Contents,
     views: Any,
     folder: Path,
-    asked: PublishOptions,
+    options: PublishOptions,
     findings: Sequence[Finding],
     published: Published,
 ) -> None:
-    recipe, ways = public_recipe(survey), lineage_of(survey, contents.iterations)
+    recipe, ways = public_recipe(state), lineage_of(state, contents.iterations)
     sources = views.sql(sql_text("published_sources")).to_arrow_table().to_pylist()
     kept = read_card(published.card, published.metadata or {})
     text, generated = card.render_card(
@@ -92,15 +92,15 @@ def _write_texts(
         recipe,
         ways,
         sources,
-        allowed_findings(findings, asked.allowed),
-        asked.repository,
+        allowed_findings(findings, options.allowed),
+        options.repository,
         kept,
     )
     (folder / CARD).write_text(text, encoding="utf-8")
     head = "# All that decides the data, as it was resolved; not how or where it was run.\n"
     shown = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
     (folder / "recipe.yaml").write_text(head + shown, encoding="utf-8")
-    croissants = croissant_metadata(asked.repository, generated, contents, recipe, ways, sources)
+    croissants = croissant_metadata(options.repository, generated, contents, recipe, ways, sources)
     _write_json(folder / "croissant.json", croissants)
     _write_json(folder / LINEAGE, {**ways, "card": generated})
 
@@ -109,20 +109,20 @@ def _write_json(file: Path, content: dict[str, Any]) -> None:
     file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def local_folders(survey: RecipeState) -> list[str]:
+def local_folders(state: RecipeState) -> list[str]:
     """The folders of this machine that nothing published should name."""
-    named = (Path.home(), survey.recipe.folder, survey.lake.root)
+    named = (Path.home(), state.recipe.folder, state.lake.root)
     places = {place for each in named for place in (each, each.resolve())}
     return sorted(str(place) for place in places if place.is_absolute() and len(place.parts) > 1)
 
 
-def _check_private(survey: RecipeState, folder: Path) -> None:
+def _check_private(state: RecipeState, folder: Path) -> None:
     """Raises PublishError where a file that is no row, and no text of a row, names a folder of this
     machine."""
     for name, file in files_of(folder):
         if file.suffix != ".parquet":
             content = file.read_text(encoding="utf-8")
-            for place in local_folders(survey):
+            for place in local_folders(state):
                 if re.search(place_pattern(place), content):
                     raise PublishError(
                         f"{name} would name {place}, a folder of this machine, which a field of "

@@ -28,21 +28,21 @@ class PublishOptions:
     """Files with texts that no prompt may share."""
 
 
-def check_options(survey: RecipeState, asked: PublishOptions) -> None:
+def check_options(state: RecipeState, options: PublishOptions) -> None:
     """What can be refused before anything is written: raises PublishError for an option, for a
     recipe that was never run, LakeError where the lake is not what it was."""
-    check_repository(asked.repository)
-    check_names(asked.allowed)
-    for file in asked.evaluation:
+    check_repository(options.repository)
+    check_names(options.allowed)
+    for file in options.evaluation:
         if not file.is_file():
             raise PublishError(f"--evaluation {file}: no such file; expected one with texts")
-    if asked.as_pull and asked.tag:
+    if options.as_pull and options.tag:
         raise PublishError("--tag names a commit of a branch, and --create-pr makes none: take one")
-    made = iterations(survey)
+    made = iterations(state)
     folders = {
-        found.folder.key: found.folder
-        for step, found in survey.found.items()
-        if found.folder and step.iteration in made
+        step_state.folder.key: step_state.folder
+        for step, step_state in state.found.items()
+        if step_state.folder and step.iteration in made
     }
     report = verify_folders(folders.values())
     if report.faults:

@@ -147,39 +147,39 @@ class Contents:
         return [config for config in CONFIGS if config.name in self.sizes]
 
 
-def iterations(survey: RecipeState) -> list[int]:
+def iterations(state: RecipeState) -> list[int]:
     """The iterations whose pairs were made, from the first on.
 
     Raises PublishError where there is none.
     """
     made = []
-    for step in steps(survey.recipe):
+    for step in steps(state.recipe):
         if step.stage == "pairs" and step.phase == SECOND:
-            if not survey.found[step].done:
+            if not state.found[step].done:
                 break
             made.append(step.iteration)
     if not made:
         raise PublishError(
-            f"the lake {survey.lake.root} holds no finished iteration of {survey.recipe.name}: "
+            f"the lake {state.lake.root} holds no finished iteration of {state.recipe.name}: "
             "run the recipe with `factory run` first"
         )
     return made
 
 
-def write_repository(survey: RecipeState, folder: Path, progress: Progress) -> Contents:
-    """Writes the rows, tables and SQL of a survey's finished iterations to an empty folder.
+def write_repository(state: RecipeState, folder: Path, progress: Progress) -> Contents:
+    """Writes the rows, tables and SQL of a state's finished iterations to an empty folder.
 
     Raises PublishError where no iteration is finished, or no pair was kept.
     """
-    if survey.policy.trains != "dpo":
+    if state.policy.trains != "dpo":
         raise PublishError(
-            f"loop.policy: {survey.policy.name} makes no pairs, and what is published is pairs: "
+            f"loop.policy: {state.policy.name} makes no pairs, and what is published is pairs: "
             "`factory export RECIPE --to sft` writes its rows"
         )
-    contents = Contents(iterations(survey))
-    views = all_views(survey)
-    _refuse_more_than_bare(views, survey.recipe.name)
-    views.rows("models", _public_models(survey))
+    contents = Contents(iterations(state))
+    views = all_views(state)
+    _refuse_more_than_bare(views, state.recipe.name)
+    views.rows("models", _public_models(state))
     views.define("kto", shipped_queries()["kto"].sql)
     n_files = len(contents.iterations) * (len(CONFIGS) * len(SPLITS) + len(TABLE_FILES))
     with progress.task("writing the folder", n_files, "files") as task:
@@ -194,7 +194,7 @@ def write_repository(survey: RecipeState, folder: Path, progress: Progress) -> C
                 task.advance()
     if not contents.rows("default"):
         raise PublishError(
-            f"no pair of {survey.recipe.name} was kept, so there is nothing to publish: "
+            f"no pair of {state.recipe.name} was kept, so there is nothing to publish: "
             "`factory sql RECIPE outcomes` says what came of them"
         )
     _write_sql(folder)
@@ -210,12 +210,12 @@ def _refuse_more_than_bare(views: Views, name: str) -> None:
         )
 
 
-def _public_models(survey: RecipeState) -> pa.Table:
+def _public_models(state: RecipeState) -> pa.Table:
     """`models`, without the places that a training's settings name."""
-    rows = survey.models_table().to_pylist()
+    rows = state.models_table().to_pylist()
     for row in rows:
         if row["settings"]:
-            row["settings"] = json.dumps(redact_paths(json.loads(row["settings"]), survey.recipe))
+            row["settings"] = json.dumps(redact_paths(json.loads(row["settings"]), state.recipe))
     return pa.Table.from_pylist(rows, TABLES["models"])
 
 

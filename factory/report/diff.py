@@ -87,12 +87,12 @@ def _of_recipe(path: Path, lake: Path, overrides: Sequence[str]) -> PairSet:
     recipe = load_recipe(path, list(overrides))
     if not lake.is_dir():
         raise QueryError(f"{lake}: no such lake; expected the folder that `factory run` writes")
-    survey = read_state(recipe, Lake(lake))
+    state = read_state(recipe, Lake(lake))
     built = [
-        found
+        step_state
         for step in steps(recipe)
         if step.stage == "pairs" and step.phase == SECOND
-        if (found := survey.found[step]).folder and found.folder.shards()
+        if (step_state := state.found[step]).folder and step_state.folder.shards()
     ]
     title = " ".join([str(path), *overrides])
     if not built:
@@ -100,13 +100,13 @@ def _of_recipe(path: Path, lake: Path, overrides: Sequence[str]) -> PairSet:
             f"{title}: the lake {lake} holds no final pairs (D2) of this recipe: run it first; a "
             "set that `factory pairs` made is named by the folder of its dataset"
         )
-    files = tuple(file for found in built if found.folder for file in found.folder.shards())
-    scope = join_scopes(survey.phase_scope(found.step) for found in built)
-    tables = _tables(survey, scope, path)
+    files = tuple(file for each in built if each.folder for file in each.folder.shards())
+    scope = join_scopes(state.phase_scope(each.step) for each in built)
+    tables = _tables(state, scope, path)
     shards = tuple(file for files in tables.values() for file in files)
     if not all(tables.values()):
         return PairSet(title, files, True)
-    return PairSet(title, files, True, _candidates(survey, scope, tables), shards)
+    return PairSet(title, files, True, _candidates(state, scope, tables), shards)
 
 
 def _of_dataset(folder: Path) -> PairSet:
@@ -139,22 +139,22 @@ def _builds(folder: Path, schema: pa.Schema) -> list[Path]:
     return [file for files in shards for file in files] if all(shards) else []
 
 
-def _tables(survey: RecipeState, scope: Scope, path: Path) -> dict[str, Sequence[Path]]:
+def _tables(state: RecipeState, scope: Scope, path: Path) -> dict[str, Sequence[Path]]:
     """The shards that the candidates of a scope come from, by table.
 
     Raises QueryError where the prompts changed, so that the lake has not all of them.
     """
-    prompts = survey.holdings.prompts["loop"]
+    prompts = state.holdings.prompts["loop"]
     if isinstance(prompts, pa.Table):
         raise QueryError(
             f"{path}: the lake has not the prompts as they are now: run the recipe again first"
         )
-    return {"prompts": prompts, **survey.holdings.shards_of(scope)}
+    return {"prompts": prompts, **state.holdings.shards_of(scope)}
 
 
-def _candidates(survey: RecipeState, scope: Scope, tables: Mapping[str, Sequence[Path]]) -> str:
+def _candidates(state: RecipeState, scope: Scope, tables: Mapping[str, Sequence[Path]]) -> str:
     """The statements that make `of_recipe`, the candidates that a scope has."""
-    spec, recipe = survey.recipe.pairs, survey.recipe
+    spec, recipe = state.recipe.pairs, state.recipe
     inputs = {
         "roles": _values("roles", scope.roles),
         "panel": _values("panel", scope.panel),

@@ -9,29 +9,28 @@ from factory.models import Checkpoint
 from factory.pairs import SECOND
 from factory.plan import RecipeState, Step, StepState, all_views, loads, steps
 from factory.recipe import NEUTRAL, Generation, Recipe
-from factory.report import usage as accounts
+from factory.report.usage import Estimate, estimates, usage_by_stage, usage_of_step
 
 Rows = list[dict[str, Any]]
 
 
-def iterations(survey: RecipeState) -> dict[str, Rows]:
+def iterations(state: RecipeState) -> dict[str, Rows]:
     """Score gaps per iteration and phase, and the probe's score of each model."""
-    found = gaps(survey)
-    probe = all_views(survey).all("probe_scores") if survey.recipe.probe else []
-    order = {name: place for place, name in enumerate(_model_order(survey.recipe))}
-    return {"gaps": found, "probe": sorted(probe, key=lambda row: order[row["name"]])}
+    probe = all_views(state).all("probe_scores") if state.recipe.probe else []
+    order = {name: place for place, name in enumerate(_model_order(state.recipe))}
+    return {"gaps": gaps(state), "probe": sorted(probe, key=lambda row: order[row["name"]])}
 
 
-def gaps(survey: RecipeState) -> Rows:
+def gaps(state: RecipeState) -> Rows:
     """Score gaps per iteration and phase."""
-    rows: Rows = all_views(survey).con.sql("from gaps").to_arrow_table().to_pylist()
+    rows: Rows = all_views(state).con.sql("from gaps").to_arrow_table().to_pylist()
     return rows
 
 
-def outcomes(survey: RecipeState) -> Rows:
+def outcomes(state: RecipeState) -> Rows:
     """How many pairs of the phase that is published had which outcome, per iteration."""
     rows: Rows = (
-        all_views(survey)
+        all_views(state)
         .con.sql(
             "select iteration, outcome, count(*) as pairs from pairs "
             f"where phase = '{SECOND}' group by all order by iteration, pairs desc, outcome"
@@ -46,12 +45,12 @@ def _model_order(recipe: Recipe) -> list[str]:
     return list(dict.fromkeys(["M_0", *(step.name for step in steps(recipe) if step.name)]))
 
 
-def step_rows(survey: RecipeState) -> Rows:
+def step_rows(state: RecipeState) -> Rows:
     """A row a step: what it wants, what is held, what is left."""
-    return [_step_row(survey, step, found) for step, found in survey.found.items()]
+    return [_step_row(state, step, step_state) for step, step_state in state.found.items()]
 
 
-def _step_row(survey: RecipeState, step: Step, found: StepState) -> dict[str, Any]:
+def _step_row(state: RecipeState, step: Step, step_state: StepState) -> dict[str, Any]:
     return {
         "step": step.title,
         "iteration": None if step.stage == "prompts" else step.iteration,
@@ -59,44 +58,44 @@ def _step_row(survey: RecipeState, step: Step, found: StepState) -> dict[str, An
         "role": step.role or None,
         "model": step.name or None,
         "phase": step.phase or None,
-        "key": found.folder.key if found.folder else None,
-        "state": state(found),
-        "wanted": found.wanted,
-        "answered": found.answered,
-        "failed": found.failed,
-        "failed_for_now": found.transient,
-        "filtered": found.filtered,
-        "missing": found.missing,
-        "unparsed": found.unparsed,
-        "carried": found.carried,
-        "waits_for": found.waits_for,
-        **accounts.usage_of_step(found).row(),
+        "key": step_state.folder.key if step_state.folder else None,
+        "state": describe_state(step_state),
+        "wanted": step_state.wanted,
+        "answered": step_state.answered,
+        "failed": step_state.failed,
+        "failed_for_now": step_state.transient,
+        "filtered": step_state.filtered,
+        "missing": step_state.missing,
+        "unparsed": step_state.unparsed,
+        "carried": step_state.carried,
+        "waits_for": step_state.waits_for,
+        **usage_of_step(step_state).row(),
     }
 
 
-def work_rows(survey: RecipeState) -> Rows:
+def work_rows(state: RecipeState) -> Rows:
     """A row a stage that takes a model: what it made, and what that took in all runs."""
     made: dict[str, int] = {}
-    for step, found in survey.found.items():
-        made[step.stage] = made.get(step.stage, 0) + found.answered
+    for step, step_state in state.found.items():
+        made[step.stage] = made.get(step.stage, 0) + step_state.answered
     return [
-        {"stage": stage, "made": made[stage], **spent.row()}
-        for stage, spent in accounts.usage_by_stage(survey).items()
+        {"stage": stage, "made": made[stage], **usage.row()}
+        for stage, usage in usage_by_stage(state).items()
         if stage in ("samples", "judgments", "train")
     ]
 
 
-def generation_lines(survey: RecipeState) -> list[str]:
+def generation_lines(state: RecipeState) -> list[str]:
     """How samples and judgments are drawn, with what the models' own generation_config decided
     and what of it was not used."""
-    lines, recipe = [], survey.recipe
+    lines, recipe = [], state.recipe
     sections: dict[str, tuple[Generation, Generation, Checkpoint]]
-    sections = {"sampling": (survey.written.sampling, recipe.sampling, survey.models["M_0"])}
+    sections = {"sampling": (state.written.sampling, recipe.sampling, state.models["M_0"])}
     for name, judge in recipe.all_judges.items():
         place = recipe.field_of(name)
-        model = survey.models[recipe.model_of_judge(name) if judge.has_model else "M_0"]
+        model = state.models[recipe.model_of_judge(name) if judge.has_model else "M_0"]
         if judge.has_rubric:
-            sections[place] = (survey.written.all_judges[name], judge, model)
+            sections[place] = (state.written.all_judges[name], judge, model)
     for place, (written, section, model) in sections.items():
         said = model.generation_config
         shown = [f"temperature {section.temperature:g}", f"top_p {section.top_p:g}"]
@@ -118,25 +117,25 @@ def generation_lines(survey: RecipeState) -> list[str]:
     return lines
 
 
-def state(found: StepState) -> str:
+def describe_state(step_state: StepState) -> str:
     """In a word or few: done, waits for …, or why the step will run."""
-    if found.done:
+    if step_state.done:
         return "done"
-    if found.waits_for:
-        return f"waits for {found.waits_for}"
-    if found.step.stage in ("samples", "judgments", "verdicts"):
-        if found.answered + found.failed == 0:
+    if step_state.waits_for:
+        return f"waits for {step_state.waits_for}"
+    if step_state.step.stage in ("samples", "judgments", "verdicts"):
+        if step_state.answered + step_state.failed == 0:
             return "nothing held"
-        again = f", {found.transient:,} failed for now" if found.transient else ""
-        return f"{found.answered:,} held{again}"
+        again = f", {step_state.transient:,} failed for now" if step_state.transient else ""
+        return f"{step_state.answered:,} held{again}"
     return "not made yet"
 
 
-def plan_rows(survey: RecipeState) -> Rows:
+def plan_rows(state: RecipeState) -> Rows:
     """A row a step, with about what it will take."""
-    rows, expected = step_rows(survey), accounts.estimates(survey)
-    for row, step in zip(rows, survey.found, strict=True):
-        about = expected.get(step, accounts.Estimate())
+    rows, expected = step_rows(state), estimates(state)
+    for row, step in zip(rows, state.found, strict=True):
+        about = expected.get(step, Estimate())
         row["expected_tokens"] = about.tokens
         row["tokens_are"] = "at most" if about.at_most else "from what is held"
         row["expected_seconds"] = None if about.seconds is None else round(about.seconds, 1)
@@ -144,14 +143,14 @@ def plan_rows(survey: RecipeState) -> Rows:
     return rows
 
 
-def plan_totals(survey: RecipeState, rows: Rows) -> dict[str, Any]:
+def plan_totals(state: RecipeState, rows: Rows) -> dict[str, Any]:
     """What the whole of a plan comes to. Of seconds and cost None where that of some step is not
     known."""
-    to_do = [step for step, found in survey.found.items() if not found.done]
+    to_do = [step for step, step_state in state.found.items() if not step_state.done]
     asking = [
         row
-        for row, step in zip(rows, survey.found, strict=True)
-        if not survey.found[step].done and (step.loads or step.stage == "train")
+        for row, step in zip(rows, state.found, strict=True)
+        if not state.found[step].done and (step.loads or step.stage == "train")
     ]
     return {
         "steps": len(to_do),
@@ -160,7 +159,7 @@ def plan_totals(survey: RecipeState, rows: Rows) -> dict[str, Any]:
         ),
         "tokens": sum(row["expected_tokens"] for row in rows),
         "trainings": sum(step.stage == "train" for step in to_do),
-        "loads": loads(survey.recipe, to_do),
+        "loads": loads(state.recipe, to_do),
         "seconds": _total([row["expected_seconds"] for row in asking]),
         "cost": _total([row["expected_cost"] for row in asking if row["stage"] != "train"]),
     }

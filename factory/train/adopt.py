@@ -31,34 +31,34 @@ def adopt_model(
             f"train.with: got {recipe.train.with_}, expected hand: only then does the loop wait "
             "for a model that a person trained"
         )
-    survey = read_state(recipe, lake)
-    found = _waiting(survey, iteration, role)
-    step, folder = found.step, folder_of(found)
-    parent = survey.models[step.parent]
+    state = read_state(recipe, lake)
+    step_state = _waiting(state, iteration, role)
+    step, folder = step_state.step, folder_of(step_state)
+    parent = state.models[step.parent]
     if path.resolve().is_relative_to(folder.path.resolve()):
         raise RecipeError(
             f"{path}: lies where the lake keeps this training: expected a folder of your own"
         )
     who = f"{role} of iteration {iteration}"
-    check_trained_model(path, parent, survey.models["M_0"], recipe.train.lora is not None, who)
+    check_trained_model(path, parent, state.models["M_0"], recipe.train.lora is not None, who)
     began = time.time()
     holder = f"process {os.getpid()} (factory adopt of {recipe.name})"
     with folder.lock(holder, lambda other: progress.say(f"  waiting for {other}")):
-        folder.create(found.settings)
-        built = folder_of(survey.found[Step("pairs", step.iteration, phase=step.phase)])
+        folder.create(step_state.settings)
+        built = folder_of(state.found[Step("pairs", step.iteration, phase=step.phase)])
         rows = folder.path / "data.parquet"
         n_pairs = (
             pq.read_metadata(rows).num_rows
             if rows.exists()
-            else training_rows(survey, step, built, folder)
+            else training_rows(state, step, built, folder)
         )
         take_over(path, parent, folder)
-        write_manifest(survey, found, n_pairs, time.time() - began)
-    survey.look(step)
-    return survey.models[step.name].digest
+        write_manifest(state, step_state, n_pairs, time.time() - began)
+    state.look(step)
+    return state.models[step.name].digest
 
 
-def _waiting(survey: RecipeState, iteration: int, role: str) -> StepState:
+def _waiting(state: RecipeState, iteration: int, role: str) -> StepState:
     """The training whose model plays a role in an iteration, which must be the next to be done."""
     names = {"future": f"F_{iteration}", "current": f"M_{iteration}"}
     if role not in ROLES or names[role] == "M_0":
@@ -67,23 +67,23 @@ def _waiting(survey: RecipeState, iteration: int, role: str) -> StepState:
             "and later: that of iteration 0 is M_0"
         )
     wanted = [
-        step for step in steps(survey.recipe) if step.stage == "train" and step.name == names[role]
+        step for step in steps(state.recipe) if step.stage == "train" and step.name == names[role]
     ]
     if not wanted:
-        trained = ", ".join(s.name for s in steps(survey.recipe) if s.stage == "train")
+        trained = ", ".join(s.name for s in steps(state.recipe) if s.stage == "train")
         raise RecipeError(
             f"--role {role} --iteration {iteration}: {names[role]} is no model of this loop, which "
             f"trains {trained}"
         )
-    found = survey.found[wanted[0]]
-    if found.waits_for:
+    step_state = state.found[wanted[0]]
+    if step_state.waits_for:
         raise RecipeError(
-            f"{names[role]} waits for {found.waits_for}: run the recipe until it asks for "
+            f"{names[role]} waits for {step_state.waits_for}: run the recipe until it asks for "
             f"{names[role]}"
         )
-    if found.done:
+    if step_state.done:
         raise RecipeError(
-            f"{names[role]} is there already ({survey.models[names[role]].digest}): nothing was "
+            f"{names[role]} is there already ({state.models[names[role]].digest}): nothing was "
             "changed"
         )
-    return found
+    return step_state

@@ -17,14 +17,14 @@ from factory.train.process import LOG, run_command
 
 
 def run_user_command(
-    survey: RecipeState,
-    found: StepState,
+    state: RecipeState,
+    step_state: StepState,
     parent: Checkpoint,
     n_pairs: int,
     lock: Any,
     progress: Progress,
 ) -> None:
-    recipe, folder = survey.recipe, folder_of(found)
+    recipe, folder = state.recipe, folder_of(step_state)
     out, log, ended = (folder.path / name for name in ("out", LOG, "ended"))
     place = folder.lake.relative(log)
     if not ended.exists():  # what had come to its end and was refused is looked at again
@@ -35,7 +35,7 @@ def run_user_command(
         }
         command = train.command_words(recipe.train.command, places)
         progress.say(
-            f"  {found.step.label} ({n_pairs:,} pairs): running {command[0]}; what it says is in "
+            f"  {step_state.step.label} ({n_pairs:,} pairs): running {command[0]}; what it says is in "
             f"{place} in the lake"
         )
         environment = check_command(recipe)
@@ -43,13 +43,13 @@ def run_user_command(
         failure = run_command(command, recipe.folder, log, environment, lock.fileno())
         if failure is not None:
             raise TrainError(
-                f"{found.step.label}: {failure} (all of it: {place} in the lake; what it left in "
+                f"{step_state.step.label}: {failure} (all of it: {place} in the lake; what it left in "
                 f"{folder.lake.relative(out)} is kept)"
             )
         ended.touch()
     try:
         check_trained_model(
-            out, parent, survey.models["M_0"], recipe.train.lora is not None, "train.command"
+            out, parent, state.models["M_0"], recipe.train.lora is not None, "train.command"
         )
     except ModelError:
         if not out.exists():

@@ -36,27 +36,27 @@ TRL_MAX_LENGTH = 1024
 """What TRL 1.16 takes for max_length where the recipe is silent."""
 
 
-def train_model(survey: RecipeState, found: StepState, lock: Any, progress: Progress) -> None:
+def train_model(state: RecipeState, step_state: StepState, lock: Any, progress: Progress) -> None:
     """Has a model trained, and writes its manifest last.
 
     Raises StepFailed where there is nothing to learn from, TrainError where the trainer fails,
     ModelError where what it leaves cannot be the model that the loop waits for, and HandOver where
     the recipe leaves the training to a person.
     """
-    step, folder, recipe = found.step, folder_of(found), survey.recipe
-    parent = survey.models[step.parent]
-    folder.create(found.settings)
+    step, folder, recipe = step_state.step, folder_of(step_state), state.recipe
+    parent = state.models[step.parent]
+    folder.create(step_state.settings)
     (folder.path / "manifest.json").unlink(missing_ok=True)
-    built = folder_of(survey.found[Step("pairs", step.iteration, phase=step.phase)])
+    built = folder_of(state.found[Step("pairs", step.iteration, phase=step.phase)])
     began = time.time()
-    n_pairs = training_rows(survey, step, built, folder)
-    if n := survey.views().one("with_tools")["n"]:
+    n_pairs = training_rows(state, step, built, folder)
+    if n := state.views().one("with_tools")["n"]:
         progress.say(
             f"  {step.label}: {n:,} prompts have tools; the rows that are trained on carry "
             "messages of role and content alone"
         )
     if n_pairs == 0:
-        outcomes = pair_outcomes(survey, built)
+        outcomes = pair_outcomes(state, built)
         counted = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items())
         raise StepFailed(
             f"pairs {step.phase} of iteration {step.iteration}: no pair of the training split was "
@@ -66,21 +66,21 @@ def train_model(survey: RecipeState, found: StepState, lock: Any, progress: Prog
         )
     match recipe.train.with_:
         case "trl":
-            _tell_too_long(survey, step, built, n_pairs, progress)
-            _run_trl(recipe, survey.policy.trains, found, parent, n_pairs, lock, progress)
+            _tell_too_long(state, step, built, n_pairs, progress)
+            _run_trl(recipe, state.policy.trains, step_state, parent, n_pairs, lock, progress)
         case "command":
-            run_user_command(survey, found, parent, n_pairs, lock, progress)
+            run_user_command(state, step_state, parent, n_pairs, lock, progress)
         case "hand":
-            raise HandOver(_hand_over(survey, found, parent, n_pairs))
+            raise HandOver(_hand_over(state, step_state, parent, n_pairs))
         case "scripted":
-            _scripted_trainer(found, parent)
-    write_manifest(survey, found, n_pairs, time.time() - began)
+            _scripted_trainer(step_state, parent)
+    write_manifest(state, step_state, n_pairs, time.time() - began)
 
 
-def write_manifest(survey: RecipeState, found: StepState, n_pairs: int, seconds: float) -> None:
+def write_manifest(state: RecipeState, step_state: StepState, n_pairs: int, seconds: float) -> None:
     """Makes what lies in a training's folder a model, and tidies the folder."""
-    step, folder, recipe = found.step, folder_of(found), survey.recipe
-    parent, model = survey.models[step.parent], folder.path / "model"
+    step, folder, recipe = step_state.step, folder_of(step_state), state.recipe
+    parent, model = state.models[step.parent], folder.path / "model"
     hashes: dict[str, str] = {}
     digest = (
         adapter_digest(model, parent.base, hashes)
@@ -92,9 +92,9 @@ def write_manifest(survey: RecipeState, found: StepState, n_pairs: int, seconds:
         "as_run": as_run(digest, recipe.engine),
         "dtype": parent.dtype,
         "parent": parent.digest,
-        "build": folder_of(survey.found[Step("pairs", step.iteration, phase=step.phase)]).key,
+        "build": folder_of(state.found[Step("pairs", step.iteration, phase=step.phase)]).key,
         "n_pairs": n_pairs,
-        "settings": found.settings,
+        "settings": step_state.settings,
         "seconds": round(seconds, 1),
         "versions": {"factory": __version__, **_trainer_versions(recipe)},
         "files": {
@@ -125,11 +125,11 @@ _LEARNED: dict[Method, tuple[str, tuple[str, ...]]] = {
 """What a trainer reads: the query, and its columns."""
 
 
-def training_rows(survey: RecipeState, step: Step, built: Folder, folder: Folder) -> int:
+def training_rows(state: RecipeState, step: Step, built: Folder, folder: Folder) -> int:
     """Writes what the trainer reads: kept pairs of the training split, in the order of pair_id."""
-    query, columns = _LEARNED[survey.policy.trains]
+    query, columns = _LEARNED[state.policy.trains]
     schema = pa.schema([(column, pa.list_(BARE_MESSAGE)) for column in columns])
-    views = survey.views(survey.phase_scope(step))
+    views = state.views(state.phase_scope(step))
     views.shards("pairs", "pairs", built.shards())
     views.define("pairs", "from pairs_shards")
     views.read_texts("from pairs where outcome = 'kept' and split = 'train'")
@@ -142,14 +142,14 @@ def training_rows(survey: RecipeState, step: Step, built: Folder, folder: Folder
 
 
 def _tell_too_long(
-    survey: RecipeState, step: Step, built: Folder, n_pairs: int, progress: Progress
+    state: RecipeState, step: Step, built: Folder, n_pairs: int, progress: Progress
 ) -> None:
     """Says how many pairs TRL will cut, or drop where the prompt alone fills its max_length."""
-    method = survey.policy.trains
-    max_length = train.effective(survey.recipe.train, method).get("max_length", TRL_MAX_LENGTH)
+    method = state.policy.trains
+    max_length = train.effective(state.recipe.train, method).get("max_length", TRL_MAX_LENGTH)
     if max_length is None:
         return
-    views = survey.views()
+    views = state.views()
     views.shards("pairs", "pairs", built.shards())
     views.setting("limits", {"max_length": max_length})
     if n := views.one("too_long")["n"]:
@@ -159,26 +159,26 @@ def _tell_too_long(
         )
 
 
-def _scripted_trainer(found: StepState, parent: Checkpoint) -> None:
+def _scripted_trainer(step_state: StepState, parent: Checkpoint) -> None:
     """Trains nothing: the scripted engine's models are told apart by what they learned from."""
-    folder = folder_of(found)
+    folder = folder_of(step_state)
     with writing(folder.lake.root):
         model = folder.path / "model"
         model.mkdir(exist_ok=True)
-        learned = {"parent": parent.digest, "rows": found.settings["rows"], "key": folder.key}
+        learned = {"parent": parent.digest, "rows": step_state.settings["rows"], "key": folder.key}
         write_whole(model / "scripted.json", json.dumps(learned))
 
 
 def _run_trl(
     recipe: Recipe,
     method: Method,
-    found: StepState,
+    step_state: StepState,
     parent: Checkpoint,
     n_pairs: int,
     lock: Any,
     progress: Progress,
 ) -> None:
-    folder = folder_of(found).path
+    folder = folder_of(step_state).path
     fields = {"seed": recipe.seed, **trainer_fields(recipe, method)}
     job = Job(
         method,
@@ -189,15 +189,15 @@ def _run_trl(
         lora=train.adapter_fields(recipe.train),
         adapter=str(parent.adapter) if parent.adapter else None,
     )
-    with writing(folder_of(found).lake.root):
+    with writing(folder_of(step_state).lake.root):
         write_whole(folder / "job.json", json.dumps(dataclasses.asdict(job)))
-    title = f"{found.step.label} ({n_pairs:,} pairs)"
+    title = f"{step_state.step.label} ({n_pairs:,} pairs)"
     # The trainer inherits the folder's lock: a killed run leaves no folder that two write to.
     launcher = [path_beside(recipe, word) for word in recipe.train.launcher]
     failure = run_trainer(folder, launcher, title, progress, lock.fileno())
     if failure is not None:
-        log = folder_of(found).lake.relative(folder / LOG)
-        raise TrainError(f"{found.step.label}: {failure} (all of it: {log} in the lake)")
+        log = folder_of(step_state).lake.relative(folder / LOG)
+        raise TrainError(f"{step_state.step.label}: {failure} (all of it: {log} in the lake)")
 
 
 def trainer_fields(recipe: Recipe, method: Method) -> dict[str, Any]:
@@ -213,14 +213,14 @@ def path_beside(recipe: Recipe, word: str) -> str:
     return f"{head}{equals}{recipe.beside(name) or name}"
 
 
-def _hand_over(survey: RecipeState, found: StepState, parent: Checkpoint, n_pairs: int) -> str:
-    step = found.step
+def _hand_over(state: RecipeState, step_state: StepState, parent: Checkpoint, n_pairs: int) -> str:
+    step = step_state.step
     future = step.name.startswith("F")
     role = f"--iteration {step.iteration if future else step.iteration + 1} --role "
     role += "future" if future else "current"
     return (
         f"{step.label} is yours (train.with: hand). Train {parent.adapter or parent.path} on the "
-        f"{n_pairs:,} pairs in {folder_of(found).path / 'data.parquet'}, then run `factory adopt "
+        f"{n_pairs:,} pairs in {folder_of(step_state).path / 'data.parquet'}, then run `factory adopt "
         f"RECIPE FOLDER {role}` and the same command again"
     )
 
