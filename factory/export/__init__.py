@@ -6,6 +6,8 @@ from factory.export.dataset import (
     SPLITS,
     dataset_rows,
     features,
+    select_pairs,
+    select_pairs_of_phase,
     write_dataset,
     write_rows,
 )
@@ -27,6 +29,8 @@ __all__ = [
     "open_dataset",
     "open_pairs",
     "open_recipe_dataset",
+    "select_pairs",
+    "select_pairs_of_phase",
     "select_splits",
     "snippets",
     "trainer_of",

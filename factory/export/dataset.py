@@ -148,8 +148,7 @@ def _write(state: RecipeState, folder: Path, builds: list[str]) -> None:
     (folder / "data").mkdir(parents=True)
     rows: dict[str, int] = {}
     views = all_views(state)
-    views.setting("published", {"phase": SECOND})
-    views.read_texts(f"from pairs where outcome = 'kept' and phase = '{SECOND}'")
+    select_pairs_of_phase(views, SECOND)
     for iteration in range(state.recipe.loop.iterations):
         for split in SPLITS:
             views.setting("part", {"iteration": iteration, "split": split})
@@ -157,6 +156,23 @@ def _write(state: RecipeState, folder: Path, builds: list[str]) -> None:
             n_rows = write_rows(views, query, columns, file, said)
             rows[split] = rows.get(split, 0) + n_rows
     (folder / "README.md").write_text(_card(state, rows), encoding="utf-8")
+
+
+def select_pairs_of_phase(views: Views, phase: str) -> None:
+    """Select the kept pairs of a phase, in the iteration and split that `part` names."""
+    kept = f"outcome = 'kept' and phase = '{phase}'"
+    views.setting("part", {"iteration": 0, "split": SPLITS[0]})
+    select_pairs(views, kept, "semi join part using (iteration, split)")
+
+
+def select_pairs(views: Views, condition: str, part: str = "") -> None:
+    """Make `pair_rows` the rows of the pairs that meet a condition, and read their texts.
+
+    `part` joins what narrows the rows further, from one file to the next.
+    """
+    views.read_texts(f"from pairs where {condition}")
+    views.define("selected_pairs", f"from pairs {part} where {condition}")
+    views.view("pair_rows")
 
 
 def write_rows(

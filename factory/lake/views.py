@@ -50,7 +50,7 @@ _SETTINGS = (
     "allocator_bulk_deallocation_flush_threshold = '1MB'",
 )
 
-MACROS = ("macros", "made_once")
+MACROS = ("macros", "made_once", "labels")
 """The files with what the queries share."""
 
 BASE_VIEWS = (

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factory.errors import PublishError
-from factory.export import PAIR_COLUMNS, SPLITS, more_than_bare, write_rows
+from factory.export import PAIR_COLUMNS, SPLITS, more_than_bare, select_pairs_of_phase, write_rows
 from factory.lake import BARE_MESSAGE, TABLES, Views, shipped_queries, sql_text
 from factory.pairs import FIRST, SECOND
 from factory.plan import RecipeState, all_views, steps
@@ -223,8 +223,7 @@ def _write_config(
     views: Views, config: Config, folder: Path, contents: Contents, task: Task
 ) -> None:
     if config.query == "dataset":
-        views.setting("published", {"phase": config.phase})
-        views.read_texts(f"from pairs where outcome = 'kept' and phase = '{config.phase}'")
+        select_pairs_of_phase(views, config.phase)
     sizes: dict[str, Size] = {}
     for split in SPLITS:
         for iteration in contents.iterations:
@@ -279,7 +278,8 @@ def views_sql(root: str = "") -> str:
         **{name: sql_text(name).rstrip() for name in ("scores", "judge_scores", "judges", "gaps")},
     }
     made = "".join(f"\ncreate or replace view {name} as\n{text};\n" for name, text in views.items())
-    macros = sql_text("macros").replace("create macro", "create or replace macro")
+    macros = "\n".join(map(sql_text, ("macros", "labels")))
+    macros = macros.replace("create macro", "create or replace macro")
     return f"{_HOW_TO_READ}\n{macros}{made}"
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from factory import __version__
 from factory.errors import HandOver, StepFailed, TrainError
+from factory.export import select_pairs
 from factory.lake import BARE_MESSAGE, Folder, write_parquet, write_whole, writing
 from factory.models import (
     Checkpoint,
@@ -118,21 +119,21 @@ def tidy(folder: Folder) -> None:
                 shutil.rmtree(folder.path / name)
 
 
-_LEARNED: dict[Method, tuple[str, tuple[str, ...]]] = {
+_TRAINED_ON: dict[Method, tuple[str, tuple[str, ...]]] = {
     "dpo": ("training_rows", ("prompt", "chosen", "rejected")),
     "sft": ("training_completions", ("prompt", "completion")),
 }
-"""What a trainer reads: the query, and its columns."""
+"""The query of the rows that each method trains on, and its columns."""
 
 
 def training_rows(state: RecipeState, step: Step, built: Folder, folder: Folder) -> int:
     """Writes what the trainer reads: kept pairs of the training split, in the order of pair_id."""
-    query, columns = _LEARNED[state.policy.trains]
+    query, columns = _TRAINED_ON[state.policy.trains]
     schema = pa.schema([(column, pa.list_(BARE_MESSAGE)) for column in columns])
     views = state.views(state.phase_scope(step))
     views.shards("pairs", "pairs", built.shards())
     views.define("pairs", "from pairs_shards")
-    views.read_texts("from pairs where outcome = 'kept' and split = 'train'")
+    select_pairs(views, "outcome = 'kept' and split = 'train'")
     rows = folder.path / "data.parquet"
     with writing(folder.lake.root):
         n_rows = write_parquet(rows.with_suffix(".tmp"), schema, views.stream(query, schema))
@@ -165,8 +166,8 @@ def _scripted_trainer(step_state: StepState, parent: Checkpoint) -> None:
     with writing(folder.lake.root):
         model = folder.path / "model"
         model.mkdir(exist_ok=True)
-        learned = {"parent": parent.digest, "rows": step_state.settings["rows"], "key": folder.key}
-        write_whole(model / "scripted.json", json.dumps(learned))
+        content = {"parent": parent.digest, "rows": step_state.settings["rows"], "key": folder.key}
+        write_whole(model / "scripted.json", json.dumps(content))
 
 
 def _run_trl(

@@ -281,10 +281,9 @@ def test_a_folder_of_others_is_left_alone(tmp_path, factory):
 PEAK = """
 import re, sys
 from pathlib import Path
-from factory.formats.source import of_folder
-from factory.formats.write import export
+from factory.export import export_dataset, open_dataset
 
-export(of_folder(Path(sys.argv[1])), "kto", Path(sys.argv[2]))
+export_dataset(open_dataset(Path(sys.argv[1])), "kto", Path(sys.argv[2]))
 print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 """
 

@@ -613,9 +613,9 @@ def test_kto(given):
     texts = [{"sample_id": name, "text": f"text of {name}"} for name in "abcd"]
     given.rows("samples", texts)
     given.pairs(
-        pair(1, prompt_id="p", chosen_id="a", rejected_id="b"),
-        pair(1, prompt_id="p", chosen_id="b", rejected_id="c"),  # b is both
-        pair(1, prompt_id="p", chosen_id="a", rejected_id="c", iteration=1),
+        pair(1, pair_id="1", prompt_id="p", chosen_id="a", rejected_id="b"),
+        pair(1, pair_id="2", prompt_id="p", chosen_id="b", rejected_id="c"),  # b is both
+        pair(1, pair_id="3", prompt_id="p", chosen_id="a", rejected_id="c", iteration=1),
         pair(1, prompt_id="q", chosen_id="d", rejected_id="b", outcome="tie"),
         pair(1, prompt_id="q", chosen_id="d", rejected_id="b", phase="D1"),
     )
