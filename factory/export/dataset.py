@@ -9,105 +9,28 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from factory.export.card import render_folder_card
+from factory.export.columns import COMPLETION_COLUMNS, PAIR_COLUMNS, SPLITS, features
 from factory.fingerprint import folder_key
-from factory.lake import BARE_MESSAGE, ROW_GROUP, Views, remove_unfinished, write_parquet, writing
+from factory.lake import ROW_GROUP, Views, remove_unfinished, write_parquet, writing
 from factory.pairs import SECOND
 from factory.plan import RecipeState, Step, all_views, steps
-from factory.recipe import Method, Recipe
+from factory.recipe import Method
 
 VERSION = 2
 
 
-SPLITS = ("train", "test")
-
-
 NO_MORE: Mapping[str, str] = {}
-
-
-_MESSAGES = pa.list_(BARE_MESSAGE)
-
-
-PAIR_COLUMNS = pa.schema(
-    [
-        ("pair_id", pa.string()),
-        ("prompt_id", pa.string()),
-        ("iteration", pa.int32()),
-        ("prompt", _MESSAGES),
-        ("chosen", _MESSAGES),
-        ("rejected", _MESSAGES),
-        ("score_chosen", pa.float64()),
-        ("score_rejected", pa.float64()),
-        ("margin", pa.float64()),
-        ("chosen_role", pa.string()),
-        ("rejected_role", pa.string()),
-        ("chosen_model", pa.string()),
-        ("rejected_model", pa.string()),
-        ("judge_model", pa.string()),
-        ("n_judgments", pa.int32()),
-        ("prompt_tokens", pa.int32()),
-        ("chosen_tokens", pa.int32()),
-        ("rejected_tokens", pa.int32()),
-        ("chosen_id", pa.string()),
-        ("rejected_id", pa.string()),
-        ("source", pa.string()),
-        ("license", pa.string()),
-    ]
-)
-"""The canonical row (prompt, chosen, rejected as lists of messages) and where it came from. No
-column is named messages or completion, or as TRL reserves: FORMATS of TRL 1.16."""
-
-
-COMPLETION_COLUMNS = pa.schema(
-    [
-        ("pair_id", pa.string()),
-        ("prompt_id", pa.string()),
-        ("iteration", pa.int32()),
-        ("prompt", _MESSAGES),
-        ("completion", _MESSAGES),
-        ("score", pa.float64()),
-        ("role", pa.string()),
-        ("model", pa.string()),
-        ("judge_model", pa.string()),
-        ("n_judgments", pa.int32()),
-        ("prompt_tokens", pa.int32()),
-        ("completion_tokens", pa.int32()),
-        ("sample_id", pa.string()),
-    ]
-)
-"""The same where there is no rejected side: prompt and completion as lists of messages, as TRL's
-SFTTrainer takes them."""
-
 
 PUBLISHED: dict[Method, tuple[str, pa.Schema]] = {
     "dpo": ("dataset", PAIR_COLUMNS),
     "sft": ("completions", COMPLETION_COLUMNS),
 }
 """Of what a policy trains by: the query of the rows, and their columns."""
-
-
-def features(schema: pa.Schema) -> dict[str, Any]:
-    """A schema as `datasets` writes it into a Parquet file's metadata, without importing it."""
-    return {column.name: _feature(column.type) for column in schema}
-
-
-def _feature(kind: pa.DataType) -> dict[str, Any]:
-    if pa.types.is_list(kind):
-        return {"feature": _feature(kind.value_type), "_type": "List"}
-    if pa.types.is_struct(kind):
-        return {part.name: _feature(part.type) for part in kind}
-    names = {
-        pa.float64(): "float64",
-        pa.int32(): "int32",
-        pa.int64(): "int64",
-        pa.string(): "string",
-        pa.bool_(): "bool",
-    }
-    return {"dtype": names[kind], "_type": "Value"}
 
 
 def write_dataset(state: RecipeState, name: str) -> Path:
@@ -155,7 +78,9 @@ def _write(state: RecipeState, folder: Path, builds: list[str]) -> None:
             file = folder / "data" / f"{split}-{iteration:02d}.parquet"
             n_rows = write_rows(views, query, columns, file, said)
             rows[split] = rows.get(split, 0) + n_rows
-    (folder / "README.md").write_text(_card(state, rows), encoding="utf-8")
+    (folder / "README.md").write_text(
+        render_folder_card(state.recipe, state.policy.trains, rows), encoding="utf-8"
+    )
 
 
 def select_pairs_of_phase(views: Views, phase: str) -> None:
@@ -211,48 +136,6 @@ def _row_groups(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Iterato
 def _joined(schema: pa.Schema, batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
     joined = pa.concat_batches(batches)
     return pa.RecordBatch.from_arrays(joined.columns, schema=schema)
-
-
-_SAID: dict[Method, tuple[str, str, str]] = {
-    "dpo": (
-        "  - dpo\n  - preference\n",
-        "Preference pairs",
-        "`prompt`, `chosen` and `rejected`",
-    ),
-    "sft": ("  - sft\n", "Prompts with their best answers", "`prompt` and `completion`"),
-}
-"""What the card says of a dataset: tags, what its rows are, and their columns."""
-
-
-def _card(state: RecipeState, rows: dict[str, int]) -> str:
-    splits = [name for name, count in rows.items() if count]
-    files = "".join(
-        f"      - split: {name}\n        path: data/{name}-*.parquet\n" for name in splits
-    )
-    recipe = state.recipe
-    tags, what, columns = _SAID[state.policy.trains]
-    counted = ", ".join(f"{rows[name]:,} {name}" for name in splits) or "no rows"
-    return (
-        "---\nconfigs:\n  - config_name: default\n    default: true\n    data_files:\n"
-        f"{files}task_categories:\n  - text-generation\n"
-        f"tags:\n{tags}  - trl\n  - synthetic\n---\n\n"
-        f"# {recipe.name}\n\n"
-        f"{what} ({counted}) made by preference-factory with the policy "
-        f"`{recipe.loop.policy}` in {recipe.loop.iterations} iterations, scored by "
-        f"{_judge(recipe)}. "
-        f"{columns} are lists of messages.\n\n"
-        "```python\nimport datasets\n\n"
-        'rows = datasets.load_dataset("path/to/this/folder", split="train")\n```\n'
-    )
-
-
-def _judge(recipe: Recipe) -> str:
-    judge = recipe.judge
-    if judge.function:
-        return "a Python function"
-    if judge.reward_model:
-        return "a reward model"
-    return "a fixed judge" if judge.has_model else "the model itself as a judge"
 
 
 def dataset_rows(folder: Path) -> dict[str, int]:

@@ -8,19 +8,17 @@ answers of its pairs and no others.
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factory.errors import ExportError
+from factory.export.columns import SPLITS
 from factory.export.dataset import write_dataset
 from factory.export.trainers import export_query, more_than_bare
 from factory.lake import Views, shipped_queries
 from factory.pairs import SECOND
 from factory.plan import RecipeState, all_views, steps
-
-SPLITS = ("train", "test")
 
 SIDES = ("prompt", "chosen", "rejected")
 
@@ -181,21 +179,15 @@ def longest(source: Source, views: Views, *, pairs: bool) -> int | None:
     if pairs and "prompt_tokens" not in pq.read_schema(source.files("train")[0]).names:
         return None
     select_splits(views, *SPLITS)
-    value: int | None = _one(
-        views, export_query("longest_pair" if pairs else "longest_sample", "checks")
-    )["longest"]
-    return value
-
-
-def _one(views: Views, query: str) -> dict[str, Any]:
-    rows: list[dict[str, Any]] = views.con.sql(query).to_arrow_table().to_pylist()
-    return rows[0]
+    query = export_query("longest_pair" if pairs else "longest_sample", "checks")
+    length: int | None = views.query(query)[0]["longest"]
+    return length
 
 
 def check_pairs(source: Source, views: Views, query: str, spoils: str) -> None:
     """Raises ExportError where there are pairs that the trainer would spoil without an error."""
     select_splits(views, *SPLITS)
-    found = _one(views, export_query(query, "checks"))
+    (found,) = views.query(export_query(query, "checks"))
     if found["n"]:
         raise ExportError(
             f"{source.folder}: {found['n']:,} pairs {spoils} (one: {found['example'][:40]!r}): "

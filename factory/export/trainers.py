@@ -94,7 +94,7 @@ def export_query(name: str, folder: str = "shapes") -> str:
 def more_than_bare(views: Views) -> str:
     """What the prompts of a recipe's pairs have that rows of bare messages cannot carry, counted;
     empty where that is nothing."""
-    (counts,) = views.con.sql(export_query("more_than_bare", "checks")).to_arrow_table().to_pylist()
+    (counts,) = views.query(export_query("more_than_bare", "checks"))
     names = {"tools": "tools", "tool_calls": "tool calls", "reasoning": "reasoning in a message"}
     return ", ".join(f"{counts[key]:,} with {name}" for key, name in names.items() if counts[key])
 

@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pyarrow as pa
 
 from factory.errors import ExportError
+from factory.export.columns import SPLITS
 from factory.export.source import (
-    SPLITS,
     Source,
     check_pairs,
     longest,
@@ -29,6 +28,7 @@ from factory.export.source import (
     open_pairs,
     select_splits,
 )
+from factory.export.templates import render_template
 from factory.export.trainers import Trainer, export_query, snippets, trainer_of
 from factory.fingerprint import file_digest
 from factory.lake import BATCH, Views, write_parquet, write_whole
@@ -131,8 +131,8 @@ def _write(
     if "train" not in rows:
         raise ExportError(f"{source.folder}: no rows to train on are left of it for {name}")
     for file_name, text in snippets(name).items():
-        said = {"test": "test" in rows, "longest": n_longest, "length": _length(n_longest)}
-        (folder / file_name).write_text(_filled(text, said), encoding="utf-8")
+        values = {"test": "test" in rows, "longest": n_longest, "length": _length(n_longest)}
+        (folder / file_name).write_text(render_template(text, values), encoding="utf-8")
     _mark(folder, {"trainer": name, "dataset": source.name, "rows": rows})
     return rows
 
@@ -141,13 +141,6 @@ def _length(n_longest: int | None) -> int | None:
     if n_longest is None:
         return None
     return -(-(n_longest + _ROOM) // LENGTHS_OF) * LENGTHS_OF
-
-
-def _filled(text: str, said: dict[str, Any]) -> str:
-    environment = jinja2.Environment(
-        trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.from_string(text).render(said)
 
 
 def _mark(folder: Path, said: dict[str, Any]) -> None:

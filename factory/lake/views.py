@@ -86,8 +86,9 @@ class Views:
     under them, as often as needed: a view finds the shards of the moment by their name.
     """
 
-    def __init__(self, memory: str | None = None) -> None:
-        """`memory` is the most that queries hold, as in the recipe's query_memory."""
+    def __init__(self, memory: str | None = None, script: str | None = None) -> None:
+        """`memory` is the most that queries hold, as in the recipe's query_memory. `script` is SQL
+        that defines the views in place of the lake's: those of a published folder."""
         self.con = duckdb.connect()
         for setting in _SETTINGS:
             self.con.execute(f"set {setting}")
@@ -97,11 +98,14 @@ class Views:
         # the folder when it needs it, and removes it.
         name = f"factory-duckdb-{os.getpid()}-{uuid4().hex[:8]}"
         self.con.execute(f"set temp_directory = '{tempfile.gettempdir()}/{name}'")
+        self._defined: dict[str, str] = {}
+        self._registered: dict[str, Sequence[Path]] = {}
+        if script is not None:
+            self.con.execute(script)
+            return
         for macros in MACROS:
             self.con.execute(sql_text(macros))
         self.forget_texts()
-        self._defined: dict[str, str] = {}
-        self._registered: dict[str, Sequence[Path]] = {}
         self.setting("recipe_settings", {"chunks": 1, "test_fraction": 0.0})
         for table in ("roles", "panel"):
             self.rows(table, TABLES[table].empty_table())
@@ -168,10 +172,10 @@ class Views:
             self.con.execute(f"create or replace temp view {name} as {text}")
             self._defined[name] = text
 
-    def table(self, name: str, text: str) -> None:
+    def table(self, name: str, text: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Makes a table of what a query comes to now."""
         with _enough_memory():
-            self.con.execute(f"create or replace temp table {name} as {text}")
+            self.con.execute(f"create or replace temp table {name} as {text}", parameters)
 
     def add(self, name: str, text: str) -> None:
         """Adds to a table what a query comes to now."""
@@ -200,8 +204,13 @@ class Views:
 
     def all(self, name: str) -> list[dict[str, Any]]:
         """The rows of a named query that has few."""
+        return self.query(sql_text(name))
+
+    def query(self, text: str, *values: Any) -> list[dict[str, Any]]:
+        """Return the rows of a query that has few of them. `values` fill its `?`."""
         with _enough_memory():
-            rows: list[dict[str, Any]] = self.con.sql(sql_text(name)).to_arrow_table().to_pylist()
+            found = self.con.sql(text, params=list(values) or None).to_arrow_table()
+        rows: list[dict[str, Any]] = found.to_pylist()
         return rows
 
     def stream(self, name: str, schema: pa.Schema | None = None) -> Iterator[pa.RecordBatch]:

@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
-from factory.export import features
+from factory.export import config_metadata, features, task_metadata
+from factory.publish.release import Release
 from factory.publish.repository import Config, Contents
 
 BEGIN = (
@@ -70,19 +71,20 @@ def _split(text: str) -> tuple[dict[str, Any], str]:
     return (metadata, parts[2]) if isinstance(metadata, dict) else ({}, text)
 
 
-def metadata(
-    recipe: Mapping[str, Any], contents: Contents, sources: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
-    """What the card's head says, before what a person changed in it."""
-    languages = recipe["prompts"].get("language") or []
+def card_metadata(release: Release) -> dict[str, Any]:
+    """Return the metadata of a card, without a person's changes."""
+    contents = release.contents
+    languages = release.recipe["prompts"].get("language") or []
     return {
-        "pretty_name": recipe["name"],
+        "pretty_name": release.recipe["name"],
         **({"language": languages} if languages else {}),
-        **_license({row["license"] for row in sources}),
+        **_license({row["license"] for row in release.sources}),
         "size_categories": [_size(contents.rows("default"))],
-        "task_categories": ["text-generation"],
-        "tags": ["dpo", "preference", "trl", "synthetic", "self-rewarding"],
-        "configs": [_config(config, contents) for config in contents.configs],
+        **task_metadata(["dpo", "preference", "self-rewarding"]),
+        "configs": [
+            config_metadata(config.name, config.folder, contents.sizes[config.name])
+            for config in contents.configs
+        ],
         "dataset_info": [_info(config, contents) for config in contents.configs],
     }
 
@@ -98,15 +100,6 @@ def _license(declared: set[str | None]) -> dict[str, str]:
 
 def _size(n_rows: int) -> str:
     return next((name for most, name in _SIZES if n_rows < most), "1M<n<10M")
-
-
-def _config(config: Config, contents: Contents) -> dict[str, Any]:
-    files = [
-        {"split": split, "path": f"{config.folder}/{split}-*.parquet"}
-        for split in contents.sizes[config.name]
-    ]
-    default = {"default": True} if config.name == "default" else {}
-    return {"config_name": config.name, **default, "data_files": files}
 
 
 def _info(config: Config, contents: Contents) -> dict[str, Any]:

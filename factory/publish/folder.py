@@ -10,17 +10,18 @@ from typing import Any
 import yaml
 
 from factory.errors import PublishError
-from factory.lake import shipped_queries, sql_text
+from factory.lake import Views, shipped_queries
 from factory.plan import RecipeState
 from factory.progress import Progress
-from factory.publish import card
+from factory.publish.card import render_card
 from factory.publish.card_metadata import read_card
 from factory.publish.croissant import croissant_metadata
 from factory.publish.gate import Finding, allowed_findings, examine, place_pattern
 from factory.publish.lineage import lineage_of, public_recipe
 from factory.publish.options import PublishOptions
 from factory.publish.patterns import SECRETS
-from factory.publish.repository import Contents, open_views, write_repository
+from factory.publish.release import Release
+from factory.publish.repository import open_views, write_repository
 from factory.report import draw_picture
 
 CARD, LINEAGE = "README.md", "lineage.json"
@@ -39,13 +40,19 @@ def write_folder(
     `published` is what the repository has of the last publish, whose user's text is kept.
     """
     contents = write_repository(state, folder, progress)
-    with open_views(folder) as views:
-        tokens = [token for model in state.models.values() for token in model.control_tokens]
-        findings = examine(
-            views, folder, sorted(set(tokens)), options.evaluation, local_folders(state)
-        )
+    with open_views(folder, state.recipe.query_memory) as views:
+        tokens = {token for model in state.models.values() for token in model.control_tokens}
+        findings = examine(views, folder, sorted(tokens), options.evaluation, local_folders(state))
         _write_picture(views, folder)
-        _write_texts(state, contents, views, folder, options, findings, published)
+        release = Release(
+            options.repository,
+            contents,
+            public_recipe(state),
+            lineage_of(state, contents.iterations),
+            views.all("published_sources"),
+        )
+        told = allowed_findings(findings, options.allowed)
+        _write_texts(release, views, folder, told, published)
     _check_private(state, folder)
     return findings
 
@@ -68,41 +75,24 @@ def read_published(files: dict[str, str]) -> Published:
     return Published(files.get(CARD, ""), metadata)
 
 
-def _write_picture(views: Any, folder: Path) -> None:
-    gaps = views.sql("from gaps").to_arrow_table().to_pylist()
-    bins = views.sql(shipped_queries()["score_distribution"].sql).to_arrow_table().to_pylist()
-    (folder / "scores.svg").write_text(draw_picture(gaps, bins), encoding="utf-8")
+def _write_picture(views: Views, folder: Path) -> None:
+    bins = views.query(shipped_queries()["score_distribution"].sql)
+    picture = draw_picture(views.query("from gaps"), bins)
+    (folder / "scores.svg").write_text(picture, encoding="utf-8")
 
 
 def _write_texts(
-    state: RecipeState,
-    contents: Contents,
-    views: Any,
-    folder: Path,
-    options: PublishOptions,
-    findings: Sequence[Finding],
-    published: Published,
+    release: Release, views: Views, folder: Path, findings: Sequence[Finding], published: Published
 ) -> None:
-    recipe, ways = public_recipe(state), lineage_of(state, contents.iterations)
-    sources = views.sql(sql_text("published_sources")).to_arrow_table().to_pylist()
+    """Write the card, the recipe, the lineage, and the Croissant metadata."""
     kept = read_card(published.card, published.metadata or {})
-    text, generated = card.render_card(
-        views,
-        contents,
-        recipe,
-        ways,
-        sources,
-        allowed_findings(findings, options.allowed),
-        options.repository,
-        kept,
-    )
+    text, metadata = render_card(release, views, findings, kept)
     (folder / CARD).write_text(text, encoding="utf-8")
     head = "# All that decides the data, as it was resolved; not how or where it was run.\n"
-    shown = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
-    (folder / "recipe.yaml").write_text(head + shown, encoding="utf-8")
-    croissants = croissant_metadata(options.repository, generated, contents, recipe, ways, sources)
-    _write_json(folder / "croissant.json", croissants)
-    _write_json(folder / LINEAGE, {**ways, "card": generated})
+    recipe = yaml.safe_dump(release.recipe, sort_keys=False, allow_unicode=True)
+    (folder / "recipe.yaml").write_text(head + recipe, encoding="utf-8")
+    _write_json(folder / "croissant.json", croissant_metadata(release, metadata))
+    _write_json(folder / LINEAGE, {**release.lineage, "card": metadata})
 
 
 def _write_json(file: Path, content: dict[str, Any]) -> None:

@@ -12,12 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factory.errors import PublishError, Refused
-from factory.lake import sql_text
+from factory.lake import Views, sql_text
 from factory.publish.patterns import PERSONAL, SECRETS
 from factory.publish.repository import CONFIGS
 
@@ -106,7 +105,7 @@ def place_pattern(place: str) -> str:
 
 
 def examine(
-    views: duckdb.DuckDBPyConnection,
+    views: Views,
     folder: Path,
     control_tokens: Sequence[str] = (),
     evaluation: Sequence[Path] = (),
@@ -137,7 +136,7 @@ def examine(
 
 
 def _prepare(
-    views: duckdb.DuckDBPyConnection,
+    views: Views,
     folder: Path,
     control_tokens: Sequence[str],
     evaluation: Sequence[Path],
@@ -150,7 +149,7 @@ def _prepare(
         "evaluation": {"text": pa.array([*texts_of(evaluation)], pa.string())},
     }
     for name, columns in tables.items():
-        views.register(name, pa.table(columns))
+        views.rows(name, pa.table(columns))
     files = " union all ".join(
         f"select '{config.name}' as config, *, "
         f"parse_filename(filename).split('-')[1] as split "
@@ -158,11 +157,11 @@ def _prepare(
         for config in CONFIGS
         if config.query == "dataset" and any((folder / config.folder).glob("*.parquet"))
     )
-    views.execute(f"create or replace temp view pair_files as {files}")
-    # A table: its texts are trimmed once, for all checks.
-    views.execute(f"create or replace temp table gate_pairs as {sql_text('gate_pairs')}")
-    views.execute(f"create or replace temp table gate_prompts as {sql_text('gate_prompts')}")
-    views.execute(f"create or replace temp view gate_texts as {sql_text('gate_texts')}")
+    views.define("pair_files", files)
+    # Tables: the texts are trimmed once, for all checks.
+    views.table("gate_pairs", sql_text("gate_pairs"))
+    views.table("gate_prompts", sql_text("gate_prompts"))
+    views.view("gate_texts")
 
 
 def _quoted(path: Path) -> str:
@@ -170,7 +169,7 @@ def _quoted(path: Path) -> str:
 
 
 def _finding(
-    views: duckdb.DuckDBPyConnection,
+    views: Views,
     check: Check,
     patterns: Mapping[str, str] | None,
     *,
@@ -179,23 +178,24 @@ def _finding(
     if patterns is not None:
         schema = pa.schema([("kind", pa.string()), ("pattern", pa.string())])
         rows = [{"kind": kind, "pattern": pattern} for kind, pattern in patterns.items()]
-        views.register("patterns", pa.Table.from_pylist(rows, schema))
-    query = sql_text("gate_patterns" if patterns is not None else f"gate_{check.name}")
-    views.execute(f"create or replace temp table found as {query}")
-    rows = views.sql(f"from found limit {SHOWN}").to_arrow_table().to_pylist()
-    ((n,),) = views.sql("select count(*) from found").fetchall()
+        views.rows("patterns", pa.Table.from_pylist(rows, schema))
+    views.table(
+        "found", sql_text("gate_patterns" if patterns is not None else f"gate_{check.name}")
+    )
+    rows = views.query(f"from found limit {SHOWN}")
+    n = views.query("select count(*) as n from found")[0]["n"]
     is_bad = n > 0
     if check.most:
-        ((sides,),) = views.sql("select 2 * count(*) from gate_pairs").fetchall()
-        is_bad = n > check.most * sides
+        is_bad = n > check.most * views.query("select 2 * count(*) as n from gate_pairs")[0]["n"]
     return Finding(check.name, check.what, n, rows, is_bad, looked)
 
 
-def _suspect(views: duckdb.DuckDBPyConnection, patterns: Iterable[str]) -> None:
+def _suspect(views: Views, patterns: Iterable[str]) -> None:
     """Looks for all patterns at once first: one that comes from a column is compiled anew for each
     row."""
-    views.execute(
-        f"create or replace temp table suspects as {sql_text('gate_suspects')}",
+    views.table(
+        "suspects",
+        sql_text("gate_suspects"),
         {"any_pattern": "|".join(f"(?:{pattern})" for pattern in patterns)},
     )
 

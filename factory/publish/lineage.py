@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from factory import __version__
+from factory.export import judge_kind
 from factory.plan import RecipeState, Step, StepState, all_views
 from factory.publish.redact import redact_paths
 from factory.recipe import DECIDES, JUDGE, VLLM_IDENTITY, OpenaiEngine, Recipe, VllmEngine
@@ -172,18 +173,14 @@ def _origin(state: RecipeState, name: str) -> dict[str, Any]:
 
 
 def _judge(state: RecipeState, name: str) -> dict[str, Any]:
-    """Who judged, and by which rubric; the rubric's text is among the folders' settings."""
+    """Return who judged, and by which rubric. The rubric's text is among the folders' settings."""
     judge = state.recipe.all_judges[name]
+    kind = judge_kind(judge)
     if judge.function:
-        return {"kind": "function", "name": judge.function.rpartition(":")[2]}
+        return {"kind": kind, "name": judge.function.rpartition(":")[2]}
     if judge.reward_model:
-        return {"kind": "reward model"}
-    kind = "fixed model" if judge.has_model else f"the {judge.by} model"
-    return {
-        "kind": kind,
-        "rubric": Path(judge.rubric).name,
-        "draws": judge.n_draws,
-    }
+        return {"kind": kind}
+    return {"kind": kind, "rubric": Path(judge.rubric).name, "draws": judge.n_draws}
 
 
 def _probe(state: RecipeState) -> list[dict[str, Any]]:

@@ -11,11 +11,9 @@ Hub and no card.
 """
 
 import json
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -87,6 +85,8 @@ class Config:
 
     name: str
     folder: str
+    grain: str
+    """What one row is, after "one row per"."""
     query: str
     columns: pa.Schema
     phase: str = SECOND
@@ -94,11 +94,30 @@ class Config:
 
 
 CONFIGS = (
-    Config("default", "data", "dataset", PAIR_COLUMNS),
-    Config("anchored", "anchored", "dataset", PAIR_COLUMNS, FIRST),
-    Config("kto", "kto", "published_kto", KTO_COLUMNS),
-    Config("candidates", "candidates", "published_candidates", CANDIDATE_COLUMNS),
-    Config("judgments", "judgments", "published_judgments", JUDGMENT_COLUMNS),
+    Config("default", "data", "pair (D2)", "dataset", PAIR_COLUMNS),
+    Config(
+        "anchored",
+        "anchored",
+        "pair that trained a future model (D1)",
+        "dataset",
+        PAIR_COLUMNS,
+        FIRST,
+    ),
+    Config("kto", "kto", "answer of a pair, with its label", "published_kto", KTO_COLUMNS),
+    Config(
+        "candidates",
+        "candidates",
+        "answer of any role, with its score",
+        "published_candidates",
+        CANDIDATE_COLUMNS,
+    ),
+    Config(
+        "judgments",
+        "judgments",
+        "judgment as the judge wrote it, with the parsed verdict",
+        "published_judgments",
+        JUDGMENT_COLUMNS,
+    ),
 )
 """`default` has the pairs of D2, which trainers are pointed at; `anchored` those of D1."""
 
@@ -250,13 +269,9 @@ def _write_sql(folder: Path) -> None:
         (folder / "sql" / f"{name}.sql").write_text(query.sql, encoding="utf-8")
 
 
-def open_views(folder: Path) -> duckdb.DuckDBPyConnection:
-    """DuckDB with the views of a repository's folder."""
-    con = duckdb.connect()
-    con.execute("set enable_progress_bar = false")
-    con.execute(f"set temp_directory = '{tempfile.gettempdir()}/factory-duckdb'")
-    con.execute(views_sql(f"{folder.resolve()}/".replace("'", "''")))
-    return con
+def open_views(folder: Path, memory: str | None = None) -> Views:
+    """Open the views of a repository's folder. `memory` is the recipe's query_memory."""
+    return Views(memory, script=views_sql(f"{folder.resolve()}/".replace("'", "''")))
 
 
 def views_sql(root: str = "") -> str:

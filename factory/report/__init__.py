@@ -1,5 +1,6 @@
 """What happened and why: summaries, usage, traces, and diffs."""
 
+from factory.report.cells import format_cell
 from factory.report.diff import (
     NO_CANDIDATES,
     PAIR_COLUMNS,
@@ -25,6 +26,7 @@ __all__ = [
     "compare_pairs",
     "draw_picture",
     "estimates",
+    "format_cell",
     "generation_lines",
     "pair_set",
     "plan_rows",

@@ -23,22 +23,15 @@ def iterations(state: RecipeState) -> dict[str, Rows]:
 
 def gaps(state: RecipeState) -> Rows:
     """Score gaps per iteration and phase."""
-    rows: Rows = all_views(state).con.sql("from gaps").to_arrow_table().to_pylist()
-    return rows
+    return all_views(state).query("from gaps")
 
 
 def outcomes(state: RecipeState) -> Rows:
     """How many pairs of the phase that is published had which outcome, per iteration."""
-    rows: Rows = (
-        all_views(state)
-        .con.sql(
-            "select iteration, outcome, count(*) as pairs from pairs "
-            f"where phase = '{SECOND}' group by all order by iteration, pairs desc, outcome"
-        )
-        .to_arrow_table()
-        .to_pylist()
+    return all_views(state).query(
+        "select iteration, outcome, count(*) as pairs from pairs "
+        f"where phase = '{SECOND}' group by all order by iteration, pairs desc, outcome"
     )
-    return rows
 
 
 def _model_order(recipe: Recipe) -> list[str]:

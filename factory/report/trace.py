@@ -32,8 +32,7 @@ def trace_lake(lake: Lake, pair_id: str) -> Trace:
         for table in ("pairs", "samples", "judgments", "verdicts", "prompts"):
             shards = [shard for folder in lake.folders(table) for shard in folder.shards()]
             views.shards(table, table, shards)
-        rows = _rows(
-            views,
+        rows = views.query(
             "from pairs_shards where pair_id = ? order by outcome != 'kept', phase desc, build",
             pair_id,
         )
@@ -44,7 +43,7 @@ def trace_lake(lake: Lake, pair_id: str) -> Trace:
             )
         pair = rows[0]
         (prompt, *_) = [
-            *_rows(views, "from prompts_shards where prompt_id = ?", pair["prompt_id"]),
+            *views.query("from prompts_shards where prompt_id = ?", pair["prompt_id"]),
             None,
         ]
         sides = {side: _side(views, lake, pair, side) for side in SIDES}
@@ -59,18 +58,12 @@ def trace_lake(lake: Lake, pair_id: str) -> Trace:
     }
 
 
-def _rows(views: Views, query: str, *values: Any) -> list[Trace]:
-    rows: list[Trace] = views.con.sql(query, params=list(values)).to_arrow_table().to_pylist()
-    return rows
-
-
 def _side(views: Views, lake: Lake, pair: Trace, side: str) -> Trace | None:
     sample_id = pair[f"{side}_id"]
-    samples = _rows(views, "from samples_shards where sample_id = ? limit 1", sample_id)
+    samples = views.query("from samples_shards where sample_id = ? limit 1", sample_id)
     if not samples:
         return None
-    judgments = _rows(
-        views,
+    judgments = views.query(
         "from judgments_shards left join "
         "(select judgment_id, score, expected_score, reason, parser from verdicts_shards) "
         "using (judgment_id) where sample_id = ? and list_contains(?, judge_model) "

@@ -93,7 +93,7 @@ def test_the_dataset_has_the_answers_alone(best):
         assert (row["role"], row["model"]) == ("current", pair["chosen_model"])
         assert row["completion_tokens"] == pair["chosen_tokens"]
     card = (folder / "README.md").read_text()
-    assert "  - sft\n" in card
+    assert "- sft\n" in card
     assert "dpo" not in card
     assert "`prompt` and `completion`" in card
 
