@@ -53,8 +53,10 @@ def open_recipe_dataset(state: RecipeState, written_as: Path) -> Source:
     }
     if not any(made.values()):
         raise ExportError(
-            f"{written_as}: the lake {state.lake.root} holds no pairs of it: run it first "
-            f"(factory run {written_as}), or name the lake with --lake"
+            "--lake",
+            f"{state.lake.root} holds no pairs of it",
+            f"run it first (factory run {written_as}), or name another lake",
+            str(written_as),
         )
     _refuse_more_than_bare(state, written_as)
     folder = write_dataset(state, state.recipe.name)
@@ -71,8 +73,11 @@ def open_recipe_dataset(state: RecipeState, written_as: Path) -> Source:
 def _refuse_more_than_bare(state: RecipeState, written_as: Path) -> None:
     if found := more_than_bare(all_views(state)):
         raise ExportError(
-            f"{written_as}: its prompts ({found}) are more than messages of role and "
-            "content, which is all that the rows of a dataset carry: export a recipe without them"
+            "prompts.files",
+            f"its prompts ({found}) are more than messages of role and content, which is all that "
+            "the rows of a dataset carry",
+            "export a recipe without them",
+            str(written_as),
         )
 
 
@@ -81,19 +86,23 @@ def open_dataset(folder: Path) -> Source:
     files = sorted((folder / "data").glob("*.parquet"))
     if not files:
         raise ExportError(
-            f"{folder}: expected a recipe, or a dataset's folder as `factory run` writes it, with "
-            "data/train-*.parquet"
+            str(folder),
+            "not a dataset",
+            "expected a recipe, or a dataset's folder as `factory run` writes it, with "
+            "data/train-*.parquet",
         )
     for file in files:
         try:
             schema = pq.read_schema(file)
         except pa.ArrowException as error:
-            raise ExportError(f"{file}: not a whole Parquet file ({error})") from None
+            raise ExportError(str(file), f"not a whole Parquet file ({error})") from None
         for side in SIDES:
             _check_messages(file, schema, side)
         if "tools" in schema.names:
             raise ExportError(
-                f"{file}: it has a column tools, which the trainers' rows cannot carry: take it out"
+                str(file),
+                "it has a column tools, which the trainers' rows cannot carry",
+                "remove it",
             )
     return Source(folder.resolve().name, folder)
 
@@ -101,10 +110,12 @@ def open_dataset(folder: Path) -> Source:
 def _check_messages(file: Path, schema: pa.Schema, name: str) -> None:
     kind = schema.field(name).type if name in schema.names else None
     if not _is_messages(kind):
-        came = "no such column" if kind is None else f"got {kind}"
+        fault = "no such column" if kind is None else f"got {kind}"
         raise ExportError(
-            f"{file}: {name}: {came}, expected a list of messages of role and content and "
-            "nothing beside them"
+            name,
+            fault,
+            "expected a list of messages of role and content and nothing beside them",
+            str(file),
         )
 
 
@@ -123,18 +134,22 @@ def open_pairs(source: Source, needs: tuple[str, ...]) -> Views:
     files = source.files("train")
     if not files or not any(pq.read_metadata(file).num_rows for file in files):
         raise ExportError(
-            f"{source.folder}: no pairs to train on in it: `factory status` says what came of the "
-            "pairs that were considered"
+            str(source.folder),
+            "no pairs to train on in it",
+            "run `factory status` to see the outcomes of the pairs",
         )
     if "chosen" not in pq.read_schema(files[0]).names:
         raise ExportError(
-            f"{source.folder}: it has prompts with their best answers and no pairs, as a policy "
-            "that trains by SFT makes them: expected --to sft, with the recipe"
+            str(source.folder),
+            "it has prompts with their best answers and no pairs, as a policy that trains by SFT "
+            "makes them",
+            "expected --to sft, with the recipe",
         )
     if missing := [name for name in needs if name not in pq.read_schema(files[0]).names]:
         raise ExportError(
-            f"{source.folder}: no column {', '.join(missing)}, which this trainer's rows are made "
-            "from: expected a dataset as `factory run` writes it"
+            str(source.folder),
+            f"no column {', '.join(missing)}, which this trainer's rows are made from",
+            "expected a dataset as `factory run` writes it",
         )
     views = Views()
     # So that rows pass by in their order, and a join gathers its right side, the ids, and not the
@@ -159,8 +174,9 @@ def open_best_answers(source: Source) -> Views:
     """
     if source.state is None:
         raise ExportError(
-            f"{source.folder}: sft takes the best of all answers, and a dataset has those of its "
-            "pairs alone: give the recipe, and the lake with --lake"
+            str(source.folder),
+            "sft takes the best of all answers, and a dataset has those of its pairs alone",
+            "give the recipe, and the lake with --lake",
         )
     views = all_views(source.state)
     views.table("best", shipped_queries()["best_of_k"].sql)
@@ -190,6 +206,7 @@ def check_pairs(source: Source, views: Views, query: str, spoils: str) -> None:
     (found,) = views.query(export_query(query, "checks"))
     if found["n"]:
         raise ExportError(
-            f"{source.folder}: {found['n']:,} pairs {spoils} (one: {found['example'][:40]!r}): "
-            "export for another trainer, or leave those pairs out"
+            str(source.folder),
+            f"{found['n']:,} pairs {spoils} (one: {found['example'][:40]!r})",
+            "export for another trainer, or leave those pairs out",
         )

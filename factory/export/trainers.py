@@ -82,7 +82,7 @@ def trainer_of(name: str) -> Trainer:
         return TRAINERS[name]
     close = get_close_matches(name.lower().replace("_", "-"), TRAINERS, n=1, cutoff=0.5)
     meant = f"did you mean {close[0]}? " if close else ""
-    raise ExportError(f"--to {name}: {meant}expected one of {', '.join(TRAINERS)}")
+    raise ExportError("--to", f"got {name}", f"{meant}expected one of {', '.join(TRAINERS)}")
 
 
 @cache

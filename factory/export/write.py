@@ -86,7 +86,9 @@ def _writing(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ExportError(f"--out {out}: it cannot be written ({error.strerror})") from error
+        raise ExportError(
+            "--out", f"{out} cannot be written ({error.strerror})", "name another folder"
+        ) from error
 
 
 def _held(out: Path, name: str) -> dict[str, str]:
@@ -95,7 +97,7 @@ def _held(out: Path, name: str) -> dict[str, str]:
     if not out.exists():
         return {}
     if not out.is_dir():
-        raise ExportError(f"--out {out}: is a file, expected a folder that is new or empty")
+        raise ExportError("--out", f"{out} is a file", "expected a folder that is new or empty")
     if not any(out.iterdir()):
         return {}
     try:
@@ -103,12 +105,15 @@ def _held(out: Path, name: str) -> dict[str, str]:
         trainer, files = marker["trainer"], dict(marker["files"])
     except (OSError, ValueError, KeyError, TypeError):
         raise ExportError(
-            f"--out {out}: is not empty and was not written by `factory export`: name another "
-            "folder; nothing was changed"
+            "--out",
+            f"{out} is not empty and was not written by `factory export`",
+            "name another folder; nothing was changed",
         ) from None
     if trainer != name:
         raise ExportError(
-            f"--out {out}: holds an export for {trainer}: name another folder; nothing was changed"
+            "--out",
+            f"{out} holds an export for {trainer}",
+            "name another folder; nothing was changed",
         )
     return files
 
@@ -129,7 +134,7 @@ def _write(
         else:
             file.unlink()  # `datasets` refuses an empty split
     if "train" not in rows:
-        raise ExportError(f"{source.folder}: no rows to train on are left of it for {name}")
+        raise ExportError(str(source.folder), f"no rows to train on are left of it for {name}")
     for file_name, text in snippets(name).items():
         values = {"test": "test" in rows, "longest": n_longest, "length": _length(n_longest)}
         (folder / file_name).write_text(render_template(text, values), encoding="utf-8")
@@ -170,8 +175,9 @@ def _move(folder: Path, out: Path, held: dict[str, str]) -> None:
     ours = {name: {new[name], held.get(name)} for name in there}
     if changed := [name for name, digest in there.items() if digest not in ours[name]]:
         raise ExportError(
-            f"--out {out}: {', '.join(changed)} was changed since it was written: move it away, or "
-            "name another folder; nothing was changed"
+            "--out",
+            f"{out}: {', '.join(changed)} was changed since it was written",
+            "move it away, or name another folder; nothing was changed",
         )
     (out / "data").mkdir(parents=True, exist_ok=True)
     for name in [name for name in new if there.get(name) != new[name]]:

@@ -135,7 +135,7 @@ def _training(train: Train) -> Check:
     match train.with_:
         case "scripted":
             return Check("training", "ok", "scripted: nothing is trained")
-        case "hand":
+        case "manual":
             return Check("training", "note", "by hand: the run stops for each, and exits with 3")
         case "command":
             return Check("training", "note", "a command of your own, which is not looked at")

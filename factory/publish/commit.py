@@ -31,14 +31,18 @@ def write_dry_run(
     """
     check_options(state, options)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise PublishError(f"--dry-run {folder}: expected a folder that is empty or not there yet")
+        raise PublishError(
+            "--dry-run",
+            f"{folder} is not an empty folder",
+            "expected a folder that is empty or not there yet",
+        )
     published = _asked_of_hub(options, progress)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         findings = write_folder(state, folder, options, published, progress)
     except OSError as error:
         raise PublishError(
-            f"--dry-run {folder}: cannot be written ({error.strerror}): name another folder"
+            "--dry-run", f"{folder} cannot be written ({error.strerror})", "name another folder"
         ) from error
     pass_gate(findings, options.allowed)
     return findings
@@ -128,8 +132,10 @@ def check_contents(repository: Repository) -> State | None:
     theirs = sorted(name for name in remote.files if name.split("/")[0] in FOLDERS)
     if theirs:
         raise PublishError(
+            "--repo",
             f"{repository.name} holds a dataset that `factory publish` did not make ({theirs[0]} "
-            "and the like): expected a new repository, one without data, or one that it made"
+            "and the like)",
+            "expected a new repository, one without data, or one that it made",
         )
     return remote
 
@@ -151,8 +157,9 @@ def push_folder(
         remote = check_contents(repository)
     if remote is None:
         raise HubError(
-            f"{options.repository} was made, and the Hub does not show it yet: run the same command "
-            "again"
+            "--repo",
+            f"{options.repository} was created, and the Hub does not show it yet",
+            "run the same command again",
         )
     change = change_to(folder, remote)
     if options.tag:
@@ -183,8 +190,9 @@ def _check_landed(repository: Repository, change: Change, landed: Landed) -> Non
     if now is None or (lacking := left(change, now)):
         named = "" if now is None else f" of {lacking[0]} and the like"
         raise HubError(
-            f"{repository.name}: the commit {landed.commit[:12]} is not what was sent{named}: look "
-            "for a .gitignore in the repository, take it out and run the same command again"
+            "--repo",
+            f"{repository.name}: the commit {landed.commit[:12]} is not what was sent{named}",
+            "look for a .gitignore in the repository, remove it, and run the same command again",
         )
 
 
@@ -203,5 +211,5 @@ def _check_tag(tag: str, repository: Repository, remote: State, change: Change) 
     held = repository.tagged(tag)
     if held is not None and (change or held != remote.commit):
         raise PublishError(
-            f"--tag {tag}: names the commit {held[:12]} already: expected a name that is free"
+            "--tag", f"{tag} names the commit {held[:12]} already", "expected a name that is free"
         )

@@ -115,14 +115,16 @@ def _check_private(state: RecipeState, folder: Path) -> None:
             for place in local_folders(state):
                 if re.search(place_pattern(place), content):
                     raise PublishError(
-                        f"{name} would name {place}, a folder of this machine, which a field of "
-                        "the recipe or a prompt's source says: take it out of there"
+                        name,
+                        f"it would name {place}, a folder of this machine",
+                        "remove it from the recipe field or the prompt source that has it",
                     )
             for kind, pattern in SECRETS.items():
                 if name != CARD and re.search(pattern, content):
                     raise PublishError(
-                        f"{name} would hold what looks like a {kind}, which a field of the recipe, "
-                        "a rubric or a policy says: take it out of there"
+                        name,
+                        f"it would hold what looks like a {kind}",
+                        "remove it from the recipe field, the rubric, or the policy that has it",
                     )
 
 

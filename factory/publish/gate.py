@@ -77,9 +77,9 @@ CHECKS = (
         f"sides cut off at the limit on tokens ({MOST_TRUNCATED:.0%} of them may be)",
         MOST_TRUNCATED,
     ),
-    Check("license", "prompts without a licence"),
-    Check("secrets", "texts with keys, tokens or passwords of well-known forms"),
-    Check("personal", "texts with e-mail addresses, bank or card numbers"),
+    Check("license", "prompts without a license"),
+    Check("secrets", "texts with keys, tokens, or passwords of well-known forms"),
+    Check("personal", "texts with e-mail addresses, bank numbers, or card numbers"),
     Check("paths", "texts that name a folder of the machine that made them"),
 )
 
@@ -205,7 +205,7 @@ def check_names(allowed: Sequence[str]) -> None:
     names = [check.name for check in CHECKS]
     for name in allowed:
         if name not in names:
-            raise PublishError(f"--allow {name}: expected one of {', '.join(names)}")
+            raise PublishError("--allow", f"got {name}", f"expected one of {', '.join(names)}")
 
 
 def pass_gate(findings: Sequence[Finding], allowed: Sequence[str]) -> None:
@@ -219,11 +219,12 @@ def pass_gate(findings: Sequence[Finding], allowed: Sequence[str]) -> None:
         lines += [f"    {row['config']} {row['id']}: {row['what']}" for row in finding.rows]
         if finding.n > len(finding.rows):
             lines.append(f"    … and {finding.n - len(finding.rows):,} more")
+    listed = "\n".join(lines)
     names = " ".join(f"--allow {finding.name}" for finding in bad)
     raise Refused(
-        "nothing was published, for the gate found what a dataset should not hold:\n"
-        + "\n".join(lines)
-        + f"\n  take them out, or let them pass with {names}; the card then says so"
+        "publish",
+        f"nothing was published, because these checks found rows:\n{listed}\n  ",
+        f"remove these rows, or let them pass with {names}, which the card then tells",
     )
 
 
@@ -235,8 +236,10 @@ def texts_of(files: Sequence[Path]) -> Iterator[str]:
             yield from _texts(file)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise PublishError(
-                f"--evaluation {file}: cannot be read ({type(error).__name__}): expected JSON "
-                "lines (.jsonl), Parquet (.parquet) or a text a line (.txt)"
+                "--evaluation",
+                f"{file} cannot be read ({type(error).__name__})",
+                "expected JSON lines (.jsonl), Parquet (.parquet), or text with one entry per "
+                "line (.txt)",
             ) from None
 
 

@@ -79,13 +79,16 @@ class Repository:
 
         if is_offline_mode():
             raise PublishError(
-                "HF_HUB_OFFLINE is set, so nothing can be sent: take it out of the environment, or "
-                "take --dry-run"
+                "HF_HUB_OFFLINE",
+                "HF_HUB_OFFLINE is set, so nothing can be sent",
+                "unset it, or use --dry-run",
             )
         token = get_token()
         if not token:
             raise PublishError(
-                "no token for the Hub: run `hf auth login`, or set HF_TOKEN to one that may write"
+                "HF_TOKEN",
+                "no token for the Hub",
+                "run `hf auth login`, or set HF_TOKEN to a token with write access",
             )
         disable_progress_bars()  # the client's own bars would be drawn over ours
         self.name, self.branch = name, branch
@@ -252,10 +255,10 @@ class Repository:
         if not left(change, now):
             return Landed(now.commit, f"{self.url}/commit/{now.commit}")
         raise HubError(
+            "--repo",
             f"{self.name}: somebody else pushed meanwhile ({self.branch} is at {now.commit[:12]}, "
-            "and was at "
-            f"{before.commit[:12]}): nothing of theirs was changed; look at it and run the same "
-            "command again, or take --create-pr"
+            f"and was at {before.commit[:12]}); nothing of theirs was changed",
+            "look at it and run the same command again, or use --create-pr",
         )
 
     def pull(self, change: Change, message: str) -> Landed | None:
@@ -319,24 +322,29 @@ class Repository:
         again = "run the same command again: what was uploaded is not sent again"
         if code == 401:
             return HubError(
-                f"{what}: the Hub does not take the token (401{said}): make one that may write at "
-                "huggingface.co/settings/tokens, and run `hf auth login` or set HF_TOKEN"
+                "HF_TOKEN",
+                f"{what}: the Hub does not take the token (401{said})",
+                "create one with write access at huggingface.co/settings/tokens, and run `hf auth "
+                "login` or set HF_TOKEN",
             )
         if code in (402, 413, 507) or (code == 403 and any(w in said.lower() for w in _FULL)):
             return HubError(
-                f"{what}: the storage of {self.name} is full ({code}{said}): make room, and {again}"
+                "--repo",
+                f"{what}: the storage of {self.name} is full ({code}{said})",
+                f"make room, and {again}",
             )
         if code == 403:
             return HubError(
-                f"{what}: the token may not do this in {self.name} (403{said}): take a token with "
-                "the right to write there, or another --repo"
+                "HF_TOKEN",
+                f"{what}: the token may not do this in {self.name} (403{said})",
+                "take a token with the right to write there, or another --repo",
             )
         if is_transient(error):
             asked = waiting(error, tries - 1)
             if asked > LONGEST_WAIT:
                 again = f"wait {asked / 60:.0f} minutes, and {again}"
-            return HubError(f"{what}: {short(error)} after {tries} tries{said}: {again}")
-        return HubError(f"{what}: the Hub refused it ({code or short(error)}{said})")
+            return HubError("--repo", f"{what}: {short(error)} after {tries} tries{said}", again)
+        return HubError("--repo", f"{what}: the Hub refused it ({code or short(error)}{said})")
 
     def _said(self, error: Exception) -> str:
         """The server's own words, behind a colon, and never the token."""

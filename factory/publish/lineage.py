@@ -69,7 +69,7 @@ def _vllm(engine: VllmEngine, recipe: Recipe) -> dict[str, Any]:
 def _training(state: RecipeState) -> dict[str, Any]:
     recipe, method = state.recipe, state.policy.trains
     settings = train.settings(recipe.train, method, "", "", recipe.seed)
-    shown = {"with": settings["with"]}
+    shown: dict[str, Any] = {"with": recipe.train.with_}
     if "settings" in settings:
         shown[method] = dict(settings["settings"])
     if "command" in settings:

@@ -35,9 +35,13 @@ def check_options(state: RecipeState, options: PublishOptions) -> None:
     check_names(options.allowed)
     for file in options.evaluation:
         if not file.is_file():
-            raise PublishError(f"--evaluation {file}: no such file; expected one with texts")
+            raise PublishError("--evaluation", f"no such file {file}", "expected a file with texts")
     if options.as_pull and options.tag:
-        raise PublishError("--tag names a commit of a branch, and --create-pr makes none: take one")
+        raise PublishError(
+            "--tag",
+            "a tag names a commit of a branch, and --create-pr makes none",
+            "use one of the two",
+        )
     made = iterations(state)
     folders = {
         step_state.folder.key: step_state.folder
@@ -48,9 +52,10 @@ def check_options(state: RecipeState, options: PublishOptions) -> None:
     if report.faults:
         fault = report.faults[0]
         raise LakeError(
-            f"{len(report.faults)} files of the lake are not as they were written, {fault.file} "
-            f"({fault.why}) among them: `factory verify` lists them, and `factory run` makes the "
-            "missing rows again"
+            "the lake",
+            f"{len(report.faults)} files are not as they were written, {fault.file} ({fault.why}) "
+            "among them",
+            "`factory verify` lists them, and `factory run` makes the missing rows again",
         )
 
 
@@ -61,10 +66,12 @@ def check_repository(name: str) -> None:
 
     wanted = "expected ORG/NAME of letters, digits, -, _ and ., 96 characters at most"
     if name.count("/") != 1:
-        raise PublishError(f"--repo {name}: {wanted}")
+        raise PublishError("--repo", f"got {name}", wanted)
     try:
         validate_repo_id(name)
     except HFValidationError:
         raise PublishError(
-            f"--repo {name}: {wanted}, none of - and . at an end of the name or twice in a row"
+            "--repo",
+            f"got {name}",
+            f"{wanted}, none of - and . at an end of the name or twice in a row",
         ) from None

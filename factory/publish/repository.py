@@ -179,8 +179,9 @@ def iterations(state: RecipeState) -> list[int]:
             made.append(step.iteration)
     if not made:
         raise PublishError(
-            f"the lake {state.lake.root} holds no finished iteration of {state.recipe.name}: "
-            "run the recipe with `factory run` first"
+            "the lake",
+            f"{state.lake.root} holds no finished iteration of {state.recipe.name}",
+            "run the recipe with `factory run` first",
         )
     return made
 
@@ -192,8 +193,9 @@ def write_repository(state: RecipeState, folder: Path, progress: Progress) -> Co
     """
     if state.policy.trains != "dpo":
         raise PublishError(
-            f"loop.policy: {state.policy.name} makes no pairs, and what is published is pairs: "
-            "`factory export RECIPE --to sft` writes its rows"
+            "loop.policy",
+            f"{state.policy.name} makes no pairs, and only pairs can be published",
+            "run `factory export RECIPE --to sft` to write its rows",
         )
     contents = Contents(iterations(state))
     views = all_views(state)
@@ -213,8 +215,9 @@ def write_repository(state: RecipeState, folder: Path, progress: Progress) -> Co
                 task.advance()
     if not contents.rows("default"):
         raise PublishError(
-            f"no pair of {state.recipe.name} was kept, so there is nothing to publish: "
-            "`factory sql RECIPE outcomes` says what came of them"
+            "pairs",
+            f"no pair of {state.recipe.name} was kept, so there is nothing to publish",
+            "run `factory sql RECIPE outcomes` to see the outcomes of the pairs",
         )
     _write_sql(folder)
     return contents
@@ -224,8 +227,10 @@ def _refuse_more_than_bare(views: Views, name: str) -> None:
     """Raises PublishError where prompts have what rows of bare messages cannot carry."""
     if found := more_than_bare(views):
         raise PublishError(
-            f"the prompts of {name} ({found}) are more than messages of role and "
-            "content, which is all that published rows carry: publish a recipe without them"
+            "prompts.files",
+            f"the prompts of {name} ({found}) are more than messages of role and content, which "
+            "is all that published rows carry",
+            "publish a recipe without them",
         )
 
 

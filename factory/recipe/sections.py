@@ -4,7 +4,15 @@ import math
 import shlex
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    field_validator,
+    model_validator,
+)
 
 from factory.fingerprint import canonical
 
@@ -217,10 +225,13 @@ of the model to go on from, and the folder in which the trained one must lie in 
 
 
 class Train(Section):
-    with_: Literal["trl", "command", "hand", "scripted"] = Field(default="trl", alias="with")
+    with_: Annotated[
+        Literal["trl", "command", "manual", "scripted"],
+        BeforeValidator(lambda value: "manual" if value == "hand" else value),
+    ] = Field(default="trl", alias="with")
     """Who trains: TRL's DPOTrainer, or SFTTrainer where the policy has no rejected side; a
-    `command` of your own; you, by `hand` (the run stops, and goes on after `factory adopt`); or
-    nobody (`scripted`: for dry runs and tests)."""
+    `command` of your own; you (`manual`: the run stops, and continues after `factory adopt`; `hand`
+    is accepted too); or nobody (`scripted`: for dry runs and tests)."""
     command: str | None = Field(default=None, min_length=1)
     """The line that trains, with `{pairs}` (a Parquet file of prompt, chosen and rejected as TRL
     reads them; of prompt and completion where the policy trains by SFT), `{parent}` (the model's

@@ -79,14 +79,20 @@ def pair_set(path: Path, lake: Path, overrides: Sequence[str]) -> PairSet:
     if not path.is_dir():
         return _of_recipe(path, lake, overrides)
     if overrides:
-        raise QueryError(f"{path}: a dataset has no fields to override with {overrides[0]}")
+        raise QueryError(
+            str(path),
+            f"a dataset has no fields to override with {overrides[0]}",
+            "give a recipe, or leave the override out",
+        )
     return _of_dataset(path)
 
 
 def _of_recipe(path: Path, lake: Path, overrides: Sequence[str]) -> PairSet:
     recipe = load_recipe(path, list(overrides))
     if not lake.is_dir():
-        raise QueryError(f"{lake}: no such lake; expected the folder that `factory run` writes")
+        raise QueryError(
+            "--lake", f"no such lake {lake}", "expected the folder that `factory run` writes"
+        )
     state = read_state(recipe, Lake(lake))
     built = [
         step_state
@@ -97,8 +103,10 @@ def _of_recipe(path: Path, lake: Path, overrides: Sequence[str]) -> PairSet:
     title = " ".join([str(path), *overrides])
     if not built:
         raise QueryError(
-            f"{title}: the lake {lake} holds no final pairs (D2) of this recipe: run it first; a "
-            "set that `factory pairs` made is named by the folder of its dataset"
+            "--lake",
+            f"{lake} holds no final pairs (D2) of this recipe",
+            "run it first, or give the folder of a dataset that `factory pairs` made",
+            title,
         )
     files = tuple(file for each in built if each.folder for file in each.folder.shards())
     scope = join_scopes(state.phase_scope(each.step) for each in built)
@@ -113,18 +121,20 @@ def _of_dataset(folder: Path) -> PairSet:
     files = sorted(folder.glob("data/*.parquet"))
     if not files:
         raise QueryError(
-            f"{folder}: expected a recipe, or the folder of a dataset that has pairs "
-            "(data/*.parquet)"
+            str(folder),
+            "not a dataset",
+            "expected a recipe, or the folder of a dataset that has pairs (data/*.parquet)",
         )
     try:
         schemas = [pq.read_schema(file) for file in files]
     except UNREADABLE as error:
-        raise QueryError(f"{folder}: not a dataset that can be read: {error}") from None
+        raise QueryError(str(folder), f"not a dataset that can be read: {error}") from None
     for file, schema in zip(files, schemas, strict=True):
         if lacks := [name for name in PAIR_COLUMNS.split(", ") if name not in schema.names]:
             raise QueryError(
-                f"{file}: it has no column {lacks[0]}; expected a dataset that `factory run` or "
-                "`factory pairs` wrote"
+                str(file),
+                f"it has no column {lacks[0]}",
+                "expected a dataset that `factory run` or `factory pairs` wrote",
             )
     builds = _builds(folder, schemas[0])
     return PairSet(str(folder), tuple(builds or files), bool(builds))
@@ -147,7 +157,10 @@ def _tables(state: RecipeState, scope: Scope, path: Path) -> dict[str, Sequence[
     prompts = state.holdings.prompts["loop"]
     if isinstance(prompts, pa.Table):
         raise QueryError(
-            f"{path}: the lake has not the prompts as they are now: run the recipe again first"
+            "prompts.files",
+            "the prompts changed since the last run",
+            "run the recipe again first",
+            str(path),
         )
     return {"prompts": prompts, **state.holdings.shards_of(scope)}
 
@@ -262,8 +275,10 @@ def _check_readable(files: Sequence[Path]) -> None:
             pq.read_table(file)
         except UNREADABLE as error:
             raise QueryError(
-                f"{file}: cannot be read ({str(error).splitlines()[0]}): of a lake, `factory "
-                "verify` names what is broken, and `factory run` makes it again"
+                str(file),
+                f"cannot be read ({str(error).splitlines()[0]})",
+                "in a lake, `factory verify` names what is broken, and `factory run` makes it "
+                "again",
             ) from None
 
 

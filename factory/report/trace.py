@@ -38,8 +38,10 @@ def trace_lake(lake: Lake, pair_id: str) -> Trace:
         )
         if not rows:
             raise QueryError(
-                f"no pair {pair_id} in {lake.root}: expected a pair_id of its pairs (`factory sql "
-                'RECIPE "select pair_id from pairs"`), or --dataset with a dataset that has it'
+                "PAIR_ID",
+                f"no pair {pair_id} in {lake.root}",
+                'expected a pair_id of its pairs (`factory sql RECIPE "select pair_id from '
+                'pairs"`), or --dataset with a dataset that has it',
             )
         pair = rows[0]
         (prompt, *_) = [
@@ -98,11 +100,15 @@ def trace_dataset(folder: Path, pair_id: str) -> Trace:
     Raises QueryError where it has none of that id, or is no dataset.
     """
     if not list(folder.glob("data/*.parquet")):
-        raise QueryError(f"--dataset {folder}: expected a dataset's folder, with data/*.parquet")
+        raise QueryError(
+            "--dataset", f"{folder} has no data/*.parquet", "expected a dataset's folder"
+        )
     files = str(folder / "data" / "*.parquet").replace("'", "''")
     with duckdb.connect() as con:
         found = con.sql(f"from read_parquet('{files}') where pair_id = ?", params=[pair_id])
         rows: list[Trace] = found.to_arrow_table().to_pylist()
     if not rows:
-        raise QueryError(f"no pair {pair_id} in {folder}: expected one of its column pair_id")
+        raise QueryError(
+            "--dataset", f"no pair {pair_id} in {folder}", "expected one of its column pair_id"
+        )
     return rows[0]

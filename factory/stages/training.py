@@ -100,9 +100,10 @@ def settings(
 ) -> dict[str, Any]:
     """What decides a trained model: trainer, its settings, the parent, the pairs' digest. `files`
     are the digests of those beside the recipe that it names, by their names there."""
-    if train.with_ in ("command", "hand"):
+    if train.with_ in ("command", "manual"):
         return {
-            "with": train.with_,
+            # Keys of trainings by hand were made when the recipe's word for it was `hand`.
+            "with": "hand" if train.with_ == "manual" else train.with_,
             "method": method,
             **({"command": train.command, "files": dict(files or {})} if train.command else {}),
             "parent": parent,

@@ -26,10 +26,11 @@ def adopt_model(
     Raises RecipeError where the recipe does not train by hand, or does not wait for this model,
     ModelError where the folder's model cannot be it.
     """
-    if recipe.train.with_ != "hand":
+    if recipe.train.with_ != "manual":
         raise RecipeError(
-            f"train.with: got {recipe.train.with_}, expected hand: only then does the loop wait "
-            "for a model that a person trained"
+            "train.with",
+            f"got {recipe.train.with_}",
+            "expected manual: only then does the loop wait for a model that you train",
         )
     state = read_state(recipe, lake)
     step_state = _waiting(state, iteration, role)
@@ -37,7 +38,9 @@ def adopt_model(
     parent = state.models[step.parent]
     if path.resolve().is_relative_to(folder.path.resolve()):
         raise RecipeError(
-            f"{path}: lies where the lake keeps this training: expected a folder of your own"
+            "FOLDER",
+            f"{path} is where the lake keeps this training",
+            "expected a folder of your own",
         )
     who = f"{role} of iteration {iteration}"
     check_trained_model(path, parent, state.models["M_0"], recipe.train.lora is not None, who)
@@ -63,8 +66,10 @@ def _waiting(state: RecipeState, iteration: int, role: str) -> StepState:
     names = {"future": f"F_{iteration}", "current": f"M_{iteration}"}
     if role not in ROLES or names[role] == "M_0":
         raise RecipeError(
-            f"--role {role} --iteration {iteration}: expected future, or current of iteration 1 "
-            "and later: that of iteration 0 is M_0"
+            "--role",
+            f"got {role} of iteration {iteration}",
+            "expected future, or current of iteration 1 and later; the current model of iteration "
+            "0 is M_0",
         )
     wanted = [
         step for step in steps(state.recipe) if step.stage == "train" and step.name == names[role]
@@ -72,18 +77,21 @@ def _waiting(state: RecipeState, iteration: int, role: str) -> StepState:
     if not wanted:
         trained = ", ".join(s.name for s in steps(state.recipe) if s.stage == "train")
         raise RecipeError(
-            f"--role {role} --iteration {iteration}: {names[role]} is no model of this loop, which "
-            f"trains {trained}"
+            "--iteration",
+            f"{names[role]} is no model of this loop",
+            f"expected one of {trained}",
         )
     step_state = state.found[wanted[0]]
     if step_state.waits_for:
         raise RecipeError(
-            f"{names[role]} waits for {step_state.waits_for}: run the recipe until it asks for "
-            f"{names[role]}"
+            names[role],
+            f"{names[role]} waits for {step_state.waits_for}",
+            f"run the recipe until it asks for {names[role]}",
         )
     if step_state.done:
         raise RecipeError(
-            f"{names[role]} is there already ({state.models[names[role]].digest}): nothing was "
-            "changed"
+            names[role],
+            f"{names[role]} is there already ({state.models[names[role]].digest})",
+            "nothing was changed",
         )
     return step_state

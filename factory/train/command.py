@@ -35,7 +35,8 @@ def run_user_command(
         }
         command = train.command_words(recipe.train.command, places)
         progress.say(
-            f"  {step_state.step.label} ({n_pairs:,} pairs): running {command[0]}; what it says is in "
+            f"  {step_state.step.label} ({n_pairs:,} pairs): running {command[0]}; what it says "
+            "is in "
             f"{place} in the lake"
         )
         environment = check_command(recipe)
@@ -43,8 +44,9 @@ def run_user_command(
         failure = run_command(command, recipe.folder, log, environment, lock.fileno())
         if failure is not None:
             raise TrainError(
-                f"{step_state.step.label}: {failure} (all of it: {place} in the lake; what it left in "
-                f"{folder.lake.relative(out)} is kept)"
+                step_state.step.label,
+                failure,
+                f"see {place} in the lake; {folder.lake.relative(out)} has what the command left",
             )
         ended.touch()
     try:
@@ -66,8 +68,9 @@ def check_command(recipe: Recipe) -> dict[str, str]:
     here = recipe.beside(program) if "/" in program else None
     if shutil.which(str(here or program), path=environment["PATH"]) is None:
         raise RecipeError(
-            f"train.command: {program} cannot be run: expected a command that is on the PATH, in "
-            "train.environment, or a path"
+            "train.command",
+            f"{program} cannot be run",
+            "expected a command on the PATH, in train.environment, or a path",
         )
     return environment
 
@@ -80,8 +83,9 @@ def _environment(recipe: Recipe) -> dict[str, str]:
     binaries = root / "bin"
     if not (binaries / "python").exists():
         raise RecipeError(
-            f"train.environment: {recipe.train.environment} is no virtual environment: expected a "
-            "folder with bin/python"
+            "train.environment",
+            f"{recipe.train.environment} is no virtual environment",
+            "expected a folder with bin/python",
         )
     path = f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}"
     inherited = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}

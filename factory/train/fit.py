@@ -22,6 +22,7 @@ from factory.models import check_adapter, check_model, declared_dtype, locate
 from factory.progress import Progress
 from factory.recipe import Recipe
 from factory.stages import training as train
+from factory.train.job import build_job
 from factory.train.process import LOG, run_trainer
 from factory.train.trl import Job, check_fields, check_lora
 
@@ -79,15 +80,7 @@ def _job(recipe: Recipe) -> Job:
     lora = train.adapter_fields(spec)
     if spec.lora is not None:
         check_lora(spec.lora, lora or {}, path, adapter)
-    return Job(
-        "dpo",
-        str(path),
-        dtype,
-        fields,
-        spec.checkpoint_seconds,
-        lora=lora,
-        adapter=None if adapter is None else str(adapter),
-    )
+    return build_job(spec, "dpo", path, adapter, dtype, fields)
 
 
 def _check_out(out: Path, said: str) -> None:

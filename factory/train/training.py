@@ -30,8 +30,8 @@ from factory.progress import Progress
 from factory.recipe import Method, Recipe
 from factory.stages import training as train
 from factory.train.command import run_user_command
+from factory.train.job import build_job
 from factory.train.process import LOG, run_trainer
-from factory.train.trl import Job
 
 TRL_MAX_LENGTH = 1024
 """What TRL 1.16 takes for max_length where the recipe is silent."""
@@ -60,10 +60,11 @@ def train_model(state: RecipeState, step_state: StepState, lock: Any, progress: 
         outcomes = pair_outcomes(state, built)
         counted = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items())
         raise StepFailed(
-            f"pairs {step.phase} of iteration {step.iteration}: no pair of the training split was "
-            f"kept ({counted or 'no prompts'}), so there is nothing for {step.name} to learn from; "
-            "look at the judgments with `factory preview`, or at "
-            f'"select * from judgments" with `factory sql`'
+            f"pairs {step.phase} of iteration {step.iteration}",
+            f"no pair of the training split was kept ({counted or 'no prompts'}), so {step.name} "
+            "cannot be trained",
+            "look at the judgments with `factory preview`, or with `factory sql RECIPE 'from "
+            "judgments'`",
         )
     match recipe.train.with_:
         case "trl":
@@ -71,8 +72,8 @@ def train_model(state: RecipeState, step_state: StepState, lock: Any, progress: 
             _run_trl(recipe, state.policy.trains, step_state, parent, n_pairs, lock, progress)
         case "command":
             run_user_command(state, step_state, parent, n_pairs, lock, progress)
-        case "hand":
-            raise HandOver(_hand_over(state, step_state, parent, n_pairs))
+        case "manual":
+            raise HandOver(step.label, *_hand_over(state, step_state, parent, n_pairs))
         case "scripted":
             _scripted_trainer(step_state, parent)
     write_manifest(state, step_state, n_pairs, time.time() - began)
@@ -181,15 +182,7 @@ def _run_trl(
 ) -> None:
     folder = folder_of(step_state).path
     fields = {"seed": recipe.seed, **trainer_fields(recipe, method)}
-    job = Job(
-        method,
-        str(parent.path),
-        parent.dtype,
-        fields,
-        recipe.train.checkpoint_seconds,
-        lora=train.adapter_fields(recipe.train),
-        adapter=str(parent.adapter) if parent.adapter else None,
-    )
+    job = build_job(recipe.train, method, parent.path, parent.adapter, parent.dtype, fields)
     with writing(folder_of(step_state).lake.root):
         write_whole(folder / "job.json", json.dumps(dataclasses.asdict(job)))
     title = f"{step_state.step.label} ({n_pairs:,} pairs)"
@@ -198,7 +191,7 @@ def _run_trl(
     failure = run_trainer(folder, launcher, title, progress, lock.fileno())
     if failure is not None:
         log = folder_of(step_state).lake.relative(folder / LOG)
-        raise TrainError(f"{step_state.step.label}: {failure} (all of it: {log} in the lake)")
+        raise TrainError(step_state.step.label, failure, f"see {log} in the lake")
 
 
 def trainer_fields(recipe: Recipe, method: Method) -> dict[str, Any]:
@@ -214,16 +207,20 @@ def path_beside(recipe: Recipe, word: str) -> str:
     return f"{head}{equals}{recipe.beside(name) or name}"
 
 
-def _hand_over(state: RecipeState, step_state: StepState, parent: Checkpoint, n_pairs: int) -> str:
+def _hand_over(
+    state: RecipeState, step_state: StepState, parent: Checkpoint, n_pairs: int
+) -> tuple[str, str]:
+    """Return what a person is to train, and the command that adopts the model."""
     step = step_state.step
-    future = step.name.startswith("F")
-    role = f"--iteration {step.iteration if future else step.iteration + 1} --role "
-    role += "future" if future else "current"
-    return (
-        f"{step.label} is yours (train.with: hand). Train {parent.adapter or parent.path} on the "
-        f"{n_pairs:,} pairs in {folder_of(step_state).path / 'data.parquet'}, then run `factory adopt "
-        f"RECIPE FOLDER {role}` and the same command again"
+    is_future = step.name.startswith("F")
+    role, iteration = ("future", step.iteration) if is_future else ("current", step.iteration + 1)
+    rows = folder_of(step_state).path / "data.parquet"
+    remedy = (
+        f"train {parent.adapter or parent.path} on the {n_pairs:,} pairs in {rows}, then run "
+        f"`factory adopt RECIPE FOLDER --iteration {iteration} --role {role}` and the same command "
+        "again"
     )
+    return "you train this model (train.with: manual)", remedy
 
 
 def _trainer_versions(recipe: Recipe) -> dict[str, str]:

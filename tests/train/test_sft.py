@@ -140,7 +140,7 @@ def test_what_chooses_among_the_answers_is_not(best):
     [
         (
             "learning_rat=1",
-            "train.sft.learning_rat: TRL's SFTConfig has no such field; did you mea",
+            "train.sft.learning_rat: TRL's SFTConfig has no such field: did you mea",
         ),
         ("beta=0.1", "train.sft.beta: TRL's SFTConfig has no such field"),
         ("output_dir=there", "train.sft.output_dir: is set by the factory; take it out"),
