@@ -24,19 +24,21 @@ from factory.recipe import Method
 VERSION = 2
 
 
-NO_MORE: Mapping[str, str] = {}
+NO_METADATA: Mapping[str, str] = {}
 
 PUBLISHED: dict[Method, tuple[str, pa.Schema]] = {
     "dpo": ("dataset", PAIR_COLUMNS),
     "sft": ("completions", COMPLETION_COLUMNS),
 }
-"""Of what a policy trains by: the query of the rows, and their columns."""
+"""The query and the columns of a dataset's rows, by the method that the policy trains with."""
 
 
 def write_dataset(state: RecipeState, name: str) -> Path:
-    """Writes the dataset of a state's pairs, if it is not there yet; its folder, which is called
-    `name` and a hash of the builds in it. Iterations whose pairs were not made yet are not in
-    it."""
+    """Write the dataset of a recipe's pairs if it is missing, and return its folder.
+
+    The folder's name is `name` and a hash of the builds in it. Iterations without pairs are left
+    out.
+    """
     builds = [
         state.found[step]
         for step in steps(state.recipe)
@@ -65,9 +67,10 @@ def write_dataset(state: RecipeState, name: str) -> Path:
 
 
 def _write(state: RecipeState, folder: Path, builds: list[str]) -> None:
-    """The files say of which builds they are, so that `factory diff` finds them in the lake."""
+    """Write a dataset's folder. Its files name their builds, so that `factory diff` finds these in
+    the lake."""
     query, columns = PUBLISHED[state.policy.trains]
-    said = {"factory.builds": json.dumps(builds)}
+    metadata = {"factory.builds": json.dumps(builds)}
     (folder / "data").mkdir(parents=True)
     rows: dict[str, int] = {}
     views = all_views(state)
@@ -76,7 +79,7 @@ def _write(state: RecipeState, folder: Path, builds: list[str]) -> None:
         for split in SPLITS:
             views.setting("part", {"iteration": iteration, "split": split})
             file = folder / "data" / f"{split}-{iteration:02d}.parquet"
-            n_rows = write_rows(views, query, columns, file, said)
+            n_rows = write_rows(views, query, columns, file, metadata)
             rows[split] = rows.get(split, 0) + n_rows
     (folder / "README.md").write_text(
         render_folder_card(state.recipe, state.policy.trains, rows), encoding="utf-8"
@@ -101,17 +104,20 @@ def select_pairs(views: Views, condition: str, part: str = "") -> None:
 
 
 def write_rows(
-    views: Views, query: str, columns: pa.Schema, file: Path, said: Mapping[str, str] = NO_MORE
+    views: Views,
+    query: str,
+    columns: pa.Schema,
+    file: Path,
+    metadata: Mapping[str, str] = NO_METADATA,
 ) -> int:
-    """Writes the rows of a named query as one Parquet file that names its features, and `said` in
-    its metadata; how many they are. Where there is none, there is no file: `datasets` refuses an
-    empty split.
+    """Write the rows of a named query as one Parquet file, and return their number.
 
-    The same rows are the same bytes: row groups are cut by number, wherever the query's batches
-    end.
+    The file's metadata has the features of `datasets`, and `metadata`. Without rows there is no
+    file, because `datasets` refuses an empty split. The same rows give the same bytes: row groups
+    have a fixed number of rows, wherever the query's batches end.
     """
     info = json.dumps({"info": {"features": features(columns)}})
-    schema = columns.with_metadata({"huggingface": info, **said})
+    schema = columns.with_metadata({"huggingface": info, **metadata})
     n_rows = write_parquet(file, schema, _row_groups(schema, views.stream(query, columns)))
     if n_rows == 0:
         file.unlink()
@@ -120,17 +126,17 @@ def write_rows(
 
 def _row_groups(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """The same rows in batches of ROW_GROUP."""
-    held: list[pa.RecordBatch] = []
-    n_held = 0
+    waiting: list[pa.RecordBatch] = []
+    n_waiting = 0
     for batch in batches:
-        while n_held + batch.num_rows >= ROW_GROUP:
-            cut = ROW_GROUP - n_held
-            yield _joined(schema, [*held, batch.slice(0, cut)])
-            held, n_held, batch = [], 0, batch.slice(cut)
-        held.append(batch)
-        n_held += batch.num_rows
-    if n_held:
-        yield _joined(schema, held)
+        while n_waiting + batch.num_rows >= ROW_GROUP:
+            cut = ROW_GROUP - n_waiting
+            yield _joined(schema, [*waiting, batch.slice(0, cut)])
+            waiting, n_waiting, batch = [], 0, batch.slice(cut)
+        waiting.append(batch)
+        n_waiting += batch.num_rows
+    if n_waiting:
+        yield _joined(schema, waiting)
 
 
 def _joined(schema: pa.Schema, batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
@@ -139,7 +145,7 @@ def _joined(schema: pa.Schema, batches: Sequence[pa.RecordBatch]) -> pa.RecordBa
 
 
 def dataset_rows(folder: Path) -> dict[str, int]:
-    """How many pairs each split of a dataset folder has."""
+    """Return the number of rows in each split of a dataset's folder."""
     rows: dict[str, int] = {}
     for file in sorted((folder / "data").glob("*.parquet")):
         split = file.name.split("-")[0]

@@ -55,14 +55,14 @@ class Exported:
 
 
 def export_dataset(source: Source, name: str, out: Path) -> Exported:
-    """Writes a source for a trainer; the same again writes the same bytes.
+    """Write a source for a trainer. The same source gives the same bytes.
 
     Rows go from DuckDB to the file a batch at a time, so that memory does not grow with them, but
     for sft, whose best answers DuckDB gathers first. Raises ExportError where the trainer is not
     known, cannot be given these rows, or `out` is not ours.
     """
     trainer = trainer_of(name)
-    held = _held(out, name)
+    existing = _existing_files(out, name)
     views = (
         open_best_answers(source) if trainer.shape == "best" else open_pairs(source, trainer.needs)
     )
@@ -73,7 +73,7 @@ def export_dataset(source: Source, name: str, out: Path) -> Exported:
         shutil.rmtree(unfinished, ignore_errors=True)
         try:
             rows = _write(source, trainer, name, views, unfinished)
-            _move(unfinished, out, held)
+            _move(unfinished, out, existing)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
     return Exported(
@@ -91,9 +91,9 @@ def _writing(out: Path) -> Iterator[None]:
         ) from error
 
 
-def _held(out: Path, name: str) -> dict[str, str]:
-    """The files of an earlier export to this folder, with their hashes. Raises ExportError where
-    the folder holds anything else."""
+def _existing_files(out: Path, name: str) -> dict[str, str]:
+    """Return the files of an earlier export to this folder, with their hashes. Raises ExportError
+    if the folder has anything else."""
     if not out.exists():
         return {}
     if not out.is_dir():
@@ -148,10 +148,10 @@ def _length(n_longest: int | None) -> int | None:
     return -(-(n_longest + _ROOM) // LENGTHS_OF) * LENGTHS_OF
 
 
-def _mark(folder: Path, said: dict[str, Any]) -> None:
+def _mark(folder: Path, facts: dict[str, Any]) -> None:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     hashes = {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
-    marker = {"written_by": "factory export", **said, "files": hashes}
+    marker = {"written_by": "factory export", **facts, "files": hashes}
     write_whole(folder / MARKER, json.dumps(marker, indent=1) + "\n")
 
 
@@ -167,12 +167,12 @@ def write_json_lines(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordB
     return n_rows
 
 
-def _move(folder: Path, out: Path, held: dict[str, str]) -> None:
+def _move(folder: Path, out: Path, existing: dict[str, str]) -> None:
     """Moves what was written into its place, the marker last."""
     marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
     new: dict[str, str] = marker["files"]
     there = {name: file_digest(out / name) for name in new if (out / name).exists()}
-    ours = {name: {new[name], held.get(name)} for name in there}
+    ours = {name: {new[name], existing.get(name)} for name in there}
     if changed := [name for name, digest in there.items() if digest not in ours[name]]:
         raise ExportError(
             "--out",
@@ -182,9 +182,9 @@ def _move(folder: Path, out: Path, held: dict[str, str]) -> None:
     (out / "data").mkdir(parents=True, exist_ok=True)
     for name in [name for name in new if there.get(name) != new[name]]:
         (folder / name).replace(out / name)
-    for name in held.keys() - new.keys():
+    for name in existing.keys() - new.keys():
         # Of one trainer's files only the test rows come and go.
         old = out / name
-        if name.startswith("data/test.") and old.exists() and file_digest(old) == held[name]:
+        if name.startswith("data/test.") and old.exists() and file_digest(old) == existing[name]:
             old.unlink()
     (folder / MARKER).replace(out / MARKER)

@@ -1,6 +1,6 @@
 """The head of a dataset's card, its metadata, and what a person changed in a card that is there.
 
-Knows the Hub's names for licences and sizes, and the form in which `datasets` writes features.
+Knows the Hub's names for licenses and sizes, and the form in which `datasets` writes features.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ _LICENSES = (
     "bsd-3-clause gpl-3.0 agpl-3.0 lgpl-3.0 mpl-2.0 unlicense llama2 llama3 llama3.1 llama3.2 "
     "llama3.3 gemma"
 ).split()
-"""Those of the Hub's names of licences that data sets of prompts have."""
+"""The Hub's names of the licenses that are common for datasets of prompts."""
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 

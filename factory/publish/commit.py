@@ -23,11 +23,11 @@ from factory.publish.repository import FOLDERS
 def write_dry_run(
     state: RecipeState, options: PublishOptions, folder: Path, progress: Progress
 ) -> list[Finding]:
-    """Writes to `folder` what a push would, and sends nothing.
+    """Write the folder that a push would send, and send nothing.
 
-    What a person wrote into the repository's card is in it where the Hub can be asked. Raises
-    PublishError where the folder is not empty, Refused, with the folder written, where the gate
-    would stop the push.
+    If the Hub can be reached, the card has the text that a person wrote into the repository's card.
+    Raises PublishError if the folder is not empty. Raises Refused, after the folder is written, if
+    the gate would stop the push.
     """
     check_options(state, options)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -36,7 +36,7 @@ def write_dry_run(
             f"{folder} is not an empty folder",
             "expected a folder that is empty or not there yet",
         )
-    published = _asked_of_hub(options, progress)
+    published = _published_if_reachable(options, progress)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         findings = write_folder(state, folder, options, published, progress)
@@ -48,12 +48,14 @@ def write_dry_run(
     return findings
 
 
-def _asked_of_hub(options: PublishOptions, progress: Progress) -> Published:
+def _published_if_reachable(options: PublishOptions, progress: Progress) -> Published:
     try:
         repository = Repository(options.repository, options.branch or "main", progress, tries=1)
         return _published(repository, repository.state())
     except (PublishError, HubError) as error:
-        progress.say(f"the card is that of a new repository, for the Hub was not asked: {error}")
+        progress.say(
+            f"the card is that of a new repository, because the Hub was not reached: {error}"
+        )
         return Published()
 
 
@@ -63,7 +65,7 @@ def _published(repository: Repository, remote: State | None) -> Published:
 
 @dataclass(frozen=True)
 class Pushed:
-    """What came of a push."""
+    """The result of a push."""
 
     url: str
     """Of the commit or the pull request."""
@@ -81,11 +83,11 @@ class Pushed:
 
 
 def push_dataset(state: RecipeState, options: PublishOptions, progress: Progress) -> Pushed:
-    """Writes the folder, looks it through, and makes it the content of the repository.
+    """Write the folder, check it, and make it the content of the repository.
 
-    Raises PublishError or LakeError before anything is written, Refused where the gate finds what
-    must not be published, HubError where the Hub does not take it: the same command then ends what
-    this one began.
+    Raises PublishError or LakeError before anything is written, Refused if the gate finds rows that
+    must not be published, and HubError if the Hub refuses the push. Run the same command again
+    after a HubError to finish the push.
     """
     check_options(state, options)
     repository = Repository(options.repository, options.branch or "main", progress)
@@ -104,7 +106,7 @@ def push_dataset(state: RecipeState, options: PublishOptions, progress: Progress
 
 @contextmanager
 def _staging(state: RecipeState, progress: Progress) -> Iterator[Path]:
-    """A folder of the lake that is there for one push."""
+    """Make a folder in the lake for the time of one push."""
     lake = state.lake
     root = lake.root / "published"
     holder = f"process {os.getpid()} (factory publish of {state.recipe.name})"
@@ -122,9 +124,9 @@ def _staging(state: RecipeState, progress: Progress) -> Iterator[Path]:
 
 
 def check_contents(repository: Repository) -> State | None:
-    """What a repository holds at its branch; None where it, or the branch, is not there.
+    """Return the content of a repository's branch; None if there is no such repository or branch.
 
-    Raises PublishError where it holds files of somebody else's making in places that are ours.
+    Raises PublishError if it has files in our folders that this package did not write.
     """
     remote = repository.state()
     if remote is None or LINEAGE in remote.files:
@@ -147,20 +149,13 @@ def push_folder(
     remote: State | None,
     message: str,
 ) -> Pushed:
-    """Makes a folder the content of a repository that was seen to hold `remote`.
+    """Make a folder the content of a repository, whose content was `remote`.
 
-    Safe to repeat: what is there is not sent, and what was carried out is not done twice.
+    Safe to repeat: files that the repository has are not sent, and no step is done twice.
     """
     made = remote is None and not repository.exists()
     if remote is None:
-        repository.create(public=options.public)
-        remote = check_contents(repository)
-    if remote is None:
-        raise HubError(
-            "--repo",
-            f"{options.repository} was created, and the Hub does not show it yet",
-            "run the same command again",
-        )
+        remote = _create(repository, options)
     change = change_to(folder, remote)
     if options.tag:
         _check_tag(options.tag, repository, remote, change)
@@ -184,8 +179,21 @@ def push_folder(
     )
 
 
+def _create(repository: Repository, options: PublishOptions) -> State:
+    repository.create(public=options.public)
+    remote = check_contents(repository)
+    if remote is None:
+        raise HubError(
+            "--repo",
+            f"{options.repository} was created, and the Hub does not show it yet",
+            "run the same command again",
+        )
+    return remote
+
+
 def _check_landed(repository: Repository, change: Change, landed: Landed) -> None:
-    """The client leaves out what a .gitignore of the repository names, and says nothing."""
+    """Raise HubError if the commit lacks part of the change: the client silently leaves out files
+    that a .gitignore of the repository names."""
     now = repository.state(landed.commit)
     if now is None or (lacking := left(change, now)):
         named = "" if now is None else f" of {lacking[0]} and the like"
@@ -197,8 +205,8 @@ def _check_landed(repository: Repository, change: Change, landed: Landed) -> Non
 
 
 def change_to(folder: Path, remote: State) -> Change:
-    """What makes a repository's content that of a folder: files in places that are not ours are
-    left."""
+    """Return the change from a repository's content to that of a folder. Files outside our folders
+    stay."""
     files = dict(files_of(folder))
     stale = [name for name in remote.files if name.split("/")[0] in FOLDERS and name not in files]
     write = {
@@ -208,8 +216,8 @@ def change_to(folder: Path, remote: State) -> Change:
 
 
 def _check_tag(tag: str, repository: Repository, remote: State, change: Change) -> None:
-    held = repository.tagged(tag)
-    if held is not None and (change or held != remote.commit):
+    tagged = repository.tagged(tag)
+    if tagged is not None and (change or tagged != remote.commit):
         raise PublishError(
-            "--tag", f"{tag} names the commit {held[:12]} already", "expected a name that is free"
+            "--tag", f"{tag} names the commit {tagged[:12]} already", "expected a name that is free"
         )

@@ -1,5 +1,4 @@
-"""Croissant metadata of a repository, beside what the Hub writes by itself: files, columns, and how
-the data came to be (PROV-O).
+"""Croissant metadata of a repository: files, columns, and the provenance of the data (PROV-O).
 
 After Croissant 1.0 and Croissant RAI 1.0; mlcroissant 1.1.1 finds no error in it and reads the
 rows by it.
@@ -112,41 +111,7 @@ def _field(config: Config, column: pa.Field) -> dict[str, Any]:
 
 
 def _provenance(lineage: Mapping[str, Any], sources: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Which prompts and models the rows come from, and which steps made them."""
-    models = [
-        {
-            "@type": "prov:SoftwareAgent",
-            "@id": f"model-{model['digest']}",
-            "name": model["name"],
-            **(
-                {"url": f"https://huggingface.co/{model['repository']}"}
-                if model["repository"]
-                else {}
-            ),
-            **({"version": model["revision"]} if model["revision"] else {}),
-            **(
-                {"prov:wasDerivedFrom": [{"@id": f"model-{by_name}"}]}
-                if (by_name := _digest(lineage, model["parent"]))
-                else {}
-            ),
-        }
-        for model in lineage["models"]
-    ]
-    steps = [
-        {
-            "@type": "prov:Activity",
-            "@id": f"step-{place}",
-            "name": step["step"],
-            "identifier": step["key"],
-            **(
-                {"prov:wasAssociatedWith": [{"@id": f"model-{by}"}]}
-                if (by := _digest(lineage, step["model"]))
-                else {}
-            ),
-        }
-        for place, step in enumerate(lineage["steps"])
-        if step["stage"] != "train"
-    ]
+    """Return the prompts and models behind the rows, and the steps that made them."""
     return {
         "prov:wasDerivedFrom": [
             {
@@ -156,9 +121,40 @@ def _provenance(lineage: Mapping[str, Any], sources: Sequence[Mapping[str, Any]]
             }
             for row in sources
         ],
-        "prov:wasAttributedTo": models,
-        "prov:wasGeneratedBy": steps,
+        "prov:wasAttributedTo": [_agent(lineage, model) for model in lineage["models"]],
+        "prov:wasGeneratedBy": [
+            _activity(lineage, place, step)
+            for place, step in enumerate(lineage["steps"])
+            if step["stage"] != "train"
+        ],
     }
+
+
+def _agent(lineage: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
+    agent: dict[str, Any] = {
+        "@type": "prov:SoftwareAgent",
+        "@id": f"model-{model['digest']}",
+        "name": model["name"],
+    }
+    if model["repository"]:
+        agent["url"] = f"https://huggingface.co/{model['repository']}"
+    if model["revision"]:
+        agent["version"] = model["revision"]
+    if parent := _digest(lineage, model["parent"]):
+        agent["prov:wasDerivedFrom"] = [{"@id": f"model-{parent}"}]
+    return agent
+
+
+def _activity(lineage: Mapping[str, Any], place: int, step: Mapping[str, Any]) -> dict[str, Any]:
+    activity: dict[str, Any] = {
+        "@type": "prov:Activity",
+        "@id": f"step-{place}",
+        "name": step["step"],
+        "identifier": step["key"],
+    }
+    if model := _digest(lineage, step["model"]):
+        activity["prov:wasAssociatedWith"] = [{"@id": f"model-{model}"}]
+    return activity
 
 
 def _digest(lineage: Mapping[str, Any], name: str | None) -> str | None:

@@ -35,9 +35,9 @@ def write_folder(
     published: "Published",
     progress: Progress,
 ) -> list[Finding]:
-    """Writes all that is pushed to an empty folder, and what the gate found in it.
+    """Write everything that is pushed to an empty folder, and return the findings of the gate.
 
-    `published` is what the repository has of the last publish, whose user's text is kept.
+    `published` is the last publish of the repository: a person's text in its card is kept.
     """
     contents = write_repository(state, folder, progress)
     with open_views(folder, state.recipe.query_memory) as views:

@@ -52,7 +52,7 @@ CONTROL_TOKENS = (
     "<<SYS>>",
     "<</SYS>>",
 )
-"""Marks of the chat templates of well-known models, beside those of the models that wrote."""
+"""Marks of the chat templates of well-known models, added to those of the models that wrote."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ CHECKS = (
 
 @dataclass(frozen=True)
 class Finding:
-    """What came of one check."""
+    """The result of one check."""
 
     name: str
     what: str

@@ -1,5 +1,5 @@
-"""How the rows of a dataset came to be, in a form that can be shown to everybody: the resolved
-recipe, and the models, judges, builds and folders with their ids.
+"""The lineage of a dataset in a form that can be published: the resolved recipe, and the models,
+judges, builds, and folders with their ids.
 
 No path of this machine, no address of a server and nothing of how the work was run is in it.
 """
@@ -117,7 +117,7 @@ def _settings(step_state: StepState, state: RecipeState) -> dict[str, Any]:
 
 
 def models(state: RecipeState, iterations: list[int]) -> list[dict[str, Any]]:
-    """The models whose answers or judgments are published, in the order in which they came."""
+    """Return the models whose answers or judgments are published, in the order of the loop."""
     published = {
         name
         for (iteration, role, name) in state.roles

@@ -13,7 +13,7 @@ from factory.publish.repository import iterations
 
 @dataclass(frozen=True)
 class PublishOptions:
-    """What a person wants published, beside the recipe."""
+    """The options of `factory publish`, apart from the recipe."""
 
     repository: str
     """organisation/name"""

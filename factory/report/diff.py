@@ -226,16 +226,16 @@ def _statements(a: PairSet, b: PairSet) -> str:
     sources = {"A": a, "B": b}
     made = [_table("offered", NO_CANDIDATES)]
     considered, known = [], []
-    for source, held in sources.items():
-        outcome = "outcome" if held.has_outcomes else "'kept' as outcome"
+    for source, pairs in sources.items():
+        outcome = "outcome" if pairs.has_outcomes else "'kept' as outcome"
         considered.append(
-            f"select '{source}' as source, {outcome}, {PAIR_COLUMNS}\n{_read(held.files)}"
+            f"select '{source}' as source, {outcome}, {PAIR_COLUMNS}\n{_read(pairs.files)}"
         )
-        if held.candidates:
+        if pairs.candidates:
             columns = "iteration, prompt_id, role, model, sample_id, score, is_cut_off"
-            made.append(held.candidates)
+            made.append(pairs.candidates)
             made.append(f"insert into offered\nselect '{source}', {columns}\nfrom of_recipe;\n")
-        facts = (_literal(held.has_outcomes), _literal(held.candidates is not None))
+        facts = (_literal(pairs.has_outcomes), _literal(pairs.candidates is not None))
         known.append(f"('{source}', {', '.join(facts)})")
     facts_of = ", ".join(known)
     made += [
@@ -282,13 +282,13 @@ def _check_readable(files: Sequence[Path]) -> None:
             ) from None
 
 
-def _counted(views: Views, held: PairSet) -> Row:
-    kept = "count(*) filter (outcome = 'kept')" if held.has_outcomes else "count(*)"
-    query = f"select {kept}, count(*) {_read(held.files)}"
+def _counted(views: Views, pairs: PairSet) -> Row:
+    kept = "count(*) filter (outcome = 'kept')" if pairs.has_outcomes else "count(*)"
+    query = f"select {kept}, count(*) {_read(pairs.files)}"
     ((n_kept, n_considered),) = views.con.sql(query).fetchall()
     return {
-        "pairs": held.title,
+        "pairs": pairs.title,
         "kept": n_kept,
-        "considered": n_considered if held.has_outcomes else None,
-        "has_candidates": held.candidates is not None,
+        "considered": n_considered if pairs.has_outcomes else None,
+        "has_candidates": pairs.candidates is not None,
     }

@@ -1,4 +1,4 @@
-"""What a run came to: the tables that `run` ends with and `status` and `plan` print.
+"""The results of a run: the tables that `run` ends with and that `status` and `plan` print.
 
 Numbers come from SQL views; this only lays them out.
 """
@@ -15,19 +15,19 @@ Rows = list[dict[str, Any]]
 
 
 def iterations(state: RecipeState) -> dict[str, Rows]:
-    """Score gaps per iteration and phase, and the probe's score of each model."""
+    """Return score gaps by iteration and phase, and the probe's score of each model."""
     probe = all_views(state).all("probe_scores") if state.recipe.probe else []
     order = {name: place for place, name in enumerate(_model_order(state.recipe))}
     return {"gaps": gaps(state), "probe": sorted(probe, key=lambda row: order[row["name"]])}
 
 
 def gaps(state: RecipeState) -> Rows:
-    """Score gaps per iteration and phase."""
+    """Return score gaps by iteration and phase."""
     return all_views(state).query("from gaps")
 
 
 def outcomes(state: RecipeState) -> Rows:
-    """How many pairs of the phase that is published had which outcome, per iteration."""
+    """Return the number of published pairs (D2) by iteration and outcome."""
     return all_views(state).query(
         "select iteration, outcome, count(*) as pairs from pairs "
         f"where phase = '{SECOND}' group by all order by iteration, pairs desc, outcome"
@@ -39,7 +39,7 @@ def _model_order(recipe: Recipe) -> list[str]:
 
 
 def step_rows(state: RecipeState) -> Rows:
-    """A row a step: what it wants, what is held, what is left."""
+    """Return one row per step: rows wanted, stored, and missing."""
     return [_step_row(state, step, step_state) for step, step_state in state.found.items()]
 
 
@@ -67,7 +67,7 @@ def _step_row(state: RecipeState, step: Step, step_state: StepState) -> dict[str
 
 
 def work_rows(state: RecipeState) -> Rows:
-    """A row a stage that takes a model: what it made, and what that took in all runs."""
+    """Return one row per stage that uses a model: rows made, and their usage in all runs."""
     made: dict[str, int] = {}
     for step, step_state in state.found.items():
         made[step.stage] = made.get(step.stage, 0) + step_state.answered
@@ -90,7 +90,7 @@ def generation_lines(state: RecipeState) -> list[str]:
         if judge.has_rubric:
             sections[place] = (state.written.all_judges[name], judge, model)
     for place, (written, section, model) in sections.items():
-        said = model.generation_config
+        config = model.generation_config
         shown = [f"temperature {section.temperature:g}", f"top_p {section.top_p:g}"]
         for field in NEUTRAL:
             if (value := section.value(field)) is not None:
@@ -100,9 +100,10 @@ def generation_lines(state: RecipeState) -> list[str]:
         if model.declared:
             line += f"; revision {model.declared}, which is declared and cannot be verified"
         other = [
-            f"{field} {said[field]:g}"
+            f"{field} {config[field]:g}"
             for field in ("temperature", "top_p")
-            if isinstance(said.get(field), int | float) and said[field] != getattr(section, field)
+            if isinstance(config.get(field), int | float)
+            and config[field] != getattr(section, field)
         ]
         if other:
             line += f"; the model's generation_config says {', '.join(other)}, which is not used"
@@ -111,21 +112,21 @@ def generation_lines(state: RecipeState) -> list[str]:
 
 
 def describe_state(step_state: StepState) -> str:
-    """In a word or few: done, waits for …, or why the step will run."""
+    """Return a step's state in a few words: done, waits for …, or why the step will run."""
     if step_state.done:
         return "done"
     if step_state.waits_for:
         return f"waits for {step_state.waits_for}"
     if step_state.step.stage in ("samples", "judgments", "verdicts"):
         if step_state.answered + step_state.failed == 0:
-            return "nothing held"
+            return "nothing stored"
         again = f", {step_state.transient:,} failed for now" if step_state.transient else ""
-        return f"{step_state.answered:,} held{again}"
+        return f"{step_state.answered:,} stored{again}"
     return "not made yet"
 
 
 def plan_rows(state: RecipeState) -> Rows:
-    """A row a step, with about what it will take."""
+    """Return one row per step, with an estimate of its usage."""
     rows, expected = step_rows(state), estimates(state)
     for row, step in zip(rows, state.found, strict=True):
         about = expected.get(step, Estimate())
@@ -137,8 +138,7 @@ def plan_rows(state: RecipeState) -> Rows:
 
 
 def plan_totals(state: RecipeState, rows: Rows) -> dict[str, Any]:
-    """What the whole of a plan comes to. Of seconds and cost None where that of some step is not
-    known."""
+    """Return the totals of a plan. Seconds and cost are None unless known for every step."""
     to_do = [step for step, step_state in state.found.items() if not step_state.done]
     asking = [
         row

@@ -1,4 +1,4 @@
-"""How a pair came about, from the rows of a lake, or from a published dataset alone.
+"""The history of a pair, from the rows of a lake, or from a published dataset alone.
 
 Needs no recipe: ids lead from the pair to its samples, their judgments and verdicts, and digests
 to the models.
@@ -81,7 +81,7 @@ def _side(views: Views, lake: Lake, pair: Trace, side: str) -> Trace | None:
 
 
 def _model(lake: Lake, digest: str) -> Trace:
-    """Where a model came from, as far as the lake knows: one that it did not train has no key."""
+    """Return the origin of a model. A model that was not trained in this lake has no key."""
     for folder in lake.folders("models"):
         manifest = model_manifest(folder.path)
         if manifest and digest in (manifest["digest"], manifest.get("as_run")):

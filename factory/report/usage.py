@@ -1,4 +1,4 @@
-"""What work took, by the manifests: tokens, seconds, money. And what the rest will take."""
+"""Usage from the manifests (tokens, seconds, money), and an estimate for the remaining steps."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from factory.plan import RecipeState, Step, StepState
 
 @dataclass(frozen=True)
 class Usage:
-    """What was asked of engines and what it took. Work that broke off is in it, and work whose
-    rows a later run set aside; rows taken over from another `max_tokens` are not."""
+    """The usage of engines. It counts work that was interrupted, and work whose rows a later run
+    replaced. It does not count rows reused from another `max_tokens`."""
 
     answered: int = 0
-    """Answers that came, one for each draw."""
+    """Number of answers, one per draw."""
     prompt_tokens: int = 0
     """The lengths of their prompts; a prompt that is read once for several draws counts for
     each."""
@@ -55,7 +55,8 @@ def _rate(n: int, seconds: float) -> float | None:
 
 
 def usage_of_step(step_state: StepState) -> Usage:
-    """What a step took in all runs, those of other recipes that share its folder among them."""
+    """Return the usage of a step in all runs, including those of other recipes that share its
+    folder."""
     if step_state.folder is None:
         return Usage()
     if step_state.step.stage == "train":
@@ -66,7 +67,7 @@ def usage_of_step(step_state: StepState) -> Usage:
 
 
 def usage_by_stage(state: RecipeState) -> dict[str, Usage]:
-    """What the steps of each stage took together."""
+    """Return the total usage by stage."""
     usage: dict[str, Usage] = {}
     for step, step_state in state.found.items():
         usage[step.stage] = usage.get(step.stage, Usage()) + usage_of_step(step_state)

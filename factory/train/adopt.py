@@ -1,4 +1,4 @@
-"""A model that a person trained by hand, taken into the loop."""
+"""Adopt a model that a person trained into the loop."""
 
 import os
 import time
@@ -8,12 +8,12 @@ import pyarrow.parquet as pq
 
 from factory.errors import RecipeError
 from factory.lake import Lake
-from factory.plan import RecipeState, Step, StepState, folder_of, read_state, steps
+from factory.plan import RecipeState, StepState, folder_of, read_state, steps
 from factory.progress import Progress
 from factory.recipe import Recipe
 from factory.train.accept import check_trained_model
 from factory.train.command import take_over
-from factory.train.training import training_rows, write_manifest
+from factory.train.training import build_of_training, training_rows, write_manifest
 
 ROLES = ("future", "current")
 
@@ -21,10 +21,10 @@ ROLES = ("future", "current")
 def adopt_model(
     recipe: Recipe, lake: Lake, path: Path, iteration: int, role: str, progress: Progress
 ) -> str:
-    """Makes a folder's model the one that plays a role in an iteration; its digest.
+    """Make a folder's model the one that has a role in an iteration, and return its digest.
 
-    Raises RecipeError where the recipe does not train by hand, or does not wait for this model,
-    ModelError where the folder's model cannot be it.
+    Raises RecipeError if the recipe's training is not manual or the loop does not wait for this
+    model, and ModelError if the folder cannot be this model.
     """
     if recipe.train.with_ != "manual":
         raise RecipeError(
@@ -35,34 +35,37 @@ def adopt_model(
     state = read_state(recipe, lake)
     step_state = _waiting(state, iteration, role)
     step, folder = step_state.step, folder_of(step_state)
-    parent = state.models[step.parent]
     if path.resolve().is_relative_to(folder.path.resolve()):
         raise RecipeError(
             "FOLDER",
             f"{path} is where the lake keeps this training",
             "expected a folder of your own",
         )
-    who = f"{role} of iteration {iteration}"
-    check_trained_model(path, parent, state.models["M_0"], recipe.train.lora is not None, who)
-    began = time.time()
+    parent, first = state.models[step.parent], state.models["M_0"]
+    field = f"{role} of iteration {iteration}"
+    check_trained_model(path, parent, first, recipe.train.lora is not None, field)
     holder = f"process {os.getpid()} (factory adopt of {recipe.name})"
     with folder.lock(holder, lambda other: progress.say(f"  waiting for {other}")):
-        folder.create(step_state.settings)
-        built = folder_of(state.found[Step("pairs", step.iteration, phase=step.phase)])
-        rows = folder.path / "data.parquet"
-        n_pairs = (
-            pq.read_metadata(rows).num_rows
-            if rows.exists()
-            else training_rows(state, step, built, folder)
-        )
-        take_over(path, parent, folder)
-        write_manifest(state, step_state, n_pairs, time.time() - began)
+        _adopt(state, step_state, path)
     state.look(step)
     return state.models[step.name].digest
 
 
+def _adopt(state: RecipeState, step_state: StepState, path: Path) -> None:
+    began = time.time()
+    step, folder = step_state.step, folder_of(step_state)
+    folder.create(step_state.settings)
+    rows = folder.path / "data.parquet"
+    if rows.exists():
+        n_pairs = pq.read_metadata(rows).num_rows
+    else:
+        n_pairs = training_rows(state, step, build_of_training(state, step), folder)
+    take_over(path, state.models[step.parent], folder)
+    write_manifest(state, step_state, n_pairs, time.time() - began)
+
+
 def _waiting(state: RecipeState, iteration: int, role: str) -> StepState:
-    """The training whose model plays a role in an iteration, which must be the next to be done."""
+    """Return the training of the model with a role in an iteration. The loop must wait for it."""
     names = {"future": f"F_{iteration}", "current": f"M_{iteration}"}
     if role not in ROLES or names[role] == "M_0":
         raise RecipeError(

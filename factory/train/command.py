@@ -24,30 +24,11 @@ def run_user_command(
     lock: Any,
     progress: Progress,
 ) -> None:
+    """Run the recipe's `train.command`, and make the model that it leaves the training's model."""
     recipe, folder = state.recipe, folder_of(step_state)
-    out, log, ended = (folder.path / name for name in ("out", LOG, "ended"))
-    place = folder.lake.relative(log)
-    if not ended.exists():  # what had come to its end and was refused is looked at again
-        places = {
-            "pairs": str(folder.path / "data.parquet"),
-            "parent": str(parent.adapter or parent.path),
-            "out": str(out),
-        }
-        command = train.command_words(recipe.train.command, places)
-        progress.say(
-            f"  {step_state.step.label} ({n_pairs:,} pairs): running {command[0]}; what it says "
-            "is in "
-            f"{place} in the lake"
-        )
-        environment = check_command(recipe)
-        # It inherits the folder's lock: should this process be killed, the next run waits.
-        failure = run_command(command, recipe.folder, log, environment, lock.fileno())
-        if failure is not None:
-            raise TrainError(
-                step_state.step.label,
-                failure,
-                f"see {place} in the lake; {folder.lake.relative(out)} has what the command left",
-            )
+    out, ended = folder.path / "out", folder.path / "ended"
+    if not ended.exists():  # a model that was refused is checked again, and not trained again
+        _run(recipe, step_state, parent, n_pairs, lock, progress)
         ended.touch()
     try:
         check_trained_model(
@@ -55,14 +36,47 @@ def run_user_command(
         )
     except ModelError:
         if not out.exists():
-            ended.unlink()  # there is nothing that could be mended
+            ended.unlink()  # there is nothing to repair
         raise
     take_over(out, parent, folder)
 
 
+def _run(
+    recipe: Recipe,
+    step_state: StepState,
+    parent: Checkpoint,
+    n_pairs: int,
+    lock: Any,
+    progress: Progress,
+) -> None:
+    """Run the command to its end. Raises TrainError if it fails."""
+    label, folder = step_state.step.label, folder_of(step_state)
+    out, log = folder.path / "out", folder.path / LOG
+    places = {
+        "pairs": str(folder.path / "data.parquet"),
+        "parent": str(parent.adapter or parent.path),
+        "out": str(out),
+    }
+    command = train.command_words(recipe.train.command, places)
+    log_place = folder.lake.relative(log)
+    progress.say(
+        f"  {label} ({n_pairs:,} pairs): running {command[0]}; its output goes to {log_place} in "
+        "the lake"
+    )
+    environment = check_command(recipe)
+    # It inherits the folder's lock: if this process is killed, the next run waits for it.
+    failure = run_command(command, recipe.folder, log, environment, lock.fileno())
+    if failure is not None:
+        raise TrainError(
+            label,
+            failure,
+            f"see {log_place} in the lake; {folder.lake.relative(out)} has what the command left",
+        )
+
+
 def check_command(recipe: Recipe) -> dict[str, str]:
-    """The variables that a command of the user's own is run with. Raises RecipeError where there is
-    no such environment, or no such program."""
+    """Return the environment variables of the user's command. Raises RecipeError if there is no
+    such environment or program."""
     environment = _environment(recipe)
     (program, *_) = train.command_words(recipe.train.command, dict.fromkeys(PLACEHOLDERS, ""))
     here = recipe.beside(program) if "/" in program else None

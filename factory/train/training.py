@@ -1,7 +1,7 @@
-"""One model's training: the rows that it learns from → a trainer → a model with its manifest.
+"""One model's training: rows → a trainer → a model with its manifest.
 
-A training whose manifest was not written left no model; what the trainer needs to go on lies in
-the same folder.
+A training without a manifest has no model yet. The same folder has what the trainer needs to
+continue.
 """
 
 import dataclasses
@@ -38,49 +38,58 @@ TRL_MAX_LENGTH = 1024
 
 
 def train_model(state: RecipeState, step_state: StepState, lock: Any, progress: Progress) -> None:
-    """Has a model trained, and writes its manifest last.
+    """Train a model, and write its manifest last.
 
-    Raises StepFailed where there is nothing to learn from, TrainError where the trainer fails,
-    ModelError where what it leaves cannot be the model that the loop waits for, and HandOver where
-    the recipe leaves the training to a person.
+    Raises StepFailed if there are no pairs to train on, TrainError if the trainer fails, ModelError
+    if the trainer leaves another model than the loop waits for, and HandOver if the recipe leaves
+    the training to a person.
     """
     step, folder, recipe = step_state.step, folder_of(step_state), state.recipe
     parent = state.models[step.parent]
     folder.create(step_state.settings)
     (folder.path / "manifest.json").unlink(missing_ok=True)
-    built = folder_of(state.found[Step("pairs", step.iteration, phase=step.phase)])
+    build = build_of_training(state, step)
     began = time.time()
-    n_pairs = training_rows(state, step, built, folder)
+    n_pairs = training_rows(state, step, build, folder)
+    if n_pairs == 0:
+        raise _nothing_to_train_on(state, step, build)
     if n := state.views().one("with_tools")["n"]:
         progress.say(
-            f"  {step.label}: {n:,} prompts have tools; the rows that are trained on carry "
-            "messages of role and content alone"
-        )
-    if n_pairs == 0:
-        outcomes = pair_outcomes(state, built)
-        counted = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items())
-        raise StepFailed(
-            f"pairs {step.phase} of iteration {step.iteration}",
-            f"no pair of the training split was kept ({counted or 'no prompts'}), so {step.name} "
-            "cannot be trained",
-            "look at the judgments with `factory preview`, or with `factory sql RECIPE 'from "
-            "judgments'`",
+            f"  {step.label}: {n:,} prompts have tools; the rows that are trained on have messages "
+            "of role and content alone"
         )
     match recipe.train.with_:
         case "trl":
-            _tell_too_long(state, step, built, n_pairs, progress)
-            _run_trl(recipe, state.policy.trains, step_state, parent, n_pairs, lock, progress)
+            _tell_too_long(state, step, build, n_pairs, progress)
+            _run_trl(state, step_state, parent, n_pairs, lock, progress)
         case "command":
             run_user_command(state, step_state, parent, n_pairs, lock, progress)
         case "manual":
-            raise HandOver(step.label, *_hand_over(state, step_state, parent, n_pairs))
+            raise HandOver(step.label, *_hand_over(step_state, parent, n_pairs))
         case "scripted":
             _scripted_trainer(step_state, parent)
     write_manifest(state, step_state, n_pairs, time.time() - began)
 
 
+def build_of_training(state: RecipeState, step: Step) -> Folder:
+    """Return the build with the pairs that a step trains on."""
+    return folder_of(state.found[Step("pairs", step.iteration, phase=step.phase)])
+
+
+def _nothing_to_train_on(state: RecipeState, step: Step, build: Folder) -> StepFailed:
+    outcomes = pair_outcomes(state, build)
+    counted = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items())
+    return StepFailed(
+        f"pairs {step.phase} of iteration {step.iteration}",
+        f"no pair of the training split was kept ({counted or 'no prompts'}), so {step.name} "
+        "cannot be trained",
+        "look at the judgments with `factory preview`, or with `factory sql RECIPE 'from "
+        "judgments'`",
+    )
+
+
 def write_manifest(state: RecipeState, step_state: StepState, n_pairs: int, seconds: float) -> None:
-    """Makes what lies in a training's folder a model, and tidies the folder."""
+    """Write the manifest that makes a training's folder a model, and tidy the folder."""
     step, folder, recipe = step_state.step, folder_of(step_state), state.recipe
     parent, model = state.models[step.parent], folder.path / "model"
     hashes: dict[str, str] = {}
@@ -94,7 +103,7 @@ def write_manifest(state: RecipeState, step_state: StepState, n_pairs: int, seco
         "as_run": as_run(digest, recipe.engine),
         "dtype": parent.dtype,
         "parent": parent.digest,
-        "build": folder_of(state.found[Step("pairs", step.iteration, phase=step.phase)]).key,
+        "build": build_of_training(state, step).key,
         "n_pairs": n_pairs,
         "settings": step_state.settings,
         "seconds": round(seconds, 1),
@@ -110,8 +119,8 @@ def write_manifest(state: RecipeState, step_state: StepState, n_pairs: int, seco
 
 
 def tidy(folder: Folder) -> None:
-    """Removes what a finished training no longer needs. The manifest comes first: until it is
-    there, a kill costs no more than what came after the last checkpoint."""
+    """Remove files that a finished training no longer needs. The manifest is written first, so that
+    a kill before it costs no more than the work since the last checkpoint."""
     with writing(folder.lake.root):
         for name in ("data.parquet", "data.tmp", "job.json", "ended"):
             (folder.path / name).unlink(missing_ok=True)
@@ -127,12 +136,13 @@ _TRAINED_ON: dict[Method, tuple[str, tuple[str, ...]]] = {
 """The query of the rows that each method trains on, and its columns."""
 
 
-def training_rows(state: RecipeState, step: Step, built: Folder, folder: Folder) -> int:
-    """Writes what the trainer reads: kept pairs of the training split, in the order of pair_id."""
+def training_rows(state: RecipeState, step: Step, build: Folder, folder: Folder) -> int:
+    """Write the rows that the trainer reads, the kept pairs of the training split in the order of
+    pair_id, and return their number."""
     query, columns = _TRAINED_ON[state.policy.trains]
     schema = pa.schema([(column, pa.list_(BARE_MESSAGE)) for column in columns])
     views = state.views(state.phase_scope(step))
-    views.shards("pairs", "pairs", built.shards())
+    views.shards("pairs", "pairs", build.shards())
     views.define("pairs", "from pairs_shards")
     select_pairs(views, "outcome = 'kept' and split = 'train'")
     rows = folder.path / "data.parquet"
@@ -144,15 +154,16 @@ def training_rows(state: RecipeState, step: Step, built: Folder, folder: Folder)
 
 
 def _tell_too_long(
-    state: RecipeState, step: Step, built: Folder, n_pairs: int, progress: Progress
+    state: RecipeState, step: Step, build: Folder, n_pairs: int, progress: Progress
 ) -> None:
-    """Says how many pairs TRL will cut, or drop where the prompt alone fills its max_length."""
+    """Report the number of pairs that TRL cuts, or drops because the prompt alone fills its
+    max_length."""
     method = state.policy.trains
     max_length = train.effective(state.recipe.train, method).get("max_length", TRL_MAX_LENGTH)
     if max_length is None:
         return
     views = state.views()
-    views.shards("pairs", "pairs", built.shards())
+    views.shards("pairs", "pairs", build.shards())
     views.setting("limits", {"max_length": max_length})
     if n := views.one("too_long")["n"]:
         progress.say(
@@ -162,7 +173,7 @@ def _tell_too_long(
 
 
 def _scripted_trainer(step_state: StepState, parent: Checkpoint) -> None:
-    """Trains nothing: the scripted engine's models are told apart by what they learned from."""
+    """Train nothing: models of the scripted engine differ by their parent and training rows."""
     folder = folder_of(step_state)
     with writing(folder.lake.root):
         model = folder.path / "model"
@@ -172,15 +183,14 @@ def _scripted_trainer(step_state: StepState, parent: Checkpoint) -> None:
 
 
 def _run_trl(
-    recipe: Recipe,
-    method: Method,
+    state: RecipeState,
     step_state: StepState,
     parent: Checkpoint,
     n_pairs: int,
     lock: Any,
     progress: Progress,
 ) -> None:
-    folder = folder_of(step_state).path
+    recipe, method, folder = state.recipe, state.policy.trains, folder_of(step_state).path
     fields = {"seed": recipe.seed, **trainer_fields(recipe, method)}
     job = build_job(recipe.train, method, parent.path, parent.adapter, parent.dtype, fields)
     with writing(folder_of(step_state).lake.root):
@@ -195,22 +205,20 @@ def _run_trl(
 
 
 def trainer_fields(recipe: Recipe, method: Method) -> dict[str, Any]:
-    """The fields of TRL's config, with the paths of the files beside the recipe that they name."""
+    """Return the fields of TRL's config, with full paths for files in the recipe's folder."""
     fields = train.effective(recipe.train, method)
     named = {name: fields[name] for name in train.CONFIG_FILES if isinstance(fields.get(name), str)}
     return {**fields, **{name: path_beside(recipe, file) for name, file in named.items()}}
 
 
 def path_beside(recipe: Recipe, word: str) -> str:
-    """A word as it is, or the path of the file beside the recipe that it names."""
+    """Return the path of the file in the recipe's folder that a word names, or the word itself."""
     head, equals, name = word.rpartition("=")
     return f"{head}{equals}{recipe.beside(name) or name}"
 
 
-def _hand_over(
-    state: RecipeState, step_state: StepState, parent: Checkpoint, n_pairs: int
-) -> tuple[str, str]:
-    """Return what a person is to train, and the command that adopts the model."""
+def _hand_over(step_state: StepState, parent: Checkpoint, n_pairs: int) -> tuple[str, str]:
+    """Return the fault and the remedy of a training that the recipe leaves to a person."""
     step = step_state.step
     is_future = step.name.startswith("F")
     role, iteration = ("future", step.iteration) if is_future else ("current", step.iteration + 1)
