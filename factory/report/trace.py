@@ -7,8 +7,6 @@ to the models.
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from factory.errors import QueryError
 from factory.lake import Lake, Views
 from factory.models import model_manifest
@@ -104,9 +102,8 @@ def trace_dataset(folder: Path, pair_id: str) -> Trace:
             "--dataset", f"{folder} has no data/*.parquet", "expected a dataset's folder"
         )
     files = str(folder / "data" / "*.parquet").replace("'", "''")
-    with duckdb.connect() as con:
-        found = con.sql(f"from read_parquet('{files}') where pair_id = ?", params=[pair_id])
-        rows: list[Trace] = found.to_arrow_table().to_pylist()
+    with Views() as views:
+        rows: list[Trace] = views.query(f"from read_parquet('{files}') where pair_id = ?", pair_id)
     if not rows:
         raise QueryError(
             "--dataset", f"no pair {pair_id} in {folder}", "expected one of its column pair_id"
