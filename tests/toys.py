@@ -11,7 +11,7 @@ from factory.lake import Lake
 from factory.plan import read_state
 from factory.progress import Silent
 
-#from factory.publish import Published, PublishOptions, write_folder
+# from factory.publish import Published, PublishOptions, write_folder
 from factory.recipe import load_recipe
 from factory.run import run_recipe
 

@@ -37,13 +37,13 @@ def pairs(
     from factory.pairs import SECOND
     from factory.plan import read_state
     from factory.report import gaps, outcomes, plan_rows, plan_totals
-    from factory.run import builds
+    from factory.run import build_pairs, check_changes, write_build
 
-    opened, opened_lake = open_recipe(recipe, lake, builds.check_changes(overrides or []))
+    opened, opened_lake = open_recipe(recipe, lake, check_changes(overrides or []))
     changed, _ = open_recipe(recipe, lake, overrides)
     write_rows_before_exit()
-    state = builds.build(opened, changed, opened_lake, name, open_progress())
-    dataset = builds.write_build(state, name)
+    state = build_pairs(opened, changed, opened_lake, name, open_progress())
+    dataset = write_build(state, name)
     rows = dataset_rows(dataset)
     final_gaps = [row for row in gaps(state) if row["phase"] == SECOND]
     inside = read_state(changed, opened_lake)

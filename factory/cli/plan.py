@@ -101,7 +101,7 @@ def _plan_row(row: dict[str, Any]) -> dict[str, Any]:
 def _print_broken_shards(state: "RecipeState") -> None:
     from factory.lake import ROW_ID
 
-    for step, step_state in state.found.items():
+    for step, step_state in state.steps.items():
         folder = step_state.folder if step.stage in ROW_ID else None
         for shard in folder.broken(content=False) if folder else []:
             print(f"broken shard {state.lake.relative(shard.path)}: {shard.why}")

@@ -78,7 +78,7 @@ def preview(
         print_json(rows)
         return
     print_preview(rows)
-    if rubric := state.rubrics[JUDGE]:
+    if rubric := state.opened.rubrics[JUDGE]:
         print(f"\nScale {rubric.scale[0]:g} to {rubric.scale[1]:g}; the rows are in the lake.")
 
 

@@ -1,34 +1,44 @@
 """Datasets on disk, and exports for external trainers."""
 
+from factory.export.card import config_metadata, front_matter, task_metadata
+from factory.export.columns import COMPLETION_COLUMNS, PAIR_COLUMNS, SPLITS, features
 from factory.export.dataset import (
-    COMPLETION_COLUMNS,
-    PAIR_COLUMNS,
-    SPLITS,
     dataset_rows,
-    features,
+    kept_pairs,
+    select_pairs,
     write_dataset,
     write_rows,
 )
+from factory.export.judge_kinds import JUDGE_NOUNS, judge_kind
 from factory.export.source import open_dataset, open_pairs, open_recipe_dataset, select_splits
+from factory.export.templates import render_template
 from factory.export.trainers import TRAINERS, export_query, more_than_bare, snippets, trainer_of
 from factory.export.write import Exported, export_dataset
 
 __all__ = [
     "COMPLETION_COLUMNS",
+    "JUDGE_NOUNS",
     "PAIR_COLUMNS",
     "SPLITS",
     "TRAINERS",
     "Exported",
+    "config_metadata",
     "dataset_rows",
     "export_dataset",
     "export_query",
     "features",
+    "front_matter",
+    "judge_kind",
     "more_than_bare",
     "open_dataset",
     "open_pairs",
     "open_recipe_dataset",
+    "render_template",
+    "select_pairs",
+    "kept_pairs",
     "select_splits",
     "snippets",
+    "task_metadata",
     "trainer_of",
     "write_dataset",
     "write_rows",

@@ -8,16 +8,19 @@ split. Its name ends in a hash of the builds in it; another content is another f
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from factory.export.card import render_folder_card
+from factory.export.columns import COMPLETION_COLUMNS, PAIR_COLUMNS, SPLITS, features
 from factory.fingerprint import folder_key
 from factory.lake import (
-    BARE_MESSAGE,
     ROW_GROUP,
+    Query,
+    Value,
     Views,
+    literal,
     load_query,
     remove_unfinished,
     write_parquet,
@@ -25,160 +28,110 @@ from factory.lake import (
 )
 from factory.pairs import SECOND
 from factory.plan import RecipeState, Step, all_views, steps
-from factory.recipe import Method, Recipe
+from factory.recipe import Method
 
 VERSION = 2
 
 
-SPLITS = ("train", "test")
-
-
-NO_MORE: Mapping[str, str] = {}
-
-
-_MESSAGES = pa.list_(BARE_MESSAGE)
-
-
-PAIR_COLUMNS = pa.schema(
-    [
-        ("pair_id", pa.string()),
-        ("prompt_id", pa.string()),
-        ("iteration", pa.int32()),
-        ("prompt", _MESSAGES),
-        ("chosen", _MESSAGES),
-        ("rejected", _MESSAGES),
-        ("score_chosen", pa.float64()),
-        ("score_rejected", pa.float64()),
-        ("margin", pa.float64()),
-        ("chosen_role", pa.string()),
-        ("rejected_role", pa.string()),
-        ("chosen_model", pa.string()),
-        ("rejected_model", pa.string()),
-        ("judge_model", pa.string()),
-        ("n_judgments", pa.int32()),
-        ("prompt_tokens", pa.int32()),
-        ("chosen_tokens", pa.int32()),
-        ("rejected_tokens", pa.int32()),
-        ("chosen_id", pa.string()),
-        ("rejected_id", pa.string()),
-        ("source", pa.string()),
-        ("license", pa.string()),
-    ]
-)
-"""The canonical row (prompt, chosen, rejected as lists of messages) and where it came from. No
-column is named messages or completion, or as TRL reserves: FORMATS of TRL 1.16."""
-
-
-COMPLETION_COLUMNS = pa.schema(
-    [
-        ("pair_id", pa.string()),
-        ("prompt_id", pa.string()),
-        ("iteration", pa.int32()),
-        ("prompt", _MESSAGES),
-        ("completion", _MESSAGES),
-        ("score", pa.float64()),
-        ("role", pa.string()),
-        ("model", pa.string()),
-        ("judge_model", pa.string()),
-        ("n_judgments", pa.int32()),
-        ("prompt_tokens", pa.int32()),
-        ("completion_tokens", pa.int32()),
-        ("sample_id", pa.string()),
-    ]
-)
-"""The same where there is no rejected side: prompt and completion as lists of messages, as TRL's
-SFTTrainer takes them."""
-
+NO_METADATA: Mapping[str, str] = {}
+NO_VALUES: Mapping[str, Value] = {}
 
 PUBLISHED: dict[Method, tuple[str, pa.Schema]] = {
-    "dpo": ("dataset", PAIR_COLUMNS),
-    "sft": ("completions", COMPLETION_COLUMNS),
+    "dpo": ("export/dataset", PAIR_COLUMNS),
+    "sft": ("export/completions", COMPLETION_COLUMNS),
 }
-"""Of what a policy trains by: the query of the rows, and their columns."""
+"""The query and the columns of a dataset's rows, by the method that the policy trains with."""
 
 
-def features(schema: pa.Schema) -> dict[str, Any]:
-    """A schema as `datasets` writes it into a Parquet file's metadata, without importing it."""
-    return {column.name: _feature(column.type) for column in schema}
+def write_dataset(state: RecipeState, name: str) -> Path:
+    """Write the dataset of a recipe's pairs if it is missing, and return its folder.
 
-
-def _feature(kind: pa.DataType) -> dict[str, Any]:
-    if pa.types.is_list(kind):
-        return {"feature": _feature(kind.value_type), "_type": "List"}
-    if pa.types.is_struct(kind):
-        return {part.name: _feature(part.type) for part in kind}
-    names = {
-        pa.float64(): "float64",
-        pa.int32(): "int32",
-        pa.int64(): "int64",
-        pa.string(): "string",
-        pa.bool_(): "bool",
-    }
-    return {"dtype": names[kind], "_type": "Value"}
-
-
-def write_dataset(survey: RecipeState, name: str) -> Path:
-    """Writes the dataset of a survey's pairs, if it is not there yet; its folder, which is called
-    `name` and a hash of the builds in it. Iterations whose pairs were not made yet are not in
-    it."""
+    The folder's name is `name` and a hash of the builds in it. Iterations without pairs are left
+    out.
+    """
     builds = [
-        survey.steps[step]
-        for step in steps(survey.recipe)
+        state.steps[step]
+        for step in steps(state.recipe)
         if step.stage == "pairs" and step.phase == SECOND
     ]
-    keys = [found.folder.key for found in builds if found.folder and found.done]
-    fraction = survey.recipe.prompts.test_fraction
-    prompts = survey.steps[Step("prompts", role="loop")].folder
+    keys = [build.folder.key for build in builds if build.folder and build.done]
+    fraction = state.recipe.prompts.test_fraction
+    prompts = state.steps[Step("prompts", role="loop")].folder
     rows = {"builds": keys, "test_fraction": fraction, "prompts": prompts.key if prompts else None}
     key = folder_key("dataset", VERSION, rows)
-    datasets = survey.lake.root / "datasets"
+    datasets = state.lake.root / "datasets"
     folder = datasets / f"{name}-{key[:8]}"
     if folder.exists():
         return folder
     with (
-        survey.lake.lock("datasets", f"writing {name}"),
-        writing(survey.lake.root),
+        state.lake.lock("datasets", f"writing {name}"),
+        writing(state.lake.root),
     ):
         datasets.mkdir(exist_ok=True)
         remove_unfinished(datasets)
         if not folder.exists():
             unfinished = datasets / f".tmp-{folder.name}"
-            _write(survey, unfinished, keys)
+            _write(state, unfinished, keys)
             unfinished.rename(folder)
     return folder
 
 
-def _write(survey: RecipeState, folder: Path, builds: list[str]) -> None:
-    """The files say of which builds they are, so that `factory diff` finds them in the lake."""
-    query, columns = PUBLISHED[survey.policy.trains]
-    said = {"factory.builds": json.dumps(builds)}
+def _write(state: RecipeState, folder: Path, builds: list[str]) -> None:
+    """Write a dataset's folder. Its files name their builds, so that `factory diff` finds these in
+    the lake."""
+    query, columns = PUBLISHED[state.policy.trains]
+    metadata = {"factory.builds": json.dumps(builds)}
     (folder / "data").mkdir(parents=True)
     rows: dict[str, int] = {}
-    views = all_views(survey)
-    views.register_row("published", {"phase": SECOND})
-    views.read_texts(f"from pairs where outcome = 'kept' and phase = '{SECOND}'")
-    for iteration in range(survey.recipe.loop.iterations):
+    views = all_views(state)
+    views.read_texts(f"from pairs where {kept_pairs(SECOND)}")
+    for iteration in range(state.recipe.loop.iterations):
         for split in SPLITS:
-            views.register_row("part", {"iteration": iteration, "split": split})
             file = folder / "data" / f"{split}-{iteration:02d}.parquet"
-            n_rows = write_rows(views, query, columns, file, said)
+            select_pairs(views, kept_pairs(SECOND, iteration, split))
+            n_rows = write_rows(views, load_query(query), columns, file, metadata)
             rows[split] = rows.get(split, 0) + n_rows
-    (folder / "README.md").write_text(_card(survey, rows), encoding="utf-8")
+    (folder / "README.md").write_text(
+        render_folder_card(state.recipe, state.policy.trains, rows), encoding="utf-8"
+    )
+
+
+def kept_pairs(phase: str, iteration: int | None = None, split: str | None = None) -> str:
+    """The SQL condition of the kept pairs of a phase, or of one iteration and split of it."""
+    condition = f"outcome = 'kept' and phase = {literal(phase)}"
+    if iteration is not None:
+        condition += f" and iteration = {literal(iteration)}"
+    if split is not None:
+        condition += f" and split = {literal(split)}"
+    return condition
+
+
+def select_pairs(views: Views, condition: str) -> None:
+    """Define `pair_rows`: the pairs that meet a condition, with the texts that were read."""
+    views.define("selected_pairs", f"from pairs where {condition}")
+    views.define("pair_rows", load_query("export/pair_rows"))
 
 
 def write_rows(
-    views: Views, query: str, columns: pa.Schema, file: Path, said: Mapping[str, str] = NO_MORE
+    views: Views,
+    query: Query,
+    columns: pa.Schema,
+    file: Path,
+    metadata: Mapping[str, str] = NO_METADATA,
+    values: Mapping[str, Value] = NO_VALUES,
 ) -> int:
-    """Writes the rows of a named query as one Parquet file that names its features, and `said` in
-    its metadata; how many they are. Where there is none, there is no file: `datasets` refuses an
-    empty split.
+    """Write the rows of a query as one Parquet file, and return their number. `values` are the
+    query's parameters.
 
-    The same rows are the same bytes: row groups are cut by number, wherever the query's batches
-    end.
+    The file's metadata has the features of `datasets`, and `metadata`. Without rows there is no
+    file, because `datasets` refuses an empty split. The same rows give the same bytes: row groups
+    have a fixed number of rows, wherever the query's batches end.
     """
     info = json.dumps({"info": {"features": features(columns)}})
-    schema = columns.with_metadata({"huggingface": info, **said})
-    n_rows = write_parquet(file, schema, _row_groups(schema, views.stream(load_query(f"export/{query}"), columns)))
+    schema = columns.with_metadata({"huggingface": info, **metadata})
+    n_rows = write_parquet(
+        file, schema, _row_groups(schema, views.stream(query, columns, **values))
+    )
     if n_rows == 0:
         file.unlink()
     return n_rows
@@ -186,17 +139,17 @@ def write_rows(
 
 def _row_groups(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """The same rows in batches of ROW_GROUP."""
-    held: list[pa.RecordBatch] = []
-    n_held = 0
+    waiting: list[pa.RecordBatch] = []
+    n_waiting = 0
     for batch in batches:
-        while n_held + batch.num_rows >= ROW_GROUP:
-            cut = ROW_GROUP - n_held
-            yield _joined(schema, [*held, batch.slice(0, cut)])
-            held, n_held, batch = [], 0, batch.slice(cut)
-        held.append(batch)
-        n_held += batch.num_rows
-    if n_held:
-        yield _joined(schema, held)
+        while n_waiting + batch.num_rows >= ROW_GROUP:
+            cut = ROW_GROUP - n_waiting
+            yield _joined(schema, [*waiting, batch.slice(0, cut)])
+            waiting, n_waiting, batch = [], 0, batch.slice(cut)
+        waiting.append(batch)
+        n_waiting += batch.num_rows
+    if n_waiting:
+        yield _joined(schema, waiting)
 
 
 def _joined(schema: pa.Schema, batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
@@ -204,50 +157,8 @@ def _joined(schema: pa.Schema, batches: Sequence[pa.RecordBatch]) -> pa.RecordBa
     return pa.RecordBatch.from_arrays(joined.columns, schema=schema)
 
 
-_SAID: dict[Method, tuple[str, str, str]] = {
-    "dpo": (
-        "  - dpo\n  - preference\n",
-        "Preference pairs",
-        "`prompt`, `chosen` and `rejected`",
-    ),
-    "sft": ("  - sft\n", "Prompts with their best answers", "`prompt` and `completion`"),
-}
-"""What the card says of a dataset: tags, what its rows are, and their columns."""
-
-
-def _card(survey: RecipeState, rows: dict[str, int]) -> str:
-    splits = [name for name, count in rows.items() if count]
-    files = "".join(
-        f"      - split: {name}\n        path: data/{name}-*.parquet\n" for name in splits
-    )
-    recipe = survey.recipe
-    tags, what, columns = _SAID[survey.policy.trains]
-    counted = ", ".join(f"{rows[name]:,} {name}" for name in splits) or "no rows"
-    return (
-        "---\nconfigs:\n  - config_name: default\n    default: true\n    data_files:\n"
-        f"{files}task_categories:\n  - text-generation\n"
-        f"tags:\n{tags}  - trl\n  - synthetic\n---\n\n"
-        f"# {recipe.name}\n\n"
-        f"{what} ({counted}) made by preference-factory with the policy "
-        f"`{recipe.loop.policy}` in {recipe.loop.iterations} iterations, scored by "
-        f"{_judge(recipe)}. "
-        f"{columns} are lists of messages.\n\n"
-        "```python\nimport datasets\n\n"
-        'rows = datasets.load_dataset("path/to/this/folder", split="train")\n```\n'
-    )
-
-
-def _judge(recipe: Recipe) -> str:
-    judge = recipe.judge
-    if judge.function:
-        return "a Python function"
-    if judge.reward_model:
-        return "a reward model"
-    return "a fixed judge" if judge.has_model else "the model itself as a judge"
-
-
 def dataset_rows(folder: Path) -> dict[str, int]:
-    """How many pairs each split of a dataset folder has."""
+    """Return the number of rows in each split of a dataset's folder."""
     rows: dict[str, int] = {}
     for file in sorted((folder / "data").glob("*.parquet")):
         split = file.name.split("-")[0]

@@ -8,19 +8,17 @@ answers of its pairs and no others.
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factory.errors import ExportError
+from factory.export.columns import SPLITS
 from factory.export.dataset import write_dataset
 from factory.export.trainers import export_query, more_than_bare
 from factory.lake import Views, shipped_queries
 from factory.pairs import SECOND
 from factory.plan import RecipeState, all_views, steps
-
-SPLITS = ("train", "test")
 
 SIDES = ("prompt", "chosen", "rejected")
 
@@ -31,7 +29,7 @@ class Source:
 
     name: str
     folder: Path
-    survey: RecipeState | None = None
+    state: RecipeState | None = None
     """Of the recipe, where one was given."""
     model: str = "MODEL"
     """The model to train, as a shell takes it: M_0 where the source is a recipe."""
@@ -42,39 +40,44 @@ class Source:
         return sorted((self.folder / "data").glob(f"{split}*.parquet"))
 
 
-def open_recipe_dataset(survey: RecipeState, written_as: Path) -> Source:
+def open_recipe_dataset(state: RecipeState, written_as: Path) -> Source:
     """The dataset of a recipe's run, written as `factory run` does where it is not there yet.
 
     Raises ExportError where the lake holds no pairs of it, or what rows of bare messages cannot
     carry.
     """
     made = {
-        step: survey.steps[step].done
-        for step in steps(survey.recipe)
+        step: state.steps[step].done
+        for step in steps(state.recipe)
         if step.stage == "pairs" and step.phase == SECOND
     }
     if not any(made.values()):
         raise ExportError(
-            f"{written_as}: the lake {survey.lake.root} holds no pairs of it: run it first "
-            f"(factory run {written_as}), or name the lake with --lake"
+            "--lake",
+            f"{state.lake.root} holds no pairs of it",
+            f"run it first (factory run {written_as}), or name another lake",
+            str(written_as),
         )
-    _refuse_more_than_bare(survey, written_as)
-    folder = write_dataset(survey, survey.recipe.name)
-    path = survey.recipe.resolve(survey.recipe.model.path)
+    _refuse_more_than_bare(state, written_as)
+    folder = write_dataset(state, state.recipe.name)
+    path = state.recipe.resolve(state.recipe.model.path)
     return Source(
         folder.name,
         folder,
-        survey,
-        model=shlex.quote(str(path) if path.is_dir() else survey.recipe.model.path),
+        state,
+        model=shlex.quote(str(path) if path.is_dir() else state.recipe.model.path),
         left_out=[step.label for step, done in made.items() if not done],
     )
 
 
-def _refuse_more_than_bare(survey: RecipeState, written_as: Path) -> None:
-    if found := more_than_bare(all_views(survey)):
+def _refuse_more_than_bare(state: RecipeState, written_as: Path) -> None:
+    if found := more_than_bare(all_views(state)):
         raise ExportError(
-            f"{written_as}: its prompts ({found}) are more than messages of role and "
-            "content, which is all that the rows of a dataset carry: export a recipe without them"
+            "prompts.files",
+            f"its prompts ({found}) are more than messages of role and content, which is all that "
+            "the rows of a dataset carry",
+            "export a recipe without them",
+            str(written_as),
         )
 
 
@@ -83,19 +86,23 @@ def open_dataset(folder: Path) -> Source:
     files = sorted((folder / "data").glob("*.parquet"))
     if not files:
         raise ExportError(
-            f"{folder}: expected a recipe, or a dataset's folder as `factory run` writes it, with "
-            "data/train-*.parquet"
+            str(folder),
+            "not a dataset",
+            "expected a recipe, or a dataset's folder as `factory run` writes it, with "
+            "data/train-*.parquet",
         )
     for file in files:
         try:
             schema = pq.read_schema(file)
         except pa.ArrowException as error:
-            raise ExportError(f"{file}: not a whole Parquet file ({error})") from None
+            raise ExportError(str(file), f"not a whole Parquet file ({error})") from None
         for side in SIDES:
             _check_messages(file, schema, side)
         if "tools" in schema.names:
             raise ExportError(
-                f"{file}: it has a column tools, which the trainers' rows cannot carry: take it out"
+                str(file),
+                "it has a column tools, which the trainers' rows cannot carry",
+                "remove it",
             )
     return Source(folder.resolve().name, folder)
 
@@ -103,10 +110,12 @@ def open_dataset(folder: Path) -> Source:
 def _check_messages(file: Path, schema: pa.Schema, name: str) -> None:
     kind = schema.field(name).type if name in schema.names else None
     if not _is_messages(kind):
-        came = "no such column" if kind is None else f"got {kind}"
+        fault = "no such column" if kind is None else f"got {kind}"
         raise ExportError(
-            f"{file}: {name}: {came}, expected a list of messages of role and content and "
-            "nothing beside them"
+            name,
+            fault,
+            "expected a list of messages of role and content and nothing beside them",
+            str(file),
         )
 
 
@@ -125,18 +134,22 @@ def open_pairs(source: Source, needs: tuple[str, ...]) -> Views:
     files = source.files("train")
     if not files or not any(pq.read_metadata(file).num_rows for file in files):
         raise ExportError(
-            f"{source.folder}: no pairs to train on in it: `factory status` says what came of the "
-            "pairs that were considered"
+            str(source.folder),
+            "no pairs to train on in it",
+            "run `factory status` to see the outcomes of the pairs",
         )
     if "chosen" not in pq.read_schema(files[0]).names:
         raise ExportError(
-            f"{source.folder}: it has prompts with their best answers and no pairs, as a policy "
-            "that trains by SFT makes them: expected --to sft, with the recipe"
+            str(source.folder),
+            "it has prompts with their best answers and no pairs, as a policy that trains by SFT "
+            "makes them",
+            "expected --to sft, with the recipe",
         )
     if missing := [name for name in needs if name not in pq.read_schema(files[0]).names]:
         raise ExportError(
-            f"{source.folder}: no column {', '.join(missing)}, which this trainer's rows are made "
-            "from: expected a dataset as `factory run` writes it"
+            str(source.folder),
+            f"no column {', '.join(missing)}, which this trainer's rows are made from",
+            "expected a dataset as `factory run` writes it",
         )
     views = Views()
     # So that rows pass by in their order, and a join gathers its right side, the ids, and not the
@@ -159,12 +172,13 @@ def open_best_answers(source: Source) -> Views:
 
     Raises ExportError where there is no recipe to say which candidates the lake holds.
     """
-    if source.survey is None:
+    if source.state is None:
         raise ExportError(
-            f"{source.folder}: sft takes the best of all answers, and a dataset has those of its "
-            "pairs alone: give the recipe, and the lake with --lake"
+            str(source.folder),
+            "sft takes the best of all answers, and a dataset has those of its pairs alone",
+            "give the recipe, and the lake with --lake",
         )
-    views = all_views(source.survey)
+    views = all_views(source.state)
     views.create_table("best", shipped_queries()["best_of_k"].sql)
     for split in SPLITS:
         views.define(f"{split}_rows", f"from best where split = '{split}'")
@@ -181,23 +195,18 @@ def longest(source: Source, views: Views, *, pairs: bool) -> int | None:
     if pairs and "prompt_tokens" not in pq.read_schema(source.files("train")[0]).names:
         return None
     select_splits(views, *SPLITS)
-    value: int | None = _one(
-        views, export_query("longest_pair" if pairs else "longest_sample", "checks")
-    )["longest"]
-    return value
-
-
-def _one(views: Views, query: str) -> dict[str, Any]:
-    rows: list[dict[str, Any]] = views.con.sql(query).to_arrow_table().to_pylist()
-    return rows[0]
+    query = export_query("longest_pair" if pairs else "longest_sample", "checks")
+    length: int | None = views.all(query)[0]["longest"]
+    return length
 
 
 def check_pairs(source: Source, views: Views, query: str, spoils: str) -> None:
     """Raises ExportError where there are pairs that the trainer would spoil without an error."""
     select_splits(views, *SPLITS)
-    found = _one(views, export_query(query, "checks"))
+    (found,) = views.all(export_query(query, "checks"))
     if found["n"]:
         raise ExportError(
-            f"{source.folder}: {found['n']:,} pairs {spoils} (one: {found['example'][:40]!r}): "
-            "export for another trainer, or leave those pairs out"
+            str(source.folder),
+            f"{found['n']:,} pairs {spoils} (one: {found['example'][:40]!r})",
+            "export for another trainer, or leave those pairs out",
         )

@@ -82,7 +82,7 @@ def trainer_of(name: str) -> Trainer:
         return TRAINERS[name]
     close = get_close_matches(name.lower().replace("_", "-"), TRAINERS, n=1, cutoff=0.5)
     meant = f"did you mean {close[0]}? " if close else ""
-    raise ExportError(f"--to {name}: {meant}expected one of {', '.join(TRAINERS)}")
+    raise ExportError("--to", f"got {name}", f"{meant}expected one of {', '.join(TRAINERS)}")
 
 
 @cache
@@ -94,7 +94,7 @@ def export_query(name: str, folder: str = "shapes") -> str:
 def more_than_bare(views: Views) -> str:
     """What the prompts of a recipe's pairs have that rows of bare messages cannot carry, counted;
     empty where that is nothing."""
-    (counts,) = views.con.sql(export_query("more_than_bare", "checks")).to_arrow_table().to_pylist()
+    (counts,) = views.all(export_query("more_than_bare", "checks"))
     names = {"tools": "tools", "tool_calls": "tool calls", "reasoning": "reasoning in a message"}
     return ", ".join(f"{counts[key]:,} with {name}" for key, name in names.items() if counts[key])
 

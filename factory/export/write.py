@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pyarrow as pa
 
 from factory.errors import ExportError
+from factory.export.columns import SPLITS
 from factory.export.source import (
-    SPLITS,
     Source,
     check_pairs,
     longest,
@@ -29,6 +28,7 @@ from factory.export.source import (
     open_pairs,
     select_splits,
 )
+from factory.export.templates import render_template
 from factory.export.trainers import Trainer, export_query, snippets, trainer_of
 from factory.fingerprint import file_digest
 from factory.lake import BATCH, Views, write_parquet, write_whole
@@ -55,14 +55,14 @@ class Exported:
 
 
 def export_dataset(source: Source, name: str, out: Path) -> Exported:
-    """Writes a source for a trainer; the same again writes the same bytes.
+    """Write a source for a trainer. The same source gives the same bytes.
 
     Rows go from DuckDB to the file a batch at a time, so that memory does not grow with them, but
     for sft, whose best answers DuckDB gathers first. Raises ExportError where the trainer is not
     known, cannot be given these rows, or `out` is not ours.
     """
     trainer = trainer_of(name)
-    held = _held(out, name)
+    existing = _existing_files(out, name)
     views = (
         open_best_answers(source) if trainer.shape == "best" else open_pairs(source, trainer.needs)
     )
@@ -73,7 +73,7 @@ def export_dataset(source: Source, name: str, out: Path) -> Exported:
         shutil.rmtree(unfinished, ignore_errors=True)
         try:
             rows = _write(source, trainer, name, views, unfinished)
-            _move(unfinished, out, held)
+            _move(unfinished, out, existing)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
     return Exported(
@@ -86,16 +86,18 @@ def _writing(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ExportError(f"--out {out}: it cannot be written ({error.strerror})") from error
+        raise ExportError(
+            "--out", f"{out} cannot be written ({error.strerror})", "name another folder"
+        ) from error
 
 
-def _held(out: Path, name: str) -> dict[str, str]:
-    """The files of an earlier export to this folder, with their hashes. Raises ExportError where
-    the folder holds anything else."""
+def _existing_files(out: Path, name: str) -> dict[str, str]:
+    """Return the files of an earlier export to this folder, with their hashes. Raises ExportError
+    if the folder has anything else."""
     if not out.exists():
         return {}
     if not out.is_dir():
-        raise ExportError(f"--out {out}: is a file, expected a folder that is new or empty")
+        raise ExportError("--out", f"{out} is a file", "expected a folder that is new or empty")
     if not any(out.iterdir()):
         return {}
     try:
@@ -103,12 +105,15 @@ def _held(out: Path, name: str) -> dict[str, str]:
         trainer, files = marker["trainer"], dict(marker["files"])
     except (OSError, ValueError, KeyError, TypeError):
         raise ExportError(
-            f"--out {out}: is not empty and was not written by `factory export`: name another "
-            "folder; nothing was changed"
+            "--out",
+            f"{out} is not empty and was not written by `factory export`",
+            "name another folder; nothing was changed",
         ) from None
     if trainer != name:
         raise ExportError(
-            f"--out {out}: holds an export for {trainer}: name another folder; nothing was changed"
+            "--out",
+            f"{out} holds an export for {trainer}",
+            "name another folder; nothing was changed",
         )
     return files
 
@@ -129,10 +134,10 @@ def _write(
         else:
             file.unlink()  # `datasets` refuses an empty split
     if "train" not in rows:
-        raise ExportError(f"{source.folder}: no rows to train on are left of it for {name}")
+        raise ExportError(str(source.folder), f"no rows to train on are left of it for {name}")
     for file_name, text in snippets(name).items():
-        said = {"test": "test" in rows, "longest": n_longest, "length": _length(n_longest)}
-        (folder / file_name).write_text(_filled(text, said), encoding="utf-8")
+        values = {"test": "test" in rows, "longest": n_longest, "length": _length(n_longest)}
+        (folder / file_name).write_text(render_template(text, values), encoding="utf-8")
     _mark(folder, {"trainer": name, "dataset": source.name, "rows": rows})
     return rows
 
@@ -143,17 +148,10 @@ def _length(n_longest: int | None) -> int | None:
     return -(-(n_longest + _ROOM) // LENGTHS_OF) * LENGTHS_OF
 
 
-def _filled(text: str, said: dict[str, Any]) -> str:
-    environment = jinja2.Environment(
-        trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.from_string(text).render(said)
-
-
-def _mark(folder: Path, said: dict[str, Any]) -> None:
+def _mark(folder: Path, facts: dict[str, Any]) -> None:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     hashes = {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
-    marker = {"written_by": "factory export", **said, "files": hashes}
+    marker = {"written_by": "factory export", **facts, "files": hashes}
     write_whole(folder / MARKER, json.dumps(marker, indent=1) + "\n")
 
 
@@ -169,23 +167,24 @@ def write_json_lines(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordB
     return n_rows
 
 
-def _move(folder: Path, out: Path, held: dict[str, str]) -> None:
+def _move(folder: Path, out: Path, existing: dict[str, str]) -> None:
     """Moves what was written into its place, the marker last."""
     marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
     new: dict[str, str] = marker["files"]
     there = {name: file_digest(out / name) for name in new if (out / name).exists()}
-    ours = {name: {new[name], held.get(name)} for name in there}
+    ours = {name: {new[name], existing.get(name)} for name in there}
     if changed := [name for name, digest in there.items() if digest not in ours[name]]:
         raise ExportError(
-            f"--out {out}: {', '.join(changed)} was changed since it was written: move it away, or "
-            "name another folder; nothing was changed"
+            "--out",
+            f"{out}: {', '.join(changed)} was changed since it was written",
+            "move it away, or name another folder; nothing was changed",
         )
     (out / "data").mkdir(parents=True, exist_ok=True)
     for name in [name for name in new if there.get(name) != new[name]]:
         (folder / name).replace(out / name)
-    for name in held.keys() - new.keys():
+    for name in existing.keys() - new.keys():
         # Of one trainer's files only the test rows come and go.
         old = out / name
-        if name.startswith("data/test.") and old.exists() and file_digest(old) == held[name]:
+        if name.startswith("data/test.") and old.exists() and file_digest(old) == existing[name]:
             old.unlink()
     (folder / MARKER).replace(out / MARKER)

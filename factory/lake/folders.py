@@ -85,7 +85,9 @@ class Lake:
                 write_whole(self.root / name, json.dumps(content))
 
     @contextmanager
-    def lock(self, name: str, doing: str, say: Callable[[str], None] | None = None) -> Iterator[Lock]:
+    def lock(
+        self, name: str, doing: str, say: Callable[[str], None] | None = None
+    ) -> Iterator[Lock]:
         """Hold the lock of a name, and give its file: a child process that inherits it holds it
         too. While another process holds it, wait, and tell `say` who does what."""
         with self._lock_file(name) as file:

@@ -66,7 +66,9 @@ class RecipeViews:
         views.register("panel", _rows("panel", scope.panel))
         views.define_tables(whole)
         for table, shards in folders.items():
-            views.register_shards(table, table, [path for paths in shards.values() for path in paths])
+            views.register_shards(
+                table, table, [path for paths in shards.values() for path in paths]
+            )
         self._views = views
         return views
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 from factory.errors import QueryError
 from factory.lake.query import Query, load_query
 from factory.lake.schema import SHARD_TABLES, TABLES
-from factory.lake.sql_text import Value, literal
+from factory.lake.sql_text import Value, fill, literal
 
 BATCH = 1000
 """Rows that are read from DuckDB at a time."""
@@ -46,7 +46,7 @@ _SETTINGS = (
     "allocator_bulk_deallocation_flush_threshold = '1MB'",
 )
 
-MACROS = ("lake/macros", "lake/made_once")
+MACROS = ("lake/macros", "lake/made_once", "lake/labels")
 """The files with the macros that queries share."""
 
 BASE_VIEWS = (
@@ -75,8 +75,10 @@ class Views:
     set of inputs on the same connection, after which the old object refuses to be used.
     """
 
-    def __init__(self, memory: str | None = None) -> None:
-        """`memory` is the most that queries may use, such as `4GB` (the recipe's query_memory)."""
+    def __init__(self, memory: str | None = None, script: str | None = None) -> None:
+        """`memory` is the most that queries may use, such as `4GB` (the recipe's query_memory).
+        `script` is SQL that defines other views in place of the lake's: those of a published
+        folder."""
         self._shared = _Connection(duckdb.connect())
         self._turn = 0
         self._inputs: set[str] = set()
@@ -88,6 +90,10 @@ class Views:
         # creates the folder when it needs it, and removes it.
         name = f"factory-duckdb-{os.getpid()}-{uuid4().hex[:8]}"
         self.con.execute(f"set temp_directory = {literal(f'{tempfile.gettempdir()}/{name}')}")
+        self._is_lake = script is None
+        if script is not None:
+            self.con.execute(script)
+            return
         for macros in MACROS:
             self.con.execute(load_query(macros).text)
         self.forget_texts()
@@ -178,9 +184,7 @@ class Views:
     def create_table(self, name: str, query: Query | str, **values: Value) -> None:
         """Create a table from the rows of a query."""
         with _enough_memory():
-            self.con.execute(
-                f"create or replace temp table {name} as {self._text(query, values)}"
-            )
+            self.con.execute(f"create or replace temp table {name} as {self._text(query, values)}")
         self._inputs.add(name)
 
     def insert(self, name: str, query: Query | str, **values: Value) -> None:
@@ -217,8 +221,9 @@ class Views:
         """The SQL of a query. Raises LookupError if an input is missing, TypeError for values that
         are not its parameters."""
         if isinstance(query, str):
-            return query
-        if missing := sorted(name for name in query.reads if not self._is_available(name)):
+            return fill(query, values)
+        missing = sorted(name for name in query.reads if not self._is_available(name))
+        if missing and self._is_lake:
             raise LookupError(f"{query.address} reads {missing[0]}, which nobody registered")
         return query.with_values(dict(values))
 

@@ -15,6 +15,14 @@ from factory.plan.public_views import PUBLIC_VIEWS, all_views, count_outcomes
 from factory.plan.recipe_state import RecipeState
 from factory.plan.state import StepState, folder_of
 from factory.plan.step import Step, engine_needed, loads, steps, steps_of_one_pass
+from factory.plan.views_sql import (
+    create_macros,
+    create_table,
+    create_view,
+    read_parquet,
+    recipe_inputs,
+    write_views_sql,
+)
 
 __all__ = [
     "PUBLIC_VIEWS",
@@ -27,6 +35,9 @@ __all__ = [
     "check_chunks",
     "count_outcomes",
     "count_step",
+    "create_macros",
+    "create_table",
+    "create_view",
     "engine_needed",
     "folder_of",
     "folders_read",
@@ -34,8 +45,11 @@ __all__ = [
     "loads",
     "locate_step",
     "open_recipe",
+    "read_parquet",
     "read_state",
+    "recipe_inputs",
     "reused_views",
     "steps",
     "steps_of_one_pass",
+    "write_views_sql",
 ]

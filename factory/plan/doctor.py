@@ -121,7 +121,7 @@ def _check_trainer(train: Train) -> Check:
     match train.with_:
         case "scripted":
             return Check("training", "ok", "scripted: no model is trained")
-        case "hand":
+        case "manual":
             fault = "by hand: the run stops at each training with exit code 3"
             return Check("training", "note", fault)
         case "command":

@@ -51,7 +51,9 @@ def _check_type(views: Views, choice: Choice, field: str, text: str) -> None:
         fault = str(error)
     if fault:
         names = ", ".join(choice.recipe.all_judges)
-        raise RecipeError(f"pairs.{field}", f"{text!r}: {fault}", f"expected SQL for {what} ({names})")
+        raise RecipeError(
+            f"pairs.{field}", f"{text!r}: {fault}", f"expected SQL for {what} ({names})"
+        )
 
 
 def _check_expected_scores(recipe: Recipe, field: str, text: str) -> None:

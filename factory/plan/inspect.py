@@ -222,9 +222,7 @@ def _locate_judgments(state: RecipeState, step: Step, limit: int | None) -> Step
     section, rubric = opened.section(step), opened.rubrics[step.judge_name]
     generation = section or state.recipe.judge
     settings = judgments.settings(judge, rubric, generation, state.recipe.seed)
-    located = _generating(
-        state, step, judgments.VERSION, settings, generation if rubric else None
-    )
+    located = _generating(state, step, judgments.VERSION, settings, generation if rubric else None)
     state.panel_row(step).update(
         title=opened.judge_title(step),
         judge_model=judge.digest,

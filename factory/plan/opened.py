@@ -94,9 +94,7 @@ def open_recipe(recipe: Recipe, lake: Lake, *, download: bool = False) -> Opened
     Raises a UserError if a model, rubric, function, policy, or expression cannot be used.
     """
     digests = lake.load_json(DIGESTS)
-    first = open_checkpoint(
-        "M_0", recipe.model, recipe, digests, field="model", download=download
-    )
+    first = open_checkpoint("M_0", recipe.model, recipe, digests, field="model", download=download)
     if lake.root.is_dir():
         lake.save_json(DIGESTS, digests)
     models = {"M_0": first, **_open_judges(recipe, digests, download=download)}
@@ -159,8 +157,7 @@ def _find_functions(recipe: Recipe) -> dict[str, Function | None]:
     names = {name: judge.function for name, judge in recipe.all_judges.items()}
     names[PROBE] = recipe.probe.function if recipe.probe else None
     return {
-        judge: find_function(name, recipe.folder) if name else None
-        for judge, name in names.items()
+        judge: find_function(name, recipe.folder) if name else None for judge, name in names.items()
     }
 
 

@@ -1,6 +1,6 @@
 """The head of a dataset's card, its metadata, and what a person changed in a card that is there.
 
-Knows the Hub's names for licences and sizes, and the form in which `datasets` writes features.
+Knows the Hub's names for licenses and sizes, and the form in which `datasets` writes features.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
-from factory.export import features
+from factory.export import config_metadata, features, task_metadata
+from factory.publish.release import Release
 from factory.publish.repository import Config, Contents
 
 BEGIN = (
@@ -28,7 +29,7 @@ _LICENSES = (
     "bsd-3-clause gpl-3.0 agpl-3.0 lgpl-3.0 mpl-2.0 unlicense llama2 llama3 llama3.1 llama3.2 "
     "llama3.3 gemma"
 ).split()
-"""Those of the Hub's names of licences that data sets of prompts have."""
+"""The Hub's names of the licenses that are common for datasets of prompts."""
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
@@ -70,19 +71,20 @@ def _split(text: str) -> tuple[dict[str, Any], str]:
     return (metadata, parts[2]) if isinstance(metadata, dict) else ({}, text)
 
 
-def metadata(
-    recipe: Mapping[str, Any], contents: Contents, sources: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
-    """What the card's head says, before what a person changed in it."""
-    languages = recipe["prompts"].get("language") or []
+def card_metadata(release: Release) -> dict[str, Any]:
+    """Return the metadata of a card, without a person's changes."""
+    contents = release.contents
+    languages = release.recipe["prompts"].get("language") or []
     return {
-        "pretty_name": recipe["name"],
+        "pretty_name": release.recipe["name"],
         **({"language": languages} if languages else {}),
-        **_license({row["license"] for row in sources}),
+        **_license({row["license"] for row in release.sources}),
         "size_categories": [_size(contents.rows("default"))],
-        "task_categories": ["text-generation"],
-        "tags": ["dpo", "preference", "trl", "synthetic", "self-rewarding"],
-        "configs": [_config(config, contents) for config in contents.configs],
+        **task_metadata(["dpo", "preference", "self-rewarding"]),
+        "configs": [
+            config_metadata(config.name, config.folder, contents.sizes[config.name])
+            for config in contents.configs
+        ],
         "dataset_info": [_info(config, contents) for config in contents.configs],
     }
 
@@ -98,15 +100,6 @@ def _license(declared: set[str | None]) -> dict[str, str]:
 
 def _size(n_rows: int) -> str:
     return next((name for most, name in _SIZES if n_rows < most), "1M<n<10M")
-
-
-def _config(config: Config, contents: Contents) -> dict[str, Any]:
-    files = [
-        {"split": split, "path": f"{config.folder}/{split}-*.parquet"}
-        for split in contents.sizes[config.name]
-    ]
-    default = {"default": True} if config.name == "default" else {}
-    return {"config_name": config.name, **default, "data_files": files}
 
 
 def _info(config: Config, contents: Contents) -> dict[str, Any]:

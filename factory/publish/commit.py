@@ -21,45 +21,51 @@ from factory.publish.repository import FOLDERS
 
 
 def write_dry_run(
-    survey: RecipeState, asked: PublishOptions, folder: Path, progress: Progress
+    state: RecipeState, options: PublishOptions, folder: Path, progress: Progress
 ) -> list[Finding]:
-    """Writes to `folder` what a push would, and sends nothing.
+    """Write the folder that a push would send, and send nothing.
 
-    What a person wrote into the repository's card is in it where the Hub can be asked. Raises
-    PublishError where the folder is not empty, Refused, with the folder written, where the gate
-    would stop the push.
+    If the Hub can be reached, the card has the text that a person wrote into the repository's card.
+    Raises PublishError if the folder is not empty. Raises Refused, after the folder is written, if
+    the gate would stop the push.
     """
-    check_options(survey, asked)
+    check_options(state, options)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise PublishError(f"--dry-run {folder}: expected a folder that is empty or not there yet")
-    published = _asked_of_hub(asked, progress)
+        raise PublishError(
+            "--dry-run",
+            f"{folder} is not an empty folder",
+            "expected a folder that is empty or not there yet",
+        )
+    published = _published_if_reachable(options, progress)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        findings = write_folder(survey, folder, asked, published, progress)
+        findings = write_folder(state, folder, options, published, progress)
     except OSError as error:
         raise PublishError(
-            f"--dry-run {folder}: cannot be written ({error.strerror}): name another folder"
+            "--dry-run", f"{folder} cannot be written ({error.strerror})", "name another folder"
         ) from error
-    pass_gate(findings, asked.allowed)
+    pass_gate(findings, options.allowed)
     return findings
 
 
-def _asked_of_hub(asked: PublishOptions, progress: Progress) -> Published:
+def _published_if_reachable(options: PublishOptions, progress: Progress) -> Published:
     try:
-        repository = Repository(asked.repository, asked.branch or "main", progress, tries=1)
+        repository = Repository(options.repository, options.branch or "main", progress, tries=1)
         return _published(repository, repository.state())
     except (PublishError, HubError) as error:
-        progress.say(f"the card is that of a new repository, for the Hub was not asked: {error}")
+        progress.say(
+            f"the card is that of a new repository, because the Hub was not reached: {error}"
+        )
         return Published()
 
 
-def _published(repository: Repository, state: State | None) -> Published:
-    return read_published(repository.texts(state, CARD, LINEAGE)) if state else Published()
+def _published(repository: Repository, remote: State | None) -> Published:
+    return read_published(repository.texts(remote, CARD, LINEAGE)) if remote else Published()
 
 
 @dataclass(frozen=True)
 class Pushed:
-    """What came of a push."""
+    """The result of a push."""
 
     url: str
     """Of the commit or the pull request."""
@@ -76,34 +82,34 @@ class Pushed:
     deleted: int = 0
 
 
-def push_dataset(survey: RecipeState, asked: PublishOptions, progress: Progress) -> Pushed:
-    """Writes the folder, looks it through, and makes it the content of the repository.
+def push_dataset(state: RecipeState, options: PublishOptions, progress: Progress) -> Pushed:
+    """Write the folder, check it, and make it the content of the repository.
 
-    Raises PublishError or LakeError before anything is written, Refused where the gate finds what
-    must not be published, HubError where the Hub does not take it: the same command then ends what
-    this one began.
+    Raises PublishError or LakeError before anything is written, Refused if the gate finds rows that
+    must not be published, and HubError if the Hub refuses the push. Run the same command again
+    after a HubError to finish the push.
     """
-    check_options(survey, asked)
-    repository = Repository(asked.repository, asked.branch or "main", progress)
-    state = check_contents(repository)
-    main = Repository(asked.repository, "main", progress)
+    check_options(state, options)
+    repository = Repository(options.repository, options.branch or "main", progress)
+    remote = check_contents(repository)
+    main = Repository(options.repository, "main", progress)
     # A new branch begins as main does: what a person wrote there is kept, what is not ours refused.
-    held = state if state or asked.branch in (None, "main") else check_contents(main)
-    with _staging(survey, progress) as folder:
-        published = _published(repository if state else main, held)
-        with writing(survey.lake.root):
-            findings = write_folder(survey, folder, asked, published, progress)
-        pass_gate(findings, asked.allowed)
-        message = f"{survey.recipe.name}: pairs, candidates, judgments and card"
-        return push_folder(folder, asked, repository, state, message)
+    base = remote if remote or options.branch in (None, "main") else check_contents(main)
+    with _staging(state, progress) as folder:
+        published = _published(repository if remote else main, base)
+        with writing(state.lake.root):
+            findings = write_folder(state, folder, options, published, progress)
+        pass_gate(findings, options.allowed)
+        message = f"{state.recipe.name}: pairs, candidates, judgments and card"
+        return push_folder(folder, options, repository, remote, message)
 
 
 @contextmanager
-def _staging(survey: RecipeState, progress: Progress) -> Iterator[Path]:
-    """A folder of the lake that is there for one push."""
-    lake = survey.lake
+def _staging(state: RecipeState, progress: Progress) -> Iterator[Path]:
+    """Make a folder in the lake for the time of one push."""
+    lake = state.lake
     root = lake.root / "published"
-    holder = f"process {os.getpid()} (factory publish of {survey.recipe.name})"
+    holder = f"process {os.getpid()} (factory publish of {state.recipe.name})"
     with lake.lock("published", holder, lambda other: progress.say(f"  waiting for {other}")):
         with writing(lake.root):
             root.mkdir(exist_ok=True)
@@ -118,84 +124,100 @@ def _staging(survey: RecipeState, progress: Progress) -> Iterator[Path]:
 
 
 def check_contents(repository: Repository) -> State | None:
-    """What a repository holds at its branch; None where it, or the branch, is not there.
+    """Return the content of a repository's branch; None if there is no such repository or branch.
 
-    Raises PublishError where it holds files of somebody else's making in places that are ours.
+    Raises PublishError if it has files in our folders that this package did not write.
     """
-    state = repository.state()
-    if state is None or LINEAGE in state.files:
-        return state
-    theirs = sorted(name for name in state.files if name.split("/")[0] in FOLDERS)
+    remote = repository.state()
+    if remote is None or LINEAGE in remote.files:
+        return remote
+    theirs = sorted(name for name in remote.files if name.split("/")[0] in FOLDERS)
     if theirs:
         raise PublishError(
+            "--repo",
             f"{repository.name} holds a dataset that `factory publish` did not make ({theirs[0]} "
-            "and the like): expected a new repository, one without data, or one that it made"
+            "and the like)",
+            "expected a new repository, one without data, or one that it made",
         )
-    return state
+    return remote
 
 
 def push_folder(
-    folder: Path, asked: PublishOptions, repository: Repository, state: State | None, message: str
+    folder: Path,
+    options: PublishOptions,
+    repository: Repository,
+    remote: State | None,
+    message: str,
 ) -> Pushed:
-    """Makes a folder the content of a repository that was seen to hold `state`.
+    """Make a folder the content of a repository, whose content was `remote`.
 
-    Safe to repeat: what is there is not sent, and what was carried out is not done twice.
+    Safe to repeat: files that the repository has are not sent, and no step is done twice.
     """
-    made = state is None and not repository.exists()
-    if state is None:
-        repository.create(public=asked.public)
-        state = check_contents(repository)
-    if state is None:
-        raise HubError(
-            f"{asked.repository} was made, and the Hub does not show it yet: run the same command "
-            "again"
-        )
-    change = change_to(folder, state)
-    if asked.tag:
-        _check_tag(asked.tag, repository, state, change)
-    landed = Landed(state.commit, f"{repository.url}/commit/{state.commit}")
+    made = remote is None and not repository.exists()
+    if remote is None:
+        remote = _create(repository, options)
+    change = change_to(folder, remote)
+    if options.tag:
+        _check_tag(options.tag, repository, remote, change)
+    landed = Landed(remote.commit, f"{repository.url}/commit/{remote.commit}")
     if change:
-        landed = (asked.as_pull and repository.pull(change, message)) or repository.commit(
-            change, state, message, as_pull=asked.as_pull
+        landed = (options.as_pull and repository.pull(change, message)) or repository.commit(
+            change, remote, message, as_pull=options.as_pull
         )
         _check_landed(repository, change, landed)
-    if asked.tag:
-        repository.tag(asked.tag, landed.commit)
+    if options.tag:
+        repository.tag(options.tag, landed.commit)
     return Pushed(
         landed.url,
         landed.commit,
         bool(change),
         made,
-        state.private,
+        remote.private,
         len(change.write),
         change.size,
         len(change.delete),
     )
 
 
+def _create(repository: Repository, options: PublishOptions) -> State:
+    repository.create(public=options.public)
+    remote = check_contents(repository)
+    if remote is None:
+        raise HubError(
+            "--repo",
+            f"{options.repository} was created, and the Hub does not show it yet",
+            "run the same command again",
+        )
+    return remote
+
+
 def _check_landed(repository: Repository, change: Change, landed: Landed) -> None:
-    """The client leaves out what a .gitignore of the repository names, and says nothing."""
+    """Raise HubError if the commit lacks part of the change: the client silently leaves out files
+    that a .gitignore of the repository names."""
     now = repository.state(landed.commit)
     if now is None or (lacking := left(change, now)):
         named = "" if now is None else f" of {lacking[0]} and the like"
         raise HubError(
-            f"{repository.name}: the commit {landed.commit[:12]} is not what was sent{named}: look "
-            "for a .gitignore in the repository, take it out and run the same command again"
+            "--repo",
+            f"{repository.name}: the commit {landed.commit[:12]} is not what was sent{named}",
+            "look for a .gitignore in the repository, remove it, and run the same command again",
         )
 
 
-def change_to(folder: Path, state: State) -> Change:
-    """What makes a repository's content that of a folder: files in places that are not ours are
-    left."""
+def change_to(folder: Path, remote: State) -> Change:
+    """Return the change from a repository's content to that of a folder. Files outside our folders
+    stay."""
     files = dict(files_of(folder))
-    stale = [name for name in state.files if name.split("/")[0] in FOLDERS and name not in files]
-    write = {name: path for name, path in files.items() if not is_same(path, state.files.get(name))}
+    stale = [name for name in remote.files if name.split("/")[0] in FOLDERS and name not in files]
+    write = {
+        name: path for name, path in files.items() if not is_same(path, remote.files.get(name))
+    }
     return Change(write, sorted(stale))
 
 
-def _check_tag(tag: str, repository: Repository, state: State, change: Change) -> None:
-    held = repository.tagged(tag)
-    if held is not None and (change or held != state.commit):
+def _check_tag(tag: str, repository: Repository, remote: State, change: Change) -> None:
+    tagged = repository.tagged(tag)
+    if tagged is not None and (change or tagged != remote.commit):
         raise PublishError(
-            f"--tag {tag}: names the commit {held[:12]} already: expected a name that is free"
+            "--tag", f"{tag} names the commit {tagged[:12]} already", "expected a name that is free"
         )

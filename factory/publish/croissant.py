@@ -1,58 +1,19 @@
-"""Croissant metadata of a repository, beside what the Hub writes by itself: files, columns, and how
-the data came to be (PROV-O).
+"""Croissant metadata of a repository: files, columns, and the provenance of the data (PROV-O).
 
 After Croissant 1.0 and Croissant RAI 1.0; mlcroissant 1.1.1 finds no error in it and reads the
 rows by it.
 """
 
+import json
 from collections.abc import Mapping, Sequence
+from importlib import resources
 from typing import Any
 
 import pyarrow as pa
 
+from factory.export import JUDGE_NOUNS
+from factory.publish.release import Release
 from factory.publish.repository import Config, Contents
-
-_CONTEXT: dict[str, Any] = {
-    "@language": "en",
-    "@vocab": "https://schema.org/",
-    "sc": "https://schema.org/",
-    "cr": "http://mlcommons.org/croissant/",
-    "rai": "http://mlcommons.org/croissant/RAI/",
-    "dct": "http://purl.org/dc/terms/",
-    "prov": "http://www.w3.org/ns/prov#",
-    "conformsTo": "dct:conformsTo",
-    "citeAs": "cr:citeAs",
-    "column": "cr:column",
-    "data": {"@id": "cr:data", "@type": "@json"},
-    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
-    "extract": "cr:extract",
-    "field": "cr:field",
-    "fileObject": "cr:fileObject",
-    "fileProperty": "cr:fileProperty",
-    "fileSet": "cr:fileSet",
-    "format": "cr:format",
-    "includes": "cr:includes",
-    "isLiveDataset": "cr:isLiveDataset",
-    "jsonPath": "cr:jsonPath",
-    "key": "cr:key",
-    "md5": "cr:md5",
-    "parentField": "cr:parentField",
-    "path": "cr:path",
-    "recordSet": "cr:recordSet",
-    "references": "cr:references",
-    "regex": "cr:regex",
-    "repeated": "cr:repeated",
-    "replace": "cr:replace",
-    "separator": "cr:separator",
-    "source": "cr:source",
-    "subField": "cr:subField",
-    "transform": "cr:transform",
-    "examples": {"@id": "cr:examples", "@type": "@json"},
-    "samplingRate": "cr:samplingRate",
-    "equivalentProperty": "cr:equivalentProperty",
-    "arrayShape": "cr:arrayShape",
-    "isArray": "cr:isArray",
-}
 
 _TYPES = {
     pa.string(): "sc:Text",
@@ -63,25 +24,19 @@ _TYPES = {
 }
 
 
-def croissant_metadata(
-    repository: str,
-    card: Mapping[str, Any],
-    contents: Contents,
-    recipe: Mapping[str, Any],
-    lineage: Mapping[str, Any],
-    sources: Sequence[Mapping[str, Any]],
-) -> dict[str, Any]:
-    """The metadata as JSON-LD. `card` is the head of the card, `sources` the sources and licences
-    of the prompts."""
-    url = f"https://huggingface.co/datasets/{repository}"
+def croissant_metadata(release: Release, card: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata as JSON-LD. `card` is the metadata of the card."""
+    contents, recipe, sources = release.contents, release.recipe, release.sources
+    context = resources.files("factory.publish") / "croissant_context.json"
+    url = f"https://huggingface.co/datasets/{release.repository}"
     return {
-        "@context": _CONTEXT,
+        "@context": json.loads(context.read_text(encoding="utf-8")),
         "@type": "sc:Dataset",
         "conformsTo": [
             "http://mlcommons.org/croissant/1.0",
             "http://mlcommons.org/croissant/RAI/1.0",
         ],
-        "name": repository.replace("/", "_"),
+        "name": release.repository.replace("/", "_"),
         "description": (
             f"Preference pairs of {len(contents.iterations)} iterations of the policy "
             f"{recipe['loop']['policy']}, with every candidate and judgment behind them."
@@ -96,8 +51,8 @@ def croissant_metadata(
             *(_files(config, contents) for config in contents.configs),
         ],
         "recordSet": [_records(config) for config in contents.configs],
-        **_provenance(lineage, sources),
-        **_responsible(recipe, lineage),
+        **_provenance(release.lineage, sources),
+        **_collection(recipe, release.lineage),
     }
 
 
@@ -156,41 +111,7 @@ def _field(config: Config, column: pa.Field) -> dict[str, Any]:
 
 
 def _provenance(lineage: Mapping[str, Any], sources: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Which prompts and models the rows come from, and which steps made them."""
-    models = [
-        {
-            "@type": "prov:SoftwareAgent",
-            "@id": f"model-{model['digest']}",
-            "name": model["name"],
-            **(
-                {"url": f"https://huggingface.co/{model['repository']}"}
-                if model["repository"]
-                else {}
-            ),
-            **({"version": model["revision"]} if model["revision"] else {}),
-            **(
-                {"prov:wasDerivedFrom": [{"@id": f"model-{by_name}"}]}
-                if (by_name := _digest(lineage, model["parent"]))
-                else {}
-            ),
-        }
-        for model in lineage["models"]
-    ]
-    steps = [
-        {
-            "@type": "prov:Activity",
-            "@id": f"step-{place}",
-            "name": step["step"],
-            "identifier": step["key"],
-            **(
-                {"prov:wasAssociatedWith": [{"@id": f"model-{by}"}]}
-                if (by := _digest(lineage, step["model"]))
-                else {}
-            ),
-        }
-        for place, step in enumerate(lineage["steps"])
-        if step["stage"] != "train"
-    ]
+    """Return the prompts and models behind the rows, and the steps that made them."""
     return {
         "prov:wasDerivedFrom": [
             {
@@ -200,29 +121,61 @@ def _provenance(lineage: Mapping[str, Any], sources: Sequence[Mapping[str, Any]]
             }
             for row in sources
         ],
-        "prov:wasAttributedTo": models,
-        "prov:wasGeneratedBy": steps,
+        "prov:wasAttributedTo": [_agent(lineage, model) for model in lineage["models"]],
+        "prov:wasGeneratedBy": [
+            _activity(lineage, place, step)
+            for place, step in enumerate(lineage["steps"])
+            if step["stage"] != "train"
+        ],
     }
+
+
+def _agent(lineage: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
+    agent: dict[str, Any] = {
+        "@type": "prov:SoftwareAgent",
+        "@id": f"model-{model['digest']}",
+        "name": model["name"],
+    }
+    if model["repository"]:
+        agent["url"] = f"https://huggingface.co/{model['repository']}"
+    if model["revision"]:
+        agent["version"] = model["revision"]
+    if parent := _digest(lineage, model["parent"]):
+        agent["prov:wasDerivedFrom"] = [{"@id": f"model-{parent}"}]
+    return agent
+
+
+def _activity(lineage: Mapping[str, Any], place: int, step: Mapping[str, Any]) -> dict[str, Any]:
+    activity: dict[str, Any] = {
+        "@type": "prov:Activity",
+        "@id": f"step-{place}",
+        "name": step["step"],
+        "identifier": step["key"],
+    }
+    if model := _digest(lineage, step["model"]):
+        activity["prov:wasAssociatedWith"] = [{"@id": f"model-{model}"}]
+    return activity
 
 
 def _digest(lineage: Mapping[str, Any], name: str | None) -> str | None:
     return next((model["digest"] for model in lineage["models"] if model["name"] == name), None)
 
 
-def _responsible(recipe: Mapping[str, Any], lineage: Mapping[str, Any]) -> dict[str, Any]:
+def _collection(recipe: Mapping[str, Any], lineage: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how the answers were collected and scored, and what the scores are good for."""
     judge = lineage["judge"]
-    by = judge["kind"]
+    scored_by = JUDGE_NOUNS[judge["kind"]]
     if "rubric" in judge:
-        by += f" with the rubric {judge['rubric']}"
+        scored_by += f" with the rubric {judge['rubric']}"
     elif "name" in judge:
-        by += f" {judge['name']}"
+        scored_by += f", {judge['name']}"
     return {
         "rai:dataCollection": (
             f"Language models answered each prompt {recipe['sampling']['draws']} times; pairs were "
             f"chosen from the scored answers by the policy {recipe['loop']['policy']}."
         ),
         "rai:dataCollectionType": "Synthetic data",
-        "rai:dataAnnotationProtocol": f"Answers were scored by {by}.",
+        "rai:dataAnnotationProtocol": f"Answers were scored by {scored_by}.",
         "rai:machineAnnotationTools": [lineage["made_with"]],
         "rai:dataLimitations": (
             "Scores are a judge's opinion; answers may be wrong, biased or harmful, and nobody has "

@@ -10,17 +10,18 @@ from typing import Any
 import yaml
 
 from factory.errors import PublishError
-from factory.lake import load_query, shipped_queries
+from factory.lake import Views, load_query, shipped_queries
 from factory.plan import RecipeState
 from factory.progress import Progress
-from factory.publish import card
+from factory.publish.card import render_card
 from factory.publish.card_metadata import read_card
 from factory.publish.croissant import croissant_metadata
 from factory.publish.gate import Finding, allowed_findings, examine, place_pattern
 from factory.publish.lineage import lineage_of, public_recipe
 from factory.publish.options import PublishOptions
 from factory.publish.patterns import SECRETS
-from factory.publish.repository import Contents, open_views, write_repository
+from factory.publish.release import Release
+from factory.publish.repository import open_views, write_repository
 from factory.report import draw_picture
 
 CARD, LINEAGE = "README.md", "lineage.json"
@@ -28,25 +29,31 @@ CARD, LINEAGE = "README.md", "lineage.json"
 
 
 def write_folder(
-    survey: RecipeState,
+    state: RecipeState,
     folder: Path,
-    asked: PublishOptions,
+    options: PublishOptions,
     published: "Published",
     progress: Progress,
 ) -> list[Finding]:
-    """Writes all that is pushed to an empty folder, and what the gate found in it.
+    """Write everything that is pushed to an empty folder, and return the findings of the gate.
 
-    `published` is what the repository has of the last publish, whose user's text is kept.
+    `published` is the last publish of the repository: a person's text in its card is kept.
     """
-    contents = write_repository(survey, folder, progress)
-    with open_views(folder) as views:
-        tokens = [token for model in survey.models.values() for token in model.control_tokens]
-        findings = examine(
-            views, folder, sorted(set(tokens)), asked.evaluation, local_folders(survey)
-        )
+    contents = write_repository(state, folder, progress)
+    with open_views(folder, state.recipe.query_memory) as views:
+        tokens = {token for model in state.models.values() for token in model.control_tokens}
+        findings = examine(views, folder, sorted(tokens), options.evaluation, local_folders(state))
         _write_picture(views, folder)
-        _write_texts(survey, contents, views, folder, asked, findings, published)
-    _check_private(survey, folder)
+        release = Release(
+            options.repository,
+            contents,
+            public_recipe(state),
+            lineage_of(state, contents.iterations),
+            views.all(load_query("publish/published_sources")),
+        )
+        told = allowed_findings(findings, options.allowed)
+        _write_texts(release, views, folder, told, published)
+    _check_private(state, folder)
     return findings
 
 
@@ -68,71 +75,56 @@ def read_published(files: dict[str, str]) -> Published:
     return Published(files.get(CARD, ""), metadata)
 
 
-def _write_picture(views: Any, folder: Path) -> None:
-    gaps = views.sql("from gaps").to_arrow_table().to_pylist()
-    bins = views.sql(shipped_queries()["score_distribution"].sql).to_arrow_table().to_pylist()
-    (folder / "scores.svg").write_text(draw_picture(gaps, bins), encoding="utf-8")
+def _write_picture(views: Views, folder: Path) -> None:
+    bins = views.all(shipped_queries()["score_distribution"].sql)
+    picture = draw_picture(views.all("from gaps"), bins)
+    (folder / "scores.svg").write_text(picture, encoding="utf-8")
 
 
 def _write_texts(
-    survey: RecipeState,
-    contents: Contents,
-    views: Any,
-    folder: Path,
-    asked: PublishOptions,
-    findings: Sequence[Finding],
-    published: Published,
+    release: Release, views: Views, folder: Path, findings: Sequence[Finding], published: Published
 ) -> None:
-    recipe, ways = public_recipe(survey), lineage_of(survey, contents.iterations)
-    sources = views.sql(load_query("publish/published_sources").text).to_arrow_table().to_pylist()
+    """Write the card, the recipe, the lineage, and the Croissant metadata."""
     kept = read_card(published.card, published.metadata or {})
-    text, generated = card.render_card(
-        views,
-        contents,
-        recipe,
-        ways,
-        sources,
-        allowed_findings(findings, asked.allowed),
-        asked.repository,
-        kept,
-    )
+    text, metadata = render_card(release, views, findings, kept)
     (folder / CARD).write_text(text, encoding="utf-8")
     head = "# All that decides the data, as it was resolved; not how or where it was run.\n"
-    shown = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
-    (folder / "recipe.yaml").write_text(head + shown, encoding="utf-8")
-    croissants = croissant_metadata(asked.repository, generated, contents, recipe, ways, sources)
-    _write_json(folder / "croissant.json", croissants)
-    _write_json(folder / LINEAGE, {**ways, "card": generated})
+    recipe = yaml.safe_dump(release.recipe, sort_keys=False, allow_unicode=True)
+    (folder / "recipe.yaml").write_text(head + recipe, encoding="utf-8")
+    _write_json(folder / "croissant.json", croissant_metadata(release, metadata))
+    _write_json(folder / LINEAGE, {**release.lineage, "card": metadata})
 
 
 def _write_json(file: Path, content: dict[str, Any]) -> None:
     file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def local_folders(survey: RecipeState) -> list[str]:
+def local_folders(state: RecipeState) -> list[str]:
     """The folders of this machine that nothing published should name."""
-    named = (Path.home(), survey.recipe.folder, survey.lake.root)
+    named = (Path.home(), state.recipe.folder, state.lake.root)
     places = {place for each in named for place in (each, each.resolve())}
     return sorted(str(place) for place in places if place.is_absolute() and len(place.parts) > 1)
 
 
-def _check_private(survey: RecipeState, folder: Path) -> None:
+def _check_private(state: RecipeState, folder: Path) -> None:
     """Raises PublishError where a file that is no row, and no text of a row, names a folder of this
     machine."""
     for name, file in files_of(folder):
         if file.suffix != ".parquet":
             content = file.read_text(encoding="utf-8")
-            for place in local_folders(survey):
+            for place in local_folders(state):
                 if re.search(place_pattern(place), content):
                     raise PublishError(
-                        f"{name} would name {place}, a folder of this machine, which a field of "
-                        "the recipe or a prompt's source says: take it out of there"
+                        name,
+                        f"it would name {place}, a folder of this machine",
+                        "remove it from the recipe field or the prompt source that has it",
                     )
             for kind, pattern in SECRETS.items():
                 if name != CARD and re.search(pattern, content):
                     raise PublishError(
-                        f"{name} would hold what looks like a {kind}, which a field of the recipe, "
-                        "a rubric or a policy says: take it out of there"
+                        name,
+                        f"it would hold what looks like a {kind}",
+                        "remove it from the recipe field, the rubric, or the policy that has it",
                     )
 
 

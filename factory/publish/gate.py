@@ -12,12 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factory.errors import PublishError, Refused
-from factory.lake import sql_text
+from factory.lake import Value, Views, literal, load_query
 from factory.publish.patterns import PERSONAL, SECRETS
 from factory.publish.repository import CONFIGS
 
@@ -53,7 +52,7 @@ CONTROL_TOKENS = (
     "<<SYS>>",
     "<</SYS>>",
 )
-"""Marks of the chat templates of well-known models, beside those of the models that wrote."""
+"""Marks of the chat templates of well-known models, added to those of the models that wrote."""
 
 
 @dataclass(frozen=True)
@@ -78,16 +77,16 @@ CHECKS = (
         f"sides cut off at the limit on tokens ({MOST_TRUNCATED:.0%} of them may be)",
         MOST_TRUNCATED,
     ),
-    Check("license", "prompts without a licence"),
-    Check("secrets", "texts with keys, tokens or passwords of well-known forms"),
-    Check("personal", "texts with e-mail addresses, bank or card numbers"),
+    Check("license", "prompts without a license"),
+    Check("secrets", "texts with keys, tokens, or passwords of well-known forms"),
+    Check("personal", "texts with e-mail addresses, bank numbers, or card numbers"),
     Check("paths", "texts that name a folder of the machine that made them"),
 )
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What came of one check."""
+    """The result of one check."""
 
     name: str
     what: str
@@ -106,7 +105,7 @@ def place_pattern(place: str) -> str:
 
 
 def examine(
-    views: duckdb.DuckDBPyConnection,
+    views: Views,
     folder: Path,
     control_tokens: Sequence[str] = (),
     evaluation: Sequence[Path] = (),
@@ -137,7 +136,7 @@ def examine(
 
 
 def _prepare(
-    views: duckdb.DuckDBPyConnection,
+    views: Views,
     folder: Path,
     control_tokens: Sequence[str],
     evaluation: Sequence[Path],
@@ -146,7 +145,6 @@ def _prepare(
     marks = [token for token in control_tokens if len(token) > 2 and not token[0].isalnum()]
     tables = {
         "control_tokens": {"token": sorted({*CONTROL_TOKENS, *marks})},
-        "gate_settings": {"run": [RUN], "most_similar": [MOST_SIMILAR]},
         "evaluation": {"text": pa.array([*texts_of(evaluation)], pa.string())},
     }
     for name, columns in tables.items():
@@ -154,23 +152,23 @@ def _prepare(
     files = " union all ".join(
         f"select '{config.name}' as config, *, "
         f"parse_filename(filename).split('-')[1] as split "
-        f"from read_parquet('{_quoted(folder)}/{config.folder}/*.parquet', filename = true)"
+        f"from read_parquet({literal(f'{folder}/{config.folder}/*.parquet')}, filename = true)"
         for config in CONFIGS
-        if config.query == "dataset" and any((folder / config.folder).glob("*.parquet"))
+        if config.query == "export/dataset" and any((folder / config.folder).glob("*.parquet"))
     )
-    views.execute(f"create or replace temp view pair_files as {files}")
-    # A table: its texts are trimmed once, for all checks.
-    views.execute(f"create or replace temp table gate_pairs as {sql_text('gate_pairs')}")
-    views.execute(f"create or replace temp table gate_prompts as {sql_text('gate_prompts')}")
-    views.execute(f"create or replace temp view gate_texts as {sql_text('gate_texts')}")
+    views.define("pair_files", files)
+    # Tables: the texts are trimmed once, for all checks.
+    views.create_table("gate_pairs", load_query("publish/gate_pairs"))
+    views.create_table("gate_prompts", load_query("publish/gate_prompts"))
+    views.define("gate_texts", load_query("publish/gate_texts"))
 
 
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")
+_PARAMETERS: dict[str, Value] = {"run": RUN, "most_similar": MOST_SIMILAR}
+"""The parameters of the checks' queries."""
 
 
 def _finding(
-    views: duckdb.DuckDBPyConnection,
+    views: Views,
     check: Check,
     patterns: Mapping[str, str] | None,
     *,
@@ -180,23 +178,25 @@ def _finding(
         schema = pa.schema([("kind", pa.string()), ("pattern", pa.string())])
         rows = [{"kind": kind, "pattern": pattern} for kind, pattern in patterns.items()]
         views.register("patterns", pa.Table.from_pylist(rows, schema))
-    query = sql_text("gate_patterns" if patterns is not None else f"gate_{check.name}")
-    views.execute(f"create or replace temp table found as {query}")
-    rows = views.sql(f"from found limit {SHOWN}").to_arrow_table().to_pylist()
-    ((n,),) = views.sql("select count(*) from found").fetchall()
+    name = "patterns" if patterns is not None else check.name
+    query = load_query(f"publish/gate_{name}")
+    values = {name: value for name, value in _PARAMETERS.items() if name in query.parameters}
+    views.create_table("found", query, **values)
+    rows = views.all(f"from found limit {SHOWN}")
+    n = views.all("select count(*) as n from found")[0]["n"]
     is_bad = n > 0
     if check.most:
-        ((sides,),) = views.sql("select 2 * count(*) from gate_pairs").fetchall()
-        is_bad = n > check.most * sides
+        is_bad = n > check.most * views.all("select 2 * count(*) as n from gate_pairs")[0]["n"]
     return Finding(check.name, check.what, n, rows, is_bad, looked)
 
 
-def _suspect(views: duckdb.DuckDBPyConnection, patterns: Iterable[str]) -> None:
+def _suspect(views: Views, patterns: Iterable[str]) -> None:
     """Looks for all patterns at once first: one that comes from a column is compiled anew for each
     row."""
-    views.execute(
-        f"create or replace temp table suspects as {sql_text('gate_suspects')}",
-        {"any_pattern": "|".join(f"(?:{pattern})" for pattern in patterns)},
+    views.create_table(
+        "suspects",
+        load_query("publish/gate_suspects"),
+        any_pattern="|".join(f"(?:{pattern})" for pattern in patterns),
     )
 
 
@@ -205,7 +205,7 @@ def check_names(allowed: Sequence[str]) -> None:
     names = [check.name for check in CHECKS]
     for name in allowed:
         if name not in names:
-            raise PublishError(f"--allow {name}: expected one of {', '.join(names)}")
+            raise PublishError("--allow", f"got {name}", f"expected one of {', '.join(names)}")
 
 
 def pass_gate(findings: Sequence[Finding], allowed: Sequence[str]) -> None:
@@ -219,11 +219,12 @@ def pass_gate(findings: Sequence[Finding], allowed: Sequence[str]) -> None:
         lines += [f"    {row['config']} {row['id']}: {row['what']}" for row in finding.rows]
         if finding.n > len(finding.rows):
             lines.append(f"    … and {finding.n - len(finding.rows):,} more")
+    listed = "\n".join(lines)
     names = " ".join(f"--allow {finding.name}" for finding in bad)
     raise Refused(
-        "nothing was published, for the gate found what a dataset should not hold:\n"
-        + "\n".join(lines)
-        + f"\n  take them out, or let them pass with {names}; the card then says so"
+        "publish",
+        f"nothing was published, because these checks found rows:\n{listed}\n  ",
+        f"remove these rows, or let them pass with {names}, which the card then tells",
     )
 
 
@@ -235,8 +236,10 @@ def texts_of(files: Sequence[Path]) -> Iterator[str]:
             yield from _texts(file)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise PublishError(
-                f"--evaluation {file}: cannot be read ({type(error).__name__}): expected JSON "
-                "lines (.jsonl), Parquet (.parquet) or a text a line (.txt)"
+                "--evaluation",
+                f"{file} cannot be read ({type(error).__name__})",
+                "expected JSON lines (.jsonl), Parquet (.parquet), or text with one entry per "
+                "line (.txt)",
             ) from None
 
 

@@ -79,13 +79,16 @@ class Repository:
 
         if is_offline_mode():
             raise PublishError(
-                "HF_HUB_OFFLINE is set, so nothing can be sent: take it out of the environment, or "
-                "take --dry-run"
+                "HF_HUB_OFFLINE",
+                "HF_HUB_OFFLINE is set, so nothing can be sent",
+                "unset it, or use --dry-run",
             )
         token = get_token()
         if not token:
             raise PublishError(
-                "no token for the Hub: run `hf auth login`, or set HF_TOKEN to one that may write"
+                "HF_TOKEN",
+                "no token for the Hub",
+                "run `hf auth login`, or set HF_TOKEN to a token with write access",
             )
         disable_progress_bars()  # the client's own bars would be drawn over ours
         self.name, self.branch = name, branch
@@ -101,7 +104,7 @@ class Repository:
     # what it holds
 
     def state(self, revision: str | None = None) -> State | None:
-        """What it holds at the head of the branch, or at another revision; None where there is no
+        """Return the content at the head of the branch, or at another revision; None if there is no
         such repository or revision, or none that the token may see."""
         from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
@@ -233,7 +236,7 @@ class Repository:
         *,
         as_pull: bool,
     ) -> Landed:
-        came = self._api.create_commit(
+        made = self._api.create_commit(
             self.name,
             operations,
             commit_message=message,
@@ -242,7 +245,7 @@ class Repository:
             create_pr=as_pull,
             parent_commit=state.commit,
         )
-        return Landed(came.oid, came.pr_url if as_pull and came.pr_url else came.commit_url)
+        return Landed(made.oid, made.pr_url if as_pull and made.pr_url else made.commit_url)
 
     def _there(self, change: Change, before: State) -> Landed | None:
         """The commit whose answer was lost. Raises HubError where the branch has another."""
@@ -252,10 +255,10 @@ class Repository:
         if not left(change, now):
             return Landed(now.commit, f"{self.url}/commit/{now.commit}")
         raise HubError(
+            "--repo",
             f"{self.name}: somebody else pushed meanwhile ({self.branch} is at {now.commit[:12]}, "
-            "and was at "
-            f"{before.commit[:12]}): nothing of theirs was changed; look at it and run the same "
-            "command again, or take --create-pr"
+            f"and was at {before.commit[:12]}); nothing of theirs was changed",
+            "look at it and run the same command again, or use --create-pr",
         )
 
     def pull(self, change: Change, message: str) -> Landed | None:
@@ -294,7 +297,7 @@ class Repository:
     ) -> T:
         """What a call gives, tried again where the fault is one that passes.
 
-        `landed` looks whether the call that failed was in truth carried out.
+        `landed` checks whether the call that failed took effect all the same.
         """
         for n in range(self._tries):
             try:
@@ -302,8 +305,8 @@ class Repository:
             except Exception as error:
                 if not is_of_hub(error):
                     raise
-                if landed is not None and (came := landed()) is not None:
-                    return came
+                if landed is not None and (done := landed()) is not None:
+                    return done
                 wait = waiting(error, n)
                 if not is_transient(error) or n == self._tries - 1 or wait > LONGEST_WAIT:
                     raise self._sentence(what, error, n + 1) from error
@@ -315,30 +318,35 @@ class Repository:
         raise AssertionError("the last try returns or raises")
 
     def _sentence(self, what: str, error: Exception, tries: int) -> HubError:
-        code, said = status(error), self._said(error)
+        code, message = status(error), self._message(error)
         again = "run the same command again: what was uploaded is not sent again"
         if code == 401:
             return HubError(
-                f"{what}: the Hub does not take the token (401{said}): make one that may write at "
-                "huggingface.co/settings/tokens, and run `hf auth login` or set HF_TOKEN"
+                "HF_TOKEN",
+                f"{what}: the Hub does not take the token (401{message})",
+                "create one with write access at huggingface.co/settings/tokens, and run `hf auth "
+                "login` or set HF_TOKEN",
             )
-        if code in (402, 413, 507) or (code == 403 and any(w in said.lower() for w in _FULL)):
+        if code in (402, 413, 507) or (code == 403 and any(w in message.lower() for w in _FULL)):
             return HubError(
-                f"{what}: the storage of {self.name} is full ({code}{said}): make room, and {again}"
+                "--repo",
+                f"{what}: the storage of {self.name} is full ({code}{message})",
+                f"make room, and {again}",
             )
         if code == 403:
             return HubError(
-                f"{what}: the token may not do this in {self.name} (403{said}): take a token with "
-                "the right to write there, or another --repo"
+                "HF_TOKEN",
+                f"{what}: the token may not do this in {self.name} (403{message})",
+                "take a token with the right to write there, or another --repo",
             )
         if is_transient(error):
-            asked = waiting(error, tries - 1)
-            if asked > LONGEST_WAIT:
-                again = f"wait {asked / 60:.0f} minutes, and {again}"
-            return HubError(f"{what}: {short(error)} after {tries} tries{said}: {again}")
-        return HubError(f"{what}: the Hub refused it ({code or short(error)}{said})")
+            wait = waiting(error, tries - 1)
+            if wait > LONGEST_WAIT:
+                again = f"wait {wait / 60:.0f} minutes, and {again}"
+            return HubError("--repo", f"{what}: {short(error)} after {tries} tries{message}", again)
+        return HubError("--repo", f"{what}: the Hub refused it ({code or short(error)}{message})")
 
-    def _said(self, error: Exception) -> str:
+    def _message(self, error: Exception) -> str:
         """The server's own words, behind a colon, and never the token."""
         for each in causes(error):
             words = getattr(each, "server_message", None)
@@ -355,11 +363,11 @@ def left(change: Change, state: State) -> list[str]:
     return wrong + [name for name in change.delete if name in state.files]
 
 
-def is_same(path: Path, held: str | None) -> bool:
+def is_same(path: Path, file_id: str | None) -> bool:
     """Whether a repository's file, by its id, is this one."""
-    if held is None:
+    if file_id is None:
         return False
-    return held == (file_digest(path) if len(held) == 64 else git_id(path))
+    return file_id == (file_digest(path) if len(file_id) == 64 else git_id(path))
 
 
 def git_id(path: Path) -> str:

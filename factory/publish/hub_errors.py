@@ -62,17 +62,17 @@ def waiting(error: BaseException, n: int) -> float:
         if response is not None:
             headers = response.headers
             break
-    if asked := headers.get("Retry-After"):
-        return max(0.0, _seconds(asked, 2.0**n))
+    if delay := headers.get("Retry-After"):
+        return max(0.0, _seconds(delay, 2.0**n))
     limit = parse_ratelimit_headers(headers)
     if limit is not None and limit.remaining == 0:
         return float(limit.reset_in_seconds)
     return 2.0**n
 
 
-def _seconds(asked: str, otherwise: float) -> float:
+def _seconds(delay: str, otherwise: float) -> float:
     with suppress(ValueError):
-        return float(asked)
+        return float(delay)
     with suppress(ValueError):
-        return (parsedate_to_datetime(asked) - datetime.now(UTC)).total_seconds()
+        return (parsedate_to_datetime(delay) - datetime.now(UTC)).total_seconds()
     return otherwise

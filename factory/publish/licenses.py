@@ -1,8 +1,8 @@
-"""What the licences of well-known models ask of those who pass on what the models wrote.
+"""What the licenses of well-known models ask of those who pass on the models' answers.
 
-By the name of a model's repository on the Hub, as far as it tells; no legal advice. Read from the
-licences' texts as we know them and not checked against their newest versions: a card that shows a
-duty says so.
+A model is known by the name of its repository on the Hub. The terms were written from the texts of
+the licenses as we know them, not checked against their newest versions, and are no legal advice; a
+card that shows terms says so.
 """
 
 import re
@@ -12,7 +12,9 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class LicenseTerms:
     models: str
-    duty: str
+    """The models, by name and license."""
+    terms: str
+    """What the license asks of those who pass on the models' answers."""
 
 
 _KNOWN = (
@@ -51,11 +53,11 @@ _KNOWN = (
 
 
 def license_terms(repository: str | None) -> LicenseTerms | None:
-    """What a model's licence asks of its answers, by its repository's or server's name; None where
-    the name says nothing."""
+    """Return the terms of a model's license, by the name of its repository or on its server; None
+    where the name is not known."""
     if repository is None:
         return None
-    for pattern, duty in _KNOWN:
+    for pattern, terms in _KNOWN:
         if re.search(pattern, repository, re.IGNORECASE):
-            return duty
+            return terms
     return None

@@ -1,5 +1,5 @@
-"""How the rows of a dataset came to be, in a form that can be shown to everybody: the resolved
-recipe, and the models, judges, builds and folders with their ids.
+"""The lineage of a dataset in a form that can be published: the resolved recipe, and the models,
+judges, builds, and folders with their ids.
 
 No path of this machine, no address of a server and nothing of how the work was run is in it.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from factory import __version__
+from factory.export import judge_kind
 from factory.lake import load_query
 from factory.plan import RecipeState, Step, StepState, all_views
 from factory.publish.redact import redact_paths
@@ -22,16 +23,16 @@ _SHOWN = ("prompts.language", "sampling.draws", "judge.draws", "probe.draws")
 _SNAPSHOT = re.compile(r"/snapshots/([0-9a-f]{40})")
 
 
-def public_recipe(survey: RecipeState) -> dict[str, Any]:
+def public_recipe(state: RecipeState) -> dict[str, Any]:
     """The fields of a recipe that decide the data, with what generation_config resolved.
 
     Files are named without the folders that they lie in.
     """
-    recipe = survey.recipe
+    recipe = state.recipe
     dumped = recipe.model_dump(mode="json", by_alias=True, exclude_none=True)
     fields = [field for field, stages in DECIDES.items() if stages] + list(_SHOWN)
     shown = {"name": recipe.name, **_fields(dumped, fields, recipe)}
-    shown["train"] = _training(survey)
+    shown["train"] = _training(state)
     if isinstance(recipe.engine, VllmEngine):
         shown["engine"] = _vllm(recipe.engine, recipe)
     of_judge = [field.removeprefix("judge.") for field in fields if field.startswith("judge.")]
@@ -66,10 +67,10 @@ def _vllm(engine: VllmEngine, recipe: Recipe) -> dict[str, Any]:
     return {"name": engine.name, **redact_paths(known, recipe)}
 
 
-def _training(survey: RecipeState) -> dict[str, Any]:
-    recipe, method = survey.recipe, survey.policy.trains
+def _training(state: RecipeState) -> dict[str, Any]:
+    recipe, method = state.recipe, state.policy.trains
     settings = training_settings(recipe.train, method, "", "", recipe.seed)
-    shown = {"with": settings["with"]}
+    shown: dict[str, Any] = {"with": recipe.train.with_}
     if "settings" in settings:
         shown[method] = dict(settings["settings"])
     if "command" in settings:
@@ -80,61 +81,61 @@ def _training(survey: RecipeState) -> dict[str, Any]:
     return without_places
 
 
-def lineage_of(survey: RecipeState, iterations: list[int]) -> dict[str, Any]:
+def lineage_of(state: RecipeState, iterations: list[int]) -> dict[str, Any]:
     """The models, judges, steps and folders of the iterations, by their ids.
 
     `folders` has by key what each folder's key was made of: the sampling, the judge's prompt, the
     parser, the policy's SQL, a training's settings.
     """
-    found = [
-        found
-        for step, found in survey.steps.items()
-        if found.folder and step.role != "probe" and step.iteration in iterations
+    step_states = [
+        step_state
+        for step, step_state in state.steps.items()
+        if step_state.folder and step.role != "probe" and step.iteration in iterations
     ]
     return {
         "made_with": f"preference-factory {__version__}",
-        "recipe": survey.recipe.name,
+        "recipe": state.recipe.name,
         "iterations": iterations,
-        "models": models(survey, iterations),
-        "judge": _judge(survey, JUDGE),
-        "judges": {name: _judge(survey, name) for name in survey.recipe.judges},
-        "probe": _probe(survey),
-        "steps": [_step(each) for each in found],
+        "models": models(state, iterations),
+        "judge": _judge(state, JUDGE),
+        "judges": {name: _judge(state, name) for name in state.recipe.judges},
+        "probe": _probe(state),
+        "steps": [_step(each) for each in step_states],
         "folders": {
-            each.folder.key: {"table": each.folder.table, "settings": _settings(each, survey)}
-            for each in found
+            each.folder.key: {"table": each.folder.table, "settings": _settings(each, state)}
+            for each in step_states
             if each.folder
         },
     }
 
 
-def _settings(found: StepState, survey: RecipeState) -> dict[str, Any]:
+def _settings(step_state: StepState, state: RecipeState) -> dict[str, Any]:
     """What a folder's key was made of; of a training without the places that it names."""
-    if found.step.stage != "train":
-        return found.settings
-    settings: dict[str, Any] = redact_paths(found.settings, survey.recipe)
+    if step_state.step.stage != "train":
+        return step_state.settings
+    settings: dict[str, Any] = redact_paths(step_state.settings, state.recipe)
     return settings
 
 
-def models(survey: RecipeState, iterations: list[int]) -> list[dict[str, Any]]:
-    """The models whose answers or judgments are published, in the order in which they came."""
+def models(state: RecipeState, iterations: list[int]) -> list[dict[str, Any]]:
+    """Return the models whose answers or judgments are published, in the order of the loop."""
     published = {
         name
-        for (iteration, role, name) in survey.roles
+        for (iteration, role, name) in state.roles
         if iteration in iterations and role != "probe"
     }
     judged = {
         row["judge_model"]
-        for row in survey.panel.values()
+        for row in state.panel.values()
         if row["role"] != "probe" and row["iteration"] in iterations
     }
-    published |= {name for name, model in survey.models.items() if model.digest in judged}
-    table = {row["digest"]: row for row in survey.models_table().to_pylist()}
+    published |= {name for name, model in state.models.items() if model.digest in judged}
+    table = {row["digest"]: row for row in state.models_table().to_pylist()}
     names: dict[str, str] = {}
-    for name, model in survey.models.items():  # a judge may be M_0 by another name
+    for name, model in state.models.items():  # a judge may be M_0 by another name
         names.setdefault(model.digest, name)
     listed = []
-    for name, model in survey.models.items():
+    for name, model in state.models.items():
         if name not in published:
             continue
         row = table[model.digest]
@@ -143,7 +144,7 @@ def models(survey: RecipeState, iterations: list[int]) -> list[dict[str, Any]]:
                 "name": name,
                 "digest": model.digest,
                 "dtype": model.dtype,
-                **_origin(survey, name),
+                **_origin(state, name),
                 "parent": names.get(row["parent"]),
                 "trained_on": row["build"],
                 "n_pairs": row["n_pairs"],
@@ -152,51 +153,47 @@ def models(survey: RecipeState, iterations: list[int]) -> list[dict[str, Any]]:
     return listed
 
 
-def _origin(survey: RecipeState, name: str) -> dict[str, Any]:
+def _origin(state: RecipeState, name: str) -> dict[str, Any]:
     """Where a model that the loop did not train came from: its repository and commit, or no more
     than that it was a local folder."""
-    judge = survey.recipe.all_judges.get(name)
+    judge = state.recipe.all_judges.get(name)
     if judge and judge.declared:
-        engine = survey.recipe.engine_of(name)
+        engine = state.recipe.engine_of(name)
         assert isinstance(engine, OpenaiEngine), "the recipe was checked for it"
         return {"repository": None, "revision": judge.declared, "served": engine.model}
     given = (judge.model or judge.reward_model) if judge else None
-    given = survey.recipe.model if name == "M_0" else given
+    given = state.recipe.model if name == "M_0" else given
     if given is None:
         return {"repository": None, "revision": None}
-    snapshot = _SNAPSHOT.search(survey.models[name].path.as_posix())
-    local = survey.recipe.resolve(given.path).is_dir()
+    snapshot = _SNAPSHOT.search(state.models[name].path.as_posix())
+    local = state.recipe.resolve(given.path).is_dir()
     return {
         "repository": None if local else given.path,
         "revision": snapshot[1] if snapshot and not local else None,
     }
 
 
-def _judge(survey: RecipeState, name: str) -> dict[str, Any]:
-    """Who judged, and by which rubric; the rubric's text is among the folders' settings."""
-    judge = survey.recipe.all_judges[name]
+def _judge(state: RecipeState, name: str) -> dict[str, Any]:
+    """Return who judged, and by which rubric. The rubric's text is among the folders' settings."""
+    judge = state.recipe.all_judges[name]
+    kind = judge_kind(judge)
     if judge.function:
-        return {"kind": "function", "name": judge.function.rpartition(":")[2]}
+        return {"kind": kind, "name": judge.function.rpartition(":")[2]}
     if judge.reward_model:
-        return {"kind": "reward model"}
-    kind = "fixed model" if judge.has_model else f"the {judge.by} model"
-    return {
-        "kind": kind,
-        "rubric": Path(judge.rubric).name,
-        "draws": judge.n_draws,
-    }
+        return {"kind": kind}
+    return {"kind": kind, "rubric": Path(judge.rubric).name, "draws": judge.n_draws}
 
 
-def _probe(survey: RecipeState) -> list[dict[str, Any]]:
+def _probe(state: RecipeState) -> list[dict[str, Any]]:
     """What each model scored on the probe, whose prompts and answers are not published."""
-    if not survey.recipe.probe:
+    if not state.recipe.probe:
         return []
-    scores = {row["name"]: row for row in all_views(survey).all(load_query("lake/probe_scores"))}
-    return [scores[name] for name in survey.models if name in scores]
+    scores = {row["name"]: row for row in all_views(state).all(load_query("lake/probe_scores"))}
+    return [scores[name] for name in state.models if name in scores]
 
 
-def _step(found: StepState) -> dict[str, Any]:
-    step: Step = found.step
+def _step(step_state: StepState) -> dict[str, Any]:
+    step: Step = step_state.step
     return {
         "step": step.label,
         "stage": step.stage,
@@ -204,6 +201,6 @@ def _step(found: StepState) -> dict[str, Any]:
         "role": step.role or None,
         "model": step.name or None,
         "phase": step.phase or None,
-        "key": found.folder.key if found.folder else None,
-        "rows": found.answered,
+        "key": step_state.folder.key if step_state.folder else None,
+        "rows": step_state.answered,
     }

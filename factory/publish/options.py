@@ -13,7 +13,7 @@ from factory.publish.repository import iterations
 
 @dataclass(frozen=True)
 class PublishOptions:
-    """What a person wants published, beside the recipe."""
+    """The options of `factory publish`, apart from the recipe."""
 
     repository: str
     """organisation/name"""
@@ -28,29 +28,34 @@ class PublishOptions:
     """Files with texts that no prompt may share."""
 
 
-def check_options(survey: RecipeState, asked: PublishOptions) -> None:
+def check_options(state: RecipeState, options: PublishOptions) -> None:
     """What can be refused before anything is written: raises PublishError for an option, for a
     recipe that was never run, LakeError where the lake is not what it was."""
-    check_repository(asked.repository)
-    check_names(asked.allowed)
-    for file in asked.evaluation:
+    check_repository(options.repository)
+    check_names(options.allowed)
+    for file in options.evaluation:
         if not file.is_file():
-            raise PublishError(f"--evaluation {file}: no such file; expected one with texts")
-    if asked.as_pull and asked.tag:
-        raise PublishError("--tag names a commit of a branch, and --create-pr makes none: take one")
-    made = iterations(survey)
+            raise PublishError("--evaluation", f"no such file {file}", "expected a file with texts")
+    if options.as_pull and options.tag:
+        raise PublishError(
+            "--tag",
+            "a tag names a commit of a branch, and --create-pr makes none",
+            "use one of the two",
+        )
+    made = iterations(state)
     folders = {
-        found.folder.key: found.folder
-        for step, found in survey.steps.items()
-        if found.folder and step.iteration in made
+        step_state.folder.key: step_state.folder
+        for step, step_state in state.steps.items()
+        if step_state.folder and step.iteration in made
     }
     report = verify_folders(folders.values())
     if report.faults:
         fault = report.faults[0]
         raise LakeError(
-            f"{len(report.faults)} files of the lake are not as they were written, {fault.file} "
-            f"({fault.why}) among them: `factory verify` lists them, and `factory run` makes the "
-            "missing rows again"
+            "the lake",
+            f"{len(report.faults)} files are not as they were written, {fault.file} ({fault.why}) "
+            "among them",
+            "`factory verify` lists them, and `factory run` makes the missing rows again",
         )
 
 
@@ -61,10 +66,12 @@ def check_repository(name: str) -> None:
 
     wanted = "expected ORG/NAME of letters, digits, -, _ and ., 96 characters at most"
     if name.count("/") != 1:
-        raise PublishError(f"--repo {name}: {wanted}")
+        raise PublishError("--repo", f"got {name}", wanted)
     try:
         validate_repo_id(name)
     except HFValidationError:
         raise PublishError(
-            f"--repo {name}: {wanted}, none of - and . at an end of the name or twice in a row"
+            "--repo",
+            f"got {name}",
+            f"{wanted}, none of - and . at an end of the name or twice in a row",
         ) from None

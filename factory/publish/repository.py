@@ -11,17 +11,30 @@ Hub and no card.
 """
 
 import json
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factory.errors import PublishError
-from factory.export import PAIR_COLUMNS, SPLITS, more_than_bare, write_rows
-from factory.lake import BARE_MESSAGE, TABLES, Views, load_query, shipped_queries
+from factory.export import (
+    PAIR_COLUMNS,
+    SPLITS,
+    kept_pairs,
+    more_than_bare,
+    select_pairs,
+    write_rows,
+)
+from factory.lake import (
+    BARE_MESSAGE,
+    TABLES,
+    Value,
+    Views,
+    load_query,
+    shipped_queries,
+    view_schema,
+)
 from factory.pairs import FIRST, SECOND
 from factory.plan import RecipeState, all_views, steps
 from factory.progress import Progress, Task
@@ -58,8 +71,8 @@ CANDIDATE_COLUMNS = pa.schema(
         ("name", pa.string()),
         ("split", pa.string()),
         ("prompt", _MESSAGES),
-        *TABLES["samples"],
-        ("parser", pa.string()),
+        *view_schema("samples"),
+        ("parser_key", pa.string()),
         *_SCORED,
         *_SOURCE,
     ]
@@ -70,8 +83,8 @@ JUDGMENT_COLUMNS = pa.schema(
         ("iteration", pa.int32()),
         ("split", pa.string()),
         ("prompt_id", pa.string()),
-        *TABLES["judgments"],
-        ("parser", pa.string()),
+        *view_schema("judgments"),
+        ("parser_key", pa.string()),
         ("score", pa.float64()),
         ("expected_score", pa.float64()),
         ("reason", pa.string()),
@@ -87,6 +100,8 @@ class Config:
 
     name: str
     folder: str
+    grain: str
+    """What one row is, after "one row per"."""
     query: str
     columns: pa.Schema
     phase: str = SECOND
@@ -94,17 +109,36 @@ class Config:
 
 
 CONFIGS = (
-    Config("default", "data", "dataset", PAIR_COLUMNS),
-    Config("anchored", "anchored", "dataset", PAIR_COLUMNS, FIRST),
-    Config("kto", "kto", "published_kto", KTO_COLUMNS),
-    Config("candidates", "candidates", "published_candidates", CANDIDATE_COLUMNS),
-    Config("judgments", "judgments", "published_judgments", JUDGMENT_COLUMNS),
+    Config("default", "data", "pair (D2)", "export/dataset", PAIR_COLUMNS),
+    Config(
+        "anchored",
+        "anchored",
+        "pair that trained a future model (D1)",
+        "export/dataset",
+        PAIR_COLUMNS,
+        FIRST,
+    ),
+    Config("kto", "kto", "answer of a pair, with its label", "publish/published_kto", KTO_COLUMNS),
+    Config(
+        "candidates",
+        "candidates",
+        "answer of any role, with its score",
+        "publish/published_candidates",
+        CANDIDATE_COLUMNS,
+    ),
+    Config(
+        "judgments",
+        "judgments",
+        "judgment as the judge wrote it, with the parsed verdict",
+        "publish/published_judgments",
+        JUDGMENT_COLUMNS,
+    ),
 )
 """`default` has the pairs of D2, which trainers are pointed at; `anchored` those of D1."""
 
 TABLE_FILES = {
     "prompts": PROMPT_COLUMNS,
-    "pairs": TABLES["pairs"],
+    "pairs": view_schema("pairs"),
     "roles": TABLES["roles"],
     "panel": TABLES["panel"],
     "models": TABLES["models"],
@@ -147,39 +181,41 @@ class Contents:
         return [config for config in CONFIGS if config.name in self.sizes]
 
 
-def iterations(survey: RecipeState) -> list[int]:
+def iterations(state: RecipeState) -> list[int]:
     """The iterations whose pairs were made, from the first on.
 
     Raises PublishError where there is none.
     """
     made = []
-    for step in steps(survey.recipe):
+    for step in steps(state.recipe):
         if step.stage == "pairs" and step.phase == SECOND:
-            if not survey.steps[step].done:
+            if not state.steps[step].done:
                 break
             made.append(step.iteration)
     if not made:
         raise PublishError(
-            f"the lake {survey.lake.root} holds no finished iteration of {survey.recipe.name}: "
-            "run the recipe with `factory run` first"
+            "the lake",
+            f"{state.lake.root} holds no finished iteration of {state.recipe.name}",
+            "run the recipe with `factory run` first",
         )
     return made
 
 
-def write_repository(survey: RecipeState, folder: Path, progress: Progress) -> Contents:
-    """Writes the rows, tables and SQL of a survey's finished iterations to an empty folder.
+def write_repository(state: RecipeState, folder: Path, progress: Progress) -> Contents:
+    """Writes the rows, tables and SQL of a state's finished iterations to an empty folder.
 
     Raises PublishError where no iteration is finished, or no pair was kept.
     """
-    if survey.policy.trains != "dpo":
+    if state.policy.trains != "dpo":
         raise PublishError(
-            f"loop.policy: {survey.policy.name} makes no pairs, and what is published is pairs: "
-            "`factory export RECIPE --to sft` writes its rows"
+            "loop.policy",
+            f"{state.policy.name} makes no pairs, and only pairs can be published",
+            "run `factory export RECIPE --to sft` to write its rows",
         )
-    contents = Contents(iterations(survey))
-    views = all_views(survey)
-    _refuse_more_than_bare(views, survey.recipe.name)
-    views.register("models", _public_models(survey))
+    contents = Contents(iterations(state))
+    views = all_views(state)
+    _refuse_more_than_bare(views, state.recipe.name)
+    views.register("models", _public_models(state))
     views.define("kto", shipped_queries()["kto"].sql)
     n_files = len(contents.iterations) * (len(CONFIGS) * len(SPLITS) + len(TABLE_FILES))
     with progress.task("writing the folder", n_files, "files") as task:
@@ -187,15 +223,15 @@ def write_repository(survey: RecipeState, folder: Path, progress: Progress) -> C
             _write_config(views, config, folder, contents, task)
         for table, columns in TABLE_FILES.items():
             for iteration in contents.iterations:
-                views.register_row("part", {"iteration": iteration})
-                write_rows(
-                    views, f"published_{table}", columns, _file(folder, "tables", table, iteration)
-                )
+                file = _file(folder, "tables", table, iteration)
+                query = load_query(f"publish/published_{table}")
+                write_rows(views, query, columns, file, values={"iteration": iteration})
                 task.advance()
     if not contents.rows("default"):
         raise PublishError(
-            f"no pair of {survey.recipe.name} was kept, so there is nothing to publish: "
-            "`factory sql RECIPE outcomes` says what came of them"
+            "pairs",
+            f"no pair of {state.recipe.name} was kept, so there is nothing to publish",
+            "run `factory sql RECIPE outcomes` to see the outcomes of the pairs",
         )
     _write_sql(folder)
     return contents
@@ -205,32 +241,39 @@ def _refuse_more_than_bare(views: Views, name: str) -> None:
     """Raises PublishError where prompts have what rows of bare messages cannot carry."""
     if found := more_than_bare(views):
         raise PublishError(
-            f"the prompts of {name} ({found}) are more than messages of role and "
-            "content, which is all that published rows carry: publish a recipe without them"
+            "prompts.files",
+            f"the prompts of {name} ({found}) are more than messages of role and content, which "
+            "is all that published rows carry",
+            "publish a recipe without them",
         )
 
 
-def _public_models(survey: RecipeState) -> pa.Table:
+def _public_models(state: RecipeState) -> pa.Table:
     """`models`, without the places that a training's settings name."""
-    rows = survey.models_table().to_pylist()
+    rows = state.models_table().to_pylist()
     for row in rows:
         if row["settings"]:
-            row["settings"] = json.dumps(redact_paths(json.loads(row["settings"]), survey.recipe))
+            row["settings"] = json.dumps(redact_paths(json.loads(row["settings"]), state.recipe))
     return pa.Table.from_pylist(rows, TABLES["models"])
 
 
 def _write_config(
     views: Views, config: Config, folder: Path, contents: Contents, task: Task
 ) -> None:
-    if config.query == "dataset":
-        views.register_row("published", {"phase": config.phase})
-        views.read_texts(f"from pairs where outcome = 'kept' and phase = '{config.phase}'")
+    query = load_query(config.query)
+    has_pairs = "pair_rows" in query.reads
+    if has_pairs:
+        views.read_texts(f"from pairs where {kept_pairs(config.phase)}")
     sizes: dict[str, Size] = {}
     for split in SPLITS:
         for iteration in contents.iterations:
-            views.register_row("part", {"iteration": iteration, "split": split})
             file = _file(folder, config.folder, split, iteration)
-            if write_rows(views, config.query, config.columns, file):
+            values: dict[str, Value] = {}
+            if has_pairs:
+                select_pairs(views, kept_pairs(config.phase, iteration, split))
+            else:
+                values = {"iteration": iteration, "split": split}
+            if write_rows(views, query, config.columns, file, values=values):
                 sizes.setdefault(split, Size()).add(file)
             task.advance()
     if sizes:
@@ -251,35 +294,35 @@ def _write_sql(folder: Path) -> None:
         (folder / "sql" / f"{name}.sql").write_text(query.sql, encoding="utf-8")
 
 
-def open_views(folder: Path) -> duckdb.DuckDBPyConnection:
-    """DuckDB with the views of a repository's folder."""
-    con = duckdb.connect()
-    con.execute("set enable_progress_bar = false")
-    con.execute(f"set temp_directory = '{tempfile.gettempdir()}/factory-duckdb'")
-    con.execute(views_sql(f"{folder.resolve()}/".replace("'", "''")))
-    return con
+def open_views(folder: Path, memory: str | None = None) -> Views:
+    """Open the views of a repository's folder. `memory` is the recipe's query_memory."""
+    return Views(memory, script=views_sql(f"{folder.resolve()}/".replace("'", "''")))
 
 
 def views_sql(root: str = "") -> str:
     """The views of `factory sql` over the files of a repository, for plain DuckDB; `root` is where
     these lie, if not in the current folder."""
-    samples = ", ".join(TABLES["samples"].names)
+    samples = ", ".join(view_schema("samples").names)
     scored = ", ".join(column.name for column in _SCORED)
-    verdicts = ", ".join(TABLES["verdicts"].names)
-    placed = f"iteration, role, name, parser, split, {samples}"
+    verdicts = ", ".join(view_schema("verdicts").names)
+    judgments = ", ".join(view_schema("judgments").names)
+    placed = f"iteration, role, name, parser_key, split, {samples}"
     views = {
         **{name: f"from read_parquet('{root}tables/{name}-*.parquet')" for name in TABLE_FILES},
         "candidates": f"select {placed}, {scored} from read_parquet('{root}candidates/*.parquet')",
         "placed": f"select {placed} from candidates",
-        "samples": f"select distinct on (sampling, request_id, draw) {samples} from candidates",
+        "samples": f"select distinct on (sampling_key, request_id, draw) {samples} from candidates",
         "judged": f"from read_parquet('{root}judgments/*.parquet')",
-        "judgments": "select distinct on (judge, judgment_id) "
-        f"{', '.join(TABLES['judgments'].names)} from judged",
+        "judgments": f"select distinct on (judge_key, judgment_id) {judgments} from judged",
         "verdicts": f"select {verdicts} from judged where error is null",
-        **{name: QQQ(name).rstrip() for name in ("scores", "judge_scores", "judges", "gaps")},
+        **{
+            name: load_query(f"lake/{name}").text.rstrip()
+            for name in ("scores", "judge_scores", "judges", "gaps")
+        },
     }
     made = "".join(f"\ncreate or replace view {name} as\n{text};\n" for name, text in views.items())
-    macros = load_query("lake/macros").text.replace("create macro", "create or replace macro")
+    macros = "\n".join(load_query(f"lake/{name}").text for name in ("macros", "labels"))
+    macros = macros.replace("create macro", "create or replace macro")
     return f"{_HOW_TO_READ}\n{macros}{made}"
 
 

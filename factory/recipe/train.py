@@ -3,7 +3,7 @@
 import shlex
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from factory.fingerprint import canonical
 from factory.recipe.fields import HOW_RUN, Decides, Hidden, InvalidField, Section
@@ -21,10 +21,14 @@ the parent model, and the folder for the trained model."""
 class Train(Section):
     # `scripted` trains nothing. It is for tests.
     with_: Annotated[
-        Literal["trl", "command", "hand", "scripted"], Decides("train"), Hidden("scripted")
+        Literal["trl", "command", "manual", "scripted"],
+        Hidden("scripted"),
+        BeforeValidator(lambda value: "manual" if value == "hand" else value),
+        Decides("train"),
     ] = Field(default="trl", alias="with")
     """What trains: TRL's DPOTrainer, or SFTTrainer where the policy has no rejected side; a
-    `command` of your own; or you, by `hand` (the run stops, and goes on after `factory adopt`)."""
+    `command` of your own; or you (`manual`: the run stops, and continues after `factory
+    adopt`; `hand` is accepted too)."""
     command: Annotated[str | None, Decides("train")] = Field(default=None, min_length=1)
     """The command line that trains, with `{pairs}` (a Parquet file with prompt, chosen, and
     rejected as TRL reads them; with prompt and completion where the policy trains by SFT),

@@ -1,5 +1,6 @@
 """What happened and why: summaries, usage, traces, and diffs."""
 
+from factory.report.cells import format_cell
 from factory.report.diff import (
     NO_CANDIDATES,
     PAIR_COLUMNS,
@@ -35,16 +36,17 @@ __all__ = [
     "compare_pairs",
     "draw_picture",
     "estimates",
+    "format_cell",
     "gaps",
     "generation_lines",
     "iterations",
     "outcomes",
+    "preview_rows",
+    "step_rows",
     "pair_set",
     "plan_rows",
     "plan_totals",
-    "preview_rows",
     "script",
-    "step_rows",
     "trace_dataset",
     "trace_lake",
     "usage_by_stage",

@@ -17,17 +17,26 @@ import pyarrow.parquet as pq
 from factory.errors import QueryError
 from factory.lake import (
     BASE_VIEWS,
-    MACROS,
-    TABLES,
     Lake,
     Row,
     Scope,
     Views,
     join_scopes,
+    literal,
     load_query,
 )
 from factory.pairs import SECOND
-from factory.plan import UNREADABLE, RecipeState, read_state, steps
+from factory.plan import (
+    UNREADABLE,
+    RecipeState,
+    create_macros,
+    create_table,
+    create_view,
+    read_parquet,
+    read_state,
+    recipe_inputs,
+    steps,
+)
 from factory.recipe import load_recipe
 
 PAIR_COLUMNS = (
@@ -50,6 +59,7 @@ where false"""
 
 QUERIES = ("diff_matched", "diff_alone", "diff_sides", "diff")
 """The named queries over what is read, in their order."""
+
 
 @dataclass(frozen=True)
 class PairSet:
@@ -85,52 +95,62 @@ def pair_set(path: Path, lake: Path, overrides: Sequence[str]) -> PairSet:
     if not path.is_dir():
         return _of_recipe(path, lake, overrides)
     if overrides:
-        raise QueryError(f"{path}: a dataset has no fields to override with {overrides[0]}")
+        raise QueryError(
+            str(path),
+            f"a dataset has no fields to override with {overrides[0]}",
+            "give a recipe, or leave the override out",
+        )
     return _of_dataset(path)
 
 
 def _of_recipe(path: Path, lake: Path, overrides: Sequence[str]) -> PairSet:
     recipe = load_recipe(path, list(overrides))
     if not lake.is_dir():
-        raise QueryError(f"{lake}: no such lake; expected the folder that `factory run` writes")
-    survey = read_state(recipe, Lake(lake))
+        raise QueryError(
+            "--lake", f"no such lake {lake}", "expected the folder that `factory run` writes"
+        )
+    state = read_state(recipe, Lake(lake))
     built = [
-        found
+        step_state
         for step in steps(recipe)
         if step.stage == "pairs" and step.phase == SECOND
-        if (found := survey.steps[step]).folder and found.folder.shards()
+        if (step_state := state.steps[step]).folder and step_state.folder.shards()
     ]
     title = " ".join([str(path), *overrides])
     if not built:
         raise QueryError(
-            f"{title}: the lake {lake} holds no final pairs (D2) of this recipe: run it first; a "
-            "set that `factory pairs` made is named by the folder of its dataset"
+            "--lake",
+            f"{lake} holds no final pairs (D2) of this recipe",
+            "run it first, or give the folder of a dataset that `factory pairs` made",
+            title,
         )
-    files = tuple(file for found in built if found.folder for file in found.folder.shards())
-    scope = join_scopes(survey.phase_scope(found.step) for found in built)
-    tables = _tables(survey, scope, path)
+    files = tuple(file for each in built if each.folder for file in each.folder.shards())
+    scope = join_scopes(state.phase_scope(each.step) for each in built)
+    tables = _tables(state, scope, path)
     shards = tuple(file for files in tables.values() for file in files)
     if not all(tables.values()):
         return PairSet(title, files, True)
-    return PairSet(title, files, True, _candidates(survey, scope, tables), shards)
+    return PairSet(title, files, True, _candidates(state, scope, tables), shards)
 
 
 def _of_dataset(folder: Path) -> PairSet:
     files = sorted(folder.glob("data/*.parquet"))
     if not files:
         raise QueryError(
-            f"{folder}: expected a recipe, or the folder of a dataset that has pairs "
-            "(data/*.parquet)"
+            str(folder),
+            "not a dataset",
+            "expected a recipe, or the folder of a dataset that has pairs (data/*.parquet)",
         )
     try:
         schemas = [pq.read_schema(file) for file in files]
     except UNREADABLE as error:
-        raise QueryError(f"{folder}: not a dataset that can be read: {error}") from None
+        raise QueryError(str(folder), f"not a dataset that can be read: {error}") from None
     for file, schema in zip(files, schemas, strict=True):
         if lacks := [name for name in PAIR_COLUMNS.split(", ") if name not in schema.names]:
             raise QueryError(
-                f"{file}: it has no column {lacks[0]}; expected a dataset that `factory run` or "
-                "`factory pairs` wrote"
+                str(file),
+                f"it has no column {lacks[0]}",
+                "expected a dataset that `factory run` or `factory pairs` wrote",
             )
     builds = _builds(folder, schemas[0])
     return PairSet(str(folder), tuple(builds or files), bool(builds))
@@ -145,103 +165,66 @@ def _builds(folder: Path, schema: pa.Schema) -> list[Path]:
     return [file for files in shards for file in files] if all(shards) else []
 
 
-def _tables(survey: RecipeState, scope: Scope, path: Path) -> dict[str, Sequence[Path]]:
+def _tables(state: RecipeState, scope: Scope, path: Path) -> dict[str, Sequence[Path]]:
     """The shards that the candidates of a scope come from, by table.
 
     Raises QueryError where the prompts changed, so that the lake has not all of them.
     """
-    prompts = survey.stored.prompts["loop"]
+    prompts = state.stored.prompts["loop"]
     if isinstance(prompts, pa.Table):
         raise QueryError(
-            f"{path}: the lake has not the prompts as they are now: run the recipe again first"
+            "prompts.files",
+            "the prompts changed since the last run",
+            "run the recipe again first",
+            str(path),
         )
-    return {"prompts": prompts, **survey.stored.shards_of(scope)}
+    return {"prompts": prompts, **state.stored.shards_of(scope)}
 
 
-def _candidates(survey: RecipeState, scope: Scope, tables: Mapping[str, Sequence[Path]]) -> str:
+def _candidates(state: RecipeState, scope: Scope, tables: Mapping[str, Sequence[Path]]) -> str:
     """The statements that make `of_recipe`, the candidates that a scope has."""
-    spec, recipe = survey.recipe.pairs, survey.recipe
+    choice = state.opened.choice
     inputs = {
-        "roles": _values("roles", scope.roles),
-        "panel": _values("panel", scope.panel),
-        "recipe_settings": f"select {recipe.loop.n_chunks} as chunks, "
-        f"{recipe.prompts.test_fraction}::double as test_fraction",
-        "pair_settings": f"select {_literal(spec.score)} as decides, "
-        f"{_literal(spec.drop_truncated)} as drop_truncated",
-        **{
-            f"{table}_shards": _read(files, more="filename = true, file_row_number = true")
-            for table, files in tables.items()
-            if table != "prompts"
-        },
-        "prompts_shards": _read(tables["prompts"], more="filename = true"),
+        **recipe_inputs(state, scope, tables),
         "probe_shards": "from prompts_shards where false",
+        "pair_settings": "select "
+        + ", ".join(
+            f"{literal(choice.parameters[name])} as {name}"
+            for name in ("decides", "drop_truncated")
+        ),
     }
     stack = {name: load_query(f"lake/{name}").text for name in BASE_VIEWS}
-    queries = survey.opened.choice.queries
-    stack |= {name: queries[name] for name in ("decisions", "measured")}
+    stack |= {name: choice.queries[name] for name in ("decisions", "measured")}
     stack["diff_candidates"] = load_query("report/diff_candidates").text
-    views = "\n".join(_view(name, text) for name, text in {**inputs, **stack}.items())
-    return views + _table("of_recipe", "from diff_candidates")
-
-
-def _values(table: str, rows: Sequence[Row]) -> str:
-    """Rows of a table as a query, with the types of its columns."""
-    columns = TABLES[table].names
-    listed = ",\n    ".join(
-        "(" + ", ".join(_literal(row.get(name)) for name in columns) + ")" for row in rows
-    )
-    typed = ", ".join(
-        f"{field.name}::{'int' if pa.types.is_integer(field.type) else 'varchar'} as {field.name}"
-        for field in TABLES[table]
-    )
-    return f"select {typed} from (values\n    {listed}\n) as {table} ({', '.join(columns)})"
-
-
-def _literal(value: str | int | None) -> str:
-    if value is None:
-        return "null"
-    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value).lower()
-
-
-def _read(files: Sequence[Path], more: str = "") -> str:
-    listed = ",\n    ".join(_literal(str(file)) for file in files)
-    return f"from read_parquet([\n    {listed}\n]{more and ', ' + more})"
-
-
-def _view(name: str, text: str) -> str:
-    return f"create or replace temp view {name} as\n{text.rstrip()};\n"
-
-
-def _table(name: str, text: str) -> str:
-    return f"create or replace temp table {name} as\n{text.rstrip()};\n"
+    views = "\n".join(create_view(name, text) for name, text in {**inputs, **stack}.items())
+    return views + create_table("of_recipe", "from diff_candidates")
 
 
 def _statements(a: PairSet, b: PairSet) -> str:
     """What makes the table `diff`: all rows of the comparison, with no order."""
     sources = {"A": a, "B": b}
-    made = [_table("offered", NO_CANDIDATES)]
+    made = [create_table("offered", NO_CANDIDATES)]
     considered, known = [], []
-    for source, held in sources.items():
-        outcome = "outcome" if held.has_outcomes else "'kept' as outcome"
+    for source, pairs in sources.items():
+        outcome = "outcome" if pairs.has_outcomes else "'kept' as outcome"
         considered.append(
-            f"select '{source}' as source, {outcome}, {PAIR_COLUMNS}\n{_read(held.files)}"
+            f"select '{source}' as source, {outcome}, {PAIR_COLUMNS}\n{read_parquet(pairs.files)}"
         )
-        if held.candidates:
+        if pairs.candidates:
             columns = "iteration, prompt_id, role, model, sample_id, score, is_cut_off"
-            made.append(held.candidates)
+            made.append(pairs.candidates)
             made.append(f"insert into offered\nselect '{source}', {columns}\nfrom of_recipe;\n")
-        facts = (_literal(held.has_outcomes), _literal(held.candidates is not None))
+        facts = (literal(pairs.has_outcomes), literal(pairs.candidates is not None))
         known.append(f"('{source}', {', '.join(facts)})")
     facts_of = ", ".join(known)
     made += [
-        _table(
+        create_table(
             "known", f"from (values {facts_of}) as known (source, has_outcomes, has_candidates)"
         ),
-        _table("considered", "\nunion all\n".join(considered)),
-        *(_table(name, load_query(f"report/{name}").text) for name in QUERIES),
+        create_table("considered", "\nunion all\n".join(considered)),
+        *(create_table(name, load_query(f"report/{name}").text) for name in QUERIES),
     ]
-    macros = "".join(load_query(name).text for name in MACROS).replace("create macro", "create or replace temp macro")
-    return "\n".join([macros, *made])
+    return "\n".join([create_macros(), *made])
 
 
 def script(a: PairSet, b: PairSet) -> str:
@@ -259,28 +242,34 @@ def compare_pairs(a: PairSet, b: PairSet, limit: int) -> Diff:
             _check_readable([*a.files, *a.shards, *b.files, *b.shards])
             raise
         first, second = _counted(views, a), _counted(views, b)
-        return Diff((first, second), views.all(load_query("report/diff_counts")), views.all(load_query("report/diff_examples"), examples=limit))
+        return Diff(
+            (first, second),
+            views.all(load_query("report/diff_counts")),
+            views.all(load_query("report/diff_examples"), examples=limit),
+        )
 
 
 def _check_readable(files: Sequence[Path]) -> None:
     """Raises QueryError for the first file whose content is broken."""
     for file in files:
         try:
-            pq.read_table(file)
+            pq.readcreate_table(file)
         except UNREADABLE as error:
             raise QueryError(
-                f"{file}: cannot be read ({str(error).splitlines()[0]}): of a lake, `factory "
-                "verify` names what is broken, and `factory run` makes it again"
+                str(file),
+                f"cannot be read ({str(error).splitlines()[0]})",
+                "in a lake, `factory verify` names what is broken, and `factory run` makes it "
+                "again",
             ) from None
 
 
-def _counted(views: Views, held: PairSet) -> Row:
-    kept = "count(*) filter (outcome = 'kept')" if held.has_outcomes else "count(*)"
-    query = f"select {kept}, count(*) {_read(held.files)}"
+def _counted(views: Views, pairs: PairSet) -> Row:
+    kept = "count(*) filter (outcome = 'kept')" if pairs.has_outcomes else "count(*)"
+    query = f"select {kept}, count(*) {read_parquet(pairs.files)}"
     ((n_kept, n_considered),) = views.con.sql(query).fetchall()
     return {
-        "pairs": held.title,
+        "pairs": pairs.title,
         "kept": n_kept,
-        "considered": n_considered if held.has_outcomes else None,
-        "has_candidates": held.candidates is not None,
+        "considered": n_considered if pairs.has_outcomes else None,
+        "has_candidates": pairs.candidates is not None,
     }

@@ -1,4 +1,4 @@
-"""What a run came to: the tables that `run` ends with and `status` and `plan` print.
+"""The results of a run: the tables that `run` ends with and that `status` and `plan` print.
 
 Numbers come from SQL views; this only lays them out.
 """
@@ -10,49 +10,41 @@ from factory.models import Checkpoint
 from factory.pairs import SECOND
 from factory.plan import RecipeState, Step, StepState, all_views, loads, steps
 from factory.recipe import NEUTRAL, Generation, Recipe
-from factory.report import usage as accounts
+from factory.report.usage import Estimate, estimates, usage_by_stage, usage_of_step
 
 Rows = list[dict[str, Any]]
 
 
-def iterations(survey: RecipeState) -> dict[str, Rows]:
-    """Score gaps per iteration and phase, and the probe's score of each model."""
-    found = gaps(survey)
-    probe = all_views(survey).all(load_query("lake/probe_scores")) if survey.recipe.probe else []
-    order = {name: place for place, name in enumerate(_model_order(survey.recipe))}
-    return {"gaps": found, "probe": sorted(probe, key=lambda row: order[row["name"]])}
+def iterations(state: RecipeState) -> dict[str, Rows]:
+    """Return score gaps by iteration and phase, and the probe's score of each model."""
+    probe = all_views(state).all(load_query("lake/probe_scores")) if state.recipe.probe else []
+    order = {name: place for place, name in enumerate(_model_order(state.recipe))}
+    return {"gaps": gaps(state), "probe": sorted(probe, key=lambda row: order[row["name"]])}
 
 
-def gaps(survey: RecipeState) -> Rows:
-    """Score gaps per iteration and phase."""
-    rows: Rows = all_views(survey).con.sql("from gaps").to_arrow_table().to_pylist()
-    return rows
+def gaps(state: RecipeState) -> Rows:
+    """Return score gaps by iteration and phase."""
+    return all_views(state).all("from gaps")
 
 
-def outcomes(survey: RecipeState) -> Rows:
-    """How many pairs of the phase that is published had which outcome, per iteration."""
-    rows: Rows = (
-        all_views(survey)
-        .con.sql(
-            "select iteration, outcome, count(*) as pairs from pairs "
-            f"where phase = '{SECOND}' group by all order by iteration, pairs desc, outcome"
-        )
-        .to_arrow_table()
-        .to_pylist()
+def outcomes(state: RecipeState) -> Rows:
+    """Return the number of published pairs (D2) by iteration and outcome."""
+    return all_views(state).all(
+        "select iteration, outcome, count(*) as pairs from pairs "
+        f"where phase = '{SECOND}' group by all order by iteration, pairs desc, outcome"
     )
-    return rows
 
 
 def _model_order(recipe: Recipe) -> list[str]:
     return list(dict.fromkeys(["M_0", *(step.name for step in steps(recipe) if step.name)]))
 
 
-def step_rows(survey: RecipeState) -> Rows:
-    """A row a step: what it wants, what is held, what is left."""
-    return [_step_row(survey, step, found) for step, found in survey.steps.items()]
+def step_rows(state: RecipeState) -> Rows:
+    """Return one row per step: rows wanted, stored, and missing."""
+    return [_step_row(state, step, step_state) for step, step_state in state.steps.items()]
 
 
-def _step_row(survey: RecipeState, step: Step, found: StepState) -> dict[str, Any]:
+def _step_row(state: RecipeState, step: Step, step_state: StepState) -> dict[str, Any]:
     return {
         "step": step.title,
         "iteration": None if step.stage == "prompts" else step.iteration,
@@ -60,46 +52,46 @@ def _step_row(survey: RecipeState, step: Step, found: StepState) -> dict[str, An
         "role": step.role or None,
         "model": step.name or None,
         "phase": step.phase or None,
-        "key": found.folder.key if found.folder else None,
-        "state": state(found),
-        "wanted": found.wanted,
-        "answered": found.answered,
-        "failed": found.failed,
-        "failed_for_now": found.transient,
-        "filtered": found.filtered,
-        "missing": found.missing,
-        "unparsed": found.unparsed,
-        "carried": found.reused,
-        "waits_for": found.waits_for,
-        **accounts.usage_of_step(found).row(),
+        "key": step_state.folder.key if step_state.folder else None,
+        "state": describe_state(step_state),
+        "wanted": step_state.wanted,
+        "answered": step_state.answered,
+        "failed": step_state.failed,
+        "failed_for_now": step_state.transient,
+        "filtered": step_state.filtered,
+        "missing": step_state.missing,
+        "unparsed": step_state.unparsed,
+        "carried": step_state.reused,
+        "waits_for": step_state.waits_for,
+        **usage_of_step(step_state).row(),
     }
 
 
-def work_rows(survey: RecipeState) -> Rows:
-    """A row a stage that takes a model: what it made, and what that took in all runs."""
+def work_rows(state: RecipeState) -> Rows:
+    """Return one row per stage that uses a model: rows made, and their usage in all runs."""
     made: dict[str, int] = {}
-    for step, found in survey.steps.items():
-        made[step.stage] = made.get(step.stage, 0) + found.answered
+    for step, step_state in state.steps.items():
+        made[step.stage] = made.get(step.stage, 0) + step_state.answered
     return [
-        {"stage": stage, "made": made[stage], **spent.row()}
-        for stage, spent in accounts.usage_by_stage(survey).items()
+        {"stage": stage, "made": made[stage], **usage.row()}
+        for stage, usage in usage_by_stage(state).items()
         if stage in ("samples", "judgments", "train")
     ]
 
 
-def generation_lines(survey: RecipeState) -> list[str]:
+def generation_lines(state: RecipeState) -> list[str]:
     """How samples and judgments are drawn, with what the models' own generation_config decided
     and what of it was not used."""
-    lines, recipe = [], survey.recipe
+    lines, recipe = [], state.recipe
     sections: dict[str, tuple[Generation, Generation, Checkpoint]]
-    sections = {"sampling": (survey.opened.written.sampling, recipe.sampling, survey.models["M_0"])}
+    sections = {"sampling": (state.opened.written.sampling, recipe.sampling, state.models["M_0"])}
     for name, judge in recipe.all_judges.items():
         place = recipe.field_of(name)
-        model = survey.models[recipe.model_of_judge(name) if judge.has_model else "M_0"]
+        model = state.models[recipe.model_of_judge(name) if judge.has_model else "M_0"]
         if judge.has_rubric:
-            sections[place] = (survey.opened.written.all_judges[name], judge, model)
+            sections[place] = (state.opened.written.all_judges[name], judge, model)
     for place, (written, section, model) in sections.items():
-        said = model.generation_config
+        config = model.generation_config
         shown = [f"temperature {section.temperature:g}", f"top_p {section.top_p:g}"]
         for field in NEUTRAL:
             if (value := section.value(field)) is not None:
@@ -109,9 +101,10 @@ def generation_lines(survey: RecipeState) -> list[str]:
         if model.declared:
             line += f"; revision {model.declared}, which is declared and cannot be verified"
         other = [
-            f"{field} {said[field]:g}"
+            f"{field} {config[field]:g}"
             for field in ("temperature", "top_p")
-            if isinstance(said.get(field), int | float) and said[field] != getattr(section, field)
+            if isinstance(config.get(field), int | float)
+            and config[field] != getattr(section, field)
         ]
         if other:
             line += f"; the model's generation_config says {', '.join(other)}, which is not used"
@@ -119,25 +112,25 @@ def generation_lines(survey: RecipeState) -> list[str]:
     return lines
 
 
-def state(found: StepState) -> str:
-    """In a word or few: done, waits for …, or why the step will run."""
-    if found.done:
+def describe_state(step_state: StepState) -> str:
+    """Return a step's state in a few words: done, waits for …, or why the step will run."""
+    if step_state.done:
         return "done"
-    if found.waits_for:
-        return f"waits for {found.waits_for}"
-    if found.step.stage in ("samples", "judgments", "verdicts"):
-        if found.answered + found.failed == 0:
-            return "nothing held"
-        again = f", {found.transient:,} failed for now" if found.transient else ""
-        return f"{found.answered:,} held{again}"
+    if step_state.waits_for:
+        return f"waits for {step_state.waits_for}"
+    if step_state.step.stage in ("samples", "judgments", "verdicts"):
+        if step_state.answered + step_state.failed == 0:
+            return "nothing stored"
+        again = f", {step_state.transient:,} failed for now" if step_state.transient else ""
+        return f"{step_state.answered:,} stored{again}"
     return "not made yet"
 
 
-def plan_rows(survey: RecipeState) -> Rows:
-    """A row a step, with about what it will take."""
-    rows, expected = step_rows(survey), accounts.estimates(survey)
-    for row, step in zip(rows, survey.steps, strict=True):
-        about = expected.get(step, accounts.Estimate())
+def plan_rows(state: RecipeState) -> Rows:
+    """Return one row per step, with an estimate of its usage."""
+    rows, expected = step_rows(state), estimates(state)
+    for row, step in zip(rows, state.steps, strict=True):
+        about = expected.get(step, Estimate())
         row["expected_tokens"] = about.tokens
         row["tokens_are"] = "at most" if about.at_most else "from what is held"
         row["expected_seconds"] = None if about.seconds is None else round(about.seconds, 1)
@@ -145,14 +138,13 @@ def plan_rows(survey: RecipeState) -> Rows:
     return rows
 
 
-def plan_totals(survey: RecipeState, rows: Rows) -> dict[str, Any]:
-    """What the whole of a plan comes to. Of seconds and cost None where that of some step is not
-    known."""
-    to_do = [step for step, found in survey.steps.items() if not found.done]
+def plan_totals(state: RecipeState, rows: Rows) -> dict[str, Any]:
+    """Return the totals of a plan. Seconds and cost are None unless known for every step."""
+    to_do = [step for step, step_state in state.steps.items() if not step_state.done]
     asking = [
         row
-        for row, step in zip(rows, survey.steps, strict=True)
-        if not survey.steps[step].done and (step.loads or step.stage == "train")
+        for row, step in zip(rows, state.steps, strict=True)
+        if not state.steps[step].done and (step.loads or step.stage == "train")
     ]
     return {
         "steps": len(to_do),
@@ -161,7 +153,7 @@ def plan_totals(survey: RecipeState, rows: Rows) -> dict[str, Any]:
         ),
         "tokens": sum(row["expected_tokens"] for row in rows),
         "trainings": sum(step.stage == "train" for step in to_do),
-        "loads": loads(survey.recipe, to_do),
+        "loads": loads(state.recipe, to_do),
         "seconds": _total([row["expected_seconds"] for row in asking]),
         "cost": _total([row["expected_cost"] for row in asking if row["stage"] != "train"]),
     }
@@ -174,6 +166,4 @@ def _total(parts: list[float | None]) -> float | None:
 
 def preview_rows(state: RecipeState, first: int) -> Rows:
     """Return the answers to the first training prompts, with their judgments and scores."""
-    views = state.views(state.everything)
-    views.setting("preview_settings", {"n_prompts": first})
-    return views.all("preview")
+    return state.views(state.everything).all(load_query("report/preview"), n_prompts=first)

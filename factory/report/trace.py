@@ -1,4 +1,4 @@
-"""How a pair came about, from the rows of a lake, or from a published dataset alone.
+"""The history of a pair, from the rows of a lake, or from a published dataset alone.
 
 Needs no recipe: ids lead from the pair to its samples, their judgments and verdicts, and digests
 to the models.
@@ -6,8 +6,6 @@ to the models.
 
 from pathlib import Path
 from typing import Any
-
-import duckdb
 
 from factory.errors import QueryError
 from factory.lake import Lake, Views
@@ -32,19 +30,21 @@ def trace_lake(lake: Lake, pair_id: str) -> Trace:
         for table in ("pairs", "samples", "judgments", "verdicts", "prompts"):
             shards = [shard for folder in lake.folders(table) for shard in folder.shards()]
             views.register_shards(table, table, shards)
-        rows = _rows(
-            views,
-            "from pairs_shards where pair_id = ? order by outcome != 'kept', phase desc, build",
-            pair_id,
+        rows = views.all(
+            "from pairs_shards where pair_id = $pair_id "
+            "order by outcome != 'kept', phase desc, build",
+            pair_id=pair_id,
         )
         if not rows:
             raise QueryError(
-                f"no pair {pair_id} in {lake.root}: expected a pair_id of its pairs (`factory sql "
-                'RECIPE "select pair_id from pairs"`), or --dataset with a dataset that has it'
+                "PAIR_ID",
+                f"no pair {pair_id} in {lake.root}",
+                'expected a pair_id of its pairs (`factory sql RECIPE "select pair_id from '
+                'pairs"`), or --dataset with a dataset that has it',
             )
         pair = rows[0]
         (prompt, *_) = [
-            *_rows(views, "from prompts_shards where prompt_id = ?", pair["prompt_id"]),
+            *views.all("from prompts_shards where prompt_id = $id", id=pair["prompt_id"]),
             None,
         ]
         sides = {side: _side(views, lake, pair, side) for side in SIDES}
@@ -59,24 +59,20 @@ def trace_lake(lake: Lake, pair_id: str) -> Trace:
     }
 
 
-def _rows(views: Views, query: str, *values: Any) -> list[Trace]:
-    rows: list[Trace] = views.con.sql(query, params=list(values)).to_arrow_table().to_pylist()
-    return rows
-
-
 def _side(views: Views, lake: Lake, pair: Trace, side: str) -> Trace | None:
     sample_id = pair[f"{side}_id"]
-    samples = _rows(views, "from samples_shards where sample_id = ? limit 1", sample_id)
+    samples = views.all("from samples_shards where sample_id = $id limit 1", id=sample_id)
     if not samples:
         return None
-    judgments = _rows(
-        views,
+    judgments = views.all(
         "from judgments_shards left join "
         "(select judgment_id, score, expected_score, reason, parser from verdicts_shards) "
-        "using (judgment_id) where sample_id = ? and list_contains(?, judge_model) "
+        "using (judgment_id) where sample_id = $id "
+        "and list_contains(string_split($judges, $join), judge_model) "
         "order by judge_model, other_id, draw, parser",
-        sample_id,
-        pair["judge_model"].split(JOIN),
+        id=sample_id,
+        judges=pair["judge_model"],
+        join=JOIN,
     )
     return {
         "sample": samples[0],
@@ -86,7 +82,7 @@ def _side(views: Views, lake: Lake, pair: Trace, side: str) -> Trace | None:
 
 
 def _model(lake: Lake, digest: str) -> Trace:
-    """Where a model came from, as far as the lake knows: one that it did not train has no key."""
+    """Return the origin of a model. A model that was not trained in this lake has no key."""
     for folder in lake.folders("models"):
         manifest = model_manifest(folder.path)
         if manifest and digest in (manifest["digest"], manifest.get("as_run")):
@@ -105,11 +101,16 @@ def trace_dataset(folder: Path, pair_id: str) -> Trace:
     Raises QueryError where it has none of that id, or is no dataset.
     """
     if not list(folder.glob("data/*.parquet")):
-        raise QueryError(f"--dataset {folder}: expected a dataset's folder, with data/*.parquet")
-    files = str(folder / "data" / "*.parquet").replace("'", "''")
-    with duckdb.connect() as con:
-        found = con.sql(f"from read_parquet('{files}') where pair_id = ?", params=[pair_id])
-        rows: list[Trace] = found.to_arrow_table().to_pylist()
+        raise QueryError(
+            "--dataset", f"{folder} has no data/*.parquet", "expected a dataset's folder"
+        )
+    files = folder / "data" / "*.parquet"
+    with Views() as views:
+        rows: list[Trace] = views.all(
+            "from read_parquet($files) where pair_id = $pair_id", files=files, pair_id=pair_id
+        )
     if not rows:
-        raise QueryError(f"no pair {pair_id} in {folder}: expected one of its column pair_id")
+        raise QueryError(
+            "--dataset", f"no pair {pair_id} in {folder}", "expected one of its column pair_id"
+        )
     return rows[0]

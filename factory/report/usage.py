@@ -1,4 +1,4 @@
-"""What work took, by the manifests: tokens, seconds, money. And what the rest will take."""
+"""Usage from the manifests (tokens, seconds, money), and an estimate for the remaining steps."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from factory.plan import RecipeState, Step, StepState
 
 @dataclass(frozen=True)
 class Usage:
-    """What was asked of engines and what it took. Work that broke off is in it, and work whose
-    rows a later run set aside; rows taken over from another `max_tokens` are not."""
+    """The usage of engines. It counts work that was interrupted, and work whose rows a later run
+    replaced. It does not count rows reused from another `max_tokens`."""
 
     answered: int = 0
-    """Answers that came, one for each draw."""
+    """Number of answers, one per draw."""
     prompt_tokens: int = 0
     """The lengths of their prompts; a prompt that is read once for several draws counts for
     each."""
@@ -54,23 +54,24 @@ def _rate(n: int, seconds: float) -> float | None:
     return round(n / seconds, 1) if n and seconds else None
 
 
-def usage_of_step(found: StepState) -> Usage:
-    """What a step took in all runs, those of other recipes that share its folder among them."""
-    if found.folder is None:
+def usage_of_step(step_state: StepState) -> Usage:
+    """Return the usage of a step in all runs, including those of other recipes that share its
+    folder."""
+    if step_state.folder is None:
         return Usage()
-    if found.step.stage == "train":
-        manifest = model_manifest(found.folder.path) or {}
+    if step_state.step.stage == "train":
+        manifest = model_manifest(step_state.folder.path) or {}
         return Usage(seconds=float(manifest.get("seconds", 0)))
-    events = found.folder.events()
-    return _sum(event for event in events if event.get("step") == found.step.label)
+    events = step_state.folder.events()
+    return _sum(event for event in events if event.get("step") == step_state.step.label)
 
 
-def usage_by_stage(survey: RecipeState) -> dict[str, Usage]:
-    """What the steps of each stage took together."""
-    spent: dict[str, Usage] = {}
-    for step, found in survey.steps.items():
-        spent[step.stage] = spent.get(step.stage, Usage()) + usage_of_step(found)
-    return spent
+def usage_by_stage(state: RecipeState) -> dict[str, Usage]:
+    """Return the total usage by stage."""
+    usage: dict[str, Usage] = {}
+    for step, step_state in state.steps.items():
+        usage[step.stage] = usage.get(step.stage, Usage()) + usage_of_step(step_state)
+    return usage
 
 
 def _sum(events: Iterable[dict[str, Any]]) -> Usage:
@@ -95,31 +96,31 @@ class Estimate:
     cost: float | None = None
 
 
-def estimates(survey: RecipeState) -> dict[Step, Estimate]:
+def estimates(state: RecipeState) -> dict[Step, Estimate]:
     """About what each step that is not done will take, from what the lake holds of its kind: the
     recipe's own steps of that stage, else anybody's. Loading models is left out, and so are the
     steps that take no model."""
-    like = {stage: _like(survey, stage) for stage in ("samples", "judgments")}
-    training = _mean_training(survey)
+    like = {stage: _like(state, stage) for stage in ("samples", "judgments")}
+    training = _mean_training(state)
     return {
         step: Estimate(seconds=training)
         if step.stage == "train"
-        else _expected(found, like[step.stage], _most_tokens(survey, step))
-        for step, found in survey.steps.items()
-        if not found.done and (step.loads is not None or step.stage == "train")
+        else _expected(step_state, like[step.stage], _most_tokens(state, step))
+        for step, step_state in state.steps.items()
+        if not step_state.done and (step.loads is not None or step.stage == "train")
     }
 
 
-def _most_tokens(survey: RecipeState, step: Step) -> int:
+def _most_tokens(state: RecipeState, step: Step) -> int:
     """The longest answer of a generating step, in tokens; a reward model writes none."""
-    section = survey.opened.section(step) if step.stage == "judgments" else None
+    section = state.opened.section(step) if step.stage == "judgments" else None
     if section and section.reward_model:
         return 0
-    return (section or survey.recipe.sampling).max_tokens
+    return (section or state.recipe.sampling).max_tokens
 
 
-def _expected(found: StepState, done: Usage, max_tokens: int) -> Estimate:
-    to_ask = found.missing - found.reused
+def _expected(step_state: StepState, done: Usage, max_tokens: int) -> Estimate:
+    to_ask = step_state.missing - step_state.reused
     if not done.answered:
         return Estimate(to_ask * max_tokens, at_most=True)
     share = to_ask / done.answered
@@ -130,21 +131,21 @@ def _expected(found: StepState, done: Usage, max_tokens: int) -> Estimate:
     )
 
 
-def _like(survey: RecipeState, stage: str) -> Usage:
+def _like(state: RecipeState, stage: str) -> Usage:
     """What steps of a stage took that a model answered."""
     own = (
-        usage_of_step(found)
-        for step, found in survey.steps.items()
+        usage_of_step(step_state)
+        for step, step_state in state.steps.items()
         if step.stage == stage and step.loads is not None
     )
     total = sum(own, Usage())
     if total.answered:
         return total
-    folders = survey.lake.folders(stage)
+    folders = state.lake.folders(stage)
     return sum((_sum(f.events()) for f in folders if "model" in f.settings()), Usage())
 
 
-def _mean_training(survey: RecipeState) -> float | None:
-    manifests = (model_manifest(folder.path) for folder in survey.lake.folders("models"))
+def _mean_training(state: RecipeState) -> float | None:
+    manifests = (model_manifest(folder.path) for folder in state.lake.folders("models"))
     took = [float(manifest["seconds"]) for manifest in manifests if manifest]
     return sum(took) / len(took) if took else None

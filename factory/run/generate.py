@@ -124,9 +124,7 @@ class _Work:
         self._local_paths = _local_paths(state)
         self._failed, self._errors = step_state.failed, list[str]()
         limit = "truncated" if is_sampling else "unparsed"
-        self._limit = ShareLimit(
-            state.recipe, step_state.step.label, limit, step_state.answered
-        )
+        self._limit = ShareLimit(state.recipe, step_state.step.label, limit, step_state.answered)
         self.count = WorkCount()
 
     def take(self, result: Result, subject: "_Subject") -> None:

@@ -25,6 +25,7 @@ from factory.plan import (
     open_recipe,
     steps,
     steps_of_one_pass,
+    write_views_sql,
 )
 from factory.progress import Progress
 from factory.recipe import REFERENCE, Recipe
@@ -46,6 +47,7 @@ def run_recipe(recipe: Recipe, lake: Lake, progress: Progress) -> RecipeState:
     state = _run(open_recipe(recipe, lake, download=True), steps(recipe), None, progress)
     state.stored.prune_cache()
     state.save_caches()
+    write_views_sql(state)
     return state
 
 

@@ -103,9 +103,10 @@ def training_settings(
     `parent` and `rows_read` are digests; `files` has the digests of the files next to the recipe
     that `train` names, by name.
     """
-    if train.with_ in ("command", "hand"):
+    if train.with_ in ("command", "manual"):
         return {
-            "with": train.with_,
+            # The keys of manual trainings were made when the recipe called them `hand`.
+            "with": "hand" if train.with_ == "manual" else train.with_,
             "method": method,
             **({"command": train.command, "files": dict(files or {})} if train.command else {}),
             "parent": parent,

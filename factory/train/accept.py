@@ -23,72 +23,85 @@ _TIED = "lm_head.weight"
 """Saved by some and not by others where it is the embedding."""
 
 
-_TRAINED = "expected what was trained from it"
-
-
 def check_trained_model(
-    path: Path, parent: Checkpoint, first: Checkpoint, wants_adapter: bool, who: str
+    path: Path, parent: Checkpoint, first: Checkpoint, wants_adapter: bool, field: str
 ) -> None:
-    """Raises ModelError unless a folder holds what was trained from `parent`: an adapter of the
-    base of `first`, M_0, if `wants_adapter`, else weights of the parent's names and shapes, with
-    the parent's tokenizer and chat template where it has any. `who` made it, for the sentence.
+    """Raise ModelError unless a folder has a model that was trained from `parent`.
 
-    Reads headers and the files of the tokenizer; the weights themselves only for their digest.
+    If `wants_adapter`, it must be an adapter on the base of `first`, which is M_0. Otherwise it
+    must have weights of the parent's names and shapes, and the parent's tokenizer and chat
+    template, or none. `field` is the recipe field or option behind the folder, for errors.
+
+    Reads headers and the files of the tokenizer. Reads the weights only for their digest.
     """
     if not path.is_dir():
-        raise ModelError(f"{who}: it left no folder {path.name}: expected the trained model there")
+        raise ModelError(
+            field, f"it left no folder {path.name}", "expected the trained model there"
+        )
     if is_adapter(path) != wants_adapter:
-        came, expected = (
+        kind, expected = (
             ("an adapter", "whole weights")
             if is_adapter(path)
             else ("no adapter", "one (adapter_config.json)")
         )
         raise ModelError(
-            f"{who}: {path} is {came}, expected {expected}: set train.lora: {{}} for adapters, and "
-            "leave it out for whole weights"
+            field,
+            f"{path} is {kind}, expected {expected}",
+            "set train.lora: {} for adapters, and leave it out for whole weights",
         )
     if wants_adapter:
-        check_adapter(path, first.path, who, first.field)
-        if len(model_files(path)) < 2:
-            raise ModelError(f"{who}: {path} has no weights: expected adapter_model.safetensors")
-        if parent.adapter and adapter_digest(path, "", {}) == adapter_digest(
-            parent.adapter, "", {}
-        ):
-            raise ModelError(f"{who}: {path} is {parent.name} itself: {_TRAINED}")
-        return
-    _check_config(path, parent, who)
-    _check_weights(path, parent, who)
-    _check_tokenizer(path, parent, who)
-    if parent.adapter is None and folder_digest(path, parent.dtype, {}) == folder_digest(
-        parent.path, parent.dtype, {}
-    ):
-        raise ModelError(f"{who}: {path} is {parent.name} itself: {_TRAINED}")
+        _check_adapter(path, parent, first, field)
+        is_parent = parent.adapter and _has_digest(path, parent.adapter)
+    else:
+        _check_config(path, parent, field)
+        _check_weights(path, parent, field)
+        _check_tokenizer(path, parent, field)
+        is_parent = parent.adapter is None and _has_digest(path, parent.path)
+    if is_parent:
+        raise ModelError(
+            field, f"{path} is {parent.name} itself", "expected a model that was trained from it"
+        )
 
 
-def _check_config(path: Path, parent: Checkpoint, who: str) -> None:
+def _has_digest(path: Path, other: Path) -> bool:
+    """Return whether two folders hold the same adapter, or the same weights."""
+    if is_adapter(path):
+        return adapter_digest(path, "", {}) == adapter_digest(other, "", {})
+    return folder_digest(path, "", {}) == folder_digest(other, "", {})
+
+
+def _check_adapter(path: Path, parent: Checkpoint, first: Checkpoint, field: str) -> None:
+    check_adapter(path, first.path, field, first.field)
+    if len(model_files(path)) < 2:
+        raise ModelError(field, f"{path} has no weights", "expected adapter_model.safetensors")
+
+
+def _check_config(path: Path, parent: Checkpoint, field: str) -> None:
     config = _json(path / "config.json")
     if not config:
-        raise ModelError(f"{who}: {path} has no config.json: expected a model's folder")
+        raise ModelError(field, f"{path} has no config.json", "expected a model's folder")
     for name in ALIKE:
         if config.get(name) != parent.config.get(name):
             raise ModelError(
-                f"{who}: {path} has {name} {config.get(name)!r}, and {parent.name}, from which it "
-                f"is to be trained, {parent.config.get(name)!r}"
+                field,
+                f"{path} has {name} {config.get(name)!r}",
+                f"expected {parent.config.get(name)!r}, as its parent {parent.name} has it",
             )
 
 
-def _check_weights(path: Path, parent: Checkpoint, who: str) -> None:
+def _check_weights(path: Path, parent: Checkpoint, field: str) -> None:
     shapes, expected = _shapes(path), _shapes(parent.path)
     if not shapes:
-        raise ModelError(f"{who}: {path} has no weights: expected *.safetensors files")
+        raise ModelError(field, f"{path} has no weights", "expected *.safetensors files")
     for name in sorted((shapes.keys() ^ expected.keys()) - {_TIED}) if expected else ():
         where = "is not among its weights" if name in expected else "is no weight of its parent"
-        raise ModelError(f"{who}: {path}: {name} {where}: expected the parent's weights, trained")
+        raise ModelError(field, f"{path}: {name} {where}", "expected the parent's weights, trained")
     for name in sorted(shapes.keys() & expected.keys()):
         if shapes[name] != expected[name]:
             raise ModelError(
-                f"{who}: {path}: {name} has the shape {shapes[name]}, and its parent's is "
-                f"{expected[name]}"
+                field,
+                f"{path}: {name} has the shape {shapes[name]}",
+                f"expected {expected[name]}, the shape in its parent",
             )
 
 
@@ -100,20 +113,22 @@ def _shapes(path: Path) -> dict[str, Any]:
     }
 
 
-def _check_tokenizer(path: Path, parent: Checkpoint, who: str) -> None:
+def _check_tokenizer(path: Path, parent: Checkpoint, field: str) -> None:
     ours, theirs = (_json(folder / "tokenizer.json") for folder in (parent.path, path))
     # How it pads and cuts is the trainer's business and is saved with it.
     parts = (ours.keys() | theirs.keys()) - {"padding", "truncation"}
     if theirs and (other := sorted(part for part in parts if ours.get(part) != theirs.get(part))):
         raise ModelError(
-            f"{who}: {path} has another tokenizer than {parent.name} ({other[0]} differs): "
-            "expected the same, or none"
+            field,
+            f"{path} has another tokenizer than {parent.name} ({other[0]} differs)",
+            "expected the same, or none",
         )
-    template = chat_template(path, who)
+    template = chat_template(path, field)
     if template is not None and template != chat_template(parent.path, parent.field):
         raise ModelError(
-            f"{who}: {path} has another chat template than {parent.name}: expected the same, or "
-            "none"
+            field,
+            f"{path} has another chat template than {parent.name}",
+            "expected the same, or none",
         )
 
 

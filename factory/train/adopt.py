@@ -1,5 +1,6 @@
-"""A model that a person trained by hand, taken into the loop."""
+"""Adopt a model that a person trained into the loop."""
 
+import os
 import time
 from pathlib import Path
 
@@ -7,12 +8,12 @@ import pyarrow.parquet as pq
 
 from factory.errors import RecipeError
 from factory.lake import Lake
-from factory.plan import RecipeState, Step, StepState, folder_of, inspect_step, read_state, steps
+from factory.plan import RecipeState, StepState, folder_of, inspect_step, read_state, steps
 from factory.progress import Progress
 from factory.recipe import Recipe
 from factory.train.accept import check_trained_model
 from factory.train.command import take_over
-from factory.train.training import training_rows, write_manifest
+from factory.train.training import build_of_training, training_rows, write_manifest
 
 ROLES = ("future", "current")
 
@@ -20,68 +21,80 @@ ROLES = ("future", "current")
 def adopt_model(
     recipe: Recipe, lake: Lake, path: Path, iteration: int, role: str, progress: Progress
 ) -> str:
-    """Makes a folder's model the one that plays a role in an iteration; its digest.
+    """Make a folder's model the one that has a role in an iteration, and return its digest.
 
-    Raises RecipeError where the recipe does not train by hand, or does not wait for this model,
-    ModelError where the folder's model cannot be it.
+    Raises RecipeError if the recipe's training is not manual or the loop does not wait for this
+    model, and ModelError if the folder cannot be this model.
     """
-    if recipe.train.with_ != "hand":
+    if recipe.train.with_ != "manual":
         raise RecipeError(
-            f"train.with: got {recipe.train.with_}, expected hand: only then does the loop wait "
-            "for a model that a person trained"
+            "train.with",
+            f"got {recipe.train.with_}",
+            "expected manual: only then does the loop wait for a model that you train",
         )
-    survey = read_state(recipe, lake)
-    found = _waiting(survey, iteration, role)
-    step, folder = found.step, folder_of(found)
-    parent = survey.models[step.parent]
+    state = read_state(recipe, lake)
+    step_state = _waiting(state, iteration, role)
+    step, folder = step_state.step, folder_of(step_state)
     if path.resolve().is_relative_to(folder.path.resolve()):
         raise RecipeError(
-            f"{path}: lies where the lake keeps this training: expected a folder of your own"
+            "FOLDER",
+            f"{path} is where the lake keeps this training",
+            "expected a folder of your own",
         )
-    who = f"{role} of iteration {iteration}"
-    check_trained_model(path, parent, survey.models["M_0"], recipe.train.lora is not None, who)
+    parent, first = state.models[step.parent], state.models["M_0"]
+    field = f"{role} of iteration {iteration}"
+    check_trained_model(path, parent, first, recipe.train.lora is not None, field)
+    holder = f"process {os.getpid()} (factory adopt of {recipe.name})"
+    with folder.lock(holder, lambda other: progress.say(f"  waiting for {other}")):
+        _adopt(state, step_state, path)
+    inspect_step(state, step)
+    return state.models[step.name].digest
+
+
+def _adopt(state: RecipeState, step_state: StepState, path: Path) -> None:
     began = time.time()
-    with folder.lock(f"factory adopt of {recipe.name}", progress.say):
-        folder.create(found.settings)
-        built = folder_of(survey.steps[Step("pairs", step.iteration, phase=step.phase)])
-        rows = folder.path / "data.parquet"
-        n_pairs = (
-            pq.read_metadata(rows).num_rows
-            if rows.exists()
-            else training_rows(survey, step, built, folder)
-        )
-        take_over(path, parent, folder)
-        write_manifest(survey, found, n_pairs, time.time() - began)
-    inspect_step(survey, step)
-    return survey.models[step.name].digest
+    step, folder = step_state.step, folder_of(step_state)
+    folder.create(step_state.settings)
+    rows = folder.path / "data.parquet"
+    if rows.exists():
+        n_pairs = pq.read_metadata(rows).num_rows
+    else:
+        n_pairs = training_rows(state, step, build_of_training(state, step), folder)
+    take_over(path, state.models[step.parent], folder)
+    write_manifest(state, step_state, n_pairs, time.time() - began)
 
 
-def _waiting(survey: RecipeState, iteration: int, role: str) -> StepState:
-    """The training whose model plays a role in an iteration, which must be the next to be done."""
+def _waiting(state: RecipeState, iteration: int, role: str) -> StepState:
+    """Return the training of the model with a role in an iteration. The loop must wait for it."""
     names = {"future": f"F_{iteration}", "current": f"M_{iteration}"}
     if role not in ROLES or names[role] == "M_0":
         raise RecipeError(
-            f"--role {role} --iteration {iteration}: expected future, or current of iteration 1 "
-            "and later: that of iteration 0 is M_0"
+            "--role",
+            f"got {role} of iteration {iteration}",
+            "expected future, or current of iteration 1 and later; the current model of iteration "
+            "0 is M_0",
         )
     wanted = [
-        step for step in steps(survey.recipe) if step.stage == "train" and step.name == names[role]
+        step for step in steps(state.recipe) if step.stage == "train" and step.name == names[role]
     ]
     if not wanted:
-        trained = ", ".join(s.name for s in steps(survey.recipe) if s.stage == "train")
+        trained = ", ".join(s.name for s in steps(state.recipe) if s.stage == "train")
         raise RecipeError(
-            f"--role {role} --iteration {iteration}: {names[role]} is no model of this loop, which "
-            f"trains {trained}"
+            "--iteration",
+            f"{names[role]} is no model of this loop",
+            f"expected one of {trained}",
         )
-    found = survey.steps[wanted[0]]
-    if found.waits_for:
+    step_state = state.steps[wanted[0]]
+    if step_state.waits_for:
         raise RecipeError(
-            f"{names[role]} waits for {found.waits_for}: run the recipe until it asks for "
-            f"{names[role]}"
+            names[role],
+            f"{names[role]} waits for {step_state.waits_for}",
+            f"run the recipe until it asks for {names[role]}",
         )
-    if found.done:
+    if step_state.done:
         raise RecipeError(
-            f"{names[role]} is there already ({survey.models[names[role]].digest}): nothing was "
-            "changed"
+            names[role],
+            f"{names[role]} is there already ({state.models[names[role]].digest})",
+            "nothing was changed",
         )
-    return found
+    return step_state

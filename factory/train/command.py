@@ -17,57 +17,74 @@ from factory.train.process import LOG, run_command
 
 
 def run_user_command(
-    survey: RecipeState,
-    found: StepState,
+    state: RecipeState,
+    step_state: StepState,
     parent: Checkpoint,
     n_pairs: int,
     lock: Any,
     progress: Progress,
 ) -> None:
-    recipe, folder = survey.recipe, folder_of(found)
-    out, log, ended = (folder.path / name for name in ("out", LOG, "ended"))
-    place = folder.lake.relative(log)
-    if not ended.exists():  # what had come to its end and was refused is looked at again
-        places = {
-            "pairs": str(folder.path / "data.parquet"),
-            "parent": str(parent.adapter or parent.path),
-            "out": str(out),
-        }
-        command = command_words(recipe.train.command, places)
-        progress.say(
-            f"  {found.step.label} ({n_pairs:,} pairs): running {command[0]}; what it says is in "
-            f"{place} in the lake"
-        )
-        environment = check_command(recipe)
-        # It inherits the folder's lock: should this process be killed, the next run waits.
-        failure = run_command(command, recipe.folder, log, environment, lock.fileno())
-        if failure is not None:
-            raise TrainError(
-                f"{found.step.label}: {failure} (all of it: {place} in the lake; what it left in "
-                f"{folder.lake.relative(out)} is kept)"
-            )
+    """Run the recipe's `train.command`, and make the model that it leaves the training's model."""
+    recipe, folder = state.recipe, folder_of(step_state)
+    out, ended = folder.path / "out", folder.path / "ended"
+    if not ended.exists():  # a model that was refused is checked again, and not trained again
+        _run(recipe, step_state, parent, n_pairs, lock, progress)
         ended.touch()
     try:
         check_trained_model(
-            out, parent, survey.models["M_0"], recipe.train.lora is not None, "train.command"
+            out, parent, state.models["M_0"], recipe.train.lora is not None, "train.command"
         )
     except ModelError:
         if not out.exists():
-            ended.unlink()  # there is nothing that could be mended
+            ended.unlink()  # there is nothing to repair
         raise
     take_over(out, parent, folder)
 
 
+def _run(
+    recipe: Recipe,
+    step_state: StepState,
+    parent: Checkpoint,
+    n_pairs: int,
+    lock: Any,
+    progress: Progress,
+) -> None:
+    """Run the command to its end. Raises TrainError if it fails."""
+    label, folder = step_state.step.label, folder_of(step_state)
+    out, log = folder.path / "out", folder.path / LOG
+    places = {
+        "pairs": str(folder.path / "data.parquet"),
+        "parent": str(parent.adapter or parent.path),
+        "out": str(out),
+    }
+    command = command_words(recipe.train.command, places)
+    log_place = folder.lake.relative(log)
+    progress.say(
+        f"  {label} ({n_pairs:,} pairs): running {command[0]}; its output goes to {log_place} in "
+        "the lake"
+    )
+    environment = check_command(recipe)
+    # It inherits the folder's lock: if this process is killed, the next run waits for it.
+    failure = run_command(command, recipe.folder, log, environment, lock.fileno())
+    if failure is not None:
+        raise TrainError(
+            label,
+            failure,
+            f"see {log_place} in the lake; {folder.lake.relative(out)} has what the command left",
+        )
+
+
 def check_command(recipe: Recipe) -> dict[str, str]:
-    """The variables that a command of the user's own is run with. Raises RecipeError where there is
-    no such environment, or no such program."""
+    """Return the environment variables of the user's command. Raises RecipeError if there is no
+    such environment or program."""
     environment = _environment(recipe)
     (program, *_) = command_words(recipe.train.command, dict.fromkeys(PLACEHOLDERS, ""))
     here = recipe.file_beside(program) if "/" in program else None
     if shutil.which(str(here or program), path=environment["PATH"]) is None:
         raise RecipeError(
-            f"train.command: {program} cannot be run: expected a command that is on the PATH, in "
-            "train.environment, or a path"
+            "train.command",
+            f"{program} cannot be run",
+            "expected a command on the PATH, in train.environment, or a path",
         )
     return environment
 
@@ -80,8 +97,9 @@ def _environment(recipe: Recipe) -> dict[str, str]:
     binaries = root / "bin"
     if not (binaries / "python").exists():
         raise RecipeError(
-            f"train.environment: {recipe.train.environment} is no virtual environment: expected a "
-            "folder with bin/python"
+            "train.environment",
+            f"{recipe.train.environment} is no virtual environment",
+            "expected a folder with bin/python",
         )
     path = f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}"
     inherited = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}

@@ -22,6 +22,7 @@ from factory.models import check_adapter, check_model, declared_dtype, locate
 from factory.progress import Progress
 from factory.recipe import Training
 from factory.stages import adapter_fields, reserved_fields, training_fields
+from factory.train.job import build_job
 from factory.train.process import LOG, run_trainer
 from factory.train.trl import Job, check_fields, check_lora
 
@@ -76,18 +77,9 @@ def _job(training: Training) -> Job:
         check_adapter(adapter, path, "model.adapter", "model.path")
         if spec.lora is None:
             raise RecipeError("train.lora", "missing, and the model is an adapter", "set it to {}")
-    lora = adapter_fields(spec)
     if spec.lora is not None:
-        check_lora(spec.lora, lora or {}, path, adapter)
-    return Job(
-        "dpo",
-        str(path),
-        dtype,
-        fields,
-        spec.checkpoint_seconds,
-        lora=lora,
-        adapter=None if adapter is None else str(adapter),
-    )
+        check_lora(spec.lora, adapter_fields(spec) or {}, path, adapter)
+    return build_job(spec, "dpo", path, adapter, dtype, fields)
 
 
 def _check_out(out: Path, job: str) -> None:

@@ -54,11 +54,11 @@ def run_trainer(
 
 
 def _failure(who: str, code: int, log: Path) -> str | None:
-    """How a process failed, with the last that it said; None where it did not."""
+    """Return how a process failed, with the last line of its log; None if it succeeded."""
     if code == 0:
         return None
-    said = log.read_text(errors="replace").splitlines()
-    last = [line for line in said if line.strip()][-1:]
+    lines = log.read_text(errors="replace").splitlines()
+    last = [line for line in lines if line.strip()][-1:]
     return f"{who} ended with code {code}: {''.join(last)[:300]}"
 
 
@@ -69,12 +69,12 @@ def run_command(
     it says goes to `log`. What it started and left behind is killed when it ends, and it with them
     where this is left."""
     with (
-        log.open("a") as said,
+        log.open("a") as output,
         subprocess.Popen(
             command,
             cwd=folder,
             stdin=subprocess.DEVNULL,
-            stdout=said,
+            stdout=output,
             stderr=subprocess.STDOUT,
             env=environment,
             pass_fds=kept_open,

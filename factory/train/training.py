@@ -1,7 +1,7 @@
-"""One model's training: the rows that it learns from → a trainer → a model with its manifest.
+"""One model's training: rows → a trainer → a model with its manifest.
 
-A training whose manifest was not written left no model; what the trainer needs to go on lies in
-the same folder.
+A training without a manifest has no model yet. The same folder has what the trainer needs to
+continue.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from factory import __version__
 from factory.errors import HandOver, StepFailed, TrainError
+from factory.export import select_pairs
 from factory.lake import BARE_MESSAGE, Folder, load_query, write_parquet, write_whole, writing
 from factory.models import (
     Checkpoint,
@@ -27,60 +28,70 @@ from factory.models import (
 from factory.plan import RecipeState, Step, StepState, count_outcomes, folder_of
 from factory.progress import Progress
 from factory.recipe import Method, Recipe
-from factory.stages import FILE_FIELDS, adapter_fields, training_fields
+from factory.stages import FILE_FIELDS, training_fields
 from factory.train.command import run_user_command
+from factory.train.job import build_job
 from factory.train.process import LOG, run_trainer
-from factory.train.trl import Job
 
 TRL_MAX_LENGTH = 1024
 """What TRL 1.16 takes for max_length where the recipe is silent."""
 
 
-def train_model(survey: RecipeState, found: StepState, lock: Any, progress: Progress) -> None:
-    """Has a model trained, and writes its manifest last.
+def train_model(state: RecipeState, step_state: StepState, lock: Any, progress: Progress) -> None:
+    """Train a model, and write its manifest last.
 
-    Raises StepFailed where there is nothing to learn from, TrainError where the trainer fails,
-    ModelError where what it leaves cannot be the model that the loop waits for, and HandOver where
-    the recipe leaves the training to a person.
+    Raises StepFailed if there are no pairs to train on, TrainError if the trainer fails, ModelError
+    if the trainer leaves another model than the loop waits for, and HandOver if the recipe leaves
+    the training to a person.
     """
-    step, folder, recipe = found.step, folder_of(found), survey.recipe
-    parent = survey.models[step.parent]
-    folder.create(found.settings)
+    step, folder, recipe = step_state.step, folder_of(step_state), state.recipe
+    parent = state.models[step.parent]
+    folder.create(step_state.settings)
     (folder.path / "manifest.json").unlink(missing_ok=True)
-    built = folder_of(survey.steps[Step("pairs", step.iteration, phase=step.phase)])
+    build = build_of_training(state, step)
     began = time.time()
-    n_pairs = training_rows(survey, step, built, folder)
-    if n := survey.views().one(load_query("train/with_tools"))["n"]:
-        progress.say(
-            f"  {step.label}: {n:,} prompts have tools; the rows that are trained on carry "
-            "messages of role and content alone"
-        )
+    n_pairs = training_rows(state, step, build, folder)
     if n_pairs == 0:
-        outcomes = count_outcomes(survey, built)
-        counted = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items())
-        raise StepFailed(
-            f"pairs {step.phase} of iteration {step.iteration}: no pair of the training split was "
-            f"kept ({counted or 'no prompts'}), so there is nothing for {step.name} to learn from; "
-            "look at the judgments with `factory preview`, or at "
-            f'"select * from judgments" with `factory sql`'
+        raise _nothing_to_train_on(state, step, build)
+    if n := state.views().one(load_query("train/with_tools"))["n"]:
+        progress.say(
+            f"  {step.label}: {n:,} prompts have tools; the rows that are trained on have messages "
+            "of role and content alone"
         )
     match recipe.train.with_:
         case "trl":
-            _tell_too_long(survey, step, built, n_pairs, progress)
-            _run_trl(recipe, survey.policy.trains, found, parent, n_pairs, lock, progress)
+            _tell_too_long(state, step, build, n_pairs, progress)
+            _run_trl(state, step_state, parent, n_pairs, lock, progress)
         case "command":
-            run_user_command(survey, found, parent, n_pairs, lock, progress)
-        case "hand":
-            raise HandOver(_hand_over(survey, found, parent, n_pairs))
+            run_user_command(state, step_state, parent, n_pairs, lock, progress)
+        case "manual":
+            raise HandOver(step.label, *_hand_over(step_state, parent, n_pairs))
         case "scripted":
-            _scripted_trainer(found, parent)
-    write_manifest(survey, found, n_pairs, time.time() - began)
+            _scripted_trainer(step_state, parent)
+    write_manifest(state, step_state, n_pairs, time.time() - began)
 
 
-def write_manifest(survey: RecipeState, found: StepState, n_pairs: int, seconds: float) -> None:
-    """Makes what lies in a training's folder a model, and tidies the folder."""
-    step, folder, recipe = found.step, folder_of(found), survey.recipe
-    parent, model = survey.models[step.parent], folder.path / "model"
+def build_of_training(state: RecipeState, step: Step) -> Folder:
+    """Return the build with the pairs that a step trains on."""
+    return folder_of(state.steps[Step("pairs", step.iteration, phase=step.phase)])
+
+
+def _nothing_to_train_on(state: RecipeState, step: Step, build: Folder) -> StepFailed:
+    outcomes = count_outcomes(state, build)
+    counted = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items())
+    return StepFailed(
+        f"pairs {step.phase} of iteration {step.iteration}",
+        f"no pair of the training split was kept ({counted or 'no prompts'}), so {step.name} "
+        "cannot be trained",
+        "look at the judgments with `factory preview`, or with `factory sql RECIPE 'from "
+        "judgments'`",
+    )
+
+
+def write_manifest(state: RecipeState, step_state: StepState, n_pairs: int, seconds: float) -> None:
+    """Write the manifest that makes a training's folder a model, and tidy the folder."""
+    step, folder, recipe = step_state.step, folder_of(step_state), state.recipe
+    parent, model = state.models[step.parent], folder.path / "model"
     hashes: dict[str, str] = {}
     digest = (
         adapter_digest(model, parent.base, hashes)
@@ -92,9 +103,9 @@ def write_manifest(survey: RecipeState, found: StepState, n_pairs: int, seconds:
         "as_run": as_run(digest, recipe.engine),
         "dtype": parent.dtype,
         "parent": parent.digest,
-        "build": folder_of(survey.steps[Step("pairs", step.iteration, phase=step.phase)]).key,
+        "build": build_of_training(state, step).key,
         "n_pairs": n_pairs,
-        "settings": found.settings,
+        "settings": step_state.settings,
         "seconds": round(seconds, 1),
         "versions": {"factory": __version__, **_trainer_versions(recipe)},
         "files": {
@@ -108,8 +119,8 @@ def write_manifest(survey: RecipeState, found: StepState, n_pairs: int, seconds:
 
 
 def tidy(folder: Folder) -> None:
-    """Removes what a finished training no longer needs. The manifest comes first: until it is
-    there, a kill costs no more than what came after the last checkpoint."""
+    """Remove files that a finished training no longer needs. The manifest is written first, so that
+    a kill before it costs no more than the work since the last checkpoint."""
     with writing(folder.lake.root):
         for name in ("data.parquet", "data.tmp", "job.json", "ended"):
             (folder.path / name).unlink(missing_ok=True)
@@ -118,39 +129,45 @@ def tidy(folder: Folder) -> None:
                 shutil.rmtree(folder.path / name)
 
 
-_LEARNED: dict[Method, tuple[str, tuple[str, ...]]] = {
+_TRAINED_ON: dict[Method, tuple[str, tuple[str, ...]]] = {
     "dpo": ("train/training_rows", ("prompt", "chosen", "rejected")),
     "sft": ("train/training_completions", ("prompt", "completion")),
 }
-"""What a trainer reads: the query, and its columns."""
+"""The query of the rows that each method trains on, and its columns."""
 
 
-def training_rows(survey: RecipeState, step: Step, built: Folder, folder: Folder) -> int:
-    """Writes what the trainer reads: kept pairs of the training split, in the order of pair_id."""
-    query, columns = _LEARNED[survey.policy.trains]
+def training_rows(state: RecipeState, step: Step, build: Folder, folder: Folder) -> int:
+    """Write the rows that the trainer reads, the kept pairs of the training split in the order of
+    pair_id, and return their number."""
+    query, columns = _TRAINED_ON[state.policy.trains]
     schema = pa.schema([(column, pa.list_(BARE_MESSAGE)) for column in columns])
-    views = survey.views(survey.phase_scope(step))
-    views.register_shards("pairs", "pairs", built.shards())
+    views = state.views(state.phase_scope(step))
+    views.register_shards("pairs", "pairs", build.shards())
     views.define("pairs", "from pairs_shards")
-    views.read_texts("from pairs where outcome = 'kept' and split = 'train'")
+    kept = "outcome = 'kept' and split = 'train'"
+    views.read_texts(f"from pairs where {kept}")
+    select_pairs(views, kept)
     rows = folder.path / "data.parquet"
     with writing(folder.lake.root):
-        n_rows = write_parquet(rows.with_suffix(".tmp"), schema, views.stream(load_query(query), schema))
+        n_rows = write_parquet(
+            rows.with_suffix(".tmp"), schema, views.stream(load_query(query), schema)
+        )
         rows.with_suffix(".tmp").rename(rows)  # a person may be reading the one that was there
     views.forget_texts()  # training takes long, and its process may want the memory
     return n_rows
 
 
 def _tell_too_long(
-    survey: RecipeState, step: Step, built: Folder, n_pairs: int, progress: Progress
+    state: RecipeState, step: Step, build: Folder, n_pairs: int, progress: Progress
 ) -> None:
-    """Says how many pairs TRL will cut, or drop where the prompt alone fills its max_length."""
-    method = survey.policy.trains
-    max_length = training_fields(survey.recipe.train, method).get("max_length", TRL_MAX_LENGTH)
+    """Report the number of pairs that TRL cuts, or drops because the prompt alone fills its
+    max_length."""
+    method = state.policy.trains
+    max_length = training_fields(state.recipe.train, method).get("max_length", TRL_MAX_LENGTH)
     if max_length is None:
         return
-    views = survey.views()
-    views.register_shards("pairs", "pairs", built.shards())
+    views = state.views()
+    views.register_shards("pairs", "pairs", build.shards())
     if n := views.one(load_query("train/too_long"), max_length=max_length)["n"]:
         progress.say(
             f"  {step.label}: {n:,} of {n_pairs:,} pairs are longer than max_length {max_length} "
@@ -158,70 +175,63 @@ def _tell_too_long(
         )
 
 
-def _scripted_trainer(found: StepState, parent: Checkpoint) -> None:
-    """Trains nothing: the scripted engine's models are told apart by what they learned from."""
-    folder = folder_of(found)
+def _scripted_trainer(step_state: StepState, parent: Checkpoint) -> None:
+    """Train nothing: models of the scripted engine differ by their parent and training rows."""
+    folder = folder_of(step_state)
     with writing(folder.lake.root):
         model = folder.path / "model"
         model.mkdir(exist_ok=True)
-        learned = {"parent": parent.digest, "rows": found.settings["rows"], "key": folder.key}
-        write_whole(model / "scripted.json", json.dumps(learned))
+        content = {"parent": parent.digest, "rows": step_state.settings["rows"], "key": folder.key}
+        write_whole(model / "scripted.json", json.dumps(content))
 
 
 def _run_trl(
-    recipe: Recipe,
-    method: Method,
-    found: StepState,
+    state: RecipeState,
+    step_state: StepState,
     parent: Checkpoint,
     n_pairs: int,
     lock: Any,
     progress: Progress,
 ) -> None:
-    folder = folder_of(found).path
+    recipe, method, folder = state.recipe, state.policy.trains, folder_of(step_state).path
     fields = {"seed": recipe.seed, **trainer_fields(recipe, method)}
-    job = Job(
-        method,
-        str(parent.path),
-        parent.dtype,
-        fields,
-        recipe.train.checkpoint_seconds,
-        lora=adapter_fields(recipe.train),
-        adapter=str(parent.adapter) if parent.adapter else None,
-    )
-    with writing(folder_of(found).lake.root):
+    job = build_job(recipe.train, method, parent.path, parent.adapter, parent.dtype, fields)
+    with writing(folder_of(step_state).lake.root):
         write_whole(folder / "job.json", json.dumps(dataclasses.asdict(job)))
-    title = f"{found.step.label} ({n_pairs:,} pairs)"
+    title = f"{step_state.step.label} ({n_pairs:,} pairs)"
     # The trainer inherits the folder's lock: a killed run leaves no folder that two write to.
     launcher = [path_beside(recipe, word) for word in recipe.train.launcher]
     failure = run_trainer(folder, launcher, title, progress, lock.fileno())
     if failure is not None:
-        log = folder_of(found).lake.relative(folder / LOG)
-        raise TrainError(f"{found.step.label}: {failure} (all of it: {log} in the lake)")
+        log = folder_of(step_state).lake.relative(folder / LOG)
+        raise TrainError(step_state.step.label, failure, f"see {log} in the lake")
 
 
 def trainer_fields(recipe: Recipe, method: Method) -> dict[str, Any]:
-    """The fields of TRL's config, with the paths of the files beside the recipe that they name."""
+    """Return the fields of TRL's config, with full paths for files in the recipe's folder."""
     fields = training_fields(recipe.train, method)
     named = {name: fields[name] for name in FILE_FIELDS if isinstance(fields.get(name), str)}
     return {**fields, **{name: path_beside(recipe, file) for name, file in named.items()}}
 
 
 def path_beside(recipe: Recipe, word: str) -> str:
-    """A word as it is, or the path of the file beside the recipe that it names."""
+    """Return the path of the file in the recipe's folder that a word names, or the word itself."""
     head, equals, name = word.rpartition("=")
     return f"{head}{equals}{recipe.file_beside(name) or name}"
 
 
-def _hand_over(survey: RecipeState, found: StepState, parent: Checkpoint, n_pairs: int) -> str:
-    step = found.step
-    future = step.name.startswith("F")
-    role = f"--iteration {step.iteration if future else step.iteration + 1} --role "
-    role += "future" if future else "current"
-    return (
-        f"{step.label} is yours (train.with: hand). Train {parent.adapter or parent.path} on the "
-        f"{n_pairs:,} pairs in {folder_of(found).path / 'data.parquet'}, then run `factory adopt "
-        f"RECIPE FOLDER {role}` and the same command again"
+def _hand_over(step_state: StepState, parent: Checkpoint, n_pairs: int) -> tuple[str, str]:
+    """Return the fault and the remedy of a training that the recipe leaves to a person."""
+    step = step_state.step
+    is_future = step.name.startswith("F")
+    role, iteration = ("future", step.iteration) if is_future else ("current", step.iteration + 1)
+    rows = folder_of(step_state).path / "data.parquet"
+    remedy = (
+        f"train {parent.adapter or parent.path} on the {n_pairs:,} pairs in {rows}, then run "
+        f"`factory adopt RECIPE FOLDER --iteration {iteration} --role {role}` and the same command "
+        "again"
     )
+    return "you train this model (train.with: manual)", remedy
 
 
 def _trainer_versions(recipe: Recipe) -> dict[str, str]:

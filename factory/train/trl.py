@@ -73,7 +73,7 @@ def check_fields(method: Method, fields: dict[str, Any], dtype: str) -> None:
     try:
         _config(config, fields, dtype, Path("unused"), {})
     except (TypeError, ValueError, ImportError) as error:
-        raise RecipeError(f"train.{method}: TRL refuses these fields: {error}") from None
+        raise RecipeError(f"train.{method}", f"TRL refuses these fields: {error}") from None
 
 
 def check_lora(
@@ -90,12 +90,14 @@ def check_lora(
     _check_names("train.lora", "PEFT's LoraConfig", fields, known)
     for name in fields:
         if name in _ADAPTER_REFUSED:
-            raise RecipeError(f"train.lora.{name}: is set by the factory; take it out")
+            raise RecipeError(f"train.lora.{name}", "is set by the factory", "remove it")
     start = fields.get("init_lora_weights", True)
     if start not in _STARTS:
         raise RecipeError(
-            f"train.lora.init_lora_weights: got {start}, expected true, gaussian or orthogonal: "
-            "the adapter would belong to other weights than the model's own"
+            "train.lora.init_lora_weights",
+            f"got {start}",
+            "expected true, gaussian, or orthogonal: the adapter would belong to other weights "
+            "than the model's own",
         )
     config = _tried(fields, base)
     if adapter is not None:
@@ -107,8 +109,8 @@ def _check_names(section: str, owner: str, fields: dict[str, Any], known: list[s
         if name not in known:
             # PEFT alone calls the rank r, which no likeness of letters finds.
             alike = ["r"] if name == "rank" else difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {alike[0]}?" if alike and alike[0] in known else ""
-            raise RecipeError(f"{section}.{name}: {owner} has no such field{hint}")
+            hint = f"did you mean {alike[0]}?" if alike and alike[0] in known else ""
+            raise RecipeError(f"{section}.{name}", f"{owner} has no such field", hint)
 
 
 def _tried(fields: dict[str, Any], base: Path) -> Any:
@@ -124,7 +126,7 @@ def _tried(fields: dict[str, Any], base: Path) -> Any:
             return peft.get_peft_model(model, config, low_cpu_mem_usage=True).peft_config["default"]
         except Exception as error:  # PEFT checks no types: a wrong value fails where it is used
             reason = " ".join(str(error).split())
-            raise RecipeError(f"train.lora: PEFT refuses these fields: {reason}") from None
+            raise RecipeError("train.lora", f"PEFT refuses these fields: {reason}") from None
 
 
 def _check_continued(chosen: dict[str, Any], config: Any, own: Any) -> None:
@@ -132,8 +134,10 @@ def _check_continued(chosen: dict[str, Any], config: Any, own: Any) -> None:
         got, expected = (_plain(getattr(each, name)) for each in (config, own))
         if got != expected:
             raise RecipeError(
-                f"train.lora.{name}: got {got}, expected {expected}, which the adapter of M_0 has "
-                "and the training goes on with; take it out"
+                f"train.lora.{name}",
+                f"got {got}",
+                f"expected {expected}, as the adapter of M_0 has it and the training continues "
+                "it; remove the field",
             )
 
 

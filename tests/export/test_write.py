@@ -220,15 +220,15 @@ RICH = pa.list_(pa.struct([(name, pa.string()) for name in ("role", "content", "
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
-        ("trll", {}, "--to trll: did you mean trl? expected one of trl, llama-factory"),
+        ("trll", {}, "--to: got trll: did you mean trl? expected one of trl, llama-factory"),
         ("llama_factory", {}, "did you mean llama-factory?"),
-        ("zzz", {}, "--to zzz: expected one of"),
+        ("zzz", {}, "--to: got zzz: expected one of"),
         ("sft", {}, "sft takes the best of all answers"),
         ("trl", {"rows": [], "test": []}, "expected a recipe, or a dataset's folder"),
         ("trl", {"rows": []}, "no pairs to train on"),
         ("kto", {"schema": without("chosen_id")}, "no column chosen_id"),
         ("reward-model", {"schema": without("margin")}, "no column margin"),
-        ("trl", {"schema": without("prompt")}, "prompt: no such column, expected a list of"),
+        ("trl", {"schema": without("prompt")}, "prompt: no such column: expected a list of"),
         ("trl", {"schema": PAIR_COLUMNS.append(pa.field("tools", pa.string()))}, "column tools"),
         ("trl", {"schema": PAIR_COLUMNS.set(3, pa.field("prompt", RICH))}, "nothing beside them"),
     ],
@@ -281,10 +281,9 @@ def test_a_folder_of_others_is_left_alone(tmp_path, factory):
 PEAK = """
 import re, sys
 from pathlib import Path
-from factory.formats.source import of_folder
-from factory.formats.write import export
+from factory.export import export_dataset, open_dataset
 
-export(of_folder(Path(sys.argv[1])), "kto", Path(sys.argv[2]))
+export_dataset(open_dataset(Path(sys.argv[1])), "kto", Path(sys.argv[2]))
 print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 """
 

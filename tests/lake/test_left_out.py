@@ -51,7 +51,9 @@ def test_a_lake_with_nothing_left_out_is_looked_through_once(toy, monkeypatch):
     toy.run()
     asked = []
     one = Views.one
-    monkeypatch.setattr(Views, "one", lambda views, query: asked.append(query.name) or one(views, query))
+    monkeypatch.setattr(
+        Views, "one", lambda views, query: asked.append(query.name) or one(views, query)
+    )
     toy.look()
     assert not [name for name in asked if name.startswith("whole_")]
 
@@ -141,7 +143,9 @@ def test_a_small_limit_goes_on_on_the_disk_and_leaves_nothing_there():
 
 def test_too_small_a_limit_is_a_sentence():
     with Views("2MB") as views, pytest.raises(QueryError, match="raise query_memory"):
-        views.create_table("many", "select list(sha256(range::varchar)) as names from range(1_000_000)")
+        views.create_table(
+            "many", "select list(sha256(range::varchar)) as names from range(1_000_000)"
+        )
 
 
 def test_a_run_with_little_memory_makes_the_same_pairs(toy):

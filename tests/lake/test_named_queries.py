@@ -46,7 +46,10 @@ class Given:
                     **{name: judge[name] for name in ("judge_key", "parser_key", "n_judge_draws")},
                 }
                 for *place, parser in sorted(
-                    {(row["iteration"], row["role"], row["name"], row["parser_key"]) for row in rows}
+                    {
+                        (row["iteration"], row["role"], row["name"], row["parser_key"])
+                        for row in rows
+                    }
                 )
                 for judge in self.of_parsers
                 if judge["parser_key"] == parser
@@ -571,9 +574,21 @@ def test_parse_failures(given):
 
 def test_judges_are_named_by_who_they_are(given):
     panel = [
-        {"role": "current", "title": "M_0", "judge_model": "d", "parser_key": "a", "judge_key": "j"},
+        {
+            "role": "current",
+            "title": "M_0",
+            "judge_model": "d",
+            "parser_key": "a",
+            "judge_key": "j",
+        },
         {"role": "past", "title": "M_0", "judge_model": "d", "parser_key": "a", "judge_key": "j"},
-        {"role": "probe", "title": "function", "judge_model": "e", "parser_key": "b", "judge_key": "f"},
+        {
+            "role": "probe",
+            "title": "function",
+            "judge_model": "e",
+            "parser_key": "b",
+            "judge_key": "f",
+        },
         {"role": "future", "title": "M_0", "judge_key": "j"},  # not judged yet
     ]
     rows = [{**row, "n_judge_draws": 3} for row in panel]
@@ -613,9 +628,9 @@ def test_kto(given):
     texts = [{"sample_id": name, "text": f"text of {name}"} for name in "abcd"]
     given.rows("samples", texts)
     given.pairs(
-        pair(1, prompt_id="p", chosen_id="a", rejected_id="b"),
-        pair(1, prompt_id="p", chosen_id="b", rejected_id="c"),  # b is both
-        pair(1, prompt_id="p", chosen_id="a", rejected_id="c", iteration=1),
+        pair(1, pair_id="1", prompt_id="p", chosen_id="a", rejected_id="b"),
+        pair(1, pair_id="2", prompt_id="p", chosen_id="b", rejected_id="c"),  # b is both
+        pair(1, pair_id="3", prompt_id="p", chosen_id="a", rejected_id="c", iteration=1),
         pair(1, prompt_id="q", chosen_id="d", rejected_id="b", outcome="tie"),
         pair(1, prompt_id="q", chosen_id="d", rejected_id="b", phase="D1"),
     )

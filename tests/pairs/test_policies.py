@@ -93,7 +93,9 @@ def considered(policy, candidates, **spec):
         define_policy(views, make_choice(with_pairs(**spec), policy))
         views.read_texts("from policy")
         query, schema = load_query("pairs/pairs"), TABLES["pairs"]
-        return [row for batch in views.stream(query, schema, **settings) for row in batch.to_pylist()]
+        return [
+            row for batch in views.stream(query, schema, **settings) for row in batch.to_pylist()
+        ]
 
 
 def build(policy, candidates, **spec):
@@ -733,7 +735,9 @@ def test_an_own_policy_may_read_more_than_the_candidates(toy):
     assert toy.query("select count(*) as n from pairs")[0]["n"] == before[0]["n"] - 1
 
 
-def test_statements_between_candidates_and_pairs_are_part_of_the_pairs_key_and_comments_are_not(toy, monkeypatch):
+def test_statements_between_candidates_and_pairs_are_part_of_the_pairs_key_and_comments_are_not(
+    toy, monkeypatch
+):
     toy.run()
     real = choice.load_query
 

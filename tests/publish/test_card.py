@@ -79,8 +79,8 @@ def test_numbers_are_those_of_the_lake(made):
 
 def test_what_is_borrowed_and_what_is_not_known_is_said(made):
     card = " ".join((made[1] / "README.md").read_text().split())
-    assert "where the recipe is silent they are borrowed from its neighbours" in card
-    assert "M_0 is a local folder: what its licence asks of its answers is not known here" in card
+    assert "Where the recipe does not set them, the defaults come from related papers" in card
+    assert "M_0 is a local folder: the terms of its license are not known here." in card
     assert "no proof that one answer is better" in card
 
 
@@ -133,9 +133,9 @@ def test_what_a_person_changed_is_told_from_what_was_generated():
     ],
 )
 def test_duties_go_by_the_models_name(repository, models):
-    duty = license_terms(repository)
-    assert (duty is None) == (models is None)
-    assert models is None or duty.models.startswith(models)
+    terms = license_terms(repository)
+    assert (terms is None) == (models is None)
+    assert models is None or terms.models.startswith(models)
 
 
 def test_the_picture_is_a_picture_of_the_numbers(made):

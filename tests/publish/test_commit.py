@@ -449,7 +449,7 @@ def test_no_right_to_write(publish, hub):
 def test_a_name_that_is_not_allowed(publish, name):
     ended = publish(None, repo=name)
     assert ended.returncode == 2
-    assert f"--repo {name}: expected ORG/NAME" in ended.stderr
+    assert f"--repo: got {name}: expected ORG/NAME" in ended.stderr
 
 
 def test_somebody_elses_dataset_is_left_alone(publish, hub):
@@ -483,7 +483,7 @@ def test_a_recipe_that_was_never_run(tmp_path, hub):
 def test_an_evaluation_set_that_is_not_there(publish):
     ended = publish(None, "--evaluation", "nowhere.jsonl")
     assert ended.returncode == 2
-    assert "--evaluation nowhere.jsonl: no such file" in ended.stderr
+    assert "--evaluation: no such file nowhere.jsonl" in ended.stderr
 
 
 def test_a_dry_run_into_a_folder_that_is_not_empty(publish):
@@ -498,7 +498,7 @@ def test_a_dry_run_into_a_place_that_cannot_be_written(publish):
     (publish.toy.folder / "a_file").write_text("a")
     ended = publish(None, "--dry-run", "a_file/folder", HF_HUB_OFFLINE="1")
     assert ended.returncode == 2
-    assert "--dry-run a_file/folder: cannot be written" in ended.stderr
+    assert "--dry-run: a_file/folder cannot be written" in ended.stderr
 
 
 def test_offline_a_dry_run_works_and_a_push_does_not(publish, good):
@@ -515,7 +515,7 @@ def test_the_gate_stops_it_before_the_hub_is_changed(tmp_path, hub):
     publish = Publisher(toy)
     ended = publish(hub)
     assert ended.returncode == 1
-    assert "prompts without a licence" in ended.stderr
+    assert "prompts without a license" in ended.stderr
     assert "--allow license" in ended.stderr
     assert hub.repositories == {}
     allowed = publish(hub, "--allow", "license")

@@ -77,7 +77,7 @@ def test_the_views_that_travel_answer_as_the_lake_does(made, name):
     toy, folder = made
     query = (folder / "sql" / f"{name}.sql").read_text()
     with open_views(folder) as views:
-        there = views.sql(query).to_arrow_table().to_pylist()
+        there = views.query(query)
     assert there == toy.query(shipped_queries()[name].sql)
 
 
@@ -142,8 +142,8 @@ def test_the_probe_stays_at_home(tmp_path):
     toy.run()
     folder = write_published(toy, tmp_path / "folder")
     with open_views(folder) as views:
-        assert views.sql("from candidates where role = 'probe'").fetchall() == []
-        assert views.sql("from prompts where split = 'probe'").fetchall() == []
+        assert views.query("from candidates where role = 'probe'") == []
+        assert views.query("from prompts where split = 'probe'") == []
     card = (folder / "README.md").read_text()
     assert "| name | score | answers |" in card
     assert "| F_0 | " in card[card.index("| name | score | answers |") :]
@@ -261,7 +261,7 @@ def test_several_judges_travel_with_the_dataset(tmp_path):
     with open_views(folder) as views:
         for name in ("judge_pairs", "judge_confusion", "judge_agreement", "parse_failures"):
             query = (folder / "sql" / f"{name}.sql").read_text()
-            found = views.sql(query).to_arrow_table().to_pylist()
+            found = views.query(query)
             assert found == toy.query(shipped_queries()[name].sql), name
     card = (folder / "README.md").read_text()
     assert "`score: judge + even`, `agree: ['even']`" in card

@@ -163,7 +163,7 @@ def test_judges_that_say_nothing_make_no_score(toy):
 
 def test_a_build_without_kept_pairs_keeps_its_columns_and_is_an_empty_dataset(toy):
     toy.script("def answer(messages, seed):\n    return f'word {seed}\\nScore: 3'\n")
-    with pytest.raises(StepFailed, match="nothing for F_0 to learn from"):
+    with pytest.raises(StepFailed, match="F_0 cannot be trained"):
         toy.run()
     folder = write_dataset(toy.look(), "toy")
     assert dataset_rows(folder) == {}

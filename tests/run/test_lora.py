@@ -248,9 +248,9 @@ def test_an_adapter_on_bfloat16_is_not_rounded_away(first, tmp_path):
 @pytest.mark.parametrize(
     ("chosen", "said"),
     [
-        ({"rank": 8}, "train.lora.rank: PEFT's LoraConfig has no such field; did you mean r?"),
+        ({"rank": 8}, "train.lora.rank: PEFT's LoraConfig has no such field: did you mean r?"),
         ({"lora_alfa": 8}, "train.lora.lora_alfa: .* did you mean lora_alpha?"),
-        ({"task_type": "CAUSAL_LM"}, "train.lora.task_type: is set by the factory; take it out"),
+        ({"task_type": "CAUSAL_LM"}, "train.lora.task_type: is set by the factory: remove it"),
         ({"inference_mode": True}, "train.lora.inference_mode: is set by the factory"),
         ({"init_lora_weights": "pissa"}, "init_lora_weights: got pissa, expected true, gaussian"),
         ({"target_modules": ["q_prj"]}, "PEFT refuses these fields: Target modules .*q_prj"),

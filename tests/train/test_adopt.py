@@ -9,7 +9,7 @@ import pytest
 import yaml
 from toys import QUICKSTART, small_recipe
 
-from factory.errors import ModelError, RecipeError, TrainError
+from factory.errors import HandOver, ModelError, RecipeError, TrainError
 from factory.models import Checkpoint
 from factory.train import check_trained_model
 
@@ -162,10 +162,10 @@ def test_a_program_that_is_not_there_is_told_before_anything_is_sampled(toy):
 @pytest.mark.parametrize(
     ("train", "sentence"),
     [
-        ({"with": "command"}, "train.command: missing"),
+        ({"with": "command"}, "with is command and command is not set"),
         (
-            {"with": "hand", "command": "a {pairs} {parent} {out}"},
-            "train.command: is set, and train.with is hand",
+            {"with": "manual", "command": "a {pairs} {parent} {out}"},
+            "with is manual and command is",
         ),
         ({"with": "command", "command": "a {pairs} {out}"}, "command: {parent} is missing in it"),
         ({"with": "command", "command": "a '{pairs} {parent} {out}"}, "cannot be read as words"),
@@ -201,7 +201,7 @@ def trained(small, folder):
     [("future_guided", "future", 0), ("self_rewarding", "current", 1)],
 )
 def test_a_person_trains_and_the_run_goes_on(small, factory, tmp_path, policy, role, iteration):
-    small.fields["train"] = {"with": "hand"}
+    small.fields["train"] = {"with": "manual"}
     small.fields["loop"] = {"policy": policy, "iterations": 1}
     small.path.write_text(yaml.safe_dump(small.fields))
     at = ("--lake", small.lake)
@@ -226,7 +226,7 @@ def test_a_person_trains_and_the_run_goes_on(small, factory, tmp_path, policy, r
 
 
 def test_a_model_within_the_lake_is_not_taken(small, factory):
-    small.fields["train"] = {"with": "hand"}
+    small.fields["train"] = {"with": "manual"}
     small.path.write_text(yaml.safe_dump(small.fields))
     at = ("--lake", small.lake)
     assert factory("run", small.path, *at).code == 3
@@ -239,7 +239,7 @@ def test_a_model_within_the_lake_is_not_taken(small, factory):
 
 
 def test_a_model_that_the_loop_does_not_wait_for_yet_is_not_taken(toy, factory):
-    toy.fields["train"] = {"with": "hand"}
+    toy.fields["train"] = {"with": "manual"}
     toy.write()
     words = ("--role", "current", "--iteration", 1, "--lake", toy.lake)
     factory("run", toy.path, "--lake", toy.lake)
@@ -251,12 +251,12 @@ def test_a_model_that_the_loop_does_not_wait_for_yet_is_not_taken(toy, factory):
     ("words", "sentence"),
     [
         (("--role", "past", "--iteration", "0"), "expected future, or current of iteration 1"),
-        (("--role", "current", "--iteration", "0"), "that of iteration 0 is M_0"),
-        (("--role", "future", "--iteration", "7"), "F_7 is no model of this loop, which trains"),
+        (("--role", "current", "--iteration", "0"), "the current model of iteration 0 is M_0"),
+        (("--role", "future", "--iteration", "7"), "F_7 is no model of this loop: expected one of"),
     ],
 )
 def test_a_role_that_is_none_is_refused(toy, factory, words, sentence):
-    toy.fields["train"] = {"with": "hand"}
+    toy.fields["train"] = {"with": "manual"}
     toy.write()
     ended = factory("adopt", toy.path, toy.folder / "m0", *words, "--lake", toy.lake)
     assert (ended.code, sentence in ended.err) == (2, True), ended.err
@@ -266,7 +266,7 @@ def test_a_recipe_that_does_not_train_by_hand_adopts_nothing(toy, factory):
     words = ("--role", "future", "--iteration", 0, "--lake", toy.lake)
     ended = factory("adopt", toy.path, toy.folder / "m0", *words)
     assert ended.code == 2
-    assert "train.with: got scripted, expected hand" in ended.err
+    assert "train.with: got scripted: expected manual" in ended.err
 
 
 M0 = Checkpoint("M_0", QUICKSTART / "m0", "digest", "float32")
@@ -305,8 +305,8 @@ def fewer_weights(folder):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda folder: None, "is M_0 itself: expected what was trained from it"),
-        (lambda folder: changed_config(folder, hidden_size=7), "has hidden_size 7, and M_0"),
+        (lambda folder: None, "is M_0 itself: expected a model that was trained from it"),
+        (lambda folder: changed_config(folder, hidden_size=7), "has hidden_size 7: expected"),
         (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
         (no_weights, "has no weights: expected *.safetensors files"),
         (fewer_weights, "is not among its weights: expected the parent's weights, trained"),
@@ -339,3 +339,16 @@ def test_whole_weights_are_no_adapter(tmp_path):
     with pytest.raises(ModelError) as caught:
         check_trained_model(QUICKSTART / "m0", M0, M0, True, "future")
     assert "is no adapter, expected one (adapter_config.json)" in str(caught.value)
+
+
+def test_hand_is_still_accepted_for_manual_and_has_the_same_key(toy):
+    keys = set()
+    for name in ("hand", "manual"):
+        toy.write(train={"with": name})
+        assert toy.recipe().train.with_ == "manual"
+        with pytest.raises(HandOver):
+            toy.run()
+        (folder,) = toy.lake.glob("models/*")
+        keys.add(folder.name)
+    assert len(keys) == 1
+    assert json.loads((folder / "settings.json").read_text())["with"] == "hand"

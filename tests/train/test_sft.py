@@ -93,7 +93,7 @@ def test_the_dataset_has_the_answers_alone(best):
         assert (row["role"], row["model"]) == ("current", pair["chosen_model"])
         assert row["completion_tokens"] == pair["chosen_tokens"]
     card = (folder / "README.md").read_text()
-    assert "  - sft\n" in card
+    assert "- sft\n" in card
     assert "dpo" not in card
     assert "`prompt` and `completion`" in card
 
@@ -140,7 +140,7 @@ def test_what_chooses_among_the_answers_is_not(best):
     [
         (
             "learning_rat=1",
-            "train.sft.learning_rat: TRL's SFTConfig has no such field; did you mea",
+            "train.sft.learning_rat: TRL's SFTConfig has no such field: did you mea",
         ),
         ("beta=0.1", "train.sft.beta: TRL's SFTConfig has no such field"),
         ("output_dir=there", "train.sft.output_dir: is set by the factory; take it out"),

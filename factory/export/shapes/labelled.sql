@@ -3,25 +3,7 @@
 -- pass by in the order of the dataset.
 -- Grain: one row per sample of the pairs of `dataset`.
 -- Reads: dataset
-with sides as (
-    select
-        iteration,
-        pair_id,
-        unnest([{'id': chosen_id, 'label': true}, {'id': rejected_id, 'label': false}]) as side
-    from dataset
-),
-
-samples as (
-    select
-        side.id as sample_id,
-        bool_and(side.label) as label,
-        min((iteration, pair_id)) as first_pair
-    from sides
-    group by side.id
-    having count(distinct side.label) = 1
-),
-
-answers as (
+with answers as (
     select
         iteration,
         pair_id,
@@ -32,8 +14,9 @@ answers as (
     from dataset
 )
 
-select answers.prompt, answers.side.messages as completion, samples.label
+select answers.prompt, answers.side.messages as completion, labels.label
 from answers
-join samples
-    on samples.sample_id = answers.side.id
-    and samples.first_pair = (answers.iteration, answers.pair_id)
+join labels_of('dataset') as labels
+    on labels.sample_id = answers.side.id
+    and labels.iteration = answers.iteration
+    and labels.pair_id = answers.pair_id

@@ -14,9 +14,7 @@ with ranked as (
 )
 
 select
-    list_transform(
-        prompts.messages, lambda message: {'role': message.role, 'content': message.content}
-    ) as prompt,
+    bare_messages(prompts.messages) as prompt,
     [{'role': 'assistant', 'content': ranked.text}] as completion,
     ranked.score,
     ranked.split,

@@ -1,7 +1,8 @@
 -- Grain: one row per published prompt that shares a run of words with an evaluation set, or that is
 -- one of its texts where it is shorter than a run.
 -- Of several messages each is looked at, and all of them together.
--- Reads: evaluation, gate_prompts, gate_settings, prompts
+-- Reads: evaluation, gate_prompts, prompts
+-- Parameters: run
 with asked as (
     select prompt_id, prompt as text from gate_prompts
     union all
@@ -18,17 +19,16 @@ published as (
 texts as (select distinct regexp_extract_all(lower(text), '[\p{L}\p{N}]+') as words from evaluation),
 
 runs_of_texts as (
-    select distinct hash(words[place:place + run - 1]) as run_hash
-    from texts, gate_settings, unnest(range(1, greatest(len(words) - run, 0) + 2)) as starts(place)
+    select distinct hash(words[place:place + $run - 1]) as run_hash
+    from texts, unnest(range(1, greatest(len(words) - $run, 0) + 2)) as starts(place)
     where words != []
 ),
 
 runs_of_prompts as (
-    select prompt_id, words, words[place:place + run - 1] as run_words
+    select prompt_id, words, words[place:place + $run - 1] as run_words
     from
         published,
-        gate_settings,
-        unnest(range(1, greatest(len(words) - run, 0) + 2)) as starts(place)
+        unnest(range(1, greatest(len(words) - $run, 0) + 2)) as starts(place)
     where words != []
 )
 

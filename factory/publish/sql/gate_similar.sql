@@ -1,6 +1,7 @@
 -- Grain: one row per pair whose sides are almost the same text: the words that they share are nearly
 -- all of their words. A pair of both phases is compared once, and told with the later one.
--- Reads: gate_pairs, gate_settings
+-- Reads: gate_pairs
+-- Parameters: most_similar
 with pairs_of_texts as (
     select max(config) as config, pair_id, chosen, rejected
     from gate_pairs
@@ -11,6 +12,6 @@ with pairs_of_texts as (
 compared as (select *, similarity(chosen, rejected) as shared from pairs_of_texts)
 
 select config, pair_id as id, round(shared, 2) || ': ' || left(chosen, 60) as what
-from compared, gate_settings
-where shared >= most_similar
+from compared
+where shared >= $most_similar
 order by config, id

@@ -1,11 +1,12 @@
 -- Grain: one row per sample in a role of one iteration and split, with its prompt.
--- Reads: candidates, part, prompts
+-- Reads: candidates, prompts
+-- Parameters: iteration, split
 select
     candidates.*,
     bare_messages(prompts.messages) as prompt,
     prompts.source,
     prompts.license
 from candidates
-join part on part.iteration = candidates.iteration and part.split = candidates.split
 join prompts on prompts.prompt_id = candidates.prompt_id and prompts.split = candidates.split
+where candidates.iteration = $iteration and candidates.split = $split
 order by candidates.prompt_id, candidates.role, candidates.name, candidates.draw

@@ -1,6 +1,7 @@
 -- Grain: one row per judgment that counts, of a sample of one iteration and split, with its verdict;
 -- a judgment that failed has none.
--- Reads: judgments, panel, part, placed, verdicts
+-- Reads: judgments, panel, placed, verdicts
+-- Parameters: iteration, split
 with judged as (
     select
         placed.sample_id,
@@ -11,11 +12,11 @@ with judged as (
         any_value(panel.judge_key) as judge_key,
         max(panel.n_judge_draws) as n_judge_draws
     from placed
-    join part on part.iteration = placed.iteration and part.split = placed.split
     join panel
         on panel.iteration = placed.iteration
         and panel.role = placed.role
         and panel.name = placed.name
+    where placed.iteration = $iteration and placed.split = $split
     group by placed.sample_id, placed.prompt_id, placed.iteration, placed.split, panel.parser_key
 )
 

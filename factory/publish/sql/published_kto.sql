@@ -1,5 +1,6 @@
 -- Grain: one row per labelled answer of one iteration and split; `kto` is the named query.
--- Reads: kto, part, prompts
+-- Reads: kto, prompts
+-- Parameters: iteration, split
 select
     kto.prompt,
     kto.completion,
@@ -10,6 +11,6 @@ select
     prompts.source,
     prompts.license
 from kto
-join part on part.iteration = kto.iteration and part.split = kto.split
 join prompts on prompts.prompt_id = kto.prompt_id and prompts.split = kto.split
+where kto.iteration = $iteration and kto.split = $split
 order by kto.prompt_id, kto.sample_id

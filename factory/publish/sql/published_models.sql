@@ -1,6 +1,7 @@
 -- Grain: one row per model that one iteration made; the first also has the models that no training of
 -- the recipe made.
--- Reads: models, pairs, part
+-- Reads: models, pairs
+-- Parameters: iteration
 with made as (
     select models.*, min(pairs.iteration) as iteration
     from models
@@ -10,5 +11,5 @@ with made as (
 
 select made.* exclude (iteration)
 from made
-join part on part.iteration = coalesce(made.iteration, 0)
+where coalesce(made.iteration, 0) = $iteration
 order by made.digest

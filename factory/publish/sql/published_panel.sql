@@ -1,7 +1,7 @@
 -- Grain: one row per role of one iteration and judge; without the probe.
--- Reads: panel, part
+-- Reads: panel
+-- Parameters: iteration
 select panel.*
 from panel
-semi join part using (iteration)
-where panel.role != 'probe'
+where panel.iteration = $iteration and panel.role != 'probe'
 order by panel.role, panel.name, panel.judge_name

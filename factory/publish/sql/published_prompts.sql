@@ -1,7 +1,7 @@
 -- Grain: one row per prompt of one iteration, whatever its split; without the probe.
--- Reads: part, prompts
+-- Reads: prompts
+-- Parameters: iteration
 select prompts.*
 from prompts
-semi join part using (iteration)
-where prompts.split != 'probe'
+where prompts.iteration = $iteration and prompts.split != 'probe'
 order by prompts.prompt_id

@@ -1,7 +1,7 @@
 -- Grain: one row per role of one iteration; without the probe.
--- Reads: part, roles
+-- Reads: roles
+-- Parameters: iteration
 select roles.*
 from roles
-semi join part using (iteration)
-where roles.role != 'probe'
+where roles.iteration = $iteration and roles.role != 'probe'
 order by roles.role, roles.name

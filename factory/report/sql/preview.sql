@@ -1,13 +1,14 @@
 -- Grain: one row per answer to the first training prompts of iteration 0, with the texts of its
 -- judgments and the reasons why judgments have no score.
--- Reads: prompts, candidates, judgments, verdicts, preview_settings (n_prompts).
+-- Reads: candidates, judgments, prompts, verdicts
+-- Parameters: n_prompts
 with first_prompts as (
     select
         prompt_id,
         messages[-1].content as prompt
     from prompts
     where iteration = 0 and split = 'train'
-    limit (select n_prompts from preview_settings)
+    limit $n_prompts
 ),
 
 judgment_texts as (

@@ -1,12 +1,6 @@
--- Grain: one row per pair that a model learns from: kept, and not a test prompt's.
--- Reads: pairs, prompts, texts
-select
-    bare_messages(prompts.messages) as prompt,
-    [{'role': 'assistant', 'content': chosen.text}] as chosen,
-    [{'role': 'assistant', 'content': rejected.text}] as rejected
-from pairs
-join prompts on prompts.prompt_id = pairs.prompt_id and prompts.split = pairs.split
-join texts as chosen on chosen.sample_id = pairs.chosen_id
-join texts as rejected on rejected.sample_id = pairs.rejected_id
-where pairs.outcome = 'kept' and pairs.split = 'train'
-order by pairs.pair_id
+-- Grain: one row per pair that a model is trained on by DPO.
+-- Reads: pair_rows
+select prompt, chosen, rejected
+from pair_rows
+where rejected is not null
+order by pair_id

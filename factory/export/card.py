@@ -1,0 +1,48 @@
+"""The card of a dataset's folder, and the metadata that it shares with a published card."""
+
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from typing import Any
+
+import yaml
+
+from factory.export.judge_kinds import JUDGE_NOUNS, judge_kind
+from factory.export.templates import render_template
+from factory.recipe import Method, Recipe
+
+_TAGS: dict[Method, list[str]] = {"dpo": ["dpo", "preference"], "sft": ["sft"]}
+
+
+def render_folder_card(recipe: Recipe, trains: Method, rows: Mapping[str, int]) -> str:
+    """Return the README of a dataset's folder. `rows` has the number of rows by split."""
+    splits = [name for name, count in rows.items() if count]
+    metadata = {
+        "configs": [config_metadata("default", "data", splits)],
+        **task_metadata(_TAGS[trains]),
+    }
+    template = (resources.files("factory.export") / "card.md").read_text(encoding="utf-8")
+    values = {
+        "recipe": recipe,
+        "trains": trains,
+        "counts": ", ".join(f"{rows[name]:,} {name}" for name in splits) or "no rows",
+        "judge": JUDGE_NOUNS[judge_kind(recipe.judge)],
+    }
+    return f"{front_matter(metadata)}\n{render_template(template, values)}"
+
+
+def config_metadata(name: str, folder: str, splits: Iterable[str]) -> dict[str, Any]:
+    """Return the entry of a configuration in a card's `configs`."""
+    files = [{"split": split, "path": f"{folder}/{split}-*.parquet"} for split in splits]
+    default = {"default": True} if name == "default" else {}
+    return {"config_name": name, **default, "data_files": files}
+
+
+def task_metadata(tags: Iterable[str]) -> dict[str, Any]:
+    """Return the task and the tags of a card: `tags`, and those of every dataset made here."""
+    return {"task_categories": ["text-generation"], "tags": [*tags, "trl", "synthetic"]}
+
+
+def front_matter(metadata: Mapping[str, Any]) -> str:
+    """Return a card's metadata as the YAML block at its top."""
+    text = yaml.safe_dump(dict(metadata), sort_keys=False, allow_unicode=True)
+    return f"---\n{text}---\n"

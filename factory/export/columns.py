@@ -1,0 +1,80 @@
+"""The columns of datasets, and how `datasets` names their types."""
+
+from typing import Any
+
+import pyarrow as pa
+
+from factory.lake import BARE_MESSAGE
+
+SPLITS = ("train", "test")
+
+_MESSAGES = pa.list_(BARE_MESSAGE)
+
+PAIR_COLUMNS = pa.schema(
+    [
+        ("pair_id", pa.string()),
+        ("prompt_id", pa.string()),
+        ("iteration", pa.int32()),
+        ("prompt", _MESSAGES),
+        ("chosen", _MESSAGES),
+        ("rejected", _MESSAGES),
+        ("score_chosen", pa.float64()),
+        ("score_rejected", pa.float64()),
+        ("margin", pa.float64()),
+        ("chosen_role", pa.string()),
+        ("rejected_role", pa.string()),
+        ("chosen_model", pa.string()),
+        ("rejected_model", pa.string()),
+        ("judge_model", pa.string()),
+        ("n_judgments", pa.int32()),
+        ("prompt_tokens", pa.int32()),
+        ("chosen_tokens", pa.int32()),
+        ("rejected_tokens", pa.int32()),
+        ("chosen_id", pa.string()),
+        ("rejected_id", pa.string()),
+        ("source", pa.string()),
+        ("license", pa.string()),
+    ]
+)
+"""The canonical row (prompt, chosen, rejected as lists of messages) and where it came from. No
+column is named messages or completion, or as TRL reserves: FORMATS of TRL 1.16."""
+
+COMPLETION_COLUMNS = pa.schema(
+    [
+        ("pair_id", pa.string()),
+        ("prompt_id", pa.string()),
+        ("iteration", pa.int32()),
+        ("prompt", _MESSAGES),
+        ("completion", _MESSAGES),
+        ("score", pa.float64()),
+        ("role", pa.string()),
+        ("model", pa.string()),
+        ("judge_model", pa.string()),
+        ("n_judgments", pa.int32()),
+        ("prompt_tokens", pa.int32()),
+        ("completion_tokens", pa.int32()),
+        ("sample_id", pa.string()),
+    ]
+)
+"""The same where there is no rejected side: prompt and completion as lists of messages, as TRL's
+SFTTrainer takes them."""
+
+
+def features(schema: pa.Schema) -> dict[str, Any]:
+    """A schema as `datasets` writes it into a Parquet file's metadata, without importing it."""
+    return {column.name: _feature(column.type) for column in schema}
+
+
+def _feature(kind: pa.DataType) -> dict[str, Any]:
+    if pa.types.is_list(kind):
+        return {"feature": _feature(kind.value_type), "_type": "List"}
+    if pa.types.is_struct(kind):
+        return {part.name: _feature(part.type) for part in kind}
+    names = {
+        pa.float64(): "float64",
+        pa.int32(): "int32",
+        pa.int64(): "int64",
+        pa.string(): "string",
+        pa.bool_(): "bool",
+    }
+    return {"dtype": names[kind], "_type": "Value"}

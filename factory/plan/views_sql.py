@@ -1,0 +1,132 @@
+"""The views of a recipe as SQL text, for plain DuckDB: `views.sql` in the lake, and `factory diff`."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from factory.lake import (
+    BASE_VIEWS,
+    MACROS,
+    TABLES,
+    Row,
+    Scope,
+    literal,
+    load_query,
+    write_whole,
+    writing,
+)
+from factory.plan.recipe_state import RecipeState
+
+_HOW_TO_READ = """\
+-- The views of `factory sql` over the shards of this lake, for DuckDB (tried with 2.0): run it in the
+-- lake's folder. `factory run` writes it again after every run of the recipe.
+"""
+
+
+def write_views_sql(state: RecipeState) -> Path:
+    """Write `recipes/<name>/views.sql` to the lake: the views of `factory sql`, with paths relative
+    to the lake."""
+    root = state.lake.root
+    path = root / "recipes" / state.recipe.name / "views.sql"
+    text = _views_sql(state)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        with writing(root):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, text)
+    return path
+
+
+def _views_sql(state: RecipeState) -> str:
+    scope, root = state.everything, state.lake.root
+    prompts = {role: list(paths) for role, paths in state.stored.prompts.items()}
+    shards = {"prompts": prompts.get("loop", []), **state.stored.shards_of(scope)}
+    shards["probe"] = prompts.get("probe", [])
+    shards["pairs"] = [
+        shard
+        for step, found in state.steps.items()
+        if step.stage == "pairs" and found.folder
+        for shard in found.folder.shards()
+    ]
+    relative = {
+        table: [path.relative_to(root) for path in paths] for table, paths in shards.items()
+    }
+    views = {
+        **recipe_inputs(state, scope, relative),
+        "models": values_of("models", state.models_table().to_pylist()),
+        **{name: load_query(f"lake/{name}").text for name in BASE_VIEWS},
+        **{name: load_query(f"lake/{name}").text for name in ("pairs", "judges", "gaps")},
+    }
+    statements = [create_view(name, text) for name, text in views.items()]
+    return "\n".join([_HOW_TO_READ, create_macros(), *statements])
+
+
+def recipe_inputs(
+    state: RecipeState, scope: Scope, shards: Mapping[str, Sequence[Path]]
+) -> dict[str, str]:
+    """The queries of the relations that the base views read: the roles and judges of a scope, the
+    recipe's settings, and shards by table."""
+    recipe = state.recipe
+    chunks, fraction = recipe.loop.n_chunks, recipe.prompts.test_fraction
+    return {
+        "roles": values_of("roles", scope.roles),
+        "panel": values_of("panel", scope.panel),
+        "recipe_settings": f"select {chunks} as chunks, {fraction}::double as test_fraction",
+        **{f"{table}_shards": _shards(table, paths) for table, paths in shards.items()},
+    }
+
+
+def _shards(table: str, paths: Sequence[Path]) -> str:
+    """The query of a table's shards, as `Views.register_shards` has them."""
+    if paths:
+        return read_parquet(paths, "filename = true, file_row_number = true")
+    columns = ", ".join(
+        f"null::{_sql_type(column.type)} as {column.name}"
+        for column in TABLES["prompts" if table == "probe" else table]
+    )
+    return f"select {columns}, null::varchar as filename, null::bigint as file_row_number limit 0"
+
+
+def read_parquet(paths: Iterable[Path], options: str = "") -> str:
+    """The query of the rows of Parquet files."""
+    listed = ",\n    ".join(literal(path) for path in paths)
+    return f"from read_parquet([\n    {listed}\n]{options and ', ' + options})"
+
+
+def values_of(table: str, rows: Sequence[Row]) -> str:
+    """Rows of a table as a query, with the types of its columns."""
+    typed = ", ".join(
+        f"{column.name}::{_sql_type(column.type)} as {column.name}" for column in TABLES[table]
+    )
+    names = TABLES[table].names
+    listed = ",\n    ".join(
+        "(" + ", ".join(literal(row.get(name)) for name in names) + ")" for row in rows
+    )
+    if not rows:
+        listed = "(" + ", ".join("null" for _ in names) + ")"
+    empty = "" if rows else " limit 0"
+    return f"select {typed} from (values\n    {listed}\n) as {table} ({', '.join(names)}){empty}"
+
+
+def _sql_type(kind: pa.DataType) -> str:
+    if pa.types.is_list(kind):
+        return f"{_sql_type(kind.value_type)}[]"
+    if pa.types.is_struct(kind):
+        return "struct(" + ", ".join(f"{part.name} {_sql_type(part.type)}" for part in kind) + ")"
+    return {pa.string(): "varchar", pa.int32(): "int", pa.int64(): "bigint"}.get(kind, "double")
+
+
+def create_macros() -> str:
+    """The statements that define the macros of the queries."""
+    macros = "\n".join(load_query(name).text for name in MACROS)
+    return macros.replace("create macro", "create or replace temp macro")
+
+
+def create_view(name: str, text: str) -> str:
+    """The statement that defines a view."""
+    return f"create or replace temp view {name} as\n{text.rstrip()};\n"
+
+
+def create_table(name: str, text: str) -> str:
+    """The statement that creates a table."""
+    return f"create or replace temp table {name} as\n{text.rstrip()};\n"
