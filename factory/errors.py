@@ -22,9 +22,9 @@
         ├── Refused          the gate found what must not be published
         └── HubError         the Hub did not take it
 
-Every error carries what it is about (`field`), what is wrong (`fault`), and what to do (`remedy`) as
-data. The command line prints them as one sentence without a traceback. Any other exception is a bug
-and keeps its traceback.
+Every error carries what it is about (`field`), what is wrong (`fault`), and what to do (`remedy`)
+as data. The command line prints them as one sentence without a traceback. Any other exception is a
+bug and keeps its traceback.
 """
 
 from collections.abc import Sequence

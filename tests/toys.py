@@ -10,8 +10,7 @@ import yaml
 from factory.lake import Lake
 from factory.plan import read_state
 from factory.progress import Silent
-
-# from factory.publish import Published, PublishOptions, write_folder
+from factory.publish import Published, PublishOptions, write_folder
 from factory.recipe import load_recipe
 from factory.run import run_recipe
 

@@ -109,7 +109,8 @@ class RecipeViews:
     ) -> dict[str, Any]:
         """The cached result of `compute` for the same shards of this scope, or its result now.
 
-        `place` names the query and where it is used; `depends_on` lists what else decides its result.
+        `place` names the query and where it is used; `depends_on` lists what else decides the
+        result.
         """
         if any(isinstance(prompts, pa.Table) for prompts in self.prompts.values()):
             return compute()

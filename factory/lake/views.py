@@ -258,7 +258,7 @@ class Views:
     # SQL of the user's own
 
     def read_only(self, query: str) -> duckdb.DuckDBPyRelation:
-        """A user's query as a relation. Raises QueryError unless it is one query that only reads."""
+        """A user's query as a relation. Raises QueryError unless it is one query that reads."""
         try:
             statements = self.con.extract_statements(query)
         except duckdb.Error as error:

@@ -1,4 +1,4 @@
-"""The views of a recipe as SQL text, for plain DuckDB: `views.sql` in the lake, and `factory diff`."""
+"""The views of a recipe as SQL text for plain DuckDB: `views.sql` in the lake, `factory diff`."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,8 +19,8 @@ from factory.lake import (
 from factory.plan.recipe_state import RecipeState
 
 _HOW_TO_READ = """\
--- The views of `factory sql` over the shards of this lake, for DuckDB (tried with 2.0): run it in the
--- lake's folder. `factory run` writes it again after every run of the recipe.
+-- The views of `factory sql` over the shards of this lake, for DuckDB (tried with 2.0). Run it in
+-- the lake's folder. `factory run` writes it again after every run of the recipe.
 """
 
 
