@@ -41,7 +41,7 @@ def check_changes(overrides: Sequence[str]) -> list[str]:
             raise RecipeError(
                 f"--set {override}",
                 "a build only chooses among stored samples",
-                "expected pairs.…, loop.policy, or query_memory; other fields are for `factory run`",
+                "expected pairs.…, loop.policy, or query_memory; others are for `factory run`",
             )
     return of_run
 
