@@ -225,7 +225,6 @@ class _Engine:
             AutoTokenizer.from_pretrained(model.path) for _ in range(2)
         )
         self._stops = sorted({*model.stop_tokens, self._writing.eos_token_id} - {None})
-        self._special = set(self._writing.all_special_ids)
         self._labels: dict[tuple[str, ...], dict[str, list[int]]] = {}
         self._adapters: dict[Path, int] = {}
         self._in_flight: dict[str, _Run] = {}

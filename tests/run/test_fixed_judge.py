@@ -6,7 +6,7 @@ from factory.engines import open as engines
 from factory.plan import loads, steps
 from factory.recipe import ScriptedEngine
 from factory.report import generation_lines
-from factory.run import loop as run
+from factory.run import engine_cache
 
 SCRIPT = "def answer(messages, seed):\n    return f'Score: {seed % 6}'"
 
@@ -44,7 +44,7 @@ def test_the_judge_runs_on_the_engine_of_its_own(judged, monkeypatch):
         opened.append((models[0].name, settings.replicas, rank))
         return real(settings, models, rank, *places)
 
-    monkeypatch.setattr(run, "open_engine", noted)
+    monkeypatch.setattr(engine_cache, "open_engine", noted)
     judged.write(judge={"engine": {**judged.fields["judge"]["engine"], "replicas": 2}})
     survey = judged.run("loop.iterations=1")
     assert opened == [("M_0", None, 0), ("judge", 2, 0), ("F_0", None, 0), ("judge", 2, 0)]
