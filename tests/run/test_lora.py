@@ -278,9 +278,9 @@ def test_an_adapter_of_m_0_is_gone_on_with(first, chosen):
 @pytest.mark.parametrize(
     ("chosen", "said"),
     [
-        ({"r": 8}, "train.lora.r: got 8, expected 16, which the adapter of M_0 has"),
-        ({"lora_alpha": 8}, "train.lora.lora_alpha: got 8, expected 32"),
-        ({"target_modules": ["q_proj"]}, r"target_modules: got \['q_proj'\], expected \['down"),
+        ({"r": 8}, "train.lora.r: got 8: expected 16, as the adapter of M_0 has"),
+        ({"lora_alpha": 8}, "train.lora.lora_alpha: got 8: expected 32"),
+        ({"target_modules": ["q_proj"]}, r"target_modules: got \['q_proj'\]: expected \['down"),
     ],
 )
 def test_a_field_that_the_adapter_of_m_0_has_otherwise_is_refused(first, chosen, said):
