@@ -10,7 +10,7 @@ from factory.cli.tables import print_json
 
 if TYPE_CHECKING:
     from factory.lake import VerifyReport
-    from factory.plan.doctor import Check
+    from factory.plan import doctor as machine
 
 
 def verify(lake: LakePath = LAKE, as_json: Json = False) -> None:
@@ -46,10 +46,10 @@ def doctor(
 
     Example: factory doctor recipes/quickstart/recipe.yaml
     """
-    from factory.plan.doctor import examine
+    from factory.plan import doctor as machine
 
     opened, opened_lake = open_recipe(recipe, lake, overrides)
-    checks = examine(opened, opened_lake.root)
+    checks = machine.examine(opened, opened_lake.root)
     n_stops = sum(check.mark == "stop" for check in checks)
     if as_json:
         print_json({"ok": not n_stops, "checks": [vars(check) for check in checks]})
@@ -71,7 +71,7 @@ def print_verify(report: "VerifyReport") -> None:
     )
 
 
-def print_doctor(checks: "list[Check]", n_stops: int) -> None:
+def print_doctor(checks: "list[machine.Check]", n_stops: int) -> None:
     """Print one line per check, and whether a run is possible."""
     width = max(len(check.name) for check in checks)
     for check in checks:

@@ -12,7 +12,7 @@ from factory.models.digest import (
     model_files,
     tokenizer_files,
 )
-from factory.models.locate import check_model, locate
+from factory.models.locate import check_model, locate_model
 from factory.models.open import declared_checkpoint, open_checkpoint
 from factory.models.safetensors import Tensor, read_tensors
 from factory.models.tokens import chat_template, compile_template, text_counter, token_counter
@@ -34,7 +34,7 @@ __all__ = [
     "declared_dtype",
     "folder_digest",
     "is_adapter",
-    "locate",
+    "locate_model",
     "model_files",
     "model_manifest",
     "open_checkpoint",

@@ -9,7 +9,7 @@ from factory.models.tokens import chat_template
 from factory.recipe import Model, Recipe, Training
 
 
-def locate(model: Model, recipe: Recipe | Training, *, field: str, download: bool) -> Path:
+def locate_model(model: Model, recipe: Recipe | Training, *, field: str, download: bool) -> Path:
     """Return the folder of a model: next to the recipe, or in the Hub's cache.
 
     `field` is the recipe section that names the model (`model`, `judge.model`). `download` fetches

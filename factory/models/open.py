@@ -8,7 +8,7 @@ from factory.models.adapters import check_adapter
 from factory.models.checkpoint import Checkpoint
 from factory.models.config import declared_dtype
 from factory.models.digest import adapter_digest, as_run, folder_digest
-from factory.models.locate import check_model, locate
+from factory.models.locate import check_model, locate_model
 from factory.recipe import Model, OpenaiEngine, Recipe
 
 
@@ -29,7 +29,7 @@ def open_checkpoint(
     folder is missing, or has no weights or no chat template (the scripted engine needs neither).
     """
     engine = recipe.engine_of(name)
-    path = locate(model, recipe, field=field, download=download)
+    path = locate_model(model, recipe, field=field, download=download)
     if engine.name != "scripted":
         check_model(model.path, path, field)
     place = f"{field}.path"

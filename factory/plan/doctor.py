@@ -14,7 +14,7 @@ from pathlib import Path
 
 from factory.engines import Gpu, find_gpus, group_gpus
 from factory.errors import MissingExtra, NotDownloaded
-from factory.models import check_adapter, check_model, locate
+from factory.models import check_adapter, check_model, locate_model
 from factory.pairs import load_policy
 from factory.plan.capacity import check_disk, check_engine_memory, check_training_memory
 from factory.plan.check import Check, readable_size
@@ -217,7 +217,7 @@ def _check_model_files(loaded: _Loaded, recipe: Recipe) -> tuple[Check | None, W
 
     name, field = loaded.model.path, loaded.field
     try:
-        path = locate(loaded.model, recipe, field=field, download=False)
+        path = locate_model(loaded.model, recipe, field=field, download=False)
     except NotDownloaded:
         if constants.HF_HUB_OFFLINE:
             fault = f"{name} is not on this machine, and HF_HUB_OFFLINE prevents its download"

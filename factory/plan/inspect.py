@@ -24,6 +24,7 @@ from factory.plan.state import StepState, folder_of
 from factory.plan.step import Step, first_draw, steps
 from factory.recipe import JUDGE, PROBE, REFERENCE, Generation, Recipe
 from factory.stages import (
+    PROMPTS_VERSION,
     TRAINING_VERSION,
     PromptFiles,
     judgments,
@@ -32,7 +33,6 @@ from factory.stages import (
     training_settings,
     verdicts,
 )
-from factory.stages.prompts import lines as prompts
 
 UNREADABLE = (duckdb.Error, pa.ArrowException, OSError)
 """Errors that a shard with broken content raises. Other causes raise them too."""
@@ -107,7 +107,7 @@ def folders_read(state: RecipeState, step: Step) -> list[Folder]:
 def _locate_prompts(state: RecipeState, step: Step, _: int | None) -> StepState:
     files = PromptFiles(state.recipe, step.role, state.models["M_0"])
     settings = files.settings()
-    folder = state.lake.folder("prompts", folder_key("prompts", prompts.VERSION, settings))
+    folder = state.lake.folder("prompts", folder_key("prompts", PROMPTS_VERSION, settings))
     return StepState(step, folder, settings)
 
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 from factory.lake import (
     BASE_VIEWS,
     MACROS,
+    SHARD_TABLES,
     TABLES,
     Row,
     Scope,
@@ -78,13 +79,16 @@ def recipe_inputs(
 
 def _shards(table: str, paths: Sequence[Path]) -> str:
     """The query of a table's shards, as `Views.register_shards` has them."""
+    numbered = table in SHARD_TABLES
     if paths:
-        return read_parquet(paths, "filename = true, file_row_number = true")
+        row_number = ", file_row_number = true" if numbered else ""
+        return read_parquet(paths, f"filename = true{row_number}")
     columns = ", ".join(
         f"null::{_sql_type(column.type)} as {column.name}"
         for column in TABLES["prompts" if table == "probe" else table]
     )
-    return f"select {columns}, null::varchar as filename, null::bigint as file_row_number limit 0"
+    row_number = ", null::bigint as file_row_number" if numbered else ""
+    return f"select {columns}, null::varchar as filename{row_number} limit 0"
 
 
 def read_parquet(paths: Iterable[Path], options: str = "") -> str:

@@ -146,7 +146,7 @@ def models(state: RecipeState, iterations: list[int]) -> list[dict[str, Any]]:
                 "dtype": model.dtype,
                 **_origin(state, name),
                 "parent": names.get(row["parent"]),
-                "trained_on": row["build"],
+                "trained_on": row["build_key"],
                 "n_pairs": row["n_pairs"],
             }
         )

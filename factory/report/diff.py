@@ -241,6 +241,7 @@ def compare_pairs(a: PairSet, b: PairSet, limit: int) -> Diff:
         except duckdb.Error:
             _check_readable([*a.files, *a.shards, *b.files, *b.shards])
             raise
+        views.use_table("diff")
         first, second = _counted(views, a), _counted(views, b)
         return Diff(
             (first, second),

@@ -10,7 +10,7 @@ from factory.stages.judging import (
     transcript,
 )
 from factory.stages.prompts.files import PromptFiles, list_problems
-from factory.stages.prompts.lines import Limit, Problem, read_prompts
+from factory.stages.prompts.lines import PROMPTS_VERSION, Limit, Problem, read_prompts
 from factory.stages.reasoning import CUT_OFF, NEVER_ENDED, split_reasoning
 from factory.stages.rubric import Rubric, load_rubric, shipped_rubrics
 from factory.stages.training import (
@@ -30,6 +30,7 @@ __all__ = [
     "FILE_FIELDS",
     "LORA",
     "NEVER_ENDED",
+    "PROMPTS_VERSION",
     "TRAINING_VERSION",
     "Limit",
     "Problem",

@@ -5,7 +5,7 @@ from factory.train.adopt import adopt_model
 from factory.train.command import check_command
 from factory.train.fit import fit_dataset
 from factory.train.training import tidy, train_model, trainer_fields
-from factory.train.trl import Job, check_fields, check_lora, fit
+from factory.train.trl import Job, check_fields, check_lora, run_job
 
 __all__ = [
     "Job",
@@ -14,8 +14,8 @@ __all__ = [
     "check_fields",
     "check_lora",
     "check_trained_model",
-    "fit",
     "fit_dataset",
+    "run_job",
     "tidy",
     "train_model",
     "trainer_fields",

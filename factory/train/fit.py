@@ -18,7 +18,7 @@ from factory.errors import ExportError, RecipeError, TrainError
 from factory.export import export_query, open_dataset, open_pairs, select_splits
 from factory.fingerprint import file_digest
 from factory.lake import BARE_MESSAGE, BATCH, write_parquet, write_whole
-from factory.models import check_adapter, check_model, declared_dtype, locate
+from factory.models import check_adapter, check_model, declared_dtype, locate_model
 from factory.progress import Progress
 from factory.recipe import Training
 from factory.stages import adapter_fields, reserved_fields, training_fields
@@ -65,7 +65,7 @@ def _job(training: Training) -> Job:
     spec, model = training.train, training.model
     if spec.with_ != "trl":
         raise RecipeError("train.with", f"got {spec.with_}", "expected trl")
-    path = locate(model, training, field="model", download=True)
+    path = locate_model(model, training, field="model", download=True)
     check_model(model.path, path, "model")
     dtype = model.dtype if model.dtype != "auto" else declared_dtype(path, "model.path")
     adapter = None if model.adapter is None else training.resolve(model.adapter)

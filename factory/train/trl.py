@@ -145,7 +145,7 @@ def _plain(value: Any) -> Any:
     return sorted(value) if isinstance(value, set) else value
 
 
-def fit(job: Job, folder: Path) -> None:
+def run_job(job: Job, folder: Path) -> None:
     """Trains on `folder/data.parquet` and leaves the model in `folder/model`.
 
     Rows: prompt, chosen, rejected for DPO; prompt, completion (or messages) for SFT; each a list
@@ -324,4 +324,4 @@ def _die_with_parent() -> None:
 def main() -> None:
     folder = Path(sys.argv[1])
     _die_with_parent()
-    fit(Job(**json.loads((folder / "job.json").read_text())), folder)
+    run_job(Job(**json.loads((folder / "job.json").read_text())), folder)

@@ -114,7 +114,7 @@ def train(rows: list[Row]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from factory.train import Job, fit
+    from factory.train import Job, run_job
 
     fields = {
         "per_device_train_batch_size": BATCH,
@@ -133,7 +133,7 @@ def train(rows: list[Row]) -> None:
         untrained(folder / "untrained")
         pq.write_table(pa.Table.from_pylist(rows), folder / "data.parquet")
         parent = str(folder / "untrained")
-        fit(Job("sft", parent, "float32", fields, checkpoint_seconds=600), folder)
+        run_job(Job("sft", parent, "float32", fields, checkpoint_seconds=600), folder)
         shutil.copytree(folder / "model", HERE / "m0", dirs_exist_ok=True)
 
 

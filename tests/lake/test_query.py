@@ -120,7 +120,7 @@ def test_an_input_of_an_earlier_caller_does_not_count():
 def test_training_rows_without_their_texts_are_an_error_and_not_empty():
     with Views() as views:
         views.define("selected_pairs", "select 'p' as prompt_id limit 0")
-        with pytest.raises(LookupError, match="reads (prompts|texts)"):
+        with pytest.raises(LookupError, match=r"reads (prompts|texts)"):
             views.define("pair_rows", load_query("export/pair_rows"))
 
 

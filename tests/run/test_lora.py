@@ -22,7 +22,7 @@ from factory.errors import RecipeError  # noqa: E402
 from factory.models import Checkpoint, check_adapter  # noqa: E402
 from factory.recipe import Generation, Train, TransformersEngine  # noqa: E402
 from factory.stages import LORA, adapter_fields, training_fields, training_settings  # noqa: E402
-from factory.train import Job, check_lora, fit  # noqa: E402
+from factory.train import Job, check_lora, run_job  # noqa: E402
 from factory.train import trl as train  # noqa: E402
 
 BASE = QUICKSTART / "m0"
@@ -62,7 +62,7 @@ def job(adapter=None, lora=LORA, **fields):
 def trained(folder, capsys, adapter=None, **fields):
     """Trains in `folder` and gives the logs of its steps."""
     capsys.readouterr()
-    fit(job(adapter, **fields), folder)
+    run_job(job(adapter, **fields), folder)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(train.EVENT)]
     logs = [json.loads(line.removeprefix(train.EVENT)).get("log", {}) for line in lines]
     return [log for log in logs if "loss" in log]
@@ -72,7 +72,7 @@ def trained(folder, capsys, adapter=None, **fields):
 def first(tmp_path_factory):
     """A first adapter: what a training upon the base leaves."""
     folder = write_data(tmp_path_factory.mktemp("first") / "training")
-    fit(job(max_steps=6), folder)
+    run_job(job(max_steps=6), folder)
     return folder / "model"
 
 
@@ -97,7 +97,7 @@ def test_only_the_adapter_is_kept_and_it_names_no_place(first):
 
 def test_the_same_training_leaves_the_same_bytes(first, tmp_path):
     again = write_data(tmp_path / "again")
-    fit(job(max_steps=6), again)
+    run_job(job(max_steps=6), again)
     for file in first.iterdir():
         assert file.read_bytes() == (again / "model" / file.name).read_bytes()
 
@@ -183,7 +183,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(first, continued, tmp_pat
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "tell", die)
         with pytest.raises(Killed):
-            fit(job(adapter, **saving), killed)
+            run_job(job(adapter, **saving), killed)
     assert (killed / "checkpoints" / "checkpoint-2" / "ref").exists() == continued
     logs = trained(killed, capsys, adapter, **saving)
     assert len(logs) == 2
@@ -199,7 +199,9 @@ def test_a_killed_training_goes_on_to_the_same_weights(first, continued, tmp_pat
 def test_the_base_is_held_in_its_own_dtype_and_the_adapter_in_float32(first, tmp_path, watched):
     for name, adapter in (("new", None), ("continued", str(first))):
         folder = write_data(tmp_path / name)
-        fit(dataclasses.replace(job(adapter, max_steps=1, use_cpu=True), dtype="bfloat16"), folder)
+        run_job(
+            dataclasses.replace(job(adapter, max_steps=1, use_cpu=True), dtype="bfloat16"), folder
+        )
         assert watched["dtypes"] == {"base": {torch.bfloat16}, "adapter": {torch.float32}}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from factory.lake import MESSAGE, Row, prompt_id
 from factory.recipe import Prompts
 
-VERSION = 1
+PROMPTS_VERSION = 1
 
 ROLES = ("system", "user", "assistant", "tool")
 

@@ -1,0 +1,76 @@
+"""`views.sql` of the lake: the views of `factory sql`, for plain DuckDB in the lake's folder."""
+
+import duckdb
+import pytest
+from toys import publishable, write_published
+
+from factory.lake import shipped_queries
+from factory.plan import PUBLIC_VIEWS, all_views
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    toy = publishable(tmp_path_factory.mktemp("views") / "toy")
+    toy.add_probe()
+    toy.run()
+    return toy
+
+
+def script(toy):
+    return (toy.lake / "recipes" / "toy" / "views.sql").read_text()
+
+
+@pytest.fixture
+def plain(made, monkeypatch):
+    """Plain DuckDB in the lake's folder."""
+    monkeypatch.chdir(made.lake)
+    with duckdb.connect() as con:
+        con.execute(script(made))
+        yield con
+
+
+@pytest.mark.parametrize("view", PUBLIC_VIEWS)
+def test_the_views_have_the_rows_and_columns_of_factory_sql(made, plain, view):
+    ours = all_views(made.look()).con.sql(f"from {view} order by all").to_arrow_table()
+    theirs = plain.sql(f"from {view} order by all").to_arrow_table()
+    assert theirs.schema.names == ours.schema.names
+    assert theirs.to_pylist() == ours.to_pylist()
+    assert len(ours) > 0
+
+
+@pytest.mark.parametrize("name", shipped_queries())
+def test_named_queries_run_on_them(made, plain, name):
+    query = shipped_queries()[name].sql
+    ours = all_views(made.look()).all(query)
+    assert plain.sql(query).to_arrow_table().to_pylist() == ours
+
+
+def test_paths_in_it_are_relative_to_the_lake(made):
+    text = script(made)
+    assert str(made.folder) not in text
+    assert "'samples/" in text
+
+
+def test_it_is_written_again_when_the_lake_has_more(made, toy):
+    toy.run()
+    before = script(toy)
+    toy.run()
+    assert script(toy) == before
+    toy.run("sampling.draws=4")
+    assert script(toy) != before
+
+
+def test_a_published_folder_exposes_the_same_names(made, tmp_path, monkeypatch):
+    folder = write_published(made, tmp_path / "folder")
+    monkeypatch.chdir(folder)
+    views = all_views(made.look())
+    with duckdb.connect() as con:
+        con.execute((folder / "sql" / "views.sql").read_text())
+        for view in PUBLIC_VIEWS:
+            ours = views.con.sql(f"from {view} limit 0").columns
+            theirs = con.sql(f"from {view} limit 0").columns
+            assert set(theirs) == set(ours) - UNPUBLISHED.get(view, set()), view
+
+
+UNPUBLISHED = {"prompts": {"context", "context_with_meta"}}
+"""Columns that only resuming needs."""

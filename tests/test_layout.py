@@ -1,0 +1,133 @@
+"""The layout: packages import each other through their faces, and read-only commands stay light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import factory
+
+ROOT = Path(factory.__file__).parent
+TESTS = Path(__file__).parent
+PACKAGES = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
+
+
+def names_of(package: str) -> list[str]:
+    """The names in a package's `__all__`."""
+    tree = ast.parse((ROOT / package / "__init__.py").read_text())
+    (names,) = [
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    ]
+    return names
+
+
+def modules_of(package: str) -> set[str]:
+    folder = ROOT / package
+    files = {path.stem for path in folder.glob("*.py")} - {"__init__", "__main__"}
+    return files | {path.parent.name for path in folder.glob("*/__init__.py")}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_face_has_a_docstring_and_lists_its_names_in_order(package):
+    tree = ast.parse((ROOT / package / "__init__.py").read_text())
+    assert ast.get_docstring(tree)
+    names = names_of(package)
+    assert names == sorted(
+        names, key=lambda name: (not name.isupper(), not name[0].isupper(), name)
+    )
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_name_of_a_face_is_the_name_of_a_module(package):
+    assert set(names_of(package)) & modules_of(package) == set()
+
+
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_packages_import_each_other_through_their_faces(path):
+    own = path.relative_to(ROOT).parts[0]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("factory."):
+            continue
+        _, package, *inside = node.module.split(".")
+        if package in PACKAGES and package != own:
+            allowed = {*names_of(package), *modules_of(package)}
+            assert not inside, f"{node.module}: import from factory.{package}"
+            assert {alias.name for alias in node.names} <= allowed
+
+
+def test_no_test_imports_from_a_test():
+    for path in TESTS.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            assert not any(name.split(".")[-1].startswith("test_") for name in names), path
+
+
+def test_tests_mirror_the_packages():
+    folders = {path.parent.name for path in TESTS.glob("*/test_*.py")}
+    assert folders <= set(PACKAGES)
+    # What `recipe` to `cli` do is tested under their own names.
+    assert set(PACKAGES) - folders == set()
+
+
+@pytest.mark.parametrize("verb", ["plan", "status", "sql", "trace", "diff", "verify"])
+def test_commands_that_only_read_do_not_import_the_runner(toy, verb):
+    toy.run()
+    (pair, *_) = toy.query("from pairs")
+    lake = ["--lake", str(toy.lake)]
+    arguments = {
+        "sql": [str(toy.path), "from gaps", *lake],
+        "trace": [pair["pair_id"], *lake],
+        "diff": [str(toy.path), str(toy.path), *lake],
+        "verify": lake,
+    }
+    command = ["factory", verb, *arguments.get(verb, [str(toy.path), *lake])]
+    code = (
+        f"import sys; sys.argv = {command!r}\n"
+        "from factory.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "loaded = sorted(name for name in sys.modules if name.startswith('factory.run'))\n"
+        "print('runner:', loaded, file=sys.stderr)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stderr.strip().endswith("runner: []"), ran.stderr
+
+
+# the architecture page
+
+PAGE = ROOT / "README.md"
+
+
+def test_the_architecture_page_is_short_and_has_a_diagram():
+    lines = PAGE.read_text().splitlines()
+    assert len(lines) <= 120
+    assert any(line.startswith("```mermaid") for line in lines)
+
+
+def test_the_tree_on_the_page_is_the_folders():
+    tree = PAGE.read_text().split("```text\n")[1].split("```")[0]
+    listed, package = set(), ""
+    for line in tree.splitlines()[1:]:
+        indent, words = len(line) - len(line.lstrip()), line.split()
+        if indent == 2:
+            package = words[0] if words[0].endswith("/") else ""
+            listed.add(package)
+        listed |= {package + word for word in words if word.endswith(".py")}
+    folders = {f"{package}/" for package in PACKAGES}
+    files = {
+        path.relative_to(ROOT).as_posix()
+        for path in ROOT.rglob("*.py")
+        if path.name not in ("__init__.py", "__main__.py")
+    }
+    assert listed - {""} == folders | files
