@@ -51,7 +51,7 @@ def print_trace(trace: "Trace") -> None:
     pair, prompt, build = trace["pair"], trace["prompt"], trace["build"]
     _print_head(pair)
     others = len(trace["builds"]) - 1
-    print(f"  build pairs/{pair['build']}" + (f", and {others} more have it" if others else ""))
+    print(f"  build pairs/{pair['build_key']}" + (f", and {others} more have it" if others else ""))
     if prompt:
         origin = [f"{name} {prompt[name]}" for name in ("source", "license") if prompt[name]]
         print(f"\nPrompt {pair['prompt_id']}" + (f" ({', '.join(origin)})" if origin else ""))
@@ -85,7 +85,7 @@ def _print_side(side: str, pair: "Trace", found: "Trace | None") -> None:
     print(f"\n{side.capitalize()} {sample['sample_id']}: draw {sample['draw']} of {role}")
     if role != REFERENCE:
         print(f"  by model {_describe_model(found['model'])}")
-    print(f"  samples/{sample['sampling']}, {sample['engine']} {sample['engine_version']}")
+    print(f"  samples/{sample['sampling_key']}, {sample['engine']} {sample['engine_version']}")
     _print_indented(sample["text"] or "", "    ")
     score, n_judgments = pair[f"score_{side}"], pair[f"n_judgments_{side}"]
     scored = "no score" if score is None else f"score {score:.3g}, of {n_judgments} valid judgments"
@@ -98,18 +98,18 @@ def _print_judgment(judgment: "Trace") -> None:
     verdict = "failed" if judgment["error"] else judgment["reason"] or "no verdict"
     if judgment["score"] is not None:
         verdict = f"{judgment['score']:g}"
-    folders = f"judgments/{judgment['judge']}"
-    folders += f", verdicts/{judgment['parser']}" if judgment["parser"] else ""
+    folders = f"judgments/{judgment['judge_key']}"
+    folders += f", verdicts/{judgment['parser_key']}" if judgment["parser_key"] else ""
     print(f"  judgment {judgment['draw']}: {verdict} ({folders})")
     _print_indented(judgment["text"] or judgment["error"] or "", "    ")
 
 
 def _describe_model(model: "Trace") -> str:
-    if model["key"] is None:
+    if model["model_key"] is None:
         return f"{model['digest']}, which was not trained in this lake"
     return (
-        f"{model['digest']} (models/{model['key']}: trained on {model['n_pairs']:,} pairs of "
-        f"pairs/{model['build']}, from {model['parent']})"
+        f"{model['digest']} (models/{model['model_key']}: trained on {model['n_pairs']:,} pairs of "
+        f"pairs/{model['build_key']}, from {model['parent']})"
     )
 
 

@@ -35,6 +35,7 @@ def shipped_queries() -> dict[str, NamedQuery]:
 def _explanation(text: str) -> str:
     comment = re.match(r"(?:--.*\n)*", text)
     lines = comment[0].splitlines() if comment else []
+    lines = [line for line in lines if not line.startswith("-- Reads:")]
     return " ".join(line.removeprefix("--").strip() for line in lines)
 
 

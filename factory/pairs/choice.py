@@ -122,7 +122,7 @@ def make_choice(recipe: Recipe, policy: Policy) -> Choice:
     of_score = [JUDGE if spec.score in PLAIN_SCORES else spec.score]
     conditions = [text for text in (spec.chosen_if, spec.rejected_if) if text]
     score_judges = _judges_named(recipe, of_score)
-    judges = _judges_named(recipe, [*of_score, *conditions, *spec.agree])
+    judges = _judges_named(recipe, [*of_score, *conditions], spec.agree)
     ordered = "by_score" if spec.length_control is None else "by_length"
     own = _combines(spec)
     queries = {
@@ -141,9 +141,11 @@ def _combines(spec: Pairs) -> bool:
     return bool(spec.score not in PLAIN_SCORES or spec.chosen_if or spec.rejected_if or spec.agree)
 
 
-def _judges_named(recipe: Recipe, expressions: Sequence[str]) -> tuple[str, ...]:
-    """The judges whose scores expressions read, in the recipe's order."""
-    columns = set[str]().union(*(named_columns(text) for text in expressions))
+def _judges_named(
+    recipe: Recipe, expressions: Sequence[str], names: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """The judges whose scores expressions read, and those in `names`, in the recipe's order."""
+    columns = set(names).union(*(named_columns(text) for text in expressions))
     if columns & set(_COLUMNS_OF_JUDGE):
         columns.add(JUDGE)
     return tuple(

@@ -39,7 +39,7 @@ def check_expressions(choice: Choice) -> None:
                 "expected mean, expected, or an expression over " + ", ".join(recipe.all_judges),
             )
         if choice.combines:
-            views.read_only(choice.queries["measured"])
+            views.read_only(choice.queries["decisions"])
 
 
 def _check_type(views: Views, choice: Choice, field: str, text: str) -> None:

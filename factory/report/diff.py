@@ -254,7 +254,7 @@ def _check_readable(files: Sequence[Path]) -> None:
     """Raises QueryError for the first file whose content is broken."""
     for file in files:
         try:
-            pq.readcreate_table(file)
+            pq.read_table(file)
         except UNREADABLE as error:
             raise QueryError(
                 str(file),

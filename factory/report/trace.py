@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import QueryError
-from factory.lake import Lake, Views
+from factory.lake import Lake, Views, load_query
 from factory.models import model_manifest
 
 Trace = dict[str, Any]
@@ -30,11 +30,7 @@ def trace_lake(lake: Lake, pair_id: str) -> Trace:
         for table in ("pairs", "samples", "judgments", "verdicts", "prompts"):
             shards = [shard for folder in lake.folders(table) for shard in folder.shards()]
             views.register_shards(table, table, shards)
-        rows = views.all(
-            "from pairs_shards where pair_id = $pair_id "
-            "order by outcome != 'kept', phase desc, build",
-            pair_id=pair_id,
-        )
+        rows = views.all(load_query("report/trace_pairs"), pair_id=pair_id)
         if not rows:
             raise QueryError(
                 "PAIR_ID",
@@ -43,17 +39,14 @@ def trace_lake(lake: Lake, pair_id: str) -> Trace:
                 'pairs"`), or --dataset with a dataset that has it',
             )
         pair = rows[0]
-        (prompt, *_) = [
-            *views.all("from prompts_shards where prompt_id = $id", id=pair["prompt_id"]),
-            None,
-        ]
+        prompts = views.all(load_query("report/trace_prompt"), prompt_id=pair["prompt_id"])
         sides = {side: _side(views, lake, pair, side) for side in SIDES}
-    builds = [row["build"] for row in rows]
+    builds = [row["build_key"] for row in rows]
     return {
         "pair": pair,
         "builds": builds,
-        "build": lake.folder("pairs", pair["build"]).settings(),
-        "prompt": prompt,
+        "build": lake.folder("pairs", pair["build_key"]).settings(),
+        "prompt": prompts[0] if prompts else None,
         **sides,
         "judges": [_model(lake, digest) for digest in pair["judge_model"].split(JOIN)],
     }
@@ -61,18 +54,11 @@ def trace_lake(lake: Lake, pair_id: str) -> Trace:
 
 def _side(views: Views, lake: Lake, pair: Trace, side: str) -> Trace | None:
     sample_id = pair[f"{side}_id"]
-    samples = views.all("from samples_shards where sample_id = $id limit 1", id=sample_id)
+    samples = views.all(load_query("report/trace_sample"), sample_id=sample_id)
     if not samples:
         return None
     judgments = views.all(
-        "from judgments_shards left join "
-        "(select judgment_id, score, expected_score, reason, parser from verdicts_shards) "
-        "using (judgment_id) where sample_id = $id "
-        "and list_contains(string_split($judges, $join), judge_model) "
-        "order by judge_model, other_id, draw, parser",
-        id=sample_id,
-        judges=pair["judge_model"],
-        join=JOIN,
+        load_query("report/trace_judgments"), sample_id=sample_id, judges=pair["judge_model"]
     )
     return {
         "sample": samples[0],
@@ -86,13 +72,14 @@ def _model(lake: Lake, digest: str) -> Trace:
     for folder in lake.folders("models"):
         manifest = model_manifest(folder.path)
         if manifest and digest in (manifest["digest"], manifest.get("as_run")):
-            known = ("parent", "build", "n_pairs", "dtype", "versions")
+            known = ("parent", "n_pairs", "dtype", "versions")
             return {
                 "digest": digest,
-                "key": folder.key,
+                "model_key": folder.key,
+                "build_key": manifest["build"],
                 **{name: manifest[name] for name in known},
             }
-    return {"digest": digest, "key": None}
+    return {"digest": digest, "model_key": None}
 
 
 def trace_dataset(folder: Path, pair_id: str) -> Trace:

@@ -733,7 +733,7 @@ def test_after_a_run_the_queries_agree_with_the_views(toy):
     assert {row["judge"] for row in rows["self_preference"]} == {"M_0", "M_1"}
     assert {row["judge"] for row in rows["score_distribution"]} == {"M_0", "M_1", "function"}
     (failed,) = toy.query(
-        "select count(*) as n from verdicts join candidates using (sample_id, parser) "
+        "select count(*) as n from verdicts join candidates using (sample_id, parser_key) "
         "where verdicts.score is null"
     )
     assert sum(row["failures"] for row in rows["parse_failures"]) == failed["n"]

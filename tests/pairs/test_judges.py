@@ -6,8 +6,9 @@ import pytest
 
 from factory.errors import ModelError, RecipeError, RubricError
 from factory.lake import shipped_queries
+from factory.pairs import load_policy, make_choice, named_columns
 from factory.plan import loads, steps
-from factory.recipe import Judge
+from factory.recipe import Judge, Recipe
 from factory.report import generation_lines
 from factory.stages import load_rubric, parse_preference
 
@@ -190,7 +191,7 @@ def test_a_trace_shows_the_judgments_of_all_judges_that_decided(judged, factory)
     ("change", "sentence"),
     [
         ("pairs.score=judge + nobody", "'judge + nobody': the query failed: "),
-        ("pairs.score=1); drop table x; select (1", "Parser Error"),
+        ("pairs.score=1); drop table x; select (1", "expected one query that reads"),
         (
             "pairs.score=40 + 2",
             "names no judge: expected mean, expected, or an expression over judge",
@@ -223,6 +224,20 @@ def test_a_build_s_expressions_are_checked_too(judged, factory):
     ended = factory(*words, "--set", "pairs.score=judge + nobody")
     assert ended.code == 2
     assert "pairs.score: 'judge + nobody': the query failed: " in ended.err
+
+
+def test_the_name_of_a_judge_in_a_string_does_not_count():
+    recipe = Recipe.model_validate(
+        {
+            "name": "r",
+            "model": "m",
+            "prompts": {"files": ["p"]},
+            "judges": {"older": {"by": "previous"}},
+            "pairs": {"score": "if(name = 'older', judge, judge) -- older"},
+        }
+    )
+    assert make_choice(recipe, load_policy(recipe)).judges == ("judge",)
+    assert named_columns("older + judge_expected") == {"older", "judge_expected"}
 
 
 def test_a_judge_may_be_called_by_a_word_of_sql(judged):
@@ -258,7 +273,7 @@ def test_the_older_judge_judges_again(toy):
         (1, "older", digests["M_0"]),
     ]
     # In iteration 0 both are M_0: what it said is one folder, and nothing is asked twice.
-    folders = toy.query("select distinct judge from panel where iteration = 0")
+    folders = toy.query("select distinct judge_key from panel where iteration = 0")
     assert len(folders) == 1
     views = toy.query("from judge_scores where judge_name = 'older' and score is null")
     assert views == []
@@ -383,7 +398,7 @@ def test_a_preference_is_read_from_the_last_line(tmp_path, text, first, second):
     ("scale", "template", "sentence"),
     [
         ("[0, 1]", "{prompt} {answer_a}", "the placeholder {answer_b} is missing"),
-        ("[0, 1]", "{prompt} {answer} {answer_a} {answer_b}", "names {answer} beside {answer_a}"),
+        ("[0, 1]", "{prompt} {answer} {answer_a} {answer_b}", "names {answer} next to {answer_a}"),
         ("[0, 5]", "{prompt} {answer_a} {answer_b}", "expected scale [0, 1] and labels [A, B, tie"),
     ],
 )
@@ -483,7 +498,9 @@ def test_a_model_that_is_no_reward_model_is_refused_before_anything_is_sampled(t
     toy.write(judges={"rewarded": {"reward_model": "rm"}})
     with pytest.raises(ModelError) as caught:
         toy.run()
-    assert str(caught.value).startswith("judges.rewarded.reward_model: rm has 2 labels, expected")
+    assert str(caught.value).startswith(
+        "judges.rewarded.reward_model.path: rm has 2 labels, expected"
+    )
     assert toy.shards("samples") == []
 
 

@@ -614,6 +614,8 @@ def test_a_policy_of_the_users_own(toy, factory):
     assert "kept" in outcomes
     assert toy.to_do() == set()
     own(toy, OWN.format(rejected="arg_min(sample_id, score)") + "-- a comment")
+    assert toy.to_do() == set()
+    own(toy, OWN.format(rejected="arg_min(sample_id, score + 0)"))
     assert toy.to_do() == {"pairs"} | toy.to_do() - {"samples", "judgments", "verdicts"}
 
 

@@ -136,7 +136,7 @@ def test_fields_and_values_for_tests_are_not_in_the_schema():
     schema = Recipe.model_json_schema()
     assert "folder" not in schema["properties"]
     with_ = schema["$defs"]["Train"]["properties"]["with"]
-    assert with_["enum"] == ["trl", "command", "hand"]
+    assert with_["enum"] == ["trl", "command", "manual"]
     assert "scripted" not in json.dumps(schema["$defs"]["Train"])
 
 
@@ -152,7 +152,7 @@ def test_hidden_values_are_accepted():
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        ("train: {with: tlr}", "train.with: got 'tlr': expected one of trl, command, hand"),
+        ("train: {with: tlr}", "train.with: got 'tlr': expected one of trl, command, manual"),
         (
             "engine: {name: scripted, delai: 1}",
             "engine.delai: unknown field: expected one of max_restarts, hang_seconds, name, script",

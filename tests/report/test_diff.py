@@ -321,15 +321,15 @@ def made(tmp_path_factory):
 
     from factory.lake import Lake
     from factory.progress import Silent
-    from factory.run import builds
+    from factory.run import build_pairs, write_build
 
     toy = Toy(tmp_path_factory.mktemp("diff") / "toy", n_prompts=30)
     toy.script(SCRIPT)
     for changes in ((), ("loop.policy=self_rewarding",), JUDGED_MORE):
         toy.run(*changes)
     changed = toy.recipe("pairs.min_margin=3")
-    survey = builds.build(toy.recipe(), changed, Lake(toy.lake), "wide", Silent())
-    toy.wide = builds.write_build(survey, "wide")
+    survey = build_pairs(toy.recipe(), changed, Lake(toy.lake), "wide", Silent())
+    toy.wide = write_build(survey, "wide")
     return toy
 
 

@@ -24,7 +24,7 @@ def test_a_trace_leads_to_every_row_that_made_the_pair(traced, factory):
     told = factory("trace", pair["pair_id"], "--lake", toy.lake, "--json").json()
     assert told["pair"]["chosen_id"] == pair["chosen_id"]
     assert told["build"]["phase"] == "D2"
-    assert "Temporal Self-Rewarding" in told["build"]["policy"]
+    assert "best_future" in told["build"]["policy"]
     assert told["prompt"]["prompt_id"] == pair["prompt_id"]
     for side in ("chosen", "rejected"):
         sample = told[side]["sample"]
@@ -46,7 +46,7 @@ def test_a_trace_is_read_by_people(traced, factory):
         f"from judgments where sample_id = '{pair['chosen_id']}' order by draw"
     )
     assert indent(judgment["text"], "    ") in told
-    for key in (sample["sampling"], judgment["judge"], pair["build"]):
+    for key in (sample["sampling_key"], judgment["judge_key"], pair["build_key"]):
         assert key in told
     assert "which was not trained in this lake" in told
 
@@ -56,7 +56,7 @@ def test_a_model_that_the_lake_trained_is_named_with_its_pairs(toy, factory):
     (pair, *_) = toy.query("from pairs where outcome = 'kept' and chosen_role = 'future'")
     told = factory("trace", pair["pair_id"], "--lake", toy.lake, "--json").json()
     model = told["chosen"]["model"]
-    assert model["key"] in {folder.name for folder in (toy.lake / "models").iterdir()}
+    assert model["model_key"] in {folder.name for folder in (toy.lake / "models").iterdir()}
     assert model["n_pairs"] > 0
 
 
