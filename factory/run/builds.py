@@ -56,8 +56,8 @@ def build_pairs(
     """
     if not _NAME.fullmatch(name):
         raise RecipeError(
-            f"--name {name}",
-            "not a name",
+            "--name",
+            f"got {name}",
             "expected lower-case letters, digits, -, _, and ., a letter or digit first",
         )
     stored = read_state(recipe, lake)
@@ -73,8 +73,8 @@ def build_pairs(
     waiting = [_make(state, iteration, progress) for iteration in range(recipe.loop.iterations)]
     if all(waiting):
         raise RecipeError(
-            str(lake.root),
-            f"the lake has no iteration with scores (waits for {waiting[0]})",
+            "--lake",
+            f"{lake.root} holds no iteration with scores (waits for {waiting[0]})",
             "run the recipe first",
         )
     state.save_caches()

@@ -214,7 +214,13 @@ def test_pair_lengths(given):
 # the roles beside each other
 
 
-def test_future_wins(given):
+def of_role(given, role):
+    """The row of `role_wins` for a role."""
+    (row,) = [row for row in given.ask("role_wins") if row["role"] == role]
+    return row
+
+
+def test_role_wins_of_the_future(given):
     scores = {  # by prompt: current, future
         "won": ([1.0, 3.0], [4.0, 2.0]),
         "even": ([3.0, 1.0], [3.0, 3.0]),
@@ -236,8 +242,9 @@ def test_future_wins(given):
         pair(1.0),
         pair(0.0, outcome="tie", roles=("future", "past")),
     )
-    assert given.only("future_wins") == {
+    assert of_role(given, "future") == {
         "iteration": 0,
+        "role": "future",
         "prompts": 4,
         "wins": 2,
         "ties": 1,
@@ -245,11 +252,11 @@ def test_future_wins(given):
         "win_share": 0.5,
         "mean_difference": 0.5,  # 1, 0, -1, 2
         "kept": 3,
-        "kept_from_future": 2,
+        "kept_from_role": 2,
     }
 
 
-def test_past_rejections(given):
+def test_role_wins_of_the_past(given):
     scores = {  # by prompt: current, past
         "lower": ([2.0, 4.0], [1.0, 5.0]),
         "even": ([3.0, 4.0], [3.0, 3.0]),
@@ -265,24 +272,25 @@ def test_past_rejections(given):
     ]
     given.samples(*rows, sample("future", -9.0, prompt="even", iteration=1))
     given.pairs(pair(1.0, iteration=1), pair(1.0, iteration=1, roles=("future", "current")))
-    assert given.only("past_rejections") == {
+    assert of_role(given, "past") == {
         "iteration": 1,
+        "role": "past",
         "prompts": 4,
-        "lower": 2,
+        "wins": 2,
         "ties": 1,
-        "higher": 1,
-        "lower_share": 0.5,
+        "losses": 1,
+        "win_share": 0.5,
         "mean_difference": -0.75,  # -1, 0, 3, -5
         "kept": 2,
-        "kept_from_past": 1,
+        "kept_from_role": 1,
     }
 
 
 def test_before_there_are_pairs_their_counts_are_null(given):
     given.samples(sample("current", 1.0), sample("future", 2.0), sample("past", 0.0))
-    assert given.only("future_wins")["wins"] == 1
-    assert given.only("future_wins")["kept_from_future"] is None
-    assert given.only("past_rejections")["kept_from_past"] is None
+    for role in ("future", "past"):
+        assert of_role(given, role)["wins"] == 1
+        assert of_role(given, role)["kept_from_role"] is None
 
 
 def test_self_preference(given):
@@ -703,7 +711,7 @@ def test_between_the_stages_no_query_fails(toy):
     rows = answers(toy)
     assert rows["duplicates"]
     assert rows["judge_agreement"]
-    assert rows["outcomes"] == rows["score_gap"] == rows["future_wins"] == []
+    assert rows["outcomes"] == rows["score_gap"] == []
 
 
 def test_after_a_run_the_queries_agree_with_the_views(toy):
@@ -722,12 +730,9 @@ def test_after_a_run_the_queries_agree_with_the_views(toy):
     assert sum(row["considered"] for row in rows["outcomes"]) == sum(row["prompts"] for row in gaps)
     assert sum(row["ties"] for row in rows["ties"]) == sum(row["ties"] for row in gaps)
     d2 = [row for row in gaps if row["phase"] == "D2"]
-    assert [row["kept_from_future"] for row in rows["future_wins"]] == [
-        row["chosen_from_future"] for row in d2
-    ]
-    assert [row["kept_from_past"] for row in rows["past_rejections"]] == [
-        row["rejected_from_past"] for row in d2
-    ]
+    for role, column in (("future", "chosen_from_future"), ("past", "rejected_from_past")):
+        kept = [row["kept_from_role"] for row in rows["role_wins"] if row["role"] == role]
+        assert kept == [row[column] for row in d2]
     (scored,) = toy.query("select count(score) as n from candidates")
     assert sum(row["answers"] for row in rows["score_distribution"]) == scored["n"]
     assert {row["judge"] for row in rows["self_preference"]} == {"M_0", "M_1"}
@@ -743,7 +748,7 @@ def test_a_policy_without_the_roles_of_a_query_gives_it_no_rows(toy):
     toy.write(loop={"policy": "self_rewarding"})
     toy.run()
     rows = answers(toy)
-    assert rows["future_wins"] == rows["past_rejections"] == []
+    assert rows["role_wins"] == []
     assert {row["phase"] for row in rows["score_gap"]} == {"D2"}
 
 

@@ -102,9 +102,9 @@ def test_as_json(made, pairs, factory):
 @pytest.mark.parametrize(
     ("name", "change", "said"),
     [
-        ("Wide", "pairs.min_margin=1", "--name Wide: expected lower-case letters"),
-        ("a/b", "pairs.min_margin=1", "--name a/b: expected lower-case"),
-        ("w", "sampling.draws=2", "--set sampling.draws=2: a build chooses among"),
+        ("Wide", "pairs.min_margin=1", "--name: got Wide: expected lower-case letters"),
+        ("a/b", "pairs.min_margin=1", "--name: got a/b: expected lower-case"),
+        ("w", "sampling.draws=2", "--set sampling.draws=2: a build only chooses among"),
         ("w", "pairs.min_margin=-1", "pairs.min_margin: got -1"),
         ("w", "pairs.margin=1", "pairs.margin: unknown field"),
         ("w", "loop.policy=temporl", "loop.policy: got 'temporl'"),

@@ -48,7 +48,7 @@ def test_every_step_accounts_for_all_it_wanted(toy):
     for found in survey.steps.values():
         assert found.wanted == found.answered + found.failed + found.filtered
     wanted = {step.label: found.wanted for step, found in survey.steps.items()}
-    n = survey.n_prompts(next(s for s in survey.steps if s.stage == "pairs"), None)
+    n = survey.count_prompts(next(s for s in survey.steps if s.stage == "pairs"), None)
     assert wanted["samples of M_0 as current, iteration 0"] == 3 * n
     assert wanted["judgments of F_0 as future by M_0, iteration 0"] == 2 * 3 * n
 
@@ -176,7 +176,7 @@ def test_an_iteration_without_prompts_is_refused_before_any_generation(toy, fact
     toy.write(loop={"iterations": 9})
     ended = factory("run", toy.path, "--lake", toy.lake)
     assert ended.code == 2
-    assert "add prompts, or take fewer iterations" in ended.err
+    assert "add prompts, lower loop.iterations" in ended.err
     assert not list(toy.lake.glob("samples/*"))
 
 
@@ -189,5 +189,5 @@ def test_preview_keeps_its_rows_and_the_run_goes_on_from_them(toy, factory):
     survey = toy.run()
     folders = {str(f.folder): f.folder for s, f in survey.steps.items() if s.stage == "samples"}
     events = [event for folder in folders.values() for event in folder.events()]
-    (held,) = toy.query("select count(distinct (sampling, request_id, draw)) as n from samples")
+    (held,) = toy.query("select count(distinct (sampling_key, request_id, draw)) as n from samples")
     assert sum(event.get("answered", 0) for event in events) == held["n"]

@@ -131,7 +131,7 @@ def test_more_prompts_and_other_draws_make_only_what_is_missing(spin):
     spin.run("sampling.draws=4")
     assert before < set(spin.shards("samples"))
     assert len(spin.query("from candidates where role = 'reference'")) == 14
-    keys = {row["sampling"] for row in spin.query("from samples where model = 'reference'")}
+    keys = {row["sampling_key"] for row in spin.query("from samples where model = 'reference'")}
     assert len(keys) == 1
 
 

@@ -11,7 +11,7 @@ import pytest
 from factory.errors import StepFailed
 from factory.lake import Lake, verify_lake
 
-PAIRS = "select * exclude (build) from pairs order by iteration, phase, prompt_id"
+PAIRS = "select * exclude (build_key) from pairs order by iteration, phase, prompt_id"
 
 
 def asked(toy) -> int:
@@ -83,7 +83,7 @@ BREAKS = {
 def read_by_m0(toy, table):
     """A shard that M_0's samples as the current model are in, or come from, or led to."""
     (keys,) = toy.query(
-        "select roles.sampling as samples, judge as judgments, panel.parser as verdicts "
+        "select roles.sampling_key as samples, judge_key as judgments, panel.parser_key as verdicts "
         "from roles join panel using (iteration, role, name) "
         "where name = 'M_0' and role = 'current'"
     )
@@ -276,7 +276,7 @@ def test_a_larger_max_tokens_makes_again_only_what_was_cut_off(small):
     assert event["answered"] == planned.missing - planned.carried
     kept = {row["sample_id"] for row in small.query("from samples", "sampling.max_tokens=12")}
     first = small.query(
-        "select sample_id from samples join roles using (sampling) "
+        "select sample_id from samples join roles using (sampling_key) "
         "where roles.iteration = 0 and finish_reason = 'stop'"
     )
     assert {row["sample_id"] for row in first} <= kept

@@ -3,7 +3,7 @@
 import pytest
 
 from factory.errors import StepFailed
-from factory.run import EARLY
+from factory.run.stop import EARLY
 
 SCORED = "def answer(messages, seed):\n    return f'word{seed} Score: {seed % 6}'"
 SILENT = """
@@ -125,11 +125,14 @@ def test_limits_that_are_not_reached_change_nothing(judged):
 def test_what_a_step_held_before_counts_as_good():
     """After a kill, or a larger max_tokens, the hard ones are left."""
     from factory.recipe import Recipe
-    from factory.run import Watch
+    from factory.run.stop import ShareLimit
 
     fields = {"name": "r", "model": "m", "prompts": {"files": ["p"]}, "stop_if": {"truncated": 0.3}}
     recipe = Recipe.model_validate(fields)
-    fresh, resumed = Watch(recipe, "s", "truncated", 0), Watch(recipe, "s", "truncated", 800)
+    fresh, resumed = (
+        ShareLimit(recipe, "s", "truncated", 0),
+        ShareLimit(recipe, "s", "truncated", 800),
+    )
     for n in range(EARLY):
         resumed.see(n % 2 == 0, "x")
     for n in range(EARLY - 1):
