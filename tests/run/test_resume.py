@@ -83,7 +83,8 @@ BREAKS = {
 def read_by_m0(toy, table):
     """A shard that M_0's samples as the current model are in, or come from, or led to."""
     (keys,) = toy.query(
-        "select roles.sampling_key as samples, judge_key as judgments, panel.parser_key as verdicts "
+        "select roles.sampling_key as samples, judge_key as judgments, "
+        "panel.parser_key as verdicts "
         "from roles join panel using (iteration, role, name) "
         "where name = 'M_0' and role = 'current'"
     )
@@ -205,7 +206,9 @@ FLAKY = (
 def test_a_transient_failure_is_asked_again_by_the_next_run(toy):
     toy.script(FLAKY.replace("{error}", "ConnectionError").replace("{seed", "{seed"))
     toy.write(max_failed=0.5)
-    with pytest.raises(StepFailed, match=r"failed for now: no luck.*run the same command again"):
+    with pytest.raises(
+        StepFailed, match=r"failed temporarily: no luck.*run the same command again"
+    ):
         toy.run()
     (failed,) = toy.query("select count(*) as n from samples where error_kind = 'transient'")
     assert failed["n"] > 0
@@ -270,10 +273,10 @@ def test_a_larger_max_tokens_makes_again_only_what_was_cut_off(small):
     assert 0 < len(ended) < len(rows)
 
     planned = current(small.look("sampling.max_tokens=12"))
-    assert 0 < planned.carried < planned.missing == planned.wanted
+    assert 0 < planned.reused < planned.missing == planned.wanted
     made = current(small.run("sampling.max_tokens=12"))
     (event,) = [event for event in made.folder.events() if "answered" in event]
-    assert event["answered"] == planned.missing - planned.carried
+    assert event["answered"] == planned.missing - planned.reused
     kept = {row["sample_id"] for row in small.query("from samples", "sampling.max_tokens=12")}
     first = small.query(
         "select sample_id from samples join roles using (sampling_key) "

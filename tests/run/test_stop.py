@@ -97,7 +97,7 @@ def probe(toy):
 def test_what_a_fall_of_the_probe_is(toy, scores, times, stops):
     """The probe's function scores each model by a table: its answers are told apart by model."""
     from factory.plan import Step, StepState
-    from factory.run import check_limits
+    from factory.run.stop import check_limits
 
     survey = toy.look(f"stop_if.probe_falls={times}")
     rows = [{"name": f"M_{i}", "score": score} for i, score in enumerate(scores)]
