@@ -103,8 +103,8 @@ def test_what_a_fall_of_the_probe_is(toy, scores, times, stops):
     rows = [{"name": f"M_{i}", "score": score} for i, score in enumerate(scores)]
 
     class Told:
-        def all(self, name):
-            assert name == "probe_scores"
+        def all(self, query):
+            assert query.address == "lake/probe_scores"
             return rows
 
     survey.views = lambda roles: Told()
