@@ -35,7 +35,7 @@ class FactoryError(Exception):
 
     exit_code = 1
 
-    def __init__(self, field: str, fault: str = "", remedy: str = "", file: str = "") -> None:
+    def __init__(self, field: str, fault: str, remedy: str = "", file: str = "") -> None:
         """`field` is the recipe field, option, file, or step at fault; `file` the file with the
         field, where the message should name it."""
         super().__init__(field, fault, remedy, file)  # all four, so that a copy can be unpickled

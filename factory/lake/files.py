@@ -58,19 +58,21 @@ def remove_unfinished(folder: Path) -> None:
 
 @contextmanager
 def writing(root: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Says in a sentence what keeps the lake from being written; leaves nothing half-written."""
+    """Turn the errors of a full or read-only disk into a LakeError, and remove `temporary`."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise LakeError(
-                f"the disk of the lake {root} is full: make space and run the same command again; "
-                "what was finished is kept"
+                f"the disk of the lake {root}",
+                "is full",
+                "make space and run the same command again; finished rows are kept",
             ) from error
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise LakeError(
-                f"the lake {root} cannot be written ({error.strerror}): "
-                "make it writable, or name another with --lake"
+                f"the lake {root}",
+                f"cannot be written ({error.strerror})",
+                "make it writable, or name another with --lake",
             ) from error
         raise
     finally:

@@ -51,10 +51,11 @@ def query_text(query: str, views: Sequence[str]) -> str:
     if word in queries:
         return queries[word].sql
     if word in views:
-        raise QueryError(f'{word} is a view, not a named query: ask for "from {word}"')
+        raise QueryError(word, "is a view, not a named query", f'run "from {word}"')
     close = get_close_matches(word.lower().replace("-", "_"), [*queries, *views], cutoff=0.5)
     meant = f"did you mean {' or '.join(close)}? " if close else ""
     raise QueryError(
-        f"{word}: no query of this name; {meant}--list names those that ship, and any other query "
-        "is SQL that reads"
+        word,
+        "no query of this name",
+        f"{meant}--list names those that ship, and any other query is SQL that reads",
     )

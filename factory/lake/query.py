@@ -23,7 +23,7 @@ class Query:
     """One SQL file."""
 
     address: str
-    """The package and the name, such as `run/missing`."""
+    """The package and the name, such as `run/unparsed`."""
     text: str
 
     @property
@@ -65,7 +65,7 @@ def _declared(text: str, what: str) -> frozenset[str]:
 
 @cache
 def load_query(address: str) -> Query:
-    """Load a SQL file by its address: `run/missing` is `factory/run/sql/missing.sql`, and
+    """Load a SQL file by its address: `run/unparsed` is `factory/run/sql/unparsed.sql`, and
     `export/shapes/margin` is `factory/export/shapes/margin.sql`."""
     package, _, path = address.partition("/")
     folder = "" if "/" in path else "sql/"

@@ -59,7 +59,7 @@ class Policy:
 
 
 def shipped_policies() -> list[str]:
-    """The names of the policies of `factory/policies/`."""
+    """The names of the policies of `factory/pairs/policies/`."""
     files = (resources.files("factory.pairs") / "policies").iterdir()
     return sorted(file.name.removesuffix(".sql") for file in files if file.name.endswith(".sql"))
 
@@ -76,8 +76,9 @@ def load_policy(recipe: Recipe) -> Policy:
         for name in changed_fields(recipe.pairs):
             if name in OF_TWO_SIDES:
                 raise RecipeError(
-                    f"pairs.{name}: is about the rejected side of a pair, and loop.policy "
-                    f"{policy.name} has none: take it out, or take another policy"
+                    f"pairs.{name}",
+                    f"is about the rejected side of a pair, and loop.policy {policy.name} has none",
+                    "remove it, or choose another policy",
                 )
     return policy
 
@@ -87,29 +88,35 @@ def _load(name: str, folder: Path) -> Policy:
     file = resources.files("factory.pairs") / "policies" / f"{name}.sql"
     if not own and name not in shipped_policies():
         raise RecipeError(
-            f"loop.policy: got {name!r}, expected one of {', '.join(shipped_policies())}, or a "
-            "file of your own that ends in .sql"
+            "loop.policy",
+            f"got {name!r}",
+            f"expected one of {', '.join(shipped_policies())}, or a file of your own that ends in "
+            ".sql",
         )
     try:
         sql = (folder / Path(name).expanduser() if own else file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(
-            f"loop.policy: {name} cannot be read ({type(error).__name__}): expected a file with "
-            "one query"
+            "loop.policy",
+            f"{name} cannot be read ({type(error).__name__})",
+            "expected a file with one query",
         ) from None
-    said = _HEADER.search(sql)
-    roles = tuple(role.strip() for role in said[1].split(",")) if said else ()
+    header = _HEADER.search(sql)
+    roles = tuple(role.strip() for role in header[1].split(",")) if header else ()
     if not roles or set(roles) - set(ROLES) or "current" not in roles:
         raise RecipeError(
-            f"loop.policy: {name}: expected a comment that names the roles that it chooses from, "
-            f"current among them (-- Roles: {', '.join(ROLES)})"
+            "loop.policy",
+            f"{name} does not name its roles",
+            "expected a comment that names the roles that it chooses from, current among them "
+            f"(-- Roles: {', '.join(ROLES)})",
         )
     trained = _TRAINS.search(sql)
     method = trained[1].strip() if trained else "dpo"
     if method not in get_args(Method):
         raise RecipeError(
-            f"loop.policy: {name}: got -- Trains: {method}, expected dpo (on pairs) or sft (on the "
-            "chosen answers alone)"
+            "loop.policy",
+            f"{name} has -- Trains: {method}",
+            "expected dpo (on pairs) or sft (on the chosen answers alone)",
         )
     return Policy(name, sql, roles, cast(Method, method))
 

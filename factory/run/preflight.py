@@ -1,4 +1,4 @@
-"""What is refused before anything is generated, since it would fail only hours later."""
+"""Check a recipe before anything is generated: faults that would surface only hours later."""
 
 import textwrap
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from factory.train import check_command, check_fields, check_lora, trainer_field
 
 
 def check_before_run(state: RecipeState, wanted: Sequence[Step]) -> None:
-    """Raises a UserError where the engine, the trainer or the judge cannot do what the recipe's
-    steps ask of them, or the prompts lack what the rubric shows the judge or the policy takes."""
+    """Raises a UserError if the engine, the trainer, or a judge cannot do what the steps need, or if
+    prompts lack a field that a rubric or the policy reads."""
     recipe = state.recipe
     check_engine(recipe.engine, state.rank("M_0"), "engine")
     trained = [step for step in wanted if step.stage == "train"]
@@ -25,11 +25,9 @@ def check_before_run(state: RecipeState, wanted: Sequence[Step]) -> None:
     for name in recipe.all_judges:
         _check_judge(state, name)
     if REFERENCE in state.policy.roles:
-        reader = (
-            f"loop.policy {state.policy.name} takes it as a side of their pairs: give it with "
-            "every prompt, or take another policy"
-        )
-        _check_prompts(state, {"reference": reader})
+        reader = f"loop.policy {state.policy.name} takes it as a side of their pairs"
+        remedy = "give it with every prompt, or choose another policy"
+        _check_prompts(state, {"reference": (reader, remedy)})
 
 
 def _check_judge(state: RecipeState, name: str) -> None:
@@ -46,8 +44,10 @@ def _check_judge(state: RecipeState, name: str) -> None:
         return
     # A judge that is shown no reference, or no criteria, would grade by what it makes up.
     shown = {
-        field: f"rubric {judge.rubric} shows it to the judge as {{{field}}}: give it with every "
-        "prompt, or take another rubric"
+        field: (
+            f"rubric {judge.rubric} shows it to the judge as {{{field}}}",
+            "give it with every prompt, or choose another rubric",
+        )
         for field in sorted({"reference", "criteria"} & rubric.placeholders)
     }
     _check_prompts(state, shown)
@@ -64,8 +64,9 @@ def _check_training(state: RecipeState) -> None:
     spec, first = recipe.train, state.models["M_0"]
     if isinstance(recipe.engine, OpenaiEngine) and not recipe.one_engine:
         raise RecipeError(
-            "engine: a server cannot be given the models that are trained in full: train adapters "
-            "(train.lora: {}), or take the vllm engine"
+            "engine",
+            "a server cannot be given the models that are trained in full",
+            "train adapters (train.lora: {}), or use the vllm engine",
         )
     if spec.with_ == "command":
         check_command(recipe)
@@ -73,12 +74,13 @@ def _check_training(state: RecipeState) -> None:
         return
     method = state.policy.trains
     if refused := reserved_fields(spec, method):
-        raise RecipeError(f"train.{method}.{refused[0]}: is set by the factory; take it out")
+        raise RecipeError(f"train.{method}.{refused[0]}", "is set by the factory", "remove it")
     check_fields(method, trainer_fields(recipe, method), first.dtype)
     if first.adapter is not None and spec.lora is None:
         raise RecipeError(
-            "train.lora: missing, and M_0 is an adapter: set it (train.lora: {}), so that this "
-            "adapter is trained on"
+            "train.lora",
+            "missing, and M_0 is an adapter",
+            "set it (train.lora: {}), so that the loop trains this adapter",
         )
     if spec.lora is not None:
         fields = adapter_fields(spec) or {}
@@ -91,21 +93,25 @@ def _check_vllm_lora(fields: dict[str, Any]) -> None:
     """What vLLM 0.32 refuses of an adapter (vllm.lora.peft_helper), said before one is trained."""
     for name in ("use_dora", "lora_bias", "modules_to_save"):
         if fields.get(name):
-            raise RecipeError(f"train.lora.{name}: vLLM holds no adapter with it; take it out")
+            raise RecipeError(f"train.lora.{name}", "vLLM takes no adapter with it", "remove it")
     if fields.get("bias", "none") != "none":
-        raise RecipeError(f"train.lora.bias: got {fields['bias']}, and vLLM takes none only")
+        raise RecipeError("train.lora.bias", f"got {fields['bias']}", "vLLM only takes none")
 
 
-def _check_prompts(state: RecipeState, readers: dict[str, str]) -> None:
-    """Raises PromptsError where prompts lack a field that something reads: by field, what does."""
+def _check_prompts(state: RecipeState, readers: dict[str, tuple[str, str]]) -> None:
+    """Raises PromptsError if prompts lack a field that something reads. `readers` has by field what
+    reads it, and the remedy."""
     if not readers:
         return
     for row in state.views().all(load_query("run/empty_fields")):
         if row["field"] in readers and row["empty"]:
             example = textwrap.shorten(row["example"], 60, placeholder=" …")
+            reader, remedy = readers[row["field"]]
             raise PromptsError(
-                f"prompts.files: {row['empty']:,} of {row['prompts']:,} prompts have no "
-                f"{row['field']} (one is: {example}), and {readers[row['field']]}"
+                "prompts.files",
+                f"{row['empty']:,} of {row['prompts']:,} prompts have no {row['field']} (one is: "
+                f"{example}), and {reader}",
+                remedy,
             )
 
 
@@ -116,9 +122,10 @@ def _check_length(state: RecipeState, judge: Judge, rubric: Rubric, model: Check
     needed = token_counter(model)(render_rubric(rubric, {})) + judge.max_tokens
     if needed >= room:
         raise RubricError(
-            f"rubric {judge.rubric}: needs {needed} tokens without a prompt or an answer "
-            f"({judge.max_tokens} of them judge.max_tokens), and the context is {room}: take "
-            "a shorter rubric, a smaller judge.max_tokens or a longer context"
+            f"rubric {judge.rubric}",
+            f"needs {needed} tokens without a prompt or an answer ({judge.max_tokens} of them "
+            f"judge.max_tokens), and the context is {room}",
+            "use a shorter rubric, a smaller judge.max_tokens, or a longer context",
         )
 
 
@@ -135,15 +142,18 @@ def _context(state: RecipeState, model: Checkpoint) -> int | None:
 def _check_labels(judge: Judge, rubric: Rubric, model: Checkpoint) -> None:
     if not rubric.labels:
         raise RubricError(
-            f"rubric {judge.rubric}: its scale {list(rubric.scale)} has no labels that can be "
-            "counted: give them in its header (labels: [1, 2, 3])"
+            f"rubric {judge.rubric}",
+            f"its scale {list(rubric.scale)} has no labels that can be counted",
+            "list them in its header (labels: [1, 2, 3])",
         )
     if judge.constrained:
         for label in rubric.labels:
             if not rubric.pattern.findall(label):
                 raise RubricError(
-                    f"rubric {judge.rubric}: its parser finds no score in the bare label {label}, "
-                    "which is all that judge.constrained leaves: give judge.parser another"
+                    f"rubric {judge.rubric}",
+                    f"its parser finds no score in the bare label {label}, which is all that "
+                    "judge.constrained leaves",
+                    "set judge.parser to one that does",
                 )
     if judge.expected_score and model.declared is None:
         _check_single_tokens(judge, rubric, model)
@@ -158,6 +168,8 @@ def _check_single_tokens(judge: Judge, rubric: Rubric, model: Checkpoint) -> Non
     )
     if missing := [label for label, tokens in found.items() if not tokens]:
         raise RubricError(
-            f"rubric {judge.rubric}: the label {missing[0]} is no single token for this model, "
-            "and judge.expected_score needs the labels to be: take a scale whose labels are"
+            f"rubric {judge.rubric}",
+            f"the label {missing[0]} is no single token for this model, which judge.expected_score "
+            "needs",
+            "use a scale whose labels are single tokens",
         )

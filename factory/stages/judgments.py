@@ -64,7 +64,7 @@ def request(
     judge: Checkpoint | Function,
     rubric: Rubric | None,
 ) -> Request:
-    """Return a row of `asked_judgments.sql` or `asked_comparisons.sql` as a request."""
+    """Return a row of `judgment_requests.sql` or `comparison_requests.sql` as a request."""
     common: dict[str, Any] = {
         "id": row["request_id"],
         "draws": tuple(row["draws"]),

@@ -28,7 +28,7 @@ def reference_settings(tokenizer: str | None) -> dict[str, Any]:
 def request(
     row: Row, request_key: str, generation: Generation, model: Checkpoint | None
 ) -> Request:
-    """Return a row of `asked_samples.sql` as a request; without a model, for the reference."""
+    """Return a row of `sample_requests.sql` as a request; without a model, for the reference."""
     return Request(
         id=row["request_id"],
         messages=row["messages"],

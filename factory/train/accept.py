@@ -1,6 +1,5 @@
 """A model that another trainer made: whether it can be the one that the loop waits for."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from factory.models import (
     folder_digest,
     is_adapter,
     model_files,
+    read_json,
     read_tensors,
 )
 
@@ -77,7 +77,7 @@ def _check_adapter(path: Path, parent: Checkpoint, first: Checkpoint, field: str
 
 
 def _check_config(path: Path, parent: Checkpoint, field: str) -> None:
-    config = _json(path / "config.json")
+    config = read_json(path / "config.json", field)
     if not config:
         raise ModelError(field, f"{path} has no config.json", "expected a model's folder")
     for name in ALIKE:
@@ -114,7 +114,7 @@ def _shapes(path: Path) -> dict[str, Any]:
 
 
 def _check_tokenizer(path: Path, parent: Checkpoint, field: str) -> None:
-    ours, theirs = (_json(folder / "tokenizer.json") for folder in (parent.path, path))
+    ours, theirs = (read_json(folder / "tokenizer.json", field) for folder in (parent.path, path))
     # How it pads and cuts is the trainer's business and is saved with it.
     parts = (ours.keys() | theirs.keys()) - {"padding", "truncation"}
     if theirs and (other := sorted(part for part in parts if ours.get(part) != theirs.get(part))):
@@ -130,13 +130,3 @@ def _check_tokenizer(path: Path, parent: Checkpoint, field: str) -> None:
             f"{path} has another chat template than {parent.name}",
             "expected the same, or none",
         )
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{file} cannot be read as JSON: {error}") from None
-    return content if isinstance(content, dict) else {}

@@ -77,7 +77,7 @@ def test_the_views_that_travel_answer_as_the_lake_does(made, name):
     toy, folder = made
     query = (folder / "sql" / f"{name}.sql").read_text()
     with open_views(folder) as views:
-        there = views.query(query)
+        there = views.all(query)
     assert there == toy.query(shipped_queries()[name].sql)
 
 
@@ -142,8 +142,8 @@ def test_the_probe_stays_at_home(tmp_path):
     toy.run()
     folder = write_published(toy, tmp_path / "folder")
     with open_views(folder) as views:
-        assert views.query("from candidates where role = 'probe'") == []
-        assert views.query("from prompts where split = 'probe'") == []
+        assert views.all("from candidates where role = 'probe'") == []
+        assert views.all("from prompts where split = 'probe'") == []
     card = (folder / "README.md").read_text()
     assert "| name | score | answers |" in card
     assert "| F_0 | " in card[card.index("| name | score | answers |") :]
@@ -185,8 +185,8 @@ def test_lineage_leads_from_a_pair_to_what_made_it(made, tmp_path):
         for side in ("chosen", "rejected"):
             assert models[row[f"{side}_model"]]["name"] in ("M_0", "F_0")
     for row in load(folder, "candidates", tmp_path)["train"].select(range(5)):
-        assert told["folders"][row["sampling"]]["settings"]["temperature"] == 0.8
-        parser = told["folders"][row["parser"]]
+        assert told["folders"][row["sampling_key"]]["settings"]["temperature"] == 0.8
+        parser = told["folders"][row["parser_key"]]
         judge = told["folders"][parser["settings"]["judge"]]
         assert "Score: N" in judge["settings"]["prompt"]
 
@@ -261,7 +261,7 @@ def test_several_judges_travel_with_the_dataset(tmp_path):
     with open_views(folder) as views:
         for name in ("judge_pairs", "judge_confusion", "judge_agreement", "parse_failures"):
             query = (folder / "sql" / f"{name}.sql").read_text()
-            found = views.query(query)
+            found = views.all(query)
             assert found == toy.query(shipped_queries()[name].sql), name
     card = (folder / "README.md").read_text()
     assert "`score: judge + even`, `agree: ['even']`" in card

@@ -162,10 +162,10 @@ def test_a_program_that_is_not_there_is_told_before_anything_is_sampled(toy):
 @pytest.mark.parametrize(
     ("train", "sentence"),
     [
-        ({"with": "command"}, "with is command and command is not set"),
+        ({"with": "command"}, "train.command: missing: train.with: command needs the line to run"),
         (
             {"with": "manual", "command": "a {pairs} {parent} {out}"},
-            "with is manual and command is",
+            "train.command: is set, and train.with is manual",
         ),
         ({"with": "command", "command": "a {pairs} {out}"}, "command: {parent} is missing in it"),
         ({"with": "command", "command": "a '{pairs} {parent} {out}"}, "cannot be read as words"),
