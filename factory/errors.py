@@ -14,7 +14,7 @@
     │   ├── PublishError     what is to be published, or where to
     │   └── MissingExtra     a package that an extra brings
     ├── HandOver             exit 3: a training that the recipe leaves to a person
-    └── WorkError            exit 1: the work was asked for rightly and failed
+    └── WorkError            exit 1: the input was right, and the work failed
         ├── LakeError        the disk is full, read-only, or a shard is broken
         ├── StepFailed       too many failures, or nothing left to learn from
         ├── EngineError      an engine could not start or go on

@@ -92,7 +92,7 @@ def _plan_row(row: dict[str, Any]) -> dict[str, Any]:
         "step": _shorten_title(row["step"]),
         "state": row["state"],
         "held": row["answered"],
-        "to do": row["missing"] - row["carried"],
+        "to do": row["missing"] - row["reused"],
         "tokens": _format_tokens(row),
         "time": duration(seconds) if (seconds := row["expected_seconds"]) else "",
     }

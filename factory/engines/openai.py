@@ -249,7 +249,7 @@ class _Engine:
                     yield request, [draw]
 
     async def _answer(self, request: Request, draws: Sequence[int]) -> list[Result]:
-        assert request.model is not None, "functions are not asked here"
+        assert request.model is not None, "functions are not sent here"
         async with self._room:
             model = await self._server.name(request.model)
             try:

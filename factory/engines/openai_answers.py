@@ -32,7 +32,7 @@ def read_answers(
     choices = getattr(completion, "choices", None) or []
     usage = getattr(completion, "usage", None)
     if len(choices) != len(draws):
-        reason = f"the server gave {len(choices)} answers where {len(draws)} were asked for"
+        reason = f"the server gave {len(choices)} answers, expected {len(draws)}"
         if choices:
             reason += ": set engine.native_n to false"
         yield from failures(request, reason, "transient", draws)
@@ -54,7 +54,7 @@ def _result(request: Request, draw: int, choice: Choice, usage: Any, *, alone: b
     reason, message = choice.finish_reason, choice.message
     if reason not in FINISHED:
         error = f"the server ended it with {reason}"
-        # A vLLM that is shut down says abort; content_filter is about what was asked.
+        # A vLLM that is shut down says abort; content_filter is about the request.
         kind: ErrorKind = "transient" if reason in ("abort", "error") else "permanent"
         return Result(request.id, draw, error=error, error_kind=kind)
     details = usage.prompt_tokens_details if usage else None
@@ -85,7 +85,7 @@ def _n_tokens(request: Request, choice: Choice) -> int | None:
     tokens = getattr(choice, "token_ids", None)
     if tokens is not None:
         return len(tokens)
-    assert request.model is not None, "functions are not asked here"
+    assert request.model is not None, "functions are not sent here"
     tokenizer = None if request.model.declared else _tokenizer(request.model.path)
     if tokenizer is None:
         return None

@@ -164,15 +164,15 @@ def engine_needed(recipe: Recipe, step: Step) -> str | None:
 
 
 def steps_of_one_pass(recipe: Recipe, first: Step, later: Sequence[Step]) -> list[Step]:
-    """A generating step and those after it that one engine is asked in one pass: nothing that
-    they need is made in between."""
-    held = engine_needed(recipe, first)
-    if held is None:
+    """A generating step and the steps after it whose requests one engine answers in one pass:
+    nothing that they need is made in between."""
+    needed = engine_needed(recipe, first)
+    if needed is None:
         return [first]
     alike = takewhile(
         lambda step: (
             (step.stage, step.judge_name) == (first.stage, first.judge_name)
-            and engine_needed(recipe, step) == held
+            and engine_needed(recipe, step) == needed
         ),
         later,
     )
@@ -181,13 +181,13 @@ def steps_of_one_pass(recipe: Recipe, first: Step, later: Sequence[Step]) -> lis
 
 def loads(recipe: Recipe, recipe_steps: Sequence[Step]) -> int:
     """How often a model is loaded when these steps are run in this order."""
-    held: str | None = None
+    loaded: str | None = None
     count = 0
     for step in recipe_steps:
         needed = engine_needed(recipe, step)
         if step.stage == "train":
-            held = None
-        elif needed is not None and needed != held:
-            held = needed
+            loaded = None
+        elif needed is not None and needed != loaded:
+            loaded = needed
             count += 1
     return count

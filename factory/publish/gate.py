@@ -179,7 +179,7 @@ def _finding(
         rows = [{"kind": kind, "pattern": pattern} for kind, pattern in patterns.items()]
         views.register("patterns", pa.Table.from_pylist(rows, schema))
     name = "patterns" if patterns is not None else check.name
-    query = load_query(f"publish/gate_{name}")
+    query = load_query(f"publish/check_{name}")
     values = {name: value for name, value in _PARAMETERS.items() if name in query.parameters}
     views.create_table("found", query, **values)
     rows = views.all(f"from found limit {SHOWN}")

@@ -61,7 +61,7 @@ def _step_row(state: RecipeState, step: Step, step_state: StepState) -> dict[str
         "filtered": step_state.filtered,
         "missing": step_state.missing,
         "unparsed": step_state.unparsed,
-        "carried": step_state.reused,
+        "reused": step_state.reused,
         "waits_for": step_state.waits_for,
         **usage_of_step(step_state).row(),
     }
@@ -149,7 +149,7 @@ def plan_totals(state: RecipeState, rows: Rows) -> dict[str, Any]:
     return {
         "steps": len(to_do),
         "requests": sum(
-            row["missing"] - row["carried"] for row in asking if row["stage"] != "train"
+            row["missing"] - row["reused"] for row in asking if row["stage"] != "train"
         ),
         "tokens": sum(row["expected_tokens"] for row in rows),
         "trainings": sum(step.stage == "train" for step in to_do),

@@ -15,8 +15,8 @@ from factory.train import check_command, check_fields, check_lora, trainer_field
 
 
 def check_before_run(state: RecipeState, wanted: Sequence[Step]) -> None:
-    """Raises a UserError if the engine, the trainer, or a judge cannot do what the steps need, or if
-    prompts lack a field that a rubric or the policy reads."""
+    """Raises a UserError if the engine, the trainer, or a judge cannot do what the steps need, or
+    if prompts lack a field that a rubric or the policy reads."""
     recipe = state.recipe
     check_engine(recipe.engine, state.rank("M_0"), "engine")
     trained = [step for step in wanted if step.stage == "train"]

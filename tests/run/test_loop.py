@@ -7,6 +7,9 @@ import pytest
 
 from factory.errors import StepFailed
 from factory.export import dataset_rows, write_dataset
+from factory.lake import Lake
+from factory.progress import Silent
+from factory.run import run_recipe
 
 
 def test_a_run_leaves_pairs_of_the_future_and_the_past(toy):
@@ -191,3 +194,60 @@ def test_preview_keeps_its_rows_and_the_run_goes_on_from_them(toy, factory):
     events = [event for folder in folders.values() for event in folder.events()]
     (held,) = toy.query("select count(distinct (sampling_key, request_id, draw)) as n from samples")
     assert sum(event.get("answered", 0) for event in events) == held["n"]
+
+
+# how often the state of a step is computed
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """The labels of the steps whose rows were counted, in order."""
+    from factory.plan import inspect
+    from factory.run import loop
+
+    labels = []
+    real = inspect.count_step
+
+    def count_step(state, located, limit=None):
+        labels.append(located.step.label)
+        return real(state, located, limit)
+
+    for module in (inspect, loop):
+        monkeypatch.setattr(module, "count_step", count_step)
+    return labels
+
+
+def test_a_run_counts_each_step_once_before_its_work_and_once_after(toy, counted):
+    state = toy.run()
+    assert len(state.steps) == 27
+    worked = {label for label in counted if counted.count(label) == 2}
+    assert all(counted.count(label) <= 2 for label in counted)
+    # Of steps that share a folder the later ones may find their rows there.
+    assert len(counted) == 27 + len(worked)
+
+
+def test_an_up_to_date_run_counts_each_step_once(toy, counted):
+    state = toy.run()
+    counted.clear()
+    toy.run()
+    assert sorted(counted) == sorted(step.label for step in state.steps)
+
+
+def test_reading_the_state_counts_each_step_once(toy, counted):
+    toy.run()
+    counted.clear()
+    state = toy.look()
+    assert len(counted) == len(state.steps) == 27
+
+
+def test_an_up_to_date_run_needs_no_lock_that_another_run_holds(toy):
+    """The rows of every step are there: nothing waits, and nothing is written."""
+    toy.run()
+    lake = Lake(toy.lake)
+    (folder, *_) = lake.folders("samples")
+    progress = Silent()
+    told = []
+    progress.say = told.append
+    with folder.lock("a run that holds the samples"):
+        run_recipe(toy.recipe(), Lake(toy.lake), progress)
+    assert not any("waiting" in line for line in told)

@@ -1,4 +1,4 @@
--- Grain: one row per source and licence of the published prompts, with the D2 pairs that were kept;
+-- Grain: one row per source and license of the published prompts, with the D2 pairs that were kept;
 -- NULL where none was declared.
 -- Reads: pairs, prompts
 with kept as (

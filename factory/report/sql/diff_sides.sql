@@ -84,7 +84,7 @@ models_of as (
     group by source, iteration, role
 ),
 
-asked as (
+looked_for as (
     select *, 'B' as source, old_id as sample_id, old_role as role, old_model as model
     from changed
     union all
@@ -95,7 +95,7 @@ asked as (
 -- What the other recipe has of an answer: its score there, or why it could not be taken.
 looked_up as (
     select
-        asked.*,
+        looked_for.*,
         answers.score,
         case
             when answers.is_cut_off then 'cut off in ' || source
@@ -103,10 +103,10 @@ looked_up as (
                 then 'no score in ' || source
             when answers.sample_id is not null or not known.has_candidates then null
             when models_of.models is null then 'no ' || role || ' in ' || source
-            when not list_contains(models_of.models, asked.model) then 'other model as ' || role
+            when not list_contains(models_of.models, looked_for.model) then 'other model as ' || role
             else 'no candidate in ' || source
         end as hindrance
-    from asked
+    from looked_for
     join known using (source)
     left join answers using (source, iteration, prompt_id, sample_id)
     left join models_of using (source, iteration, role)

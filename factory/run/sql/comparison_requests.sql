@@ -1,4 +1,4 @@
--- Grain: one row per request of the comparing steps that are asked together, with all that it needs.
+-- Grain: one row per request of the comparing steps of one pass, with all that it needs.
 -- All comparisons of a prompt follow one another: they share what the engine has read of it.
 -- Reads: pending, prompts, rivals, samples
 select

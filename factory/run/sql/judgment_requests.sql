@@ -1,4 +1,4 @@
--- Grain: one row per request of the judging steps that are asked together, with all that it needs.
+-- Grain: one row per request of the judging steps of one pass, with all that it needs.
 -- All samples of a prompt follow one another, whatever their role: judgments of them share the
 -- rubric and the prompt, which the engine then reads once.
 -- Reads: pending, prompts, samples

@@ -1,4 +1,4 @@
--- Grain: one row per request of the sampling steps that are asked together, with all that it needs.
+-- Grain: one row per request of the sampling steps of one pass, with all that it needs.
 -- A prompt's requests to one model follow one another: they share what the engine has read of it.
 -- Reads: pending, prompts
 select

@@ -3,7 +3,7 @@
 -- Of several messages each is looked at, and all of them together.
 -- Reads: evaluation, gate_prompts, prompts
 -- Parameters: run
-with asked as (
+with prompt_texts as (
     select prompt_id, prompt as text from gate_prompts
     union all
     select prompt_id, unnest(list_transform(messages, lambda message: message.content)) as text
@@ -12,7 +12,7 @@ with asked as (
 
 published as (
     select distinct prompt_id, regexp_extract_all(lower(text), '[\p{L}\p{N}]+') as words
-    from asked
+    from prompt_texts
     where text is not null
 ),
 
