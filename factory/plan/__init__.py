@@ -1,18 +1,17 @@
 """The plan: the steps of a recipe, what the lake already holds, and what is missing."""
 
+from factory.plan.inputs import folders_read
 from factory.plan.inspect import (
     UNREADABLE,
-    check_chunks,
     count_step,
-    folders_read,
     inspect_step,
     locate_step,
     read_state,
-    reused_views,
 )
 from factory.plan.opened import OpenedRecipe, open_recipe
 from factory.plan.public_views import PUBLIC_VIEWS, all_views, count_outcomes
 from factory.plan.recipe_state import RecipeState
+from factory.plan.row_steps import check_chunks, reused_views
 from factory.plan.state import StepState, folder_of
 from factory.plan.step import Step, engine_needed, loads, steps, steps_of_one_pass
 from factory.plan.views_sql import (
