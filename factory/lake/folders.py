@@ -18,13 +18,14 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
 
+from factory.errors import LakeError
 from factory.fingerprint import file_digest
 from factory.lake.files import fsync, remove_unfinished, write_parquet, write_whole, writing
 
@@ -102,15 +103,15 @@ class Lake:
     @contextmanager
     def try_lock(self, name: str, doing: str) -> Iterator[Lock | None]:
         """As `lock`, but give None if another process holds it, or the lake cannot be written."""
-        if not os.access(self.root, os.W_OK):
-            yield None
-            return
-        with self._lock_file(name) as file:
-            if not _flock(file, wait=False):
-                yield None
-                return
-            self._sign(file, doing)
-            yield file
+        with ExitStack() as stack:
+            try:
+                file = stack.enter_context(self._lock_file(name))
+                taken = _flock(file, wait=False)
+                if taken:
+                    self._sign(file, doing)
+            except LakeError:
+                taken = False
+            yield file if taken else None
 
     @contextmanager
     def _lock_file(self, name: str) -> Iterator[Lock]:

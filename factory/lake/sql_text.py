@@ -3,6 +3,7 @@
 A small lexer tells comments and quoted text from the rest, so that nothing inside a string changes.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -36,7 +37,14 @@ def statement_of(text: str) -> str:
     This is what keys hash: a change of comments keeps every key.
     """
     bare = "".join(part[0] for part in PART.finditer(text) if part.lastgroup != "comment")
-    return "\n".join(line.rstrip() for line in bare.splitlines() if line.strip())
+    parts = ((part.lastgroup, part[0]) for part in PART.finditer(bare))
+    lines = (_one_break(part) if kind == "space" else part for kind, part in parts)
+    return "".join(lines).strip()
+
+
+def _one_break(space: str) -> str:
+    """White space with at most one line break: that of the last line, and its indent."""
+    return "\n" + space.rpartition("\n")[2] if "\n" in space else space
 
 
 def parameters_of(text: str) -> frozenset[str]:
@@ -66,6 +74,8 @@ def literal(value: Value) -> str:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"'{value}'::double"
     if isinstance(value, int | float):
         return repr(value)
     return "'" + str(value).replace("'", "''") + "'"

@@ -221,7 +221,7 @@ class Views:
         """The SQL of a query. Raises LookupError if an input is missing, TypeError for values that
         are not its parameters."""
         if isinstance(query, str):
-            return fill(query, values)
+            return fill(query, values) if values else query
         missing = sorted(name for name in query.reads if not self._is_available(name))
         if missing and self._is_lake:
             raise LookupError(f"{query.address} reads {missing[0]}, which nobody registered")

@@ -26,6 +26,9 @@ PLAIN_SCORES = ("mean", "expected")
 _COLUMNS_OF_JUDGE = ("score", "expected_score", "spread", "n_judgments", "n_unparsed")
 """Columns of `candidates` that come from the judge `judge`; an expression may name them."""
 
+EVERY_COLUMN = "*"
+"""Stands for a star or `columns(…)`, which may name any column."""
+
 _SCORE_OF_JUDGE = """
         max(score) filter (judge_name = '{name}') as "{name}",
         max(expected_score) filter (judge_name = '{name}') as "{name}_expected",
@@ -146,6 +149,8 @@ def _judges_named(
 ) -> tuple[str, ...]:
     """The judges whose scores expressions read, and those in `names`, in the recipe's order."""
     columns = set(names).union(*(named_columns(text) for text in expressions))
+    if EVERY_COLUMN in columns:
+        return tuple(recipe.all_judges)
     if columns & set(_COLUMNS_OF_JUDGE):
         columns.add(JUDGE)
     return tuple(
@@ -159,7 +164,8 @@ def _judges_named(
 def named_columns(expression: str) -> frozenset[str]:
     """The columns that a SQL expression names, in lower case; none if it cannot be parsed.
 
-    DuckDB parses it, so that a word inside a string or a comment does not count.
+    DuckDB parses it, so that a word inside a string or a comment does not count. A star or
+    `columns(…)` is EVERY_COLUMN.
     """
     with duckdb.connect() as con:
         ((text,),) = con.execute(
@@ -172,6 +178,8 @@ def _column_names(node: Any) -> set[str]:
     match node:
         case {"class": "COLUMN_REF", "column_names": [*_, str(name)]}:
             return {name.lower()}
+        case {"class": "STAR"}:
+            return {EVERY_COLUMN}
         case dict():
             return set[str]().union(*map(_column_names, node.values()))
         case list():

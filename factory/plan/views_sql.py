@@ -1,5 +1,6 @@
 """The views of a recipe as SQL text for plain DuckDB: `views.sql` in the lake, `factory diff`."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -26,12 +27,13 @@ _HOW_TO_READ = """\
 
 
 def write_views_sql(state: RecipeState) -> Path:
-    """Write `recipes/<name>/views.sql` to the lake: the views of `factory sql`, with paths relative
-    to the lake."""
+    """Write `recipes/<name>/views.sql` to the lake if the lake can be written: the views of
+    `factory sql`, with paths relative to the lake."""
     root = state.lake.root
     path = root / "recipes" / state.recipe.name / "views.sql"
     text = _views_sql(state)
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
+    is_new = not path.exists() or path.read_text(encoding="utf-8") != text
+    if is_new and os.access(root, os.W_OK):
         with writing(root):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, text)

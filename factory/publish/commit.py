@@ -109,8 +109,8 @@ def _staging(state: RecipeState, progress: Progress) -> Iterator[Path]:
     """Make a folder in the lake for the time of one push."""
     lake = state.lake
     root = lake.root / "published"
-    holder = f"process {os.getpid()} (factory publish of {state.recipe.name})"
-    with lake.lock("published", holder, lambda other: progress.say(f"  waiting for {other}")):
+    doing = f"factory publish of {state.recipe.name}"
+    with lake.lock("published", doing, progress.say):
         with writing(lake.root):
             root.mkdir(exist_ok=True)
         remove_unfinished(root)

@@ -139,6 +139,7 @@ RESERVED = frozenset(
     (
         *(JUDGE, PROBE, "function", "mean", "expected"),
         *("iteration", "role", "name", "parser", "split", "prompt_id", "sample_id", "request_id"),
+        *("parser_key", "sampling_key"),
         *("draw", "model", "sampling", "text", "tool_calls", "reasoning", "finish_reason"),
         *("n_prompt_tokens", "n_cached_tokens", "n_tokens", "cumulative_logprob"),
         *("engine", "engine_version", "dtype", "error", "error_kind"),

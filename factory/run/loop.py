@@ -80,6 +80,7 @@ def _run(
                 place += len(together)
             else:  # rows of earlier steps went away with their broken shards
                 run.state = state = RecipeState.of(opened)
+                engines.close()  # a model that was broken is made again under the same name
                 place = 0
     return state
 
@@ -159,6 +160,9 @@ class _Run:
             return _Ended.DONE
         if lock is None:
             return _Ended.BUSY
+        for each in counted:
+            if each.done:  # a limit that it exceeds stops the run before more work
+                self.check(each)
         self._check_before_work()
         return self._finish(located, counted, lock)
 

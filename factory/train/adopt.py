@@ -1,6 +1,5 @@
 """Adopt a model that a person trained into the loop."""
 
-import os
 import time
 from pathlib import Path
 
@@ -44,8 +43,7 @@ def adopt_model(
     parent, first = state.models[step.parent], state.models["M_0"]
     field = f"{role} of iteration {iteration}"
     check_trained_model(path, parent, first, recipe.train.lora is not None, field)
-    holder = f"process {os.getpid()} (factory adopt of {recipe.name})"
-    with folder.lock(holder, lambda other: progress.say(f"  waiting for {other}")):
+    with folder.lock(f"factory adopt of {recipe.name}", progress.say):
         _adopt(state, step_state, path)
     inspect_step(state, step)
     return state.models[step.name].digest

@@ -135,6 +135,7 @@ def test_training_rows_without_their_texts_are_an_error_and_not_empty():
         ("select '-- no comment', \"--\"", "select '-- no comment', \"--\""),
         ("select $$ -- kept $$", "select $$ -- kept $$"),
         ("select 'it''s -- kept'", "select 'it''s -- kept'"),
+        ("select 'a\n\nb'\n\n\n  from t", "select 'a\n\nb'\n  from t"),
     ],
 )
 def test_a_statement_is_its_text_without_comments(text, statement):
@@ -155,6 +156,7 @@ def test_parameters_inside_strings_are_text():
         (True, "true"),
         (3, "3"),
         (0.1, "0.1"),
+        (float("inf"), "'inf'::double"),
         ("a'b", "'a''b'"),
         (Path("x/y"), "'x/y'"),
     ],

@@ -240,6 +240,14 @@ def test_the_name_of_a_judge_in_a_string_does_not_count():
     assert named_columns("older + judge_expected") == {"older", "judge_expected"}
 
 
+def test_columns_by_a_pattern_may_be_any_judge():
+    fields = {"name": "r", "model": "m", "prompts": {"files": ["p"]}}
+    judges = {"right": {"by": "previous"}, "other": {"by": "previous", "draws": 2}}
+    gate = "list_min([*columns('^(judge|right)$')]) >= 3"
+    recipe = Recipe.model_validate({**fields, "judges": judges, "pairs": {"chosen_if": gate}})
+    assert make_choice(recipe, load_policy(recipe)).judges == ("judge", "right", "other")
+
+
 def test_a_judge_may_be_called_by_a_word_of_sql(judged):
     judged.write(judges={"check": {"function": "gold.py:even"}})
     judged.run("pairs.agree=[judge, check]")

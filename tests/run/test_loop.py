@@ -5,7 +5,7 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
-from factory.errors import StepFailed
+from factory.errors import LakeError, StepFailed
 from factory.export import dataset_rows, write_dataset
 from factory.lake import Lake
 from factory.progress import Silent
@@ -251,3 +251,38 @@ def test_an_up_to_date_run_needs_no_lock_that_another_run_holds(toy):
     with folder.lock("a run that holds the samples"):
         run_recipe(toy.recipe(), Lake(toy.lake), progress)
     assert not any("waiting" in line for line in told)
+
+
+def test_finished_steps_are_checked_before_their_pass_does_more_work(toy, monkeypatch):
+    """A limit that they exceed stops the run before it costs more."""
+    from factory.run import loop
+
+    toy.run("loop.iterations=1", "loop.chunks=2")
+    events = []
+    work, check = loop._Run._work, loop._Run.check
+
+    def logged_work(run, to_do, lock):
+        events.append(f"work on {to_do[0].step.label}")
+        work(run, to_do, lock)
+
+    def logged_check(run, step_state):
+        events.append(f"check of {step_state.step.label}")
+        check(run, step_state)
+
+    monkeypatch.setattr(loop._Run, "_work", logged_work)
+    monkeypatch.setattr(loop._Run, "check", logged_check)
+    toy.run("loop.iterations=2")
+    worked = events.index("work on samples of M_0 as past, iteration 1")
+    assert "check of samples of M_0 as current, iteration 0" in events[:worked]
+
+
+def test_an_up_to_date_run_works_although_its_locks_cannot_be_written(toy, monkeypatch):
+    """On a full disk, say: nothing has to be written."""
+    toy.run()
+    toy.run()  # its counts are cached now
+
+    def full(*_):
+        raise LakeError("the disk of the lake", "is full")
+
+    monkeypatch.setattr(Lake, "_sign", full)
+    toy.run()
