@@ -126,3 +126,8 @@ class Refused(WorkError): ...
 
 
 class HubError(WorkError): ...
+
+
+def one_line(text: object, limit: int | None = None) -> str:
+    """Return an error, or another text, in one line of at most `limit` characters."""
+    return " ".join(str(text).split())[:limit]

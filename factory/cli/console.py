@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from factory.cli.tables import print_rows
 from factory.errors import QueryError
-from factory.lake import Views, query_text, shipped_queries
+from factory.lake import PART, Views, query_text, shipped_queries
 from factory.plan import PUBLIC_VIEWS
 
 PROMPT, CONTINUED = "factory> ", "    ...> "
@@ -43,24 +43,6 @@ HISTORY_LINES = 1000
 
 # A word at a time, so that a point keeps a view and its column together.
 _DELIMITERS = " \t\n\"'`@$><=;|&{}()[]+-*/%,:!?"
-
-_PART = re.compile(
-    r"""
-    (?P<comment> --[^\n]* | /\*.*?\*/ )
-    | (?P<quoted>
-        (?<!\w)e'(?:\\.|''|[^'\\])*(?:'|\Z)
-        | '[^']*(?:'|\Z)
-        | "[^"]*(?:"|\Z)
-        | \$(?P<tag>\w*)\$.*?(?:\$(?P=tag)\$|\Z)
-        | /\*.*\Z
-    )
-    | (?P<end> ; )
-    | (?P<space> \s+ )
-    | .
-    """,
-    re.DOTALL | re.IGNORECASE | re.VERBOSE,
-)
-"""The parts of SQL that may hold a semicolon. An unclosed quote extends to the end."""
 
 
 def run_console(views: Views, output: str) -> None:
@@ -125,7 +107,7 @@ def split(text: str) -> tuple[list[str], str]:
     """
     statements: list[str] = []
     begin, is_empty = 0, True
-    for part in _PART.finditer(text):
+    for part in PART.finditer(text):
         if part.lastgroup == "end":
             if not is_empty:
                 statements.append(text[begin : part.start()].strip())

@@ -19,7 +19,10 @@ def print_table(rows: Rows, title: str | None = None) -> None:
     """Print rows as a plain table: as wide as the terminal, or as wide as needed elsewhere."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
+
+    from factory.report import format_cell
 
     console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False)
     drawn = Table(box=SIMPLE_HEAD, show_edge=False, collapse_padding=True, pad_edge=False)
@@ -32,22 +35,10 @@ def print_table(rows: Rows, title: str | None = None) -> None:
             column.replace("_", " "), justify=justify, overflow="fold", no_wrap=numeric
         )
     for row in rows:
-        drawn.add_row(*(_format_cell(row[column]) for column in columns))
+        drawn.add_row(*(escape(format_cell(row[column])) for column in columns))
     if title:
         console.print(f"\n{title}", style="bold")
     console.print(drawn)
-
-
-def _format_cell(value: Any) -> str:
-    from rich.markup import escape
-
-    if value is None:
-        return ""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    if isinstance(value, list | dict):
-        return escape(json.dumps(value, ensure_ascii=False))
-    return escape(str(value))
 
 
 def print_json(value: Any) -> None:

@@ -18,9 +18,9 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from factory.engines.child import Child
-from factory.engines.protocol import Request, Result, failures, one_line
+from factory.engines.protocol import Request, Result, failures
 from factory.engines.worker import Alive, Ended, Ready, Start
-from factory.errors import EngineError
+from factory.errors import EngineError, one_line
 
 WORKER = "from factory.engines.worker import main; main()"
 """Not `-m`: its messages must be of the module's classes, not of `__main__`'s."""

@@ -24,8 +24,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from factory.engines.protocol import ErrorKind, Request, Result, failures, one_line, runs
-from factory.errors import EngineError, MissingExtra
+from factory.engines.protocol import ErrorKind, Request, Result, failures, runs
+from factory.errors import EngineError, MissingExtra, one_line
 from factory.models import Checkpoint, adapter_rank
 from factory.recipe import NEUTRAL, OpenaiEngine
 

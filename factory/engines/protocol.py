@@ -81,11 +81,6 @@ class Engine(Protocol):
         ...
 
 
-def one_line(text: object, limit: int | None = None) -> str:
-    """Return an error, or another text, in one line, of at most `limit` characters."""
-    return " ".join(str(text).split())[:limit]
-
-
 def failures(
     request: Request, error: str, kind: ErrorKind, draws: Sequence[int] | None = None
 ) -> Iterator[Result]:

@@ -24,9 +24,9 @@ from typing import Any
 
 from factory.engines.gpus import find_gpus, group_gpus
 from factory.engines.labels import by_label, label_tokens, score_token
-from factory.engines.protocol import Request, Result, failures, one_line, runs
+from factory.engines.protocol import Request, Result, failures, runs
 from factory.engines.read_ahead import PromptRefused, read_prompt
-from factory.errors import EngineError, MissingExtra, RecipeError
+from factory.errors import EngineError, MissingExtra, RecipeError, one_line
 from factory.models import Checkpoint
 from factory.recipe import VllmEngine
 

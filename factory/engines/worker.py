@@ -18,7 +18,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from factory.engines.protocol import Engine, Request, Result, one_line
+from factory.engines.protocol import Engine, Request, Result
+from factory.errors import one_line
 from factory.models import Checkpoint
 from factory.recipe import ScriptedEngine, VllmEngine
 

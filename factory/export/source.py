@@ -16,7 +16,7 @@ from factory.errors import ExportError
 from factory.export.columns import SPLITS
 from factory.export.dataset import write_dataset
 from factory.export.trainers import export_query, more_than_bare
-from factory.lake import Views, shipped_queries
+from factory.lake import Views, literal, shipped_queries
 from factory.pairs import SECOND
 from factory.plan import RecipeState, all_views, steps
 
@@ -162,7 +162,7 @@ def open_pairs(source: Source, needs: tuple[str, ...]) -> Views:
 
 
 def _read(views: Views, name: str, files: list[Path], *, empty: bool) -> None:
-    names = ", ".join("'" + str(file).replace("'", "''") + "'" for file in files)
+    names = ", ".join(literal(file) for file in files)
     limit = " limit 0" if empty else ""
     views.define(name, f"from read_parquet([{names}]){limit}")
 

@@ -5,7 +5,6 @@ Knows which view reads which. Knows no step and no policy.
 
 import copy
 import os
-import re
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -18,7 +17,7 @@ from uuid import uuid4
 import duckdb
 import pyarrow as pa
 
-from factory.errors import QueryError
+from factory.errors import QueryError, one_line
 from factory.lake.query import Query, load_query
 from factory.lake.schema import SHARD_TABLES, TABLES
 from factory.lake.sql_text import Value, fill, literal
@@ -302,15 +301,11 @@ def _enough_memory() -> Iterator[None]:
             raise
         raise QueryError(
             "query_memory",
-            f"a query over the lake needs more memory ({_first_line(error)})",
+            f"a query over the lake needs more memory ({one_line(str(error).splitlines()[0])})",
             "raise query_memory, or leave it out and free memory",
         ) from None
 
 
-def _first_line(error: Exception) -> str:
-    return re.sub(r"\s+", " ", str(error).splitlines()[0])
-
-
 def _query_error(error: duckdb.Error) -> QueryError:
     lines = [line for line in str(error).splitlines() if line.strip()]
-    return QueryError("", "the query failed: " + re.sub(r"\s+", " ", " ".join(lines[:2])))
+    return QueryError("", f"the query failed: {one_line(' '.join(lines[:2]))}")

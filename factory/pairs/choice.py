@@ -12,7 +12,7 @@ from typing import Any
 
 import duckdb
 
-from factory.errors import RecipeError
+from factory.errors import RecipeError, one_line
 from factory.fingerprint import short_hash
 from factory.lake import Value, Views, load_query, statement_of
 from factory.pairs.policy import Policy, changed_fields
@@ -221,13 +221,13 @@ def define_policy(views: Views, choice: Choice) -> None:
                 raise
             raise RecipeError(
                 "pairs",
-                f"its SQL over the judges failed: {_shorten(error)}",
+                f"its SQL over the judges failed: {one_line(error, 300)}",
                 "expected score, chosen_if, and rejected_if to be defined for every answer",
             ) from None
     try:
         views.define("policy", choice.policy.sql)
     except duckdb.Error as error:
-        raise _policy_error(choice.policy, f"is no query: {_shorten(error)}") from None
+        raise _policy_error(choice.policy, f"is no query: {one_line(error, 300)}") from None
 
 
 def check_policy(views: Views, policy: Policy) -> None:
@@ -247,14 +247,10 @@ def check_policy(views: Views, policy: Policy) -> None:
         # Policies that ship take both sides from the eligible candidates: they have no such fault.
         faults = views.all(load_query("pairs/policy_faults")) if policy.is_own else []
     except duckdb.Error as error:
-        raise _policy_error(policy, f"failed: {_shorten(error)}") from None
+        raise _policy_error(policy, f"failed: {one_line(error, 300)}") from None
     if faults:
         fault = faults[0]
         raise _policy_error(policy, f"returned {fault['fault']} (prompt_id {fault['prompt_id']})")
-
-
-def _shorten(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 def _policy_error(policy: Policy, fault: str) -> RecipeError:

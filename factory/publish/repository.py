@@ -31,6 +31,7 @@ from factory.lake import (
     TABLES,
     Value,
     Views,
+    literal,
     load_query,
     shipped_queries,
     view_schema,
@@ -296,7 +297,7 @@ def _write_sql(folder: Path) -> None:
 
 def open_views(folder: Path, memory: str | None = None) -> Views:
     """Open the views of a repository's folder. `memory` is the recipe's query_memory."""
-    return Views(memory, script=views_sql(f"{folder.resolve()}/".replace("'", "''")))
+    return Views(memory, script=views_sql(f"{folder.resolve()}/"))
 
 
 def views_sql(root: str = "") -> str:
@@ -308,11 +309,14 @@ def views_sql(root: str = "") -> str:
     judgments = ", ".join(view_schema("judgments").names)
     placed = f"iteration, role, name, parser_key, split, {samples}"
     views = {
-        **{name: f"from read_parquet('{root}tables/{name}-*.parquet')" for name in TABLE_FILES},
-        "candidates": f"select {placed}, {scored} from read_parquet('{root}candidates/*.parquet')",
+        **{
+            name: f"from read_parquet({literal(f'{root}tables/{name}-*.parquet')})"
+            for name in TABLE_FILES
+        },
+        "candidates": f"select {placed}, {scored} from read_parquet({literal(f'{root}candidates/*.parquet')})",
         "placed": f"select {placed} from candidates",
         "samples": f"select distinct on (sampling_key, request_id, draw) {samples} from candidates",
-        "judged": f"from read_parquet('{root}judgments/*.parquet')",
+        "judged": f"from read_parquet({literal(f'{root}judgments/*.parquet')})",
         "judgments": f"select distinct on (judge_key, judgment_id) {judgments} from judged",
         "verdicts": f"select {verdicts} from judged where error is null",
         **{

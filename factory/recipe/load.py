@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from factory.errors import RecipeError
+from factory.errors import RecipeError, one_line
 from factory.recipe.problems import invalid_recipe, show_value
 from factory.recipe.recipe import Recipe, Training
 
@@ -59,7 +59,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         fault = f"cannot be read as a recipe: {error}"
         raise RecipeError(file, fault, "expected a text file (YAML, UTF-8)") from None
     except yaml.YAMLError as error:
-        fault = f"not valid YAML: {_one_line(error)}"
+        fault = f"not valid YAML: {one_line(error)}"
         raise RecipeError(file, fault, "correct the line") from None
     if not isinstance(data, dict):
         raise RecipeError(file, f"got {show_value(data)}", "expected a mapping of fields")
@@ -97,7 +97,7 @@ def apply_override(data: dict[str, Any], override: str) -> None:
     try:
         value = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
-        fault = f"not valid YAML: {_one_line(error)}"
+        fault = f"not valid YAML: {one_line(error)}"
         raise RecipeError(option, fault, "expected a value in YAML") from None
     *sections, last = field.split(".")
     for section in sections:
@@ -110,7 +110,3 @@ def apply_override(data: dict[str, Any], override: str) -> None:
         data[section] = dict(inner or {})
         data = data[section]
     data[last] = value
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
