@@ -308,15 +308,17 @@ def views_sql(root: str = "") -> str:
     verdicts = ", ".join(view_schema("verdicts").names)
     judgments = ", ".join(view_schema("judgments").names)
     placed = f"iteration, role, name, parser_key, split, {samples}"
+    candidates = f"read_parquet({literal(f'{root}candidates/*.parquet')})"
+    judged = f"read_parquet({literal(f'{root}judgments/*.parquet')})"
     views = {
         **{
             name: f"from read_parquet({literal(f'{root}tables/{name}-*.parquet')})"
             for name in TABLE_FILES
         },
-        "candidates": f"select {placed}, {scored} from read_parquet({literal(f'{root}candidates/*.parquet')})",
+        "candidates": f"select {placed}, {scored} from {candidates}",
         "placed": f"select {placed} from candidates",
         "samples": f"select distinct on (sampling_key, request_id, draw) {samples} from candidates",
-        "judged": f"from read_parquet({literal(f'{root}judgments/*.parquet')})",
+        "judged": f"from {judged}",
         "judgments": f"select distinct on (judge_key, judgment_id) {judgments} from judged",
         "verdicts": f"select {verdicts} from judged where error is null",
         **{
