@@ -19,8 +19,8 @@ from pathlib import Path
 from factory.lake import Lake
 from factory.progress import Silent
 from factory.recipe import load_recipe
-from factory.plan import steps
-from factory.run import _run
+from factory.plan import open_recipe, steps
+from factory.run.loop import _run
 
 folder = Path(sys.argv[1])
 recipe = load_recipe(folder / "recipe.yaml")
@@ -28,9 +28,9 @@ until = {"samples": ("prompts", "samples"), "judgments": ("prompts", "samples", 
 for stage, before in until.items():
     wanted = [step for step in steps(recipe) if step.stage in before and step.name in ("", "M_0")]
     began = time.perf_counter()
-    survey = _run(recipe, Lake(folder / "lake"), Silent(), wanted, None)
+    state = _run(open_recipe(recipe, Lake(folder / "lake")), wanted, None, Silent())
     seconds = time.perf_counter() - began
-    done = sum(found.answered for step, found in survey.steps.items() if step.stage == stage)
+    done = sum(found.answered for step, found in state.steps.items() if step.stage == stage)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(done, seconds, peak)
 """

@@ -186,22 +186,23 @@ STAGES = ("samples", "judgments")
 def factory_round(recipe: Path, lake: Path, engine: Any, pid: int) -> dict[str, dict[str, float]]:
     """Both steps on an empty lake; what each took."""
     from factory.lake import Lake
-    from factory.plan import RecipeState, Step
+    from factory.plan import RecipeState, Step, inspect_step, open_recipe
     from factory.progress import Silent
     from factory.recipe import load_recipe
     from factory.report import usage_of_step
-    from factory.run import generate, make_prompts
+    from factory.run.generate import generate
+    from factory.run.tabular import make_prompts
 
-    survey = RecipeState(load_recipe(recipe), Lake(lake))
-    make_prompts(survey, survey.look(Step("prompts", role="loop")), Silent())
-    survey.look(Step("prompts", role="loop"))
+    state = RecipeState.of(open_recipe(load_recipe(recipe), Lake(lake)))
+    make_prompts(state, inspect_step(state, Step("prompts", role="loop")), Silent())
+    inspect_step(state, Step("prompts", role="loop"))
     took = {}
     for stage in STAGES:
         step = Step(stage, 0, "current", "M_0", judge="M_0" if stage == "judgments" else "")
         cpu, own, began = cpu_of_group(pid), time.process_time(), time.monotonic()
-        generate(survey, [survey.look(step)], engine, Silent())
+        generate(state, [inspect_step(state, step)], engine, Silent())
         wall, own = time.monotonic() - began, time.process_time() - own
-        found = survey.look(step)
+        found = inspect_step(state, step)
         assert found.done, f"{step.label} is not done"
         took[stage] = {
             "wall": wall,
@@ -215,7 +216,7 @@ def factory_round(recipe: Path, lake: Path, engine: Any, pid: int) -> dict[str, 
 def main() -> None:
     from factory.engines import open_engine
     from factory.lake import Lake
-    from factory.plan import RecipeState
+    from factory.plan import RecipeState, open_recipe
     from factory.recipe import load_recipe
 
     words = [word for word in sys.argv[1:] if not word.isdecimal()]
@@ -230,9 +231,9 @@ def main() -> None:
             model, adapter = (merged, None) if kind == "merged" else (model, adapter)
         path = write_recipe(folder, model, adapter, n_prompts)
         recipe = load_recipe(path)
-        survey = RecipeState(recipe, Lake(folder / "lake"))
+        state = RecipeState.of(open_recipe(recipe, Lake(folder / "lake")))
         rank = 16 if adapter else 0
-        with open_engine(recipe, [survey.models["M_0"]], rank, folder / "logs") as fleet:
+        with open_engine(recipe, [state.models["M_0"]], rank, folder / "logs") as fleet:
             tap = Tap(fleet)
             pid = fleet._workers[0]._process.pid
             factory_round(path, folder / "warm", tap, pid)

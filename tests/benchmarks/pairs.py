@@ -108,10 +108,10 @@ MAKE = {"samples": SAMPLES, "judgments": JUDGED, "verdicts": VERDICTS}
 def make(folder: Path, n_prompts: int) -> None:
     """The lake up to what D2 is made of."""
     from factory.lake import Lake
-    from factory.plan import RecipeState, folder_of, steps
+    from factory.plan import RecipeState, folder_of, inspect_step, open_recipe, steps
     from factory.progress import Lines
     from factory.recipe import load_recipe
-    from factory.run import make_pairs, make_prompts
+    from factory.run.tabular import make_pairs, make_prompts
     from factory.train import train_model
 
     (folder / "m0").mkdir(parents=True)
@@ -121,29 +121,27 @@ def make(folder: Path, n_prompts: int) -> None:
     )
     (folder / "prompts.jsonl").write_text("\n".join(lines))
     (folder / "recipe.yaml").write_text(RECIPE)
-    survey, progress = (
-        RecipeState(load_recipe(folder / "recipe.yaml"), Lake(folder / "lake")),
-        Lines(),
-    )
-    for step in steps(survey.recipe):
-        found = survey.look(step)
+    recipe, progress = load_recipe(folder / "recipe.yaml"), Lines()
+    state = RecipeState.of(open_recipe(recipe, Lake(folder / "lake")))
+    for step in steps(recipe):
+        found = inspect_step(state, step)
         if (step.stage, step.phase) == ("pairs", "D2"):
             break
         if step.stage == "prompts":
-            make_prompts(survey, found, progress)
+            make_prompts(state, found, progress)
         elif step.stage == "pairs":
-            make_pairs(survey, found, progress)
+            make_pairs(state, found, progress)
         elif step.stage == "train":
             with folder_of(found).lock("bench", print) as lock:
-                train_model(survey, found, lock, progress)
+                train_model(state, found, lock, progress)
         else:
-            write(survey, found)
+            write(state, found)
             print(f"  {step.label}", flush=True)
-        survey.look(step)
-    survey.save_memo()
+        inspect_step(state, step)
+    state.save_caches()
 
 
-def write(survey, found) -> None:
+def write(state, found) -> None:
     """The rows of a generating step, in shards of 5,000."""
     from factory.lake import TABLES
     from factory.plan import folder_of
@@ -151,8 +149,8 @@ def write(survey, found) -> None:
     step, folder = found.step, folder_of(found)
     schema = TABLES[step.stage]
     folder.create(found.settings)
-    model = survey.models[step.judge or step.name].digest
-    views = survey.step_views(found, None)
+    model = state.models[step.judge or step.name].digest
+    views = state.step_views(found, None)
     query = MAKE[step.stage].format(model=model, key=folder.key)
     for batch in views.con.sql(query).to_arrow_reader(5000):
         folder.append_batches(schema, iter([batch.select(schema.names).cast(schema)]))
@@ -163,45 +161,46 @@ def write(survey, found) -> None:
 
 def by_factory(folder: Path) -> Iterator[int]:
     from factory.export import dataset_rows, write_dataset
-    from factory.plan import Step, folder_of
+    from factory.plan import Step, folder_of, inspect_step
     from factory.progress import Silent
-    from factory.run import make_pairs
+    from factory.run.tabular import make_pairs
 
     step = Step("pairs", 0, phase="D2")
-    survey = looked_at(folder)
-    for shard in folder_of(survey.steps[step]).shards():
+    state = inspected(folder)
+    for shard in folder_of(state.steps[step]).shards():
         shard.unlink()
-    found = survey.look(step)
+    found = inspect_step(state, step)
     yield 0
-    make_pairs(survey, found, Silent())
-    survey.look(step)
-    dataset = write_dataset(survey, "bench")
+    make_pairs(state, found, Silent())
+    inspect_step(state, step)
+    dataset = write_dataset(state, "bench")
     rows = sum(dataset_rows(dataset).values())
     yield rows
     shutil.rmtree(dataset)
 
 
-def looked_at(folder: Path) -> Any:
-    """A survey up to D2, as a run has it when it comes to the pairs; D1 is made again where the
-    lake has that of another version."""
+def inspected(folder: Path) -> Any:
+    """The state of a recipe up to D2, as a run has it when it comes to the pairs. D1 is made again
+    if the lake has that of another version."""
     from factory.lake import Lake
-    from factory.plan import RecipeState, steps
+    from factory.plan import RecipeState, inspect_step, open_recipe, steps
     from factory.progress import Silent
     from factory.recipe import load_recipe
-    from factory.run import make_pairs
+    from factory.run.tabular import make_pairs
 
     memory = os.environ.get("FACTORY_BENCH_MEMORY")
     limit = [] if memory is None else [f"query_memory={memory}"]
-    survey = RecipeState(load_recipe(folder / "recipe.yaml", limit), Lake(folder / "lake"))
-    for step in steps(survey.recipe):
-        found = survey.look(step)
+    recipe = load_recipe(folder / "recipe.yaml", limit)
+    state = RecipeState.of(open_recipe(recipe, Lake(folder / "lake")))
+    for step in steps(recipe):
+        found = inspect_step(state, step)
         if step.phase == "D2":
             break
         if step.stage == "pairs" and not found.done:
-            make_pairs(survey, found, Silent())
-            survey.look(step)
-    survey.save_memo()
-    return survey
+            make_pairs(state, found, Silent())
+            inspect_step(state, step)
+    state.save_caches()
+    return state
 
 
 def by_command(folder: Path) -> Iterator[int]:
