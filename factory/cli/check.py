@@ -75,6 +75,6 @@ def print_doctor(checks: "list[machine.Check]", n_stops: int) -> None:
     """Print one line per check, and whether a run is possible."""
     width = max(len(check.name) for check in checks)
     for check in checks:
-        print(f"{check.mark:<4}  {check.name:<{width}}  {check.said}")
+        print(f"{check.mark:<4}  {check.name:<{width}}  {check.message}")
     verdict = f"{n_stops} of these would stop a run" if n_stops else "this machine can run it"
     print(verdict, file=sys.stderr)

@@ -91,7 +91,7 @@ def _plan_row(row: dict[str, Any]) -> dict[str, Any]:
         "it": row["iteration"],
         "step": _shorten_title(row["step"]),
         "state": row["state"],
-        "held": row["answered"],
+        "done": row["answered"],
         "to do": row["missing"] - row["reused"],
         "tokens": _format_tokens(row),
         "time": duration(seconds) if (seconds := row["expected_seconds"]) else "",

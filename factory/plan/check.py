@@ -11,7 +11,7 @@ class Check:
     name: str
     mark: Mark
     """note: worth knowing; stop: would keep the recipe from running."""
-    said: str
+    message: str
 
 
 def readable_size(n_bytes: float) -> str:

@@ -132,7 +132,7 @@ def plan_rows(state: RecipeState) -> Rows:
     for row, step in zip(rows, state.steps, strict=True):
         about = expected.get(step, Estimate())
         row["expected_tokens"] = about.tokens
-        row["tokens_are"] = "at most" if about.at_most else "from what is held"
+        row["tokens_are"] = "at most" if about.at_most else "from existing answers"
         row["expected_seconds"] = None if about.seconds is None else round(about.seconds, 1)
         row["expected_cost"] = about.cost
     return rows

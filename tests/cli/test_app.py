@@ -42,7 +42,7 @@ def test_every_verb_has_help_with_an_example(factory, verb):
     assert f"Example: factory {verb}" in shown.out
 
 
-def test_plan_says_what_is_held_and_what_will_run(toy, factory):
+def test_plan_says_what_is_done_and_what_will_run(toy, factory):
     before = factory("plan", toy.path, "--lake", toy.lake)
     assert before.code == 0
     assert "waits for F_0" in before.out
@@ -63,13 +63,13 @@ def test_plan_as_json_counts_requests_and_tokens(toy, factory):
     assert first["tokens_are"] == "at most"
 
 
-def test_a_plan_for_a_longer_run_estimates_from_what_is_held(toy, factory):
+def test_a_plan_for_a_longer_run_estimates_from_existing_answers(toy, factory):
     toy.run()
     planned = factory("plan", toy.path, "--lake", toy.lake, "--set", "seed=5", "--json").json()
     toy.write_prompts(20)
     more = factory("plan", toy.path, "--lake", toy.lake, "--json").json()
     row = next(row for row in more["steps"] if row["stage"] == "samples" and row["missing"])
-    assert row["tokens_are"] == "from what is held"
+    assert row["tokens_are"] == "from existing answers"
     assert 0 < row["expected_tokens"] < row["missing"] * 64
     assert planned["totals"]["steps"] > 0
 

@@ -101,7 +101,7 @@ def test_as_json(toy, factory, monkeypatch):
     assert told.code == 0
     assert told.json()["ok"] is True
     assert told.json()["checks"][0]["name"] == "python"
-    assert all(set(check) == {"name", "mark", "said"} for check in told.json()["checks"])
+    assert all(set(check) == {"name", "mark", "message"} for check in told.json()["checks"])
 
 
 def test_what_stops_a_run_ends_with_code_1(factory, monkeypatch):
@@ -161,7 +161,7 @@ def test_a_missing_package_comes_with_its_fix(examined, installed, override, pac
     installed(**{package: False})
     found = examined(override)[check]
     assert found.mark == "stop"
-    assert f"pip install 'preference-factory[{extra}]'" in found.said
+    assert f"pip install 'preference-factory[{extra}]'" in found.message
 
 
 def test_a_package_under_another_name_and_its_build(monkeypatch):
@@ -185,11 +185,11 @@ def test_a_package_under_another_name_and_its_build(monkeypatch):
 def test_ray_is_named_with_its_address(examined, installed, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     installed(ray=False)
-    assert "ray is not installed: one machine is used" in examined()["cluster"].said
+    assert "ray is not installed: one machine is used" in examined()["cluster"].message
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    assert "though RAY_ADDRESS is 10.0.0.1:6379" in examined()["cluster"].said
+    assert "though RAY_ADDRESS is 10.0.0.1:6379" in examined()["cluster"].message
     installed(ray=True)
-    assert "RAY_ADDRESS is 10.0.0.1:6379" in examined()["cluster"].said
+    assert "RAY_ADDRESS is 10.0.0.1:6379" in examined()["cluster"].message
 
 
 # GPUs
@@ -283,10 +283,10 @@ def test_replicas_of_vllm_are_counted(examined, builds):
     eight = [card(str(place)) for place in range(8)]
     vllm = "engine={name: vllm, tensor_parallel_size: 2, pipeline_parallel_size: 2}"
     found = examined(vllm, gpus=eight)["gpus"]
-    assert (found.mark, found.said) == ("ok", "8 × NVIDIA H100 (85.9 GB): 2 × vllm on 4 each")
+    assert (found.mark, found.message) == ("ok", "8 × NVIDIA H100 (85.9 GB): 2 × vllm on 4 each")
     found = examined(vllm, "engine.replicas=3", gpus=eight)["gpus"]
     assert found.mark == "stop"
-    assert "12 are needed" in found.said
+    assert "12 are needed" in found.message
     assert examined(vllm, gpus=eight[:3])["gpus"].mark == "stop"
 
 
@@ -294,13 +294,13 @@ def test_a_build_for_gpus_without_one_and_for_cpu_beside_one(examined, builds):
     builds(vllm="cuda")
     assert examined("engine={name: vllm}")["gpus"].mark == "stop"
     builds(vllm="cpu")
-    assert examined("engine={name: vllm}")["gpus"].said == "none: the CPU runs vllm"
-    assert "unused" in examined("engine={name: vllm}", gpus=[card("0")])["gpus"].said
+    assert examined("engine={name: vllm}")["gpus"].message == "none: the CPU runs vllm"
+    assert "unused" in examined("engine={name: vllm}", gpus=[card("0")])["gpus"].message
     builds(torch="cpu")
-    assert "unused" in examined(gpus=[card("0")])["gpus"].said
+    assert "unused" in examined(gpus=[card("0")])["gpus"].message
     assert examined("engine.device=cuda")["gpus"].mark == "stop"
     builds(torch="cuda")
-    assert examined(gpus=[card("0")])["gpus"].said == "1 × NVIDIA H100 (85.9 GB)"
+    assert examined(gpus=[card("0")])["gpus"].message == "1 × NVIDIA H100 (85.9 GB)"
 
 
 # memory
@@ -335,17 +335,17 @@ def large(tmp_path):
 def test_weights_are_counted_in_the_dtype_they_are_run_in(examined, builds, large):
     builds(torch="cuda")
     one = [card("0")]
-    assert "2.0 billion parameters, run in bfloat16" in examined(large, gpus=one)["model"].said
-    assert "about 4.0 GB of 85.9 GB on the GPU" in examined(large, gpus=one)["memory"].said
+    assert "2.0 billion parameters, run in bfloat16" in examined(large, gpus=one)["model"].message
+    assert "about 4.0 GB of 85.9 GB on the GPU" in examined(large, gpus=one)["memory"].message
     wide = examined(large, "model.dtype=float32", gpus=one)["memory"]
-    assert "about 8.0 GB" in wide.said
+    assert "about 8.0 GB" in wide.message
 
 
 def test_quantized_weights_stay_as_they_are(examined, builds, tmp_path):
     builds(torch="cuda")
     model = write_weights(tmp_path / "q", {LINEAR: [1000, 1_000_000]}, "U8", 1)
     found = examined(model, "model.dtype=float32", gpus=[card("0")])
-    assert "about 1.0 GB" in found["memory"].said
+    assert "about 1.0 GB" in found["memory"].message
 
 
 def test_pickled_weights_count_by_their_size(examined, builds, tmp_path):
@@ -355,7 +355,7 @@ def test_pickled_weights_count_by_their_size(examined, builds, tmp_path):
     with (tmp_path / "bin" / "pytorch_model.bin").open("wb") as file:
         file.truncate(2_000_000_000)
     found = examined(model, "model.dtype=float32", gpus=[card("0")])
-    assert "about 4.0 GB" in found["memory"].said
+    assert "about 4.0 GB" in found["memory"].message
 
 
 def test_a_model_larger_than_the_gpu_stops(examined, builds, large):
@@ -364,10 +364,10 @@ def test_a_model_larger_than_the_gpu_stops(examined, builds, large):
     assert examined(large, gpus=small)["memory"].mark == "stop"
     found = examined(large, "engine={name: vllm}", gpus=small)["memory"]
     assert found.mark == "stop"
-    assert "engine.tensor_parallel_size" in found.said
+    assert "engine.tensor_parallel_size" in found.message
     both = examined(large, "engine={name: vllm, tensor_parallel_size: 2}", gpus=small)
     assert both["memory"].mark == "ok"
-    assert "2 GPUs (vllm's share: 0.92)" in both["memory"].said
+    assert "2 GPUs (vllm's share: 0.92)" in both["memory"].message
     quantized = "engine={name: vllm, quantization: fp8}"
     assert examined(large, quantized, gpus=small)["memory"].mark == "note"
 
@@ -375,10 +375,10 @@ def test_a_model_larger_than_the_gpu_stops(examined, builds, large):
 def test_memory_that_others_use_is_a_note(examined, builds, large):
     builds(torch="cuda", vllm="cuda")
     busy = [card("0", 80, 3)]
-    assert "are free on the GPU now" in examined(large, gpus=busy)["memory"].said
+    assert "are free on the GPU now" in examined(large, gpus=busy)["memory"].message
     half = examined(large, "engine={name: vllm}", gpus=[card("0", 80, 40)])["memory"]
     assert half.mark == "note"
-    assert "lower engine.gpu_memory_utilization" in half.said
+    assert "lower engine.gpu_memory_utilization" in half.message
     set_ = "engine={name: vllm, gpu_memory_utilization: 0.4}"
     assert examined(large, set_, gpus=[card("0", 80, 40)])["memory"].mark == "ok"
 
@@ -387,7 +387,7 @@ def test_a_gpu_that_does_not_tell_its_memory_is_a_note(examined, builds, large):
     builds(torch="cuda")
     found = examined(large, gpus=[Gpu("GPU-cc", "NVIDIA GB10", 0)])
     assert found["memory"].mark == "note"
-    assert "does not tell its memory" in found["memory"].said
+    assert "does not tell its memory" in found["memory"].message
 
 
 def test_training_counts_weights_gradients_moments_and_the_reference(examined, builds, large):
@@ -396,17 +396,17 @@ def test_training_counts_weights_gradients_moments_and_the_reference(examined, b
     def needed(*overrides):
         return examined(large, *overrides, gpus=[card("0")])["training memory"]
 
-    assert "about 40.0 GB" in needed().said  # 20 bytes a parameter
-    assert "about 32.0 GB" in needed("train.dpo.precompute_ref_log_probs=true").said
-    assert "about 20.0 GB" in needed("train.dpo.model_init_kwargs={dtype: bfloat16}").said
-    without = needed("loop.policy=rejection_sampling").said  # SFT has no reference model
+    assert "about 40.0 GB" in needed().message  # 20 bytes a parameter
+    assert "about 32.0 GB" in needed("train.dpo.precompute_ref_log_probs=true").message
+    assert "about 20.0 GB" in needed("train.dpo.model_init_kwargs={dtype: bfloat16}").message
+    without = needed("loop.policy=rejection_sampling").message  # SFT has no reference model
     assert "SFT of all weights needs about 32.0 GB" in without
     # The base in bfloat16, and 16 bytes for each of 16 × (1000 + 1,000,000) parameters.
-    assert "about 4.3 GB" in needed("train.lora={}").said
-    assert "about 4.1 GB" in needed("train.lora={r: 8}").said
-    assert "about 4.3 GB" in needed("train.lora={target_modules: [q_proj]}").said
-    assert "about 4.0 GB" in needed("train.lora={target_modules: [v_proj]}").said
-    assert "about 4.3 GB" in needed("train.lora={target_modules: '.*q_proj'}").said
+    assert "about 4.3 GB" in needed("train.lora={}").message
+    assert "about 4.1 GB" in needed("train.lora={r: 8}").message
+    assert "about 4.3 GB" in needed("train.lora={target_modules: [q_proj]}").message
+    assert "about 4.0 GB" in needed("train.lora={target_modules: [v_proj]}").message
+    assert "about 4.3 GB" in needed("train.lora={target_modules: '.*q_proj'}").message
 
 
 def test_a_training_that_is_too_large_stops_unless_it_may_be_made_smaller(examined, builds, large):
@@ -414,7 +414,7 @@ def test_a_training_that_is_too_large_stops_unless_it_may_be_made_smaller(examin
     small = [card("0", 24, 24)]
     found = examined(large, gpus=small)["training memory"]
     assert found.mark == "stop"
-    assert "train an adapter instead" in found.said
+    assert "train an adapter instead" in found.message
     for override in ("train.dpo.optim=adamw_8bit", "train.launcher=[--use_fsdp]"):
         assert examined(large, override, gpus=small)["training memory"].mark == "note"
 
@@ -432,11 +432,11 @@ def test_a_hub_model_that_is_not_here_is_a_note_with_the_way_to_it(examined, mon
 
     found = examined("model=nobody/nothing")
     assert found["model"].mark == "stop"
-    assert "HF_HUB_OFFLINE" in found["model"].said
+    assert "HF_HUB_OFFLINE" in found["model"].message
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     found = examined("model=nobody/nothing")
     assert found["model"].mark == "note"
-    assert "`hf download nobody/nothing`" in found["model"].said
+    assert "`hf download nobody/nothing`" in found["model"].message
     assert "memory" not in found
 
 
@@ -459,12 +459,12 @@ def test_a_disk_that_is_too_small(examined, monkeypatch, tmp_path):
     free(monkeypatch, 5_000_000)
     found = examined()["disk"]
     assert found.mark == "stop"
-    assert "5 MB free where the lake is; about 16 MB of models" in found.said
+    assert "5 MB free where the lake is; about 16 MB of models" in found.message
     free(monkeypatch, 20_000_000)
-    assert "beside them while one is trained" in examined()["disk"].said
+    assert "beside them while one is trained" in examined()["disk"].message
     free(monkeypatch, 10_000_000)
     assert examined("train.lora={}")["disk"].mark == "ok"
-    assert "about 8 MB" in examined("loop.policy=self_rewarding")["disk"].said
+    assert "about 8 MB" in examined("loop.policy=self_rewarding")["disk"].message
     (tmp_path / "lake" / "models" / "key").mkdir(parents=True)
     (tmp_path / "lake" / "models" / "key" / "manifest.json").write_text("{}")
     assert examined()["disk"].mark == "note"
@@ -474,7 +474,7 @@ def test_a_lake_that_cannot_be_written(examined, tmp_path):
     (tmp_path / "file").write_text("")
     found = examined(lake=tmp_path / "file" / "lake")["disk"]
     assert found.mark == "stop"
-    assert "make it writable" in found.said
+    assert "make it writable" in found.message
 
 
 def test_a_token_of_the_hub_is_never_printed(toy, factory, monkeypatch):
@@ -537,7 +537,7 @@ def test_a_server_is_asked_with_the_key(toy, factory, monkeypatch, served, path,
     told = factory("doctor", RECIPE, "--set", args, "--json")
     found = {check["name"]: check for check in told.json()["checks"]}
     assert (found["server"]["mark"], found["key"]["mark"]) == (mark, "ok")
-    assert said in found["server"]["said"]
+    assert said in found["server"]["message"]
     assert keys[-1] == "Bearer sk-secret"
     assert "secret" not in told.out + told.err
 
@@ -556,10 +556,10 @@ def test_a_key_that_no_header_can_carry_is_not_printed(examined, monkeypatch, se
     engine = f"engine={{name: openai, base_url: '{served[0]}/v1', model: m0, key: A_KEY}}"
     found = examined(engine)["server"]
     assert found.mark == "stop"
-    assert "sk-" not in found.said
+    assert "sk-" not in found.message
 
 
 def test_a_model_that_the_server_does_not_list_is_a_note(examined, served):
     engine = f"engine={{name: openai, base_url: '{served[0]}/v1', model: other}}"
     found = examined(engine)["server"]
-    assert (found.mark, "it has m0" in found.said) == ("note", True)
+    assert (found.mark, "it has m0" in found.message) == ("note", True)
