@@ -499,7 +499,7 @@ def test_a_model_with_other_weights_is_not_taken_for_the_served_one(stand_in):
 def test_a_server_that_gives_one_answer_for_many(stand_in):
     server = stand_in(lambda body: (200, completion({**body, "n": 1})))
     results = answers(server.settings(), [request("r", "Say hello.")])
-    expected = "the server gave 1 answers where 3 were asked for: set engine.native_n to false"
+    expected = "the server gave 1 answers, expected 3: set engine.native_n to false"
     assert {result.error for result in results.values()} == {expected}
     found = texts(server.settings(native_n=False), [request("r", "Say hello.")])
     assert len(set(found.values())) == 3

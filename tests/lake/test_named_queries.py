@@ -792,7 +792,7 @@ def test_sql_lists_the_named_queries_without_a_lake(toy, factory):
     [
         ("score_gaps", "did you mean score_gap"),
         ("self-preference", "did you mean self_preference"),
-        ("gaps", 'ask for "from gaps"'),
+        ("gaps", 'run "from gaps"'),
         ("candidate", "candidates"),
         ("xyzzy", "--list names those that ship"),
     ],

@@ -655,7 +655,7 @@ def test_a_policy_of_the_users_own(toy, factory):
         ),
         (
             "-- Roles: current\n-- Trains: kto\nselect 1",
-            "own.sql: got -- Trains: kto, expected dpo (on pairs) or sft",
+            "own.sql has -- Trains: kto: expected dpo (on pairs) or sft",
         ),
         (
             (
@@ -680,7 +680,7 @@ def test_an_unknown_policy_is_named_with_those_that_ship(toy, factory):
     toy.write(loop={"policy": "temporl"})
     ended = factory("run", toy.path, "--lake", toy.lake)
     assert ended.code == 2
-    assert "loop.policy: got 'temporl', expected one of anchored_rejection, future_g" in ended.err
+    assert "loop.policy: got 'temporl': expected one of anchored_rejection, future_g" in ended.err
 
 
 @pytest.mark.parametrize(
