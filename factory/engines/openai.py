@@ -51,6 +51,10 @@ reported soon."""
 NO_KEY = "none"
 """The key if none is set, since the client needs one. Local servers ignore it."""
 
+WAKE = 1.0
+"""Seconds after which a wait for answers returns to Python: an interrupt that arrives just before a
+wait without a timeout is handled only when the next answer comes."""
+
 UNFIT = (400, 413, 422)
 """HTTP statuses of requests that no retry can help."""
 
@@ -230,7 +234,10 @@ class _Engine:
                     future.add_done_callback(finished.put)
                 if not in_flight:
                     return
-                future = finished.get()
+                try:
+                    future = finished.get(timeout=WAKE)
+                except queue.Empty:
+                    continue
                 in_flight.remove(future)
                 yield from future.result()
         finally:

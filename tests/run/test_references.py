@@ -106,7 +106,8 @@ def test_a_prompt_without_a_reference_is_refused_before_any_generation(spin, fac
     assert ended.code == 2
     assert (
         "prompts.files: 1 of 12 prompts have no reference (one is: Say number 0.), and loop.policy "
-        "spin takes it as a side of their pairs: give it with every prompt, or choose another policy"
+        "spin takes it as a side of their pairs: give it with every prompt, "
+        "or choose another policy"
     ) in ended.err
     assert not spin.shards("samples")
     none_needed = ("--set", "loop.policy=self_rewarding")
