@@ -276,8 +276,8 @@ class Views:
             raise _query_error(error) from None
 
     def answer(self, query: str) -> pa.Table:
-        """The rows of a user's query. Ctrl-C stops it. Raises QueryError if it fails, or does more
-        than read."""
+        """Return the rows of a user's query. Ctrl-C interrupts it. Raises QueryError if the query
+        fails or does anything but read."""
         # In a thread: DuckDB, while it works, lets no signal through to the one that called it.
         with ThreadPoolExecutor(1) as thread:
             rows = thread.submit(lambda: self.read_only(query).to_arrow_table())

@@ -71,7 +71,7 @@ class Choice:
 
     @property
     def combines(self) -> bool:
-        """Whether anything but the score of the judge `judge` decides."""
+        """Whether the choice of pairs depends on more than the score of the judge `judge`."""
         return _combines(self.recipe.pairs)
 
     @property

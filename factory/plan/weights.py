@@ -1,4 +1,4 @@
-"""Sizes: of a model by its files, and of its training. Reads no weights.
+"""Estimate the size of a model and the memory of its training, without reading its weights.
 
 All sizes are estimates; each function says what it leaves out.
 """

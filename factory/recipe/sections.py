@@ -48,9 +48,9 @@ class Prompts(Section):
     """Share of the prompts that form the test split: sampled, judged, and paired, but never trained
     on."""
     source: Annotated[str | None, Decides("prompts")] = None
-    """Source of the lines that do not name one."""
+    """Default source, for lines without one."""
     license: Annotated[str | None, Decides("prompts")] = None
-    """License of the lines that do not name one."""
+    """Default license, for lines without one."""
     language: Annotated[list[str], HOW_RUN] = Field(default_factory=list)
     """Languages of the prompts as ISO 639-1 codes (`en`), for the card of a published dataset."""
 

@@ -221,7 +221,7 @@ def path_beside(recipe: Recipe, word: str) -> str:
 
 
 def _hand_over(step_state: StepState, parent: Checkpoint, n_pairs: int) -> tuple[str, str]:
-    """Return the fault and the remedy of a training that the recipe leaves to a person."""
+    """Return the fault and the remedy for a model that the user has to train by hand."""
     step = step_state.step
     is_future = step.name.startswith("F")
     role, iteration = ("future", step.iteration) if is_future else ("current", step.iteration + 1)
