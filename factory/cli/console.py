@@ -10,12 +10,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pyarrow as pa
-
+from factory.api import VIEWS, named_queries
 from factory.cli.tables import print_rows
 from factory.errors import QueryError
 from factory.lake import PART, Views, query_text, shipped_queries
-from factory.plan import PUBLIC_VIEWS
 
 PROMPT, CONTINUED = "factory> ", "    ...> "
 
@@ -90,14 +88,7 @@ def _answer_all(views: Views, text: str, output: str) -> None:
 def _print_answer(views: Views, query: str, output: str) -> None:
     """Print the rows of a user's query, or of the named query. Raises QueryError where it fails or
     writes."""
-    print_rows(views.answer(query_text(query, PUBLIC_VIEWS)), output)
-
-
-def print_named_queries(output: str) -> None:
-    """Print the named queries, and what each shows."""
-    queries = shipped_queries().values()
-    rows = [{"name": query.name, "explanation": query.explanation} for query in queries]
-    print_rows(pa.Table.from_pylist(rows), output)
+    print_rows(views.answer(query_text(query, VIEWS)), output)
 
 
 def split(text: str) -> tuple[list[str], str]:
@@ -123,9 +114,7 @@ class Prompt:
     def __init__(self, views: Views, output: str) -> None:
         self._views = views
         self._output = output
-        self._columns = {
-            name: views.con.sql(f"from {name} limit 0").columns for name in PUBLIC_VIEWS
-        }
+        self._columns = {name: views.con.sql(f"from {name} limit 0").columns for name in VIEWS}
         self._begun = ""
         """The lines of a statement that is not complete yet."""
         self._offered: list[str] = []
@@ -176,9 +165,9 @@ class Prompt:
             found = self._columns.get(view, [*self._all_columns()])
             words = {f"{view}.{column}" for column in found}
         elif re.search(r"\b(from|join)\s+$", before, re.IGNORECASE):
-            words = {*PUBLIC_VIEWS}
+            words = {*VIEWS}
         else:
-            words = {*PUBLIC_VIEWS, *self._all_columns(), *KEYWORDS}
+            words = {*VIEWS, *self._all_columns(), *KEYWORDS}
         return sorted(word for word in words if word.lower().startswith(text.lower()))
 
     def _all_columns(self) -> set[str]:
@@ -217,9 +206,9 @@ def _command(word: str) -> None:
     match word:
         case ".help":
             print(HELP)
-            print(f"Views: {', '.join(PUBLIC_VIEWS)}.")
+            print(f"Views: {', '.join(VIEWS)}.")
         case ".list":
-            print_named_queries("table")
+            print_rows(named_queries().to_arrow(), "table")
         case _:
             print(f"factory: {word}: expected {', '.join(COMMANDS)}", file=sys.stderr)
 

@@ -1,15 +1,18 @@
 """`factory diff`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from factory.cli.options import LAKE, Json, LakePath
+from factory.cli.options import LAKE, Json, LakePath, open_recipe
 from factory.cli.tables import print_json, print_table
+from factory.errors import QueryError
 
 if TYPE_CHECKING:
-    from factory.report import Diff
+    from factory.api import Dataset, Factory
+    from factory.results import Diff
 
 
 def diff(
@@ -41,29 +44,36 @@ def diff(
 
     Example: factory diff recipes/quickstart/recipe.yaml lake/datasets/quickstart-wide-5ac81f0e
     """
-    from factory.report import compare_pairs, pair_set, script
-
-    a = pair_set(first, lake, set_a or [])
-    b = pair_set(second, lake_b or lake, set_b or [])
+    a, b = _open(first, lake, set_a), _open(second, lake_b or lake, set_b)
     if as_sql:
-        text = script(a, b)
+        text = a.diff_sql(b)
         print_json({"sql": text}) if as_json else print(text, end="")
         return
-    compared = compare_pairs(a, b, limit)
-    if as_json:
-        sets = dict(zip("ab", compared.sets, strict=True))
-        print_json({**sets, "counts": compared.counts, "examples": compared.examples})
-    else:
-        print_diff(compared)
+    result = a.diff(b, limit)
+    print_json(result.to_dict()) if as_json else print_diff(result)
 
 
-def print_diff(compared: "Diff") -> None:
+def _open(path: Path, lake: Path, overrides: list[str] | None) -> "Factory | Dataset":
+    from factory.api import open_dataset
+
+    if not path.is_dir():
+        return open_recipe(path, lake, overrides)
+    if overrides:
+        raise QueryError(
+            str(path),
+            f"a dataset has no fields to override with {overrides[0]}",
+            "name a recipe, or leave out the override",
+        )
+    return open_dataset(path)
+
+
+def print_diff(result: "Diff") -> None:
     """Print both sets, the counts by status and reason, and the examples."""
-    for name, pair_set in zip("AB", compared.sets, strict=True):
+    for name, pair_set in zip("AB", result.sets, strict=True):
         print(f"{name}  {_describe_set(pair_set)}")
     print()
-    print_table(compared.counts)
-    for row in compared.examples:
+    print_table(result.rows)
+    for row in result.examples:
         print(f"\n{row['status']}: {row['reason']}")
         print(f"  prompt {row['prompt_id']}, iteration {row['iteration']}")
         for name in "ab":
@@ -73,7 +83,7 @@ def print_diff(compared: "Diff") -> None:
             print(f"  {row['detail']}")
 
 
-def _describe_set(pair_set: dict[str, Any]) -> str:
+def _describe_set(pair_set: Mapping[str, Any]) -> str:
     considered = pair_set["considered"]
     of = "" if considered is None else f" of {considered:,} considered"
     facts = {"outcomes": considered is not None, "candidates": pair_set["has_candidates"]}

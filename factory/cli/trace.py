@@ -7,34 +7,46 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from factory.cli.options import LAKE, Json, LakePath, open_lake
+from factory.cli.options import LAKE, Json, LakePath, Overrides, open_recipe
 from factory.cli.tables import print_json
+from factory.errors import QueryError
 
 if TYPE_CHECKING:
     from factory.report import Trace
 
 
 def trace(
-    pair_id: Annotated[str, typer.Argument(metavar="PAIR_ID", help="Id of a pair")],
+    arguments: Annotated[
+        list[str], typer.Argument(metavar="[RECIPE] PAIR_ID", help="Recipe, and id of a pair")
+    ],
     lake: LakePath = LAKE,
+    overrides: Overrides = None,
     dataset: Annotated[
         Path | None,
-        typer.Option("--dataset", help="Folder of a dataset, to read instead of a lake"),
+        typer.Option("--dataset", help="Read the folder of a dataset instead of a lake"),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Show where a pair comes from
 
-    Prints its prompt, samples, judgments, scores, policy, and models.
+    Prints its prompt, samples, judgments, scores, policy, and models. The recipe is optional: ids
+    are unique in a lake.
 
-    Example: factory trace 41b6e2a09c5d7f83e1a2b3c4 --lake lake
+    Example: factory trace recipes/quickstart/recipe.yaml 41b6e2a09c5d7f83e1a2b3c4
     """
-    from factory.report import trace_dataset, trace_lake
+    from factory import api
 
-    if dataset is None:
-        found = trace_lake(open_lake(lake), pair_id)
+    *recipes, pair_id = arguments
+    if len(recipes) > 1:
+        raise QueryError(
+            "PAIR_ID", f"got {len(arguments)} arguments", "expected a recipe and the id of a pair"
+        )
+    if dataset is not None:
+        found = api.open_dataset(dataset).trace(pair_id).found
+    elif recipes:
+        found = open_recipe(Path(recipes[0]), lake, overrides).trace(pair_id).found
     else:
-        found = trace_dataset(dataset, pair_id)
+        found = api.trace(pair_id, lake).found
     if as_json:
         print_json(found)
     elif dataset is None:

@@ -1,12 +1,13 @@
 """`factory train` and `factory adopt`."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from factory.cli.ending import write_rows_before_exit
-from factory.cli.options import LAKE, LakePath, Overrides, RecipePath, open_progress, open_recipe
+from factory.cli.options import LAKE, LakePath, Overrides, RecipePath, open_recipe
 
 
 def train(
@@ -19,19 +20,18 @@ def train(
 ) -> None:
     """Train a model on a dataset by DPO with TRL
 
-    Trains as the loop does, but without the loop. `--set` takes the fields of a recipe's `train`,
-    and its seed. Run the same command again to continue from the last checkpoint after an
+    Trains as the loop does, but without the loop. `--set` overrides the seed and the fields of a
+    recipe's `train`. Run the same command again to continue from the last checkpoint after an
     interruption.
 
     Example: factory train lake/datasets/quickstart-1a2b3c4d --model recipes/quickstart/m0 --out
     trained --set train.dpo.learning_rate=1e-5
     """
-    from factory.recipe import load_training
-    from factory.train import fit_dataset
+    from factory.api import open_dataset
 
-    recipe = load_training(model, overrides)
+    opened = open_dataset(dataset, progress=True)
     write_rows_before_exit()
-    print(f"Trained: {fit_dataset(dataset, recipe, out, open_progress())}")
+    print(f"Trained model: {opened.train(model, out, overrides)}")
 
 
 def adopt(
@@ -46,14 +46,11 @@ def adopt(
 ) -> None:
     """Add a model that you trained to the loop
 
-    For recipes that leave the training to you: the next run continues with the model. The model is
-    copied into the lake. Its base, shapes, tokenizer, and chat template must match those of the
-    model that it was trained from.
+    For recipes with `train.with: manual`. Copies the model into the lake, and the next run
+    continues with it. Its architecture, tokenizer, and chat template must match the model that it
+    was trained from.
 
     Example: factory adopt recipe.yaml trained/ --iteration 0 --role future
     """
-    from factory.train import adopt_model
-
-    opened, opened_lake = open_recipe(recipe, lake, overrides)
-    digest = adopt_model(opened, opened_lake, model, iteration, role, open_progress())
-    print(f"Adopted: {digest}. Next: factory run {recipe}")
+    digest = open_recipe(recipe, lake, overrides).adopt(model, iteration, role)
+    print(f"Added {digest}. Next: factory run {shlex.quote(str(recipe))}")
