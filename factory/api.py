@@ -28,6 +28,7 @@ from factory.recipe import JUDGE, Recipe, load_recipe, load_training
 from factory.report import (
     PairSet,
     compare_pairs,
+    draw_picture,
     gaps,
     generation_lines,
     iterations,
@@ -49,6 +50,7 @@ from factory.results import (
     DryRun,
     Export,
     Pairs,
+    Picture,
     Plan,
     Preview,
     Published,
@@ -296,6 +298,19 @@ class Factory:
             raise QueryError(name, "no such view", f"expected one of {', '.join(VIEWS)}")
         frame: pl.LazyFrame = self.views().con.sql(f"from {name}").pl(lazy=True)
         return frame
+
+    def picture(self) -> Picture:
+        """Draw the score gap of each iteration, and the distribution of the scores.
+
+        >>> f = factory.open("recipe.yaml")
+        >>> _ = f.run()
+        >>> f.picture().svg[:4]
+        '<svg'
+        """
+        views = self.views()
+        final_gaps = views.all(f"from gaps where phase = '{SECOND}'")
+        scores = views.all(query_text("score_distribution", VIEWS))
+        return Picture(draw_picture(final_gaps, scores))
 
     def views(self) -> Views:
         """Open the recipe's views for several queries. They show the lake as it is now."""

@@ -262,6 +262,20 @@ class Pairs(Table):
         return [_describe_dataset(self.dataset, self.n_rows), cost]
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A drawing, which a notebook shows."""
+
+    svg: str
+    """The drawing as SVG."""
+
+    def _repr_svg_(self) -> str:
+        return self.svg
+
+    def __repr__(self) -> str:
+        return f"<Picture: {len(self.svg):,} characters of SVG>"
+
+
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
 class Trace(Table):
     """The history of one pair: one row per judgment of its two answers."""

@@ -1,5 +1,6 @@
 """The notebooks run, on a lake like any other."""
 
+import ast
 import json
 from pathlib import Path
 
@@ -23,6 +24,15 @@ def test_a_notebook_runs_from_top_to_bottom(notebook, toy):
     names: dict = {}
     for text in code:
         exec(compile(text, notebook.name, "exec"), names)
-    assert names["gaps"].height == 4
-    assert set(names["outcomes"]["outcome"]) >= {"kept"}
-    assert names["scores"].height == 12 * 3 * 3
+    assert len(names["gaps"]) == 4
+    assert {row["outcome"] for row in names["outcomes"]} >= {"kept"}
+    assert names["scores"].height == 12 * 3
+    assert {name.split(".")[0] for name in imports(code)} == {"factory", "polars"}
+
+
+def imports(code: list[str]) -> set[str]:
+    """The modules that the cells import."""
+    nodes = [node for text in code for node in ast.walk(ast.parse(text))]
+    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    assert not any(isinstance(node, ast.ImportFrom) for node in nodes)
+    return plain

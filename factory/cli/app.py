@@ -43,6 +43,10 @@ GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
 class Command(TyperCommand):
     """A command that prints a FactoryError as a sentence, and with --json also as JSON."""
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        pieces = super().collect_usage_pieces(ctx)  # arguments as {RECIPE}
+        return [piece.removesuffix("...").strip("{}") for piece in pieces]
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)

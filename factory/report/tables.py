@@ -13,6 +13,9 @@ from factory.report.cells import format_cell
 
 Rows = list[dict[str, Any]]
 
+_LONGEST_RULE = 60
+"""The longest line below a column's name; the text of a cell may be longer."""
+
 _STYLE = "text-align: {align}; vertical-align: top; white-space: pre-wrap; max-width: 50em"
 
 
@@ -28,7 +31,7 @@ def text_table(rows: Rows) -> str:
     head = [column.replace("_", " ") for column in columns]
     widths = [max(map(_width, column)) for column in zip(head, *cells, strict=True)]
     right = [is_numeric(rows, column) for column in columns]
-    lines = [head, ["─" * width for width in widths], *cells]
+    lines = [head, ["─" * min(width, _LONGEST_RULE) for width in widths], *cells]
     return "\n".join(_text_line(line, widths, right) for line in lines)
 
 

@@ -8,7 +8,9 @@ import sys
 import pyarrow.parquet as pq
 import pytest
 
+from factory import __version__
 from factory.cli.app import GROUPS
+from factory.recipe import load_recipe
 
 COMMANDS = [command for commands in GROUPS.values() for command in commands]
 
@@ -42,6 +44,95 @@ def test_every_verb_has_help_with_an_example(factory, verb):
     shown = factory(verb, "--help")
     assert shown.code == 0
     assert f"Example: factory {verb}" in shown.out
+
+
+def test_help_fits_80_columns_and_shows_every_group(factory):
+    shown = factory("--help").out
+    assert max(map(len, shown.splitlines())) <= 80
+    for group in GROUPS:
+        assert f"\n{group}:\n" in shown
+
+
+def test_usage_shows_arguments_as_they_are_typed(factory):
+    assert "factory run [OPTIONS] RECIPE\n" in factory("run", "--help").out
+    assert "factory trace [OPTIONS] [RECIPE] PAIR_ID\n" in factory("trace", "--help").out
+
+
+def test_the_version(factory):
+    shown = factory("--version")
+    assert (shown.code, shown.out) == (0, f"preference-factory {__version__}\n")
+
+
+def test_the_lake_can_come_from_the_environment(toy, factory, monkeypatch):
+    monkeypatch.setenv("FACTORY_LAKE", str(toy.lake))
+    ran = factory("run", toy.path)
+    assert f"Dataset with 8 train, 4 test: {toy.lake}/datasets/toy-" in ran.out
+    assert f"factory status {toy.path}\n" in ran.out
+    assert factory("plan", toy.path).out.strip().endswith("Nothing to do.")
+    assert "--lake" in factory("run", toy.path, "--lake", toy.folder / "other").out
+
+
+def test_verify_takes_the_recipe_as_other_commands_do(toy, factory):
+    toy.run()
+    toy.run("seed=5")
+    one = factory("verify", toy.path, "--lake", toy.lake, "--json").json()
+    whole = factory("verify", "--lake", toy.lake, "--json").json()
+    assert one["shards"] < whole["shards"]
+    assert one["faults"] == whole["faults"] == []
+
+
+def test_trace_refuses_more_than_a_recipe_and_an_id(toy, factory):
+    ended = factory("trace", toy.path, "a", "b", "--lake", toy.lake)
+    assert ended.code == 2
+    assert "PAIR_ID: got 3 arguments" in ended.err
+
+
+def test_a_table_in_a_pipe_has_one_line_per_row_and_no_padding(toy, factory):
+    shown = factory("sql", toy.path, "--list", "--lake", toy.lake).out.splitlines()
+    assert all(line == line.rstrip() for line in shown)
+    assert max(map(len, shown[:2])) <= 100
+    named = factory("sql", toy.path, "--list", "--lake", toy.lake, "--format", "json").json()
+    assert [line.split()[0] for line in shown[2:]] == [row["name"] for row in named]
+
+
+def test_init_writes_a_recipe_that_runs(factory, tmp_path, monkeypatch):
+    made = factory("init", tmp_path / "demo", "--from", "quickstart")
+    recipe = tmp_path / "demo" / "recipe.yaml"
+    assert made.code == 0
+    assert f"factory run {recipe}" in made.out
+    first_line = recipe.read_text().splitlines()[0]
+    assert first_line == "# yaml-language-server: $schema=recipe.schema.json"
+    assert "properties" in json.loads((tmp_path / "demo" / "recipe.schema.json").read_text())
+    planned = factory("plan", recipe, "--lake", tmp_path / "lake", "--json").json()
+    assert planned["totals"]["steps"] == 43
+
+
+def test_init_writes_a_starter_for_your_own_model(factory, tmp_path):
+    factory("init", tmp_path / "mine")
+    recipe = load_recipe(tmp_path / "mine" / "recipe.yaml")
+    assert recipe.sampling.draws == 7
+    assert len((tmp_path / "mine" / "prompts.jsonl").read_text().splitlines()) == 24
+
+
+@pytest.mark.parametrize("name", ["nothing", "../quickstart"])
+def test_init_refuses_an_unknown_example(name, factory, tmp_path):
+    ended = factory("init", tmp_path / "new", "--from", name)
+    assert ended.code == 2
+    assert f"--from: got {name}: expected one of quickstart, starter" in ended.err
+    assert not (tmp_path / "new").exists()
+
+
+def test_init_overwrites_nothing(factory, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    ended = factory("init", tmp_path)
+    assert ended.code == 2
+    assert "is not an empty folder" in ended.err
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_schema_prints_the_json_schema_and_the_reference(factory):
+    assert "sampling" in factory("schema").json()["properties"]
+    assert factory("schema", "--markdown").out.startswith("# ")
 
 
 def test_plan_says_what_is_done_and_what_will_run(toy, factory):
