@@ -65,7 +65,7 @@ class RecipeError(UserError):
 
 
 class InvalidRecipe(RecipeError):
-    """All problems of a recipe, one per line.
+    """The recipe has problems, and the message lists them, one per line.
 
     The attributes `field`, `fault`, `remedy`, and `file` are those of the first problem.
     """

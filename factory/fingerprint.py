@@ -63,7 +63,7 @@ def folder_key(stage: str, version: int, settings: Mapping[str, Any]) -> str:
 
 
 def seed_of(*parts: str | int | None) -> int:
-    """Return a seed of 62 bits that is a hash of the parts.
+    """Return a 62-bit seed that is a hash of the parts.
 
     Adding the number of a draw to the seed stays within a signed 64-bit integer.
     """

@@ -25,7 +25,7 @@ _MACHINE = (OSError, ImportError, MemoryError)
 
 @dataclass(frozen=True)
 class Opening:
-    """The first message to a worker process.
+    """The first message that the factory sends to a worker process.
 
     The process replies None after it has imported the function's file, or a FunctionError if the
     import failed. From then on, it replies to every batch of rows with an Answer.

@@ -48,7 +48,7 @@ def _locate_repository(model: Model, field: str, download: bool) -> Path:
     except LocalEntryNotFoundError:
         raise NotDownloaded(
             field,
-            f"the recipe's folder has no {model.path}, and no such repository has been downloaded",
+            f"{model.path} is neither in the recipe's folder nor in this machine's Hub cache",
             f"download the repository with `hf download {model.path}` or `factory run`",
         ) from None
     except (HfHubHTTPError, HFValidationError, OSError) as error:

@@ -25,7 +25,7 @@ OWN: Literal["own"] = "own"
 
 
 class Decides:
-    """Marker that lists the stages whose keys include a field.
+    """Marker of a recipe field that lists the stages whose keys include the field.
 
     Changing the field reruns these stages, and the stages that read their rows. On a field that is
     a section, the marker defines the meaning of OWN inside that section.

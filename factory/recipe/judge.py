@@ -104,7 +104,7 @@ class Judge(Generation):
             )
         if own and self.by != "current":
             raise InvalidField(
-                "", f"by is {self.by}, but {own[0]} is also set", f"remove by or {own[0]}"
+                "", f"by cannot be {self.by} if {own[0]} is set", f"remove by or {own[0]}"
             )
         return self
 

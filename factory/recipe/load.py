@@ -43,7 +43,7 @@ def load_training(model: str, overrides: Sequence[str] | None = None) -> Trainin
             raise RecipeError(
                 f"--set {override}",
                 "not a setting of a training",
-                "set a field of train or model, or seed, such as train.dpo.beta=0.05",
+                "set seed, or a field of model or train, such as train.dpo.beta=0.05",
             )
         apply_override(data, override)
     try:
@@ -100,7 +100,7 @@ def apply_override(data: dict[str, Any], override: str) -> None:
     option = f"--set {override}"
     if not equals or not field:
         fault = "the override is not of the form section.field=value"
-        raise RecipeError(option, fault, "set a field as in sampling.draws=5")
+        raise RecipeError(option, fault, "use a form such as sampling.draws=5")
     try:
         value = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:

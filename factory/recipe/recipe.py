@@ -36,7 +36,7 @@ class Training(_InFolder):
     seed: Annotated[int, Decides("train")] = Field(default=0, ge=0)
     """Seed of the training."""
     train: Train = Train()
-    """How to train the model."""
+    """Settings of the trainer."""
 
 
 class Recipe(_InFolder):
@@ -53,9 +53,9 @@ class Recipe(_InFolder):
     prompts: Prompts
     """The prompts that the models answer."""
     loop: Loop = Loop()
-    """The number of iterations, and the pair policy."""
+    """Number of iterations, and the pair policy."""
     sampling: Annotated[Sampling, Decides("samples")] = Sampling()
-    """How the models write answers."""
+    """Sampling settings for the answers."""
     judge: Annotated[Judge, Decides("judgments")] = Judge()
     """The judge that scores the answers."""
     judges: Annotated[dict[str, Judge], Decides("judgments", "verdicts")] = Field(
@@ -64,16 +64,16 @@ class Recipe(_InFolder):
     """More judges by name, each with the same fields as `judge`. The section `pairs` may combine
     their scores, and `factory sql` compares them."""
     pairs: Pairs = Pairs()
-    """How the policy ranks answers, and which pairs it keeps."""
+    """Settings for ranking answers and filtering pairs."""
     probe: Probe | None = None
-    """Prompts and a judge that measure the progress of the models. Without this section, nothing is
-    measured."""
+    """Prompts and a judge that measure the progress of the models. Without this section, the run
+    measures no progress."""
     train: Train = Train()
-    """How to train the next model."""
+    """Settings of the trainer."""
     engine: Annotated[Engine, Decides("samples", "judgments")] = TransformersEngine()
     """The engine that runs the models."""
     shards: Shards = Shards()
-    """When to write finished rows to disk."""
+    """Settings for writing finished rows to disk."""
     max_failed: Annotated[float, HOW_RUN] = Field(default=0.05, ge=0, le=1)
     """Largest share of a step's requests that may fail. The run stops if more fail. The default is
     our choice, untested."""
@@ -96,8 +96,8 @@ class Recipe(_InFolder):
                 raise InvalidField(
                     "",
                     f"a judge cannot be named {name!r}",
-                    "use lower-case letters, digits, and _, do not end the name in _expected or "
-                    f"_judgments, and use none of {', '.join(sorted(RESERVED))}",
+                    "use a name of lower-case letters, digits, and _ that does not end in "
+                    f"_expected or _judgments and is none of {', '.join(sorted(RESERVED))}",
                 )
         return value
 
@@ -120,19 +120,19 @@ class Recipe(_InFolder):
         if pairs.score == "expected" and not (judge.expected_score and judge.has_rubric):
             raise InvalidField(
                 "pairs.score",
-                "got expected, but the judge computes no expected score",
+                "got 'expected', but the judge computes no expected score",
                 "set judge.expected_score to true, and use a judge with a rubric",
             )
         if pairs.min_margin_to_noise and judge.n_draws < 2:
             raise InvalidField(
                 "pairs.min_margin_to_noise",
-                "the noise of a single judgment per answer is unknown",
+                "the noise cannot be estimated from a single judgment per answer",
                 "set judge.draws to at least 2",
             )
         if pairs.min_margin_to_noise and pairs.score not in ("mean", "expected"):
             raise InvalidField(
                 "pairs.min_margin_to_noise",
-                "the noise of a combined score is unknown",
+                "the noise of a score over several judges cannot be estimated",
                 "set pairs.score to mean or expected",
             )
         if unknown := [name for name in pairs.agree if name not in self.all_judges]:

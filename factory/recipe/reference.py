@@ -147,7 +147,7 @@ def _description(field: FieldInfo) -> str:
 
 
 def _paragraphs(text: str) -> str:
-    """Return a docstring with each paragraph in one line."""
+    """Return a docstring with each paragraph on one line."""
     return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 

@@ -51,7 +51,7 @@ class Model(Section):
 
 
 class Prompts(Section):
-    """The files that contain the prompts, and how to read them."""
+    """Settings of the prompt files."""
 
     files: Annotated[list[str], Decides("prompts")] = Field(min_length=1)
     """JSONL files, relative to the recipe's folder. Each line is an object with a `prompt` string
@@ -73,7 +73,7 @@ class Prompts(Section):
 
 
 class Loop(Section):
-    """How often to repeat the loop, and which policy selects the pairs."""
+    """Settings of the loop: the number of iterations and the pair policy."""
 
     policy: Annotated[str, Decides("pairs")] = "temporal"
     """Pair policy, which selects the pairs: the name of a file in `factory/pairs/policies/`, or the
@@ -104,7 +104,7 @@ class Loop(Section):
 
 
 class Pairs(Section):
-    """How every policy ranks answers, and which pairs it keeps.
+    """Settings for ranking answers and filtering pairs, which apply to every pair policy.
 
     Changing a field selects other pairs from the stored scores, and retrains the models. A policy
     without a rejected side does not accept the fields that compare two sides.
@@ -193,12 +193,12 @@ class StopIf(Section):
 
     @property
     def is_on(self) -> bool:
-        """Whether any limit is set."""
+        """Whether the recipe sets any of these limits."""
         return any(value is not None for _, value in self)
 
 
 class Shards(Section):
-    """When to write finished rows to disk as Parquet shards."""
+    """Settings for writing finished rows to Parquet shards."""
 
     rows: Annotated[int, HOW_RUN, ADVANCED] = Field(default=5000, ge=1)
     """Maximum number of rows per shard. The default is our choice, untested."""

@@ -87,7 +87,7 @@ class Train(Section):
             shlex.split(self.command or "")
         except ValueError as error:
             fault = f"the command line cannot be split into words ({error})"
-            raise InvalidField("command", fault, "quote it as for a shell") from None
+            raise InvalidField("command", fault, "quote the words as for a shell") from None
         return self
 
     @field_validator("dpo", "sft", "lora")
