@@ -39,7 +39,8 @@ class Judge(Generation):
     (arXiv 2401.10020). The TSR paper does not give its number."""
     expected_score: Annotated[bool, Decides(OWN)] = False
     """Whether to also compute the expected score of each judgment. It is the mean of the rubric's
-    labels, weighted by their probabilities at the position of the score."""
+    labels, weighted by their probabilities at the position of the score. If this field is true,
+    changing the parser or the scale reruns the judge."""
     constrained: Annotated[bool, Decides(OWN)] = False
     """Whether the judge may generate only one of the rubric's labels. Use it with a rubric that
     asks for nothing but a score."""
