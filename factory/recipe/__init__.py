@@ -1,4 +1,4 @@
-"""The recipe: one YAML file that decides the data and how the work is run."""
+"""The recipe: the YAML file with all settings of a run."""
 
 from factory.recipe.engines import (
     VLLM_IDENTITY,

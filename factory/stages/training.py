@@ -14,16 +14,18 @@ DEFAULTS: dict[Method, dict[str, Any]] = {
     "dpo": {"beta": 0.1, "learning_rate": 1e-6, "num_train_epochs": 1},
     "sft": {"learning_rate": 5.5e-6, "num_train_epochs": 1},
 }
-"""Borrowed, for TSR publishes none: beta from SR and Meta-Rewarding, the learning rates from SR's
-(DPO 1e-6 → 1e-7, SFT of its M_0 5.5e-6 → 1.1e-6, full fine-tuning), one epoch of ours."""
+"""Defaults of TRL's fields. `beta` and the one epoch of DPO are as in the TSR paper (arXiv
+2508.06026). The learning rates are the initial ones of Self-Rewarding (arXiv 2401.10020): DPO 1e-6
+and SFT 5.5e-6. The TSR paper uses 5e-7 for DPO, and 2e-6 with 3 epochs for SFT. The one epoch of
+SFT is our choice, untested."""
 
 LORA: dict[str, Any] = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
-"""Of PEFT's LoraConfig, where the recipe trains an adapter; ours."""
+"""Defaults of PEFT's LoraConfig. They are our choice, untested."""
 
 LORA_LEARNING_RATE: dict[Method, float] = {"dpo": 1e-5, "sft": 5.5e-5}
-"""Instead of the learning rates in DEFAULTS, where the recipe trains an adapter. Borrowed: LoRA's
-best rate was found to be about ten times that of full tuning, whatever its rank (Schulman et al.,
-"LoRA Without Regret", Thinking Machines 2025)."""
+"""Default learning rates for LoRA adapters: ten times those in DEFAULTS. Schulman et al. found the
+best rate for LoRA to be about ten times that of full fine-tuning, at any rank ("LoRA Without
+Regret", Thinking Machines 2025)."""
 
 HOW_RUN = (
     "logging_*",

@@ -755,7 +755,7 @@ def test_statements_between_candidates_and_pairs_are_part_of_the_pairs_key_and_c
 
 def test_scores_that_nobody_makes_cannot_decide(toy, factory):
     for change, said in [
-        ("pairs.score=expected", "pairs.score: got expected, which needs the judge's expected"),
+        ("pairs.score=expected", "pairs.score: got 'expected', but the judge computes no"),
         ("pairs={min_margin_to_noise: 1}", ""),
     ]:
         ended = factory("plan", toy.path, "--lake", toy.lake, "--set", change)
@@ -763,7 +763,7 @@ def test_scores_that_nobody_makes_cannot_decide(toy, factory):
     toy.write(judge={"draws": 1})
     ended = factory("plan", toy.path, "--set", "pairs.min_margin_to_noise=1")
     assert ended.code == 2
-    assert "a single judgment has no spread" in ended.err
+    assert "the noise cannot be estimated from a single judgment" in ended.err
 
 
 def test_an_answer_of_unknown_length_is_the_last_of_its_band():

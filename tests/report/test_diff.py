@@ -465,7 +465,7 @@ def test_what_cannot_be_compared_is_said_in_a_sentence(made, diff, factory, toy,
         assert said in ended.err
         assert ended.err.startswith("factory: ")
 
-    refused("no such file: expected a recipe", made.path, tmp_path / "none")
+    refused("no such file: give the path of a recipe", made.path, tmp_path / "none")
     refused("expected a recipe, or the folder of a dataset", made.path, tmp_path)
     refused("has no fields to override", made.path, made.wide, "--set-b", "seed=1")
     refused("holds no final pairs (D2) of this recipe: run it", made.path, toy.path)

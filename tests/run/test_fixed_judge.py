@@ -113,7 +113,7 @@ def test_without_an_engine_of_its_own_it_runs_on_the_recipe_s(judged):
     [
         ("judge.model=nowhere", "judge.model.path: nowhere is not a folder"),
         ("judge.function='gold.py:grade'", "function and model are both set"),
-        ("judge.model=null", "judge.engine: is set, and the judge has no model"),
+        ("judge.model=null", "judge.engine: the judge has an engine but no model"),
         ("judge.engine={name: vlm}", "judge.engine.name: got"),
         ("judge.engine.scrpt=x", "judge.engine.scrpt: unknown field: did you mean"),
         ("judge.engine={name: vllm, enforce_eagre: true}", "did you mean enforce_eager"),
@@ -142,4 +142,4 @@ def test_a_server_has_a_name_of_its_own_for_the_judge(judged, factory):
     judged.write()
     ended = factory("plan", judged.path, "--lake", judged.lake)
     assert ended.code == 2
-    assert "judge.engine: missing, and engine.model is the server's name for M_0" in ended.err
+    assert "judge.engine: a judge with its own model needs its own openai engine" in ended.err

@@ -162,13 +162,19 @@ def test_a_program_that_is_not_there_is_told_before_anything_is_sampled(toy):
 @pytest.mark.parametrize(
     ("train", "sentence"),
     [
-        ({"with": "command"}, "train.command: missing: train.with: command needs the line to run"),
+        ({"with": "command"}, "train.command: the field is required if train.with is command: set"),
         (
             {"with": "manual", "command": "a {pairs} {parent} {out}"},
-            "train.command: is set, and train.with is manual",
+            "train.command: the field has no effect if train.with is manual",
         ),
-        ({"with": "command", "command": "a {pairs} {out}"}, "command: {parent} is missing in it"),
-        ({"with": "command", "command": "a '{pairs} {parent} {out}"}, "cannot be read as words"),
+        (
+            {"with": "command", "command": "a {pairs} {out}"},
+            "the command line lacks the placeholder {parent}",
+        ),
+        (
+            {"with": "command", "command": "a '{pairs} {parent} {out}"},
+            "the command line cannot be split into words",
+        ),
     ],
 )
 def test_a_command_that_cannot_be_one_is_refused(toy, train, sentence):
