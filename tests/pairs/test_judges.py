@@ -191,7 +191,7 @@ def test_a_trace_shows_the_judgments_of_all_judges_that_decided(judged, factory)
     ("change", "sentence"),
     [
         ("pairs.score=judge + nobody", "'judge + nobody': the query failed: "),
-        ("pairs.score=1); drop table x; select (1", "expected one query that reads"),
+        ("pairs.score=1); drop table x; select (1", "expected one read-only query"),
         (
             "pairs.score=40 + 2",
             "names no judge: expected mean, expected, or an expression over judge",

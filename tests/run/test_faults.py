@@ -56,7 +56,7 @@ def test_a_full_disk_is_a_sentence_and_the_run_goes_on_after_space_is_made(toy):
     assert lines[1] == "whole"
     assert int(lines[2]) > 0
     assert lines[3] == "code 0"
-    assert "is full: make space and run the same command again" in full.stderr
+    assert "is full: free some space and run the same command again" in full.stderr
     assert "Traceback" not in full.stderr
 
 

@@ -1,6 +1,6 @@
--- Grain: as by_score.sql. Meta-Rewarding's length control (arXiv 2407.19594): chosen is the shortest
--- of those whose score lies in the top rho of a role's range, rejected the longest of those in the
--- bottom rho. The others follow by score.
+-- Grain: as by_score.sql. Meta-Rewarding's length control (arXiv 2407.19594): chosen is the
+-- shortest of those whose score lies in the top rho of a role's range, rejected the longest of
+-- those in the bottom rho. The others follow by score.
 -- Reads: eligible, pair_settings
 with ranges as (
     select

@@ -1,6 +1,7 @@
--- Grain: one row per prompt and place, 1 to pairs.per_prompt and at most half of the current ones: the
--- candidate of each role that comes at that place from the best, and from the worst, as {key, tie,
--- id, score}; NULL where there are not so many, or none that meets pairs.chosen_if or rejected_if.
+-- Grain: one row per prompt and place, 1 to pairs.per_prompt and at most half of the current ones:
+-- the candidate of each role that comes at that place from the best, and from the worst, as {key,
+-- tie, id, score}; NULL where there are not so many, or none that meets pairs.chosen_if or
+-- rejected_if.
 -- Equal: as pairs.ties says, then by id, so that the same rows always have the same order.
 -- Reads: measured, ordered, pair_settings
 with ranked as (
