@@ -1,4 +1,4 @@
-"""The lake: immutable Parquet shards on disk, and DuckDB views over them."""
+"""The lake: immutable Parquet files on disk, and DuckDB views over them."""
 
 from factory.lake.files import ROW_GROUP, remove_unfinished, write_parquet, write_whole, writing
 from factory.lake.folders import Broken, Folder, Lake, Lock

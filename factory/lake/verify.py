@@ -1,4 +1,4 @@
-"""Is the lake what it was when it was written: every shard's hash, schema and ids, every model."""
+"""Checks of a lake's integrity: the hash, schema, and row ids of every shard, and every model."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,13 +15,18 @@ from factory.models import broken_files, model_manifest
 
 @dataclass(frozen=True)
 class Fault:
+    """A damaged file of the lake."""
+
     file: str
-    """Relative to the lake."""
+    """Path of the file, relative to the lake."""
     why: str
+    """Description of the damage."""
 
 
 @dataclass
 class VerifyReport:
+    """Numbers of the shards, rows, and models that were checked, and the faults that were found."""
+
     shards: int = 0
     rows: int = 0
     models: int = 0
@@ -29,13 +34,14 @@ class VerifyReport:
 
 
 def verify_lake(lake: Lake) -> VerifyReport:
-    """Read every shard and trained model of the lake. Its datasets follow from these."""
+    """Check every shard and trained model of the lake. Datasets are not checked, since they are
+    rebuilt from the shards."""
     tables = (*ROW_ID, "models")
     return verify_folders(folder for table in tables for folder in lake.folders(table))
 
 
 def verify_folders(folders: Iterable[Folder]) -> VerifyReport:
-    """Read every shard or trained model of these folders."""
+    """Check every shard or trained model of these folders."""
     report = VerifyReport()
     with duckdb.connect() as con:
         con.execute("set enable_progress_bar = false")
@@ -62,16 +68,17 @@ def _folder_faults(
             report.rows += pq.read_metadata(shard).num_rows
             of_table.append(shard)
         else:
-            yield Fault(folder.lake.relative(shard), "its schema is not the table's")
+            yield Fault(folder.lake.relative(shard), "the schema differs from the table's")
     for shard, wrong in _wrong_ids(folder.table, of_table, con).items():
-        why = f"{wrong} of its rows have ids that do not follow from them"
+        why = f"{wrong} rows have an id that does not match their content"
         yield Fault(folder.lake.relative(shard), why)
 
 
 def _wrong_ids(
     table: str, shards: Sequence[Path], con: duckdb.DuckDBPyConnection
 ) -> dict[Path, int]:
-    """By shard: rows whose id is not the hash of their content; only shards that have any."""
+    """Return the number of rows per shard whose id is not the hash of their content. Leaves out
+    shards without such rows."""
     if table == "prompts":
         counts = {shard: _wrong_prompt_ids(shard) for shard in shards}
         return {shard: count for shard, count in counts.items() if count}

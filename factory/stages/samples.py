@@ -1,6 +1,5 @@
-"""Samples: a model's answers to prompts, and the prompts' own reference answers, which are rows of
-the same table.
-"""
+"""Requests for samples, and samples: the answers of models, and the reference answers of
+prompts."""
 
 import json
 from typing import Any
@@ -15,20 +14,22 @@ VERSION = 1
 
 
 def settings(model: Checkpoint, generation: Generation, seed: int) -> dict[str, Any]:
-    """Return what decides the distribution of a model's answers, up to their truncation."""
+    """Return the settings that decide the distribution of a model's answers, without `max_tokens`.
+    The key of samples hashes them."""
     return {"model": model.digest, **generation.identity, "seed": seed}
 
 
 def reference_settings(tokenizer: str | None) -> dict[str, Any]:
-    """Return what decides the samples of references: the tokenizer that counts their lengths. The
-    texts are part of each request."""
+    """Return the settings of the samples of reference answers. The texts are part of each request,
+    so only the tokenizer that counts their tokens is left."""
     return {"role": REFERENCE, "tokenizer": tokenizer}
 
 
 def request(
     row: Row, request_key: str, generation: Generation, model: Checkpoint | None
 ) -> Request:
-    """Return a row of `sample_requests.sql` as a request; without a model, for the reference."""
+    """Return the request for a row of `sample_requests.sql`. Without a model, it asks for the
+    prompt's reference answer."""
     return Request(
         id=row["request_id"],
         messages=row["messages"],
@@ -43,8 +44,8 @@ def request(
 
 
 def row(result: Result, prompt_id: str, model: str, key: str) -> Row:
-    """Return a result as a row of `samples`, without the columns that name the engine; `model` is
-    the digest of the model that wrote it, or REFERENCE."""
+    """Return a result as a row of the table `samples`, without the columns that name the engine.
+    `model` is the digest of the model that wrote the answer, or REFERENCE."""
     return {
         "sample_id": answer_id(
             result.request_id, result.draw, result.text, result.reasoning, result.tool_calls
@@ -61,7 +62,7 @@ def row(result: Result, prompt_id: str, model: str, key: str) -> Row:
 
 
 def generated(result: Result) -> Row:
-    """Return the columns that all generated rows have."""
+    """Return the columns that samples and judgments share."""
     return {
         "reasoning": result.reasoning,
         "n_prompt_tokens": result.n_prompt_tokens,

@@ -98,9 +98,11 @@ def test_a_statement_may_take_several_lines(terminal):
 def test_an_error_is_printed_and_the_prompt_goes_on(toy, terminal):
     prompt = terminal()
     assert "factory: the query failed: " in prompt.type("selct 1;\n")
-    assert "factory: expected one query that reads" in prompt.type("drop view samples;\n")
-    assert "factory: expected one query that reads" in prompt.type("copy (select 1) to 'x.csv';\n")
-    assert "factory: score_gaps: no query of this name" in prompt.type("score_gaps;\n")
+    assert "factory: expected one read-only query" in prompt.type("drop view samples;\n")
+    assert "factory: expected one read-only query" in prompt.type("copy (select 1) to 'x.csv';\n")
+    assert "factory: score_gaps: there is no named query with this name" in prompt.type(
+        "score_gaps;\n"
+    )
     assert "factory: .no: expected .help" in prompt.type(".no\n")
     assert "7" in prompt.type("select 7 as n;\n")
     assert prompt.leave(".exit\n") == 0
@@ -200,7 +202,7 @@ def test_a_query_that_fails_ends_the_input(piped):
     ended = piped("select 1 as n; drop view pairs; select 2 as n", "--format", "json")
     assert ended.code == 2
     assert ended.json() == [{"n": 1}]
-    assert ended.err.startswith("factory: expected one query that reads")
+    assert ended.err.startswith("factory: expected one read-only query")
 
 
 def test_parquet_is_one_query(toy, piped):

@@ -1,4 +1,4 @@
-"""Queries: what their comments declare is what they read, and a forgotten input is an error."""
+"""SQL files read exactly the inputs that their comments declare. A missing input is an error."""
 
 import json
 import re
@@ -23,8 +23,8 @@ QUERIES = [
 
 
 def relations(statement: str) -> set[str]:
-    """The relations that a SQL statement reads, by DuckDB's own parser: names of its own CTEs are
-    not among them, and the shards that `made_once` names are."""
+    """Return the relations that a SQL statement reads, by DuckDB's parser. The result includes the
+    shards that `made_once` names, but not the statement's CTEs."""
     with duckdb.connect() as con:
         ((text,),) = con.execute("select json_serialize_sql(?)", [statement]).fetchall()
     tree = json.loads(text)

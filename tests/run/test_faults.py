@@ -1,4 +1,4 @@
-"""A full disk, a read-only lake, prompts that cannot be used, and a model that is not there."""
+"""A full disk, a read-only lake, invalid prompts, and a missing model."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def test_a_full_disk_is_a_sentence_and_the_run_goes_on_after_space_is_made(toy):
     assert lines[1] == "whole"
     assert int(lines[2]) > 0
     assert lines[3] == "code 0"
-    assert "is full: make space and run the same command again" in full.stderr
+    assert "is full: free some space and run the same command again" in full.stderr
     assert "Traceback" not in full.stderr
 
 
@@ -81,12 +81,12 @@ def test_a_finished_lake_that_became_read_only_can_be_looked_at(toy):
 
 
 BAD_LINES = {
-    "not JSON": b"{",
-    "not UTF-8": b'{"prompt": "\xff"}',
-    "expected either prompt or messages": b'{"question": 1, "prompt": null}',
-    "prompt is a int, expected a str": b'{"prompt": 7}',
+    "the line is not valid JSON": b"{",
+    "the line is not valid UTF-8": b'{"prompt": "\xff"}',
+    "expected one of the fields prompt and messages": b'{"question": 1, "prompt": null}',
+    "the field prompt has the type int, expected str": b'{"prompt": 7}',
     "the prompt is empty": b'{"prompt": "  "}',
-    "the same prompt as prompts.jsonl:1": b'{"prompt": "Say number 0."}',
+    "duplicate of the prompt at prompts.jsonl:1": b'{"prompt": "Say number 0."}',
 }
 
 
@@ -94,7 +94,9 @@ BAD_LINES = {
 def test_a_line_that_cannot_be_used_stops_the_run_before_any_generation(toy, factory, reason):
     if "question" in BAD_LINES[reason].decode(errors="replace"):
         reason = "unknown field question"
-        line = BAD_LINES["expected either prompt or messages"].replace(b', "prompt": null', b"")
+        line = BAD_LINES["expected one of the fields prompt and messages"].replace(
+            b', "prompt": null', b""
+        )
     else:
         line = BAD_LINES[reason]
     toy.prompts.write_bytes(toy.prompts.read_bytes() + line + b"\n")
@@ -105,13 +107,15 @@ def test_a_line_that_cannot_be_used_stops_the_run_before_any_generation(toy, fac
 
 
 def test_lines_that_cannot_be_used_are_left_out_and_listed_if_the_recipe_says_so(toy, factory):
-    bad = b"\n".join(line for reason, line in BAD_LINES.items() if "either" not in reason)
+    bad = b"\n".join(
+        line for reason, line in BAD_LINES.items() if "one of the fields" not in reason
+    )
     toy.prompts.write_bytes(toy.prompts.read_bytes() + bad + b"\n")
     toy.write(prompts={"on_error": "skip"})
     ended = factory("run", toy.path, "--lake", toy.lake)
     assert ended.code == 0
     assert "5 lines left out" in ended.err
-    assert "prompts.jsonl:14: not UTF-8" in ended.err
+    assert "prompts.jsonl:14: the line is not valid UTF-8" in ended.err
     assert toy.query("select count(*) as n from prompts") == [{"n": 12}]
     manifest = next(toy.lake.glob("prompts/*/manifest.jsonl")).read_text().splitlines()
     assert len(json.loads(manifest[-1])["left_out"]) == 5
@@ -122,8 +126,8 @@ def test_a_prompt_too_long_for_the_model_names_its_line_and_both_lengths(small, 
     small.prompts.write_text(small.prompts.read_text() + "\n" + long)
     ended = factory("plan", small.path, "--lake", small.lake)
     assert ended.code == 2
-    assert "prompts.jsonl:25: too long:" in ended.err
-    assert "the model's context is 256, and sampling.max_tokens" in ended.err
+    assert "prompts.jsonl:25: the prompt is too long:" in ended.err
+    assert "the model's context is 256 tokens, and sampling.max_tokens" in ended.err
 
 
 def test_a_prompt_of_the_probe_that_is_also_the_loop_s_is_refused(toy, factory):

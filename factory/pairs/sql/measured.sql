@@ -1,4 +1,4 @@
--- Grain: one row per candidate, without its text: what pairs are chosen by.
+-- Grain: one row per candidate, with the columns that decide about pairs, without the text.
 -- Reads: decisions
 select
     iteration,
