@@ -1,4 +1,4 @@
-"""Toy recipes for the tests: the scripted engine and trainer, or the quickstart's real model."""
+"""Small recipes for the tests, with the scripted engine or with the quickstart's model."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ GOLD = "def grade(rows):\n    return [float(len(row['answer']) % 6) for row in r
 
 
 class Toy:
-    """A recipe in a folder of its own: the scripted engine and trainer unless it says otherwise."""
+    """A recipe in its own folder, by default with the scripted engine and trainer."""
 
     def __init__(self, folder: Path, n_prompts: int = 12) -> None:
         self.folder = folder
@@ -45,7 +45,7 @@ class Toy:
         self.prompts.write_text("\n".join(lines) + "\n")
 
     def write(self, **fields) -> None:
-        """Sets fields of the recipe: a section's fields are merged into it."""
+        """Set fields of the recipe, and write it. The fields of a section are merged into it."""
         for name, value in fields.items():
             held = self.fields.get(name)
             merge = isinstance(held, dict) and isinstance(value, dict)
@@ -53,7 +53,7 @@ class Toy:
         self.path.write_text(yaml.safe_dump(self.fields))
 
     def script(self, source: str) -> None:
-        """Answers by a function `answer(messages, seed)`."""
+        """Answer with the function `answer(messages, seed)` in the given source code."""
         (self.folder / "script.py").write_text(source)
         self.write(engine={"script": "script.py:answer"})
 
@@ -77,14 +77,14 @@ class Toy:
         return all_views(self.look(*overrides)).con.sql(text).to_arrow_table().to_pylist()
 
     def to_do(self, *overrides: str) -> set[str]:
-        """The stages that would run."""
+        """Return the stages that a run would execute."""
         return {step.stage for step, found in self.look(*overrides).steps.items() if not found.done}
 
     def shards(self, table: str) -> list[Path]:
         return sorted(self.lake.glob(f"{table}/*/*.parquet"))
 
     def process(self, *args: str, **options) -> subprocess.Popen:
-        """The real command, in a process of its own."""
+        """Start the `factory` command in a separate process."""
         command = [sys.executable, "-m", "factory.cli", *args]
         return subprocess.Popen(
             command,
@@ -100,7 +100,7 @@ QUICKSTART = Path(__file__).parents[1] / "recipes" / "quickstart"
 
 
 def small_recipe(folder: Path) -> Toy:
-    """The quickstart's real model, engine and trainer on a few of its prompts."""
+    """Create a recipe with the quickstart's model and trainer, and with 24 of its prompts."""
     toy = Toy(folder / "small")
     prompts = (QUICKSTART / "prompts.jsonl").read_text().splitlines()[:24]
     toy.prompts.write_text("\n".join(prompts))
@@ -123,7 +123,7 @@ def small_recipe(folder: Path) -> Toy:
 
 
 def made_small(folder: Path) -> Toy:
-    """The same, run to its end."""
+    """Create the recipe of `small_recipe`, and run it."""
     toy = small_recipe(folder)
     toy.run()
     return toy
