@@ -48,8 +48,8 @@ def _locate_repository(model: Model, field: str, download: bool) -> Path:
     except LocalEntryNotFoundError:
         raise NotDownloaded(
             field,
-            f"{model.path} is neither a folder next to the recipe nor on this machine",
-            f"fetch it with `hf download {model.path}`, or let `factory run` do so with a network",
+            f"{model.path} was not found next to the recipe or in the Hub's cache",
+            f"run `hf download {model.path}`, or run `factory run` with network access",
         ) from None
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise ModelError(

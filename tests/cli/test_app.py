@@ -201,7 +201,7 @@ def test_a_hub_model_that_is_not_on_this_machine_is_a_sentence(toy, factory, mon
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     ended = factory("plan", toy.path, "--lake", toy.lake, "--set", "model=nobody/nothing")
     assert ended.code == 2
-    assert "fetch it with `hf download nobody/nothing`" in ended.err
+    assert "run `hf download nobody/nothing`" in ended.err
 
 
 def test_a_bug_keeps_its_traceback(toy, factory, monkeypatch):
