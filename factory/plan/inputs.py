@@ -28,10 +28,9 @@ def inputs(state: RecipeState, step: Step) -> list[StepState]:
 
 
 def waits(state: RecipeState, step: Step) -> str | None:
-    """Return what a step has to wait for, or None if its inputs are ready.
+    """Return the model or step that a step has to wait for, or None if its inputs are ready.
 
-    This is the model or step that an input waits for, or for a pairs step the title of an
-    unfinished input.
+    A pairs step also waits for unfinished inputs, which are returned by their titles.
     """
     for found in inputs(state, step):
         if found.waits_for:

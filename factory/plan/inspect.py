@@ -34,7 +34,7 @@ UNREADABLE = (duckdb.Error, pa.ArrowException, OSError)
 
 
 def inspect_step(state: RecipeState, step: Step, limit: int | None = None) -> StepState:
-    """Locate a step and count its rows.
+    """Find the folder of a step's rows, and count the rows.
 
     With a `limit`, count only the rows of the first `limit` prompts of the training split.
     """
@@ -47,7 +47,7 @@ def locate_step(state: RecipeState, step: Step, limit: int | None = None) -> Ste
 
 
 def count_step(state: RecipeState, located: StepState, limit: int | None = None) -> StepState:
-    """Count the rows of a located step, and record the step's state."""
+    """Count the rows in a step's folder, and record the step's state."""
     step = located.step
     counted = located
     if located.folder is not None:

@@ -1,4 +1,4 @@
-"""Opening a recipe: its models, rubrics, functions, and pair policy.
+"""Opening and checking a recipe's models, rubrics, functions, and pair policy.
 
 This module reads model folders and files next to the recipe. It reads no table of the lake.
 """

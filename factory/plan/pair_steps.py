@@ -1,4 +1,4 @@
-"""Locating and counting the steps that choose pairs and the steps that train on them."""
+"""Folders and row counts of the steps that choose pairs and the steps that train on them."""
 
 from dataclasses import replace
 
@@ -18,7 +18,10 @@ from factory.stages import (
 
 
 def locate_pairs(state: RecipeState, step: Step, _: int | None) -> StepState:
-    """Locate a pairs step. Its key covers the candidates, their scores, and the choice of pairs."""
+    """Find the folder of a pairs step.
+
+    Its key covers the candidates, their scores, and the choice of pairs.
+    """
     if waits_for := waits(state, step):
         return StepState(step, waits_for=waits_for)
     choice, scope = state.opened.choice, state.phase_scope(step)
@@ -41,7 +44,7 @@ def _digest_rows(state: RecipeState, query: str, step: Step, scope: Scope) -> st
 
 
 def count_pairs(state: RecipeState, located: StepState, _: int | None) -> StepState:
-    """Count the stored pairs of a located pairs step."""
+    """Count the pairs in the folder of a pairs step."""
     shards = folder_of(located).shards()
     stored = n_rows(shards)
     wanted = stored if shards else max(1, state.count_prompts(located.step, None))
@@ -49,7 +52,10 @@ def count_pairs(state: RecipeState, located: StepState, _: int | None) -> StepSt
 
 
 def locate_training(state: RecipeState, step: Step, _: int | None) -> StepState:
-    """Locate a training. Its key covers the parent model, the training pairs, and the settings."""
+    """Find the folder of a training.
+
+    Its key covers the parent model, the training pairs, and the settings.
+    """
     built = state.steps[Step("pairs", step.iteration, phase=step.phase)]
     if built.folder is None or not built.done:
         return StepState(step, waits_for=built.waits_for or f"pairs {step.phase}", wanted=1)
@@ -69,7 +75,7 @@ def locate_training(state: RecipeState, step: Step, _: int | None) -> StepState:
 
 
 def count_training(state: RecipeState, located: StepState, _: int | None) -> StepState:
-    """Read the manifest of a located training, and record the model if the training is done."""
+    """Read the manifest of a training, and record the model if the training is done."""
     step = located.step
     folder = folder_of(located).path
     model = trained_model(step.name, folder, state.models["M_0"], state.recipe)

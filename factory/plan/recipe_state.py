@@ -172,7 +172,7 @@ class RecipeState:
     # queries
 
     def views(self, scope: Scope | None = None) -> Views:
-        """Open the lake's tables as views of the rows in a scope, by default only the prompts.
+        """Open views of the rows that a scope covers, by default of the prompts only.
 
         Views opened earlier can no longer be used.
         """
@@ -209,7 +209,7 @@ class RecipeState:
         return self.stored.recall(place, [self._step_row(located, limit)], scope, compute)
 
     def recall(self, place: str, scope: Scope, compute: Callable[[Views], Row]) -> Row:
-        """Return the row that `compute` derives from the views of a scope, cached in the lake.
+        """Compute a row from the views of a scope, or return it from the lake's cache.
 
         `place` names the computation in the cache.
         """

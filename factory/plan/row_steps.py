@@ -1,4 +1,4 @@
-"""Locating and counting the steps that produce prompts, samples, judgments, and verdicts."""
+"""Folders and row counts of the steps that produce prompts, samples, judgments, and verdicts."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from factory.stages import (
 
 
 def locate_prompts(state: RecipeState, step: Step, _: int | None) -> StepState:
-    """Locate a prompts step. Its key covers the prompts files and how they are read."""
+    """Find the folder of a prompts step. Its key covers the prompts files and how they are read."""
     files = PromptFiles(state.recipe, step.role, state.models["M_0"])
     settings = files.settings()
     folder = state.lake.folder("prompts", folder_key("prompts", PROMPTS_VERSION, settings))
@@ -83,7 +83,7 @@ def _check_probe_is_apart(state: RecipeState) -> None:
         raise PromptsError(
             "probe.files",
             f"the probe and prompts.files share prompts ({shared['n']:,} in total)",
-            "remove them from probe.files, because the probe must measure unseen prompts",
+            "remove the shared prompts from probe.files, because a probe must use unseen prompts",
         )
 
 
@@ -91,7 +91,10 @@ def _check_probe_is_apart(state: RecipeState) -> None:
 
 
 def locate_samples(state: RecipeState, step: Step, limit: int | None) -> StepState:
-    """Locate a samples step. Its key covers the model, the sampling settings, and the seed."""
+    """Find the folder of a samples step.
+
+    Its key covers the model, the sampling settings, and the seed.
+    """
     opened, model = state.opened, state.models.get(step.name)
     n_draws = opened.n_draws(step)
     wanted = state.count_prompts(step, limit) * n_draws
@@ -136,14 +139,17 @@ def _generating(
 
 
 def count_samples(state: RecipeState, located: StepState, limit: int | None) -> StepState:
-    """Count the answers of a located samples step."""
+    """Count the answers in the folder of a samples step."""
     row = state.count_rows("count_answers", located, limit)
     _check_count(located, row["wanted"], located.wanted)
     return _count_reused(state, _counted(located, row), limit)
 
 
 def locate_judgments(state: RecipeState, step: Step, limit: int | None) -> StepState:
-    """Locate a judgments step. Its key covers the judge, the rubric, and the judge's settings."""
+    """Find the folder of a judgments step.
+
+    Its key covers the judge, the rubric, and the judge's settings.
+    """
     opened, judge, waits_for = state.opened, state.judge(step), waits(state, step)
     n_samples = state.count_prompts(step, limit) * opened.n_draws(step)
     wanted = n_samples * opened.n_judge_draws(step) * (opened.opponents(step) or 1)
@@ -169,7 +175,7 @@ def locate_judgments(state: RecipeState, step: Step, limit: int | None) -> StepS
 
 
 def count_judgments(state: RecipeState, located: StepState, limit: int | None) -> StepState:
-    """Count the judgments of a located judgments step."""
+    """Count the judgments in the folder of a judgments step."""
     step, opened = located.step, state.opened
     row = state.count_rows("count_answers", located, limit)
     if opened.opponents(step) is None:
@@ -183,7 +189,10 @@ def count_judgments(state: RecipeState, located: StepState, limit: int | None) -
 
 
 def locate_verdicts(state: RecipeState, step: Step, limit: int | None) -> StepState:
-    """Locate a verdicts step. Its key covers the judgments, the parser, and the scale."""
+    """Find the folder of a verdicts step.
+
+    Its key covers the judgments, the parser, and the scale.
+    """
     judged = state.steps[replace(step, stage="judgments")]
     if judged.folder is None:
         return StepState(step, waits_for=judged.waits_for, wanted=judged.wanted)
@@ -197,7 +206,7 @@ def locate_verdicts(state: RecipeState, step: Step, limit: int | None) -> StepSt
 
 
 def count_verdicts(state: RecipeState, located: StepState, limit: int | None) -> StepState:
-    """Count the verdicts of a located verdicts step."""
+    """Count the verdicts in the folder of a verdicts step."""
     judged = state.steps[replace(located.step, stage="judgments")]
     row = state.count_rows("count_verdicts", located, limit)
     _check_count(located, row["wanted"], judged.answered + judged.failed + judged.transient)
@@ -228,9 +237,9 @@ def shards_to_reuse(state: RecipeState, located: StepState) -> list[Path]:
 
 
 def reused_views(state: RecipeState, located: StepState, limit: int | None) -> Views:
-    """Open a step's views with the view `reused`.
+    """Open a step's views, with the reusable rows of other folders as the view `reused`.
 
-    Its rows answer missing requests of the step. They come from folders with another `max_tokens`.
+    These rows answer missing requests. They come from folders with another `max_tokens`.
     """
     views = state.step_views(located, limit)
     stage = located.step.stage

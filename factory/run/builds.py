@@ -74,7 +74,7 @@ def build_pairs(
     if all(waiting):
         raise RecipeError(
             "--lake",
-            f"no iteration in {lake.root} has all its scores (the first one waits for "
+            f"no iteration in {lake.root} is fully scored (the first iteration waits for "
             f"{waiting[0]})",
             "run `factory run` first",
         )

@@ -11,7 +11,7 @@ from factory.recipe import TransformersEngine
 
 
 class EngineCache(AbstractContextManager["EngineCache"]):
-    """Cache of the open engine. It keeps one engine open while steps need the same model."""
+    """Cache that keeps one engine open while steps need the same model."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()

@@ -132,7 +132,7 @@ class _Work:
         self.count = WorkCount()
 
     def take(self, result: Result, subject: "_Subject") -> None:
-        """Write the row of a result.
+        """Store the row of a result, and count the result.
 
         Raises StepFailed once more requests of the step have failed than `max_failed` allows, or
         once too many results are bad for `stop_if`.

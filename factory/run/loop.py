@@ -80,7 +80,7 @@ def _run(
                 for step in together:
                     run.check(state.steps[step])
                 place += len(together)
-            else:  # earlier steps may miss rows now that broken shards are set aside
+            else:  # earlier steps may lack rows now that broken shards are set aside
                 run.state = state = RecipeState.of(opened)
                 engines.close()  # a broken model is trained again under the same name
                 place = 0

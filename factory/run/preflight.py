@@ -82,13 +82,13 @@ def _check_training(state: RecipeState) -> None:
         raise RecipeError(
             f"train.{method}.{refused[0]}",
             "the factory sets this field",
-            "remove it from the recipe",
+            "remove this field from the recipe",
         )
     check_fields(method, trainer_fields(recipe, method), first.dtype)
     if first.adapter is not None and spec.lora is None:
         raise RecipeError(
             "train.lora",
-            "missing, but M_0 has an adapter",
+            "not set, although M_0 has an adapter",
             "set train.lora (for example train.lora: {}), so that the loop trains this adapter",
         )
     if spec.lora is not None:
@@ -165,7 +165,7 @@ def _check_labels(judge: Judge, rubric: Rubric, model: Checkpoint) -> None:
     if not rubric.labels:
         raise RubricError(
             f"rubric {judge.rubric}",
-            f"the rubric's scale {list(rubric.scale)} does not define a list of labels",
+            f"the rubric defines no labels for its scale {list(rubric.scale)}",
             "list the labels in the rubric's header (labels: [1, 2, 3])",
         )
     if judge.constrained:

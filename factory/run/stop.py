@@ -32,7 +32,7 @@ _QUERIES = {"samples": ("truncated", "truncated"), "verdicts": ("unparsed", "uns
 
 
 class ShareLimit:
-    """Running comparison of a step's share of bad results with one limit in `stop_if`.
+    """Check of a running step against one limit in `stop_if`.
 
     `earlier` results from previous runs count as good, because the remaining requests may be the
     difficult ones.
@@ -50,7 +50,7 @@ class ShareLimit:
         return self._limit is not None
 
     def see(self, is_bad: bool, text: str | None) -> None:
-        """Count a result. Raises StepFailed once the share of bad results exceeds the limit."""
+        """Count a result, and raise StepFailed once the share of bad results exceeds the limit."""
         self._n += 1
         self._bad += is_bad
         if is_bad and len(self._examples) < SHOWN:

@@ -133,7 +133,7 @@ def test_roles_that_were_never_sampled(toy, factory):
 def test_a_lake_that_holds_nothing(toy, factory):
     ended = factory("pairs", toy.path, "--lake", toy.lake, "--name", "w")
     assert ended.code == 2
-    assert f"no iteration in {toy.lake} has all its scores (the first one waits for" in ended.err
+    assert f"no iteration in {toy.lake} is fully scored (the first iteration waits for" in ended.err
     assert not Lake(toy.lake).folders("pairs")
 
 
