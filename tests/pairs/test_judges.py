@@ -195,11 +195,11 @@ def test_a_trace_shows_the_judgments_of_all_judges_that_decided(judged, factory)
         ("pairs.score=1); drop table x; select (1", "expected one read-only query"),
         (
             "pairs.score=40 + 2",
-            "names no judge: expected mean, expected, or an expression over judge",
+            "names no judge: use mean, expected, or an SQL expression over these judges: judge",
         ),
-        ("pairs.score=even = 1", "is of type BOOLEAN: expected SQL for a number"),
-        ("pairs.chosen_if=even", "is of type DOUBLE: expected SQL for a condition"),
-        ("pairs.score=even_expected", "makes no expected scores: set its expected_score"),
+        ("pairs.score=even = 1", "the result is of type BOOLEAN: write SQL over the judges"),
+        ("pairs.chosen_if=even", "is of type DOUBLE: write SQL over the judges (judge, even, shor"),
+        ("pairs.score=even_expected", "judges.even produces no expected scores: set judges.even."),
         ("judges={a_expected: {}}", "judges: a judge cannot be named 'a_expected': use a n"),
         ("judges={name: {}}", "judges: a judge cannot be named 'name': use a name of"),
         (
@@ -271,7 +271,7 @@ def test_an_expression_that_fails_on_a_row_is_a_sentence(judged):
 def test_two_judges_that_differ_in_their_opponents_alone_are_refused(judged):
     comparing = {"rubric": "pairwise", "max_tokens": 64}
     judged.write(judges={"few": comparing, "many": {**comparing, "opponents": 3}})
-    assert "many differs from few in nothing else" in refused(judged)
+    assert "the judges few and many differ only in their opponents" in refused(judged)
 
 
 # the previous model as judge

@@ -1,4 +1,4 @@
-"""Other sets of pairs from what the lake holds."""
+"""Other sets of pairs from the samples and scores in a lake."""
 
 import pyarrow.parquet as pq
 import pytest
@@ -102,9 +102,9 @@ def test_as_json(made, pairs, factory):
 @pytest.mark.parametrize(
     ("name", "change", "said"),
     [
-        ("Wide", "pairs.min_margin=1", "--name: got Wide: expected lower-case letters"),
-        ("a/b", "pairs.min_margin=1", "--name: got a/b: expected lower-case"),
-        ("w", "sampling.draws=2", "--set sampling.draws=2: a build only chooses among"),
+        ("Wide", "pairs.min_margin=1", "--name: got Wide: use lower-case letters"),
+        ("a/b", "pairs.min_margin=1", "--name: got a/b: use lower-case"),
+        ("w", "sampling.draws=2", "--set sampling.draws=2: `factory pairs` cannot apply this"),
         ("w", "pairs.min_margin=-1", "pairs.min_margin: got -1"),
         ("w", "pairs.margin=1", "pairs.margin: unknown field"),
         ("w", "loop.policy=temporl", "loop.policy: got 'temporl'"),
@@ -125,13 +125,15 @@ def test_roles_that_were_never_sampled(toy, factory):
         "pairs", toy.path, "--lake", toy.lake, "--name", "w", "--set", "loop.policy=temporal"
     )
     assert ended.code == 2
-    assert "temporal chooses from past and future, which the loop with self_rewardi" in ended.err
+    said = "the policy temporal needs past and future answers, but the loop never sampled them (its"
+    assert said in ended.err
+    assert "run the recipe with loop.policy=temporal first" in ended.err
 
 
 def test_a_lake_that_holds_nothing(toy, factory):
     ended = factory("pairs", toy.path, "--lake", toy.lake, "--name", "w")
     assert ended.code == 2
-    assert "holds no iteration with scores" in ended.err
+    assert f"no iteration in {toy.lake} is fully scored (the first iteration waits for" in ended.err
     assert not Lake(toy.lake).folders("pairs")
 
 
@@ -141,5 +143,5 @@ def test_iterations_that_are_not_complete_are_left_out(toy, factory):
     toy.write(loop={"iterations": 2})
     told = factory("pairs", toy.path, "--lake", toy.lake, "--name", "half")
     assert told.code == 0
-    assert "pairs D2, iteration 1: waits for" in told.err
+    assert "pairs D2, iteration 1: skipped, waits for" in told.err
     assert {row["iteration"] for row in rows(dataset(toy, "half"))} == {0}

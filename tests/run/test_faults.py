@@ -1,4 +1,4 @@
-"""A full disk, a read-only lake, invalid prompts, and a missing model."""
+"""Runs with a full disk, a read-only lake, unusable prompts, or a missing model."""
 
 import json
 import os
@@ -24,7 +24,7 @@ needs_mount = pytest.mark.skipif(not can_mount(), reason="this machine lets nobo
 
 
 def in_a_tmpfs(toy, options, script):
-    """Runs a shell script with a tmpfs on the lake, in a mount namespace of its own."""
+    """Run a shell script in a separate mount namespace, with a tmpfs on the lake."""
     toy.lake.mkdir(exist_ok=True)
     command = f"{sys.executable} -m factory.cli"
     environment = {**os.environ, "FACTORY": command, "LAKE": str(toy.lake), "R": str(toy.path)}
@@ -114,7 +114,7 @@ def test_lines_that_cannot_be_used_are_left_out_and_listed_if_the_recipe_says_so
     toy.write(prompts={"on_error": "skip"})
     ended = factory("run", toy.path, "--lake", toy.lake)
     assert ended.code == 0
-    assert "5 lines left out" in ended.err
+    assert "prompts: skipped 5 unusable lines:" in ended.err
     assert "prompts.jsonl:14: the line is not valid UTF-8" in ended.err
     assert toy.query("select count(*) as n from prompts") == [{"n": 12}]
     manifest = next(toy.lake.glob("prompts/*/manifest.jsonl")).read_text().splitlines()
@@ -135,7 +135,7 @@ def test_a_prompt_of_the_probe_that_is_also_the_loop_s_is_refused(toy, factory):
     toy.prompts.write_text(toy.prompts.read_text() + '{"prompt": "Probe 1?"}\n')
     ended = factory("run", toy.path, "--lake", toy.lake)
     assert ended.code == 2
-    assert "1 of its prompts are also in prompts.files" in ended.err
+    assert "the probe and prompts.files share prompts (1 in total)" in ended.err
 
 
 def test_a_rubric_that_names_what_prompts_have_not_is_refused_before_any_generation(toy, factory):
@@ -143,8 +143,8 @@ def test_a_rubric_that_names_what_prompts_have_not_is_refused_before_any_generat
     ended = factory("run", toy.path, "--lake", toy.lake)
     assert ended.code == 2
     assert ended.err.count("\n") == 1
-    assert "prompts.files: 12 of 12 prompts have no criteria (one is: Say number " in ended.err
-    assert "rubric prometheus shows it to the judge as {criteria}: give it" in ended.err
+    assert "12 of 12 prompts have no criteria (for example: Say number " in ended.err
+    assert "the rubric prometheus shows it to the judge as {criteria}: add criteria" in ended.err
     assert not toy.shards("samples")
     given = toy.prompts.read_text().splitlines()
     lines = [{**json.loads(line), "criteria": "Short."} for line in given]
@@ -153,7 +153,7 @@ def test_a_rubric_that_names_what_prompts_have_not_is_refused_before_any_generat
     )
     ended = factory("preview", toy.path, "--lake", toy.lake)
     assert (ended.code, toy.shards("samples")) == (2, [])
-    assert "1 of 12 prompts have no reference (one is: Say number 11.)" in ended.err
+    assert "1 of 12 prompts have no reference (for example: Say number 11.)" in ended.err
     toy.prompts.write_text("\n".join(map(json.dumps, lines)))
     assert factory("run", toy.path, "--lake", toy.lake).code == 0
 

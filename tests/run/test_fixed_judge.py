@@ -1,4 +1,4 @@
-"""A judge that stays the same: a model of its own, with an engine of its own."""
+"""A fixed judge with its own model and engine."""
 
 import pytest
 
@@ -13,7 +13,7 @@ SCRIPT = "def answer(messages, seed):\n    return f'Score: {seed % 6}'"
 
 @pytest.fixture
 def judged(toy):
-    """A toy whose judge is a model of its own."""
+    """A toy recipe whose judge has its own model."""
     (toy.folder / "big").mkdir()
     (toy.folder / "big" / "scripted.json").write_text('{"size": "big"}')
     (toy.folder / "scores.py").write_text(SCRIPT)
@@ -29,7 +29,7 @@ def test_one_judge_scores_all_iterations(judged):
     for table in ("judgments", "pairs"):
         (row,) = judged.query(f"select distinct judge_model from {table}")
         assert row["judge_model"] == digest
-    # One folder: whoever wrote the answers, what they are asked is the same.
+    # One folder, because the judge's settings do not depend on the model that wrote the answers.
     assert len(list((judged.lake / "judgments").iterdir())) == 1
     assert judged.query("from scores where n_judgments = 0") == []
     assert judged.query(f"from models where digest = '{digest}'") != []

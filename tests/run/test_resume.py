@@ -1,4 +1,4 @@
-"""Kills, broken shards, added prompts and draws: the one rule of resume."""
+"""Resuming: a run after a kill, with broken shards, or with added prompts and draws."""
 
 import os
 import random
@@ -81,7 +81,7 @@ BREAKS = {
 
 
 def read_by_m0(toy, table):
-    """A shard that M_0's samples as the current model are in, or come from, or led to."""
+    """Return a shard with M_0's samples as the current model, or with rows before or after them."""
     (keys,) = toy.query(
         "select roles.sampling_key as samples, judge_key as judgments, "
         "panel.parser_key as verdicts "
@@ -106,7 +106,7 @@ def test_a_broken_shard_is_named_and_its_rows_are_made_again(toy, factory, table
     assert checked.code == 1
     assert shard.name in checked.out
 
-    # A run reads what its missing steps need: a new policy reads the samples to the prompts.
+    # A run only reads what its unfinished steps need. A new policy reads samples down to prompts.
     toy.write(loop={"policy": "self_rewarding"})
     ran = factory("run", toy.path, "--lake", toy.lake)
     assert ran.code == 0
@@ -128,7 +128,7 @@ def test_a_trained_model_that_was_touched_is_trained_again(toy, factory):
     assert "models/" in checked.out
     ran = factory("run", toy.path, "--lake", toy.lake)
     assert ran.code == 0
-    assert "it is trained again" in ran.err
+    assert "the model will be trained again" in ran.err
     assert verify_lake(Lake(toy.lake)).faults == []
 
 

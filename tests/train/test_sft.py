@@ -143,7 +143,10 @@ def test_what_chooses_among_the_answers_is_not(best):
             "train.sft.learning_rat: TRL's SFTConfig has no such field: did you mea",
         ),
         ("beta=0.1", "train.sft.beta: TRL's SFTConfig has no such field"),
-        ("output_dir=there", "train.sft.output_dir: is set by the factory: remove it"),
+        (
+            "output_dir=there",
+            "train.sft.output_dir: the factory sets this field: remove this field",
+        ),
         ("lr_scheduler_type=staircase", "train.sft: TRL refuses these fields"),
     ],
 )
