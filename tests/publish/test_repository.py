@@ -307,7 +307,7 @@ def test_prompts_with_tools_are_not_published_without_them(tmp_path):
     progress = Silent()
     progress.say = told.append
     run_recipe(toy.recipe(), Lake(toy.lake), progress)
-    assert any("12 prompts have tools; the rows that are trained on" in line for line in told)
+    assert any("12 prompts have tools; training rows keep only" in line for line in told)
     with pytest.raises(PublishError, match=r"\d+ with tools"):
         write_published(toy, tmp_path / "folder")
 

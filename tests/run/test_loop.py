@@ -138,7 +138,7 @@ def test_a_function_judge_scores_without_a_model(toy):
 
 def test_all_ties_stop_before_any_training_and_leave_the_pairs(toy):
     toy.script("def answer(messages, seed):\n    return f'word {seed}\\nScore: 3'\n")
-    with pytest.raises(StepFailed, match=r"no pair of the training split was kept .* tie"):
+    with pytest.raises(StepFailed, match=r"no pair in the train split was kept .* tie"):
         toy.run()
     assert {row["outcome"] for row in toy.query("select distinct outcome from pairs")} == {"tie"}
     assert not list(toy.lake.glob("models/*/model"))

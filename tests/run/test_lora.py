@@ -254,10 +254,10 @@ def test_an_adapter_on_bfloat16_is_not_rounded_away(first, tmp_path):
         ({"lora_alfa": 8}, "train.lora.lora_alfa: .* did you mean lora_alpha?"),
         ({"task_type": "CAUSAL_LM"}, "train.lora.task_type: is set by the factory: remove it"),
         ({"inference_mode": True}, "train.lora.inference_mode: is set by the factory"),
-        ({"init_lora_weights": "pissa"}, "init_lora_weights: got pissa: expected true, gaussian"),
-        ({"target_modules": ["q_prj"]}, "PEFT refuses these fields: Target modules .*q_prj"),
-        ({"r": 0}, "PEFT refuses these fields: `r` should be a positive integer"),
-        ({"r": "big"}, "train.lora: PEFT refuses these fields"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights: got pissa, with which a new"),
+        ({"target_modules": ["q_prj"]}, "PEFT rejects these fields: Target modules .*q_prj"),
+        ({"r": 0}, "PEFT rejects these fields: `r` should be a positive integer"),
+        ({"r": "big"}, "train.lora: PEFT rejects these fields"),
         ({"layers_to_transform": [0]}, "cannot be used when `target_modules` is a str"),
     ],
 )
@@ -280,9 +280,9 @@ def test_an_adapter_of_m_0_is_gone_on_with(first, chosen):
 @pytest.mark.parametrize(
     ("chosen", "said"),
     [
-        ({"r": 8}, "train.lora.r: got 8: expected 16, as the adapter of M_0 has"),
-        ({"lora_alpha": 8}, "train.lora.lora_alpha: got 8: expected 32"),
-        ({"target_modules": ["q_proj"]}, r"target_modules: got \['q_proj'\]: expected \['down"),
+        ({"r": 8}, "train.lora.r: got 8, expected 16 as in the adapter of M_0"),
+        ({"lora_alpha": 8}, "train.lora.lora_alpha: got 8, expected 32"),
+        ({"target_modules": ["q_proj"]}, r"target_modules: got \['q_proj'\], expected \['down"),
     ],
 )
 def test_a_field_that_the_adapter_of_m_0_has_otherwise_is_refused(first, chosen, said):

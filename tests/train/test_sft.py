@@ -1,4 +1,4 @@
-"""Policies without a rejected side: the best answers as demonstrations, learned from by SFT."""
+"""Tests of policies without a rejected side, which train by SFT on the best answers."""
 
 import json
 
@@ -147,7 +147,7 @@ def test_what_chooses_among_the_answers_is_not(best):
             "output_dir=there",
             "train.sft.output_dir: the factory sets this field: remove this field",
         ),
-        ("lr_scheduler_type=staircase", "train.sft: TRL refuses these fields"),
+        ("lr_scheduler_type=staircase", "train.sft: TRL rejects these fields"),
     ],
 )
 def test_fields_that_sft_does_not_have_are_refused_before_any_generation(
@@ -190,7 +190,7 @@ def test_what_decides_a_model_says_how_it_was_trained():
 
 
 def test_golden_keys_of_trainings():
-    """As those of test_identity: other keys train again what users have."""
+    """Pin the keys of SFT trainings, because a changed key trains the users' models again."""
     from factory.fingerprint import folder_key
 
     keys = [
@@ -222,7 +222,7 @@ def test_trl_learns_the_best_answers(small, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(parent.path)
 
     def loss(path):
-        """The mean loss of a model on the answers that it was to learn."""
+        """Return the mean loss of a model on the answers that it was trained on."""
         model = AutoModelForCausalLM.from_pretrained(path)
         losses = []
         for row in rows:

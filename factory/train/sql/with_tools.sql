@@ -1,4 +1,4 @@
--- Grain: one row: how many of the loop's prompts have tools, which rows of bare messages do not carry.
+-- Grain: one row: the number of the loop's prompts that have tools, which training rows drop.
 -- Reads: prompts
 select count(*) as n
 from prompts
