@@ -139,7 +139,7 @@ def _yaml(feature: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def merged(generated: Mapping[str, Any], kept: Kept) -> dict[str, Any]:
-    """Merge generated metadata with a user's changes, in the field order of the existing card.
+    """Merge a card's generated metadata with a user's changes, in the order of the existing card.
 
     The generated tags are always included.
     """

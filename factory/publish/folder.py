@@ -69,7 +69,7 @@ class Published:
 
 
 def read_published(files: dict[str, str]) -> Published:
-    """Read the last publish from the texts of a repository's README.md and lineage.json."""
+    """Read the card and metadata of the last publish from a repository's files, given by name."""
     try:
         metadata = json.loads(files.get(LINEAGE, "{}")).get("card")
     except ValueError:

@@ -58,7 +58,10 @@ CONTROL_TOKENS = (
 
 @dataclass(frozen=True)
 class Check:
-    """A pre-publish check. Its query is `check_<name>.sql`, or `check_patterns.sql`."""
+    """One pre-publish check of a dataset's rows.
+
+    Its query is `check_<name>.sql`, or `check_patterns.sql` for checks by regular expressions.
+    """
 
     name: str
     what: str
@@ -103,7 +106,7 @@ class Finding:
 
 
 def place_pattern(place: str) -> str:
-    """Return a regular expression that matches a path, but not within a longer name."""
+    """Return a regular expression that finds a path in a text, but not inside a longer path."""
     return rf"(?:^|[^\w/.-]){re.escape(place)}(?:/|\b)"
 
 
@@ -230,7 +233,7 @@ def pass_gate(findings: Sequence[Finding], allowed: Sequence[str]) -> None:
     raise Refused(
         "publish",
         f"nothing was published, because these pre-publish checks failed:\n{listed}\n  ",
-        f"remove these rows, or publish them with {names} (the card then lists them)",
+        f"remove these rows, or publish them with {names}, which the dataset card will mention",
     )
 
 
@@ -274,9 +277,9 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def allowed_findings(findings: Sequence[Finding], allowed: Sequence[str]) -> list[Finding]:
-    """Return the findings for the dataset card. Only an allowed check can be marked as failed.
+    """Return the findings as the dataset card shows them.
 
-    If a check that is not allowed fails, the card is never published.
+    Only allowed checks are marked as failed: if any other check fails, no card is published.
     """
     return [
         replace(finding, is_bad=finding.is_bad and finding.name in allowed) for finding in findings

@@ -190,9 +190,10 @@ class Repository:
             )
 
     def commit(self, change: Change, state: State, message: str, *, as_pull: bool) -> Landed:
-        """Upload the files of a change, and create one commit on `state` or a pull request.
+        """Upload the files of a change, and create one commit or pull request with them.
 
-        Raises HubError if someone else pushed to the branch in the meantime.
+        `state` is the state of the repository for which the change was computed. Raises HubError if
+        someone else pushed to the branch since then.
         """
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
@@ -265,7 +266,7 @@ class Repository:
             "--repo",
             f"someone else pushed to {self.name} during this push ({self.branch} moved from "
             f"{before.commit[:12]} to {now.commit[:12]}), and their commit was left unchanged",
-            "review their commit and run the same command again, or use --create-pr",
+            "review the other commit and run the same command again, or use --create-pr",
         )
 
     def pull(self, change: Change, message: str) -> Landed | None:
@@ -289,7 +290,7 @@ class Repository:
         return None
 
     def tag(self, tag: str, commit: str) -> None:
-        """Tag a commit. An existing tag of the same name stays unchanged."""
+        """Tag a commit of the repository. An existing tag of the same name stays unchanged."""
         self._call(
             "creating the tag",
             lambda: self._api.create_tag(
@@ -366,7 +367,7 @@ class Repository:
 
 
 def left(change: Change, state: State) -> list[str]:
-    """Return the names of files whose change is not part of a repository's state."""
+    """Return the names of the files in a change that a repository does not have yet."""
     wrong = [
         name for name, path in change.write.items() if not is_same(path, state.files.get(name))
     ]
@@ -374,7 +375,7 @@ def left(change: Change, state: State) -> list[str]:
 
 
 def is_same(path: Path, file_id: str | None) -> bool:
-    """Return whether a local file has the id of a file in a repository."""
+    """Return whether a local file has the same content as a repository's file, given its id."""
     if file_id is None:
         return False
     return file_id == (file_digest(path) if len(file_id) == 64 else git_id(path))

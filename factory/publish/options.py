@@ -63,7 +63,7 @@ def check_options(state: RecipeState, options: PublishOptions) -> None:
             "the lake",
             f"{len(report.faults)} files have changed since they were written (for example "
             f"{fault.file}: {fault.why})",
-            "run `factory verify` to list them and `factory run` to regenerate the missing rows",
+            "run `factory verify` to list the changed files, then `factory run` to regenerate them",
         )
 
 

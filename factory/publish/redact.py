@@ -1,4 +1,4 @@
-"""Remove the folders of this machine from the values of a recipe."""
+"""Remove local folders from the paths in a recipe."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ _WORD = re.compile(r"[^\s=,;'\"]+")
 
 
 def redact_paths(value: Any, recipe: Recipe) -> Any:
-    """Return a value in which every local path is reduced to the file's name.
+    """Return a copy of a value with every local path shortened to its file name.
 
     This includes paths within a command line, and in nested lists and mappings.
     """

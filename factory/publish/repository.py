@@ -166,7 +166,7 @@ class Size:
     """Size of the files, in bytes."""
 
     def add(self, file: Path) -> None:
-        """Add a Parquet file to the size."""
+        """Add the rows and bytes of a Parquet file to this size."""
         metadata = pq.read_metadata(file)
         groups = [metadata.row_group(place) for place in range(metadata.num_row_groups)]
         self.rows += metadata.num_rows
@@ -194,7 +194,7 @@ class Contents:
 
 
 def iterations(state: RecipeState) -> list[int]:
-    """Return the finished iterations of a recipe, from the first to the last consecutive one.
+    """Return the finished iterations of a recipe, up to the first unfinished one.
 
     An iteration is finished when its D2 pairs are built. Raises PublishError if there are none.
     """
