@@ -1,8 +1,7 @@
-"""A Hub on loopback: the HTTP protocol that `huggingface_hub` and `datasets` speak to the real one,
-as far as publishing and loading a dataset take it, with faults on request.
+"""A local server with the part of the Hub's HTTP API that publishes and loads datasets.
 
-Repositories with branches, tags and pull requests; commits with parents; files in the tree or, for
-Parquet, in LFS. It counts requests, bytes and commits.
+It has repositories with branches, tags, pull requests, and commits. Parquet files are in LFS.
+Tests can inject faults. The server counts requests, bytes, and commits.
 """
 
 import base64
@@ -20,15 +19,15 @@ TOKEN = "hf_aTokenThatMustNotBeSeenAnywhere"
 
 @dataclass
 class Fault:
-    """What goes wrong: at the requests of one step, so many times."""
+    """A fault that the server injects into the requests of one step, `times` times."""
 
     step: str
     kind: str
-    """A status (`500`), `drop` (no answer, nothing done), `lost` (done, and no answer), `quota`
-    or `race` (somebody else commits just before)."""
+    """An HTTP status (`500`), `drop` (do nothing, do not respond), `lost` (do it, do not respond),
+    `quota`, or `race` (someone else commits just before)."""
     times: int = 1
     after: int = 0
-    """How many requests of the step come through first."""
+    """Number of requests of the step that succeed first."""
 
 
 @dataclass
@@ -44,7 +43,7 @@ class Repository:
     private: bool
     commits: list[Commit] = field(default_factory=list)
     refs: dict[str, str] = field(default_factory=dict)
-    """Branches, and pull requests as refs/pr/N."""
+    """Head commit of each branch, and of each pull request as refs/pr/N."""
     tags: dict[str, str] = field(default_factory=dict)
     pulls: list[dict] = field(default_factory=list)
     stored: dict[str, bytes] = field(default_factory=dict)
@@ -89,18 +88,18 @@ WRITING = {"create", "preupload", "commit", "branch", "tag", "batch", "put", "ve
 
 
 class Hub:
-    """`with Hub() as hub:`; `hub.url` is its HF_ENDPOINT."""
+    """The server, as a context manager. `hub.url` is the value for HF_ENDPOINT."""
 
     def __init__(self):
         self.repositories: dict[str, Repository] = {}
         self.faults: list[Fault] = []
         self.requests: list[str] = []
         self.received = 0
-        """Bytes of bodies that were sent to it."""
+        """Number of bytes in the bodies of all requests."""
         self.may_write = True
         self.retry_after = 1
         self.on: tuple[str, int] | None = None
-        """A step at whose n-th request `reached` is set, and no answer comes."""
+        """A step and a number: at that request of the step, set `reached` and do not respond."""
         self.reached = threading.Event()
         self.lock = threading.RLock()
         hub = self
@@ -142,7 +141,7 @@ class Hub:
         return repository
 
     def change(self, name, files, ref="main", title="by hand"):
-        """Somebody changes files in the browser; a file that is None is deleted."""
+        """Change files as someone would in the browser. A file that is None is deleted."""
         repository = self.repositories[name]
         held = repository.at(ref)
         merged = {**held.files, **files}
