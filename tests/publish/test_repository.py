@@ -1,4 +1,4 @@
-"""The folder that is published: what load_dataset and DuckDB make of it."""
+"""Tests of the published folder, read with load_dataset and DuckDB."""
 
 import json
 
@@ -19,7 +19,7 @@ from factory.run import run_recipe  # noqa: E402
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A toy that was run, and its folder."""
+    """Return a finished toy recipe and its published folder."""
     place = tmp_path_factory.mktemp("repository")
     toy = publishable(place / "toy")
     toy.run()
@@ -133,7 +133,9 @@ def test_a_judge_that_is_a_function_is_published_as_one(tmp_path):
     folder = write_published(toy, tmp_path / "folder")
     rows = load(folder, "judgments", tmp_path / "cache")["train"]
     assert all(row["value"] == row["score"] for row in rows)
-    assert "the function `grade`" in (folder / "README.md").read_text()
+    assert (
+        "The Python function `grade` scored each answer once" in (folder / "README.md").read_text()
+    )
 
 
 def test_the_probe_stays_at_home(tmp_path):
@@ -145,8 +147,8 @@ def test_the_probe_stays_at_home(tmp_path):
         assert views.all("from candidates where role = 'probe'") == []
         assert views.all("from prompts where split = 'probe'") == []
     card = (folder / "README.md").read_text()
-    assert "| name | score | answers |" in card
-    assert "| F_0 | " in card[card.index("| name | score | answers |") :]
+    assert "| model | mean score | answers |" in card
+    assert "| F_0 | " in card[card.index("| model | mean score | answers |") :]
     for file in folder.rglob("*.*"):
         assert b"Probe 1?" not in file.read_bytes(), file
 
@@ -161,7 +163,7 @@ def test_a_prompt_that_names_a_place_of_this_machine_stops_it(tmp_path):
     toy = publishable(tmp_path / "toy", 12)
     toy.write(prompts={"source": f"{toy.folder}/prompts"})
     toy.run()
-    with pytest.raises(PublishError, match="a folder of this machine"):
+    with pytest.raises(PublishError, match="would contain the local path"):
         write_published(toy, tmp_path / "folder")
 
 
@@ -232,7 +234,7 @@ def test_a_dataset_without_pairs_is_a_sentence(tmp_path):
     toy.write(pairs={"min_margin": 100}, loop={"policy": "self_rewarding"})
     with pytest.raises(StepFailed, match="was kept"):
         toy.run()
-    with pytest.raises(PublishError, match="no pair of toy was kept"):
+    with pytest.raises(PublishError, match="the recipe toy kept no pairs"):
         write_published(toy, tmp_path / "folder")
 
 
@@ -275,7 +277,7 @@ def test_a_set_without_rejected_sides_is_not_published_as_pairs(tmp_path):
     toy = publishable(tmp_path / "toy", 12)
     toy.write(loop={"policy": "rejection_sampling", "iterations": 1})
     toy.run()
-    with pytest.raises(PublishError, match="rejection_sampling makes no pairs"):
+    with pytest.raises(PublishError, match="the policy rejection_sampling builds no pairs"):
         write_published(toy, tmp_path / "folder")
 
 
@@ -320,5 +322,5 @@ def test_what_looks_like_a_key_in_the_recipe_stops_it(tmp_path):
     )
     toy.write(judge={"rubric": "own.md"})
     toy.run()
-    with pytest.raises(PublishError, match="would hold what looks like a Hugging Face token"):
+    with pytest.raises(PublishError, match=r"looks like a secret \(Hugging Face token\)"):
         write_published(toy, tmp_path / "folder")

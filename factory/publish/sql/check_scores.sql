@@ -1,4 +1,4 @@
--- Grain: one row per published pair without two scores, or whose chosen score is not the higher one.
+-- Grain: one row per published pair with a missing score or a chosen score that is not higher.
 -- Reads: gate_pairs
 select
     config,
