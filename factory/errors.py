@@ -4,7 +4,6 @@
     ├── UserError            exit 2: the user's input is wrong
     │   ├── RecipeError      a field of a recipe, or of `--set`
     │   │   └── InvalidRecipe    all problems of a recipe
-    │   │   └── InvalidRecipe    all problems of a recipe
     │   ├── PromptsError     a line of a prompts file
     │   ├── ModelError       a model folder or repository
     │   │   └── NotDownloaded    a repository that is not on this machine yet
@@ -27,8 +26,6 @@ Every error stores its place (`field`), its cause (`fault`), and the action to t
 separate attributes. The command line joins them into one line and prints no traceback. Any other
 exception is a bug and keeps its traceback.
 """
-
-from collections.abc import Sequence
 
 from collections.abc import Sequence
 

@@ -9,12 +9,13 @@ from factory.recipe.engines import (
     VllmEngine,
 )
 from factory.recipe.generation import NEUTRAL, PAST_OFFSET, Generation
-from factory.recipe.generation import NEUTRAL, PAST_OFFSET, Generation
 from factory.recipe.identity import DECIDES, resolved
 from factory.recipe.judge import JUDGE, Judge, in_scale
 from factory.recipe.load import load_recipe, load_training
 from factory.recipe.recipe import Recipe, Training
+from factory.recipe.reference import recipe_reference, recipe_schema
 from factory.recipe.sections import PROBE, REFERENCE, Model, Pairs, Prompts
+from factory.recipe.starters import write_starter
 from factory.recipe.train import PLACEHOLDERS, Method, Train
 
 __all__ = [
@@ -38,12 +39,10 @@ __all__ = [
     "ScriptedEngine",
     "Train",
     "Training",
-    "Training",
     "TransformersEngine",
     "VllmEngine",
     "in_scale",
     "load_recipe",
-    "load_training",
     "load_training",
     "recipe_reference",
     "recipe_schema",

@@ -1,4 +1,4 @@
-"""Read a recipe: YAML and `--set` overrides → a checked `Recipe`."""
+"""Load and check a recipe from a YAML file and `--set` overrides."""
 
 import re
 from collections.abc import Sequence
@@ -8,16 +8,17 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from factory.errors import RecipeError
+from factory.errors import RecipeError, one_line
 from factory.recipe.problems import invalid_recipe, show_value
 from factory.recipe.recipe import Recipe, Training
 
 
 def load_recipe(path: Path, overrides: Sequence[str] | None = None) -> Recipe:
-    """Read and check a recipe. `overrides` are `field.of.section=value`, with the value in YAML.
+    """Return the recipe in a YAML file, with overrides applied and all fields checked.
 
-    Raises RecipeError if the file or an override cannot be read, and InvalidRecipe, which lists all
-    problems, if fields are missing or wrong.
+    An override is a text `section.field=value`, with the value in YAML. Raises RecipeError if the
+    file or an override cannot be read. Raises InvalidRecipe, which lists all problems, if fields
+    are missing or invalid.
     """
     data = _read_yaml(path)
     for override in overrides or []:
@@ -31,16 +32,18 @@ def load_recipe(path: Path, overrides: Sequence[str] | None = None) -> Recipe:
 
 
 def load_training(model: str, overrides: Sequence[str] | None = None) -> Training:
-    """Return the settings of a training without a loop: a model, whose path is relative to the
-    current folder, and overrides of `model`, `seed`, and `train`. Raises as `load_recipe`."""
+    """Return the settings of a single training, outside the loop.
+
+    `model` is a Hub repository or a path relative to the current folder. The overrides may set
+    `seed` and the fields of `model` and `train`. Raises the same errors as `load_recipe`.
+    """
     data: dict[str, Any] = {"model": model}
     for override in overrides or []:
         if override.partition("=")[0].partition(".")[0] not in ("model", "seed", "train"):
             raise RecipeError(
                 f"--set {override}",
                 "not a setting of a training",
-                "expected a field of a recipe's train or model, or seed, such as "
-                "train.dpo.beta=0.05",
+                "set seed, or a field of model or train, such as train.dpo.beta=0.05",
             )
         apply_override(data, override)
     try:
@@ -54,13 +57,13 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except FileNotFoundError:
-        raise RecipeError(file, "no such file", "expected a recipe (YAML)") from None
+        raise RecipeError(file, "no such file", "give the path of a recipe (YAML)") from None
     except (OSError, UnicodeDecodeError) as error:
-        fault = f"cannot be read as a recipe: {error}"
-        raise RecipeError(file, fault, "expected a text file (YAML, UTF-8)") from None
+        fault = f"the recipe cannot be read: {error}"
+        raise RecipeError(file, fault, "expected a YAML file in UTF-8") from None
     except yaml.YAMLError as error:
-        fault = f"not valid YAML: {_one_line(error)}"
-        raise RecipeError(file, fault, "correct the line") from None
+        fault = f"not valid YAML: {one_line(error)}"
+        raise RecipeError(file, fault, "correct the line in the recipe") from None
     if not isinstance(data, dict):
         raise RecipeError(file, f"got {show_value(data)}", "expected a mapping of fields")
     return data
@@ -89,15 +92,19 @@ _Loader.add_implicit_resolver(
 
 
 def apply_override(data: dict[str, Any], override: str) -> None:
-    """Set the field that an override names, and create sections that are missing."""
+    """Set the field that an override names in the recipe's data, and create missing sections.
+
+    Raises RecipeError if the override is not of the form `section.field=value`.
+    """
     field, equals, text = override.partition("=")
     option = f"--set {override}"
     if not equals or not field:
-        raise RecipeError(option, "not a setting", "expected field.of.section=value")
+        fault = "the override is not of the form section.field=value"
+        raise RecipeError(option, fault, "use a form such as sampling.draws=5")
     try:
         value = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
-        fault = f"not valid YAML: {_one_line(error)}"
+        fault = f"not valid YAML: {one_line(error)}"
         raise RecipeError(option, fault, "expected a value in YAML") from None
     *sections, last = field.split(".")
     for section in sections:
@@ -106,11 +113,7 @@ def apply_override(data: dict[str, Any], override: str) -> None:
             inner = {"path": inner}
         if inner is not None and not isinstance(inner, dict):
             fault = f"{section} is {show_value(inner)}, not a section"
-            raise RecipeError(option, fault, "expected field.of.section=value")
+            raise RecipeError(option, fault, "name a field of a section, such as sampling.draws=5")
         data[section] = dict(inner or {})
         data = data[section]
     data[last] = value
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
