@@ -65,7 +65,7 @@ class Groups(TyperGroup):
             for command in commands:
                 found = self.get_command(ctx, command.__name__)
                 if found is not None:
-                    rows.append((command.__name__, (found.help or "").splitlines()[0]))
+                    rows.append((command.__name__, found.get_short_help_str(limit=60)))
             with formatter.section(title):
                 formatter.write_dl(rows)
 

@@ -21,7 +21,7 @@ def verify(
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Check that no file of the lake has changed
+    """Check that no file of the lake has changed.
 
     Checks the hash, schema, and ids of every shard, and every trained model. Prints the names of
     the files that have changed, and exits with code 1 if there are any. Without a recipe, it checks
@@ -46,7 +46,7 @@ def doctor(
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Check that this machine can run a recipe
+    """Check that this machine can run a recipe.
 
     Checks packages, GPUs, memory, disk, and keys, and prints what to do about each problem. Loads
     no model and changes nothing. Exits with code 1 if a problem would stop a run.

@@ -36,7 +36,7 @@ def diff(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare the pairs of two recipes or datasets
+    """Compare the pairs of two recipes or datasets.
 
     Shows which final pairs were gained, lost, flipped, or changed, and why. To compare a set that
     `factory pairs` wrote, name the folder of its dataset. Reasons need the lake: it has the

@@ -26,7 +26,7 @@ def export(
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Write the pairs in the format of a trainer
+    """Write the pairs in the format of a trainer.
 
     Writes a config next to the pairs, and prints the command that starts the training. Never
     overwrites a file that it did not write.

@@ -13,7 +13,7 @@ def init(
         str, typer.Option("--from", metavar="NAME", help="Example to copy: starter or quickstart")
     ] = "starter",
 ) -> None:
-    """Write a starter recipe
+    """Write a starter recipe.
 
     starter: a commented recipe for your own model and prompts, with example prompts.
     quickstart: a complete example with a real small model, which runs without a GPU or a network.

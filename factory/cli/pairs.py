@@ -16,7 +16,7 @@ def pairs(
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Build another set of pairs, without a model
+    """Build another set of pairs, without a model.
 
     Chooses pairs from the answers and scores in the lake, in seconds, and writes a dataset next to
     the one that the loop trained on. `--set` overrides loop.policy, query_memory, and the fields of

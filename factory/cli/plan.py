@@ -10,7 +10,7 @@ def plan(
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Show what will run, why, and what it costs
+    """Show what will run, why, and what it costs.
 
     Lists every step with the rows that are in the lake and the rows that are missing, and estimates
     tokens and time. Changes nothing.
@@ -27,7 +27,7 @@ def status(
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Show what each step has produced so far
+    """Show what each step has produced so far.
 
     Lists every step with its rows, tokens, and time, and then the pairs of each iteration.
 

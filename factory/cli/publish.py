@@ -47,7 +47,7 @@ def publish(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Publish the dataset on the Hugging Face Hub
+    """Publish the dataset on the Hugging Face Hub.
 
     Pushes pairs, candidates, judgments, and the dataset card in one commit. Runs checks first, and
     publishes nothing if one fails. Makes no commit if nothing has changed. If the push is

@@ -20,7 +20,7 @@ def run(
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Run every step that is not done
+    """Run every step that is not done.
 
     Reuses the rows that are already in the lake. Run the same command again to continue after an
     interruption. When all steps are done, it writes the dataset.
@@ -44,7 +44,7 @@ def preview(
     first: Annotated[int, typer.Option("--first", min=1, help="Number of prompts")] = 3,
     as_json: Json = False,
 ) -> None:
-    """Sample and judge a few prompts with M_0
+    """Sample and judge a few prompts with M_0.
 
     Prints the answers with their judgments and scores. Stores the rows in the lake, so a later run
     reuses them.

@@ -12,7 +12,7 @@ def schema(
         bool, typer.Option("--markdown", help="Print the recipe reference as Markdown")
     ] = False,
 ) -> None:
-    """Print the JSON Schema of a recipe
+    """Print the JSON Schema of a recipe.
 
     Editors use it to complete and check recipes. `factory init` writes it next to a new recipe.
 

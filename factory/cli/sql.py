@@ -22,7 +22,7 @@ def sql(
         bool, typer.Option("--list", help="List the named queries and what each shows")
     ] = False,
 ) -> None:
-    """Query the tables of a recipe with SQL
+    """Query the tables of a recipe with SQL.
 
     Views: prompts, samples, judgments, verdicts, scores, pairs, models, roles, panel (the judges of
     each role), judges, judge_scores, candidates (samples with their roles and scores), and gaps

@@ -27,7 +27,7 @@ def trace(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show where a pair comes from
+    """Show where a pair comes from.
 
     Prints its prompt, samples, judgments, scores, policy, and models. The recipe is optional: ids
     are unique in a lake.

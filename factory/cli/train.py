@@ -18,7 +18,7 @@ def train(
     out: Annotated[Path, typer.Option("--out", help="New or empty folder")],
     overrides: Overrides = None,
 ) -> None:
-    """Train a model on a dataset by DPO with TRL
+    """Train a model on a dataset by DPO with TRL.
 
     Trains as the loop does, but without the loop. `--set` overrides the seed and the fields of a
     recipe's `train`. Run the same command again to continue from the last checkpoint after an
@@ -44,7 +44,7 @@ def adopt(
     lake: LakePath = LAKE,
     overrides: Overrides = None,
 ) -> None:
-    """Add a model that you trained to the loop
+    """Add a model that you trained to the loop.
 
     For recipes with `train.with: manual`. Copies the model into the lake, and the next run
     continues with it. Its architecture, tokenizer, and chat template must match the model that it

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/gap_plot.py LAKE
 
-Runs the quickstart for four iterations with each policy (about six minutes on two cores), unless the
-lake already has the rows, and writes .github/gap-light.svg and .github/gap-dark.svg.
+Runs the quickstart for four iterations with each policy, in about six minutes on two cores, unless
+the lake already has the rows. Writes .github/gap-light.svg and .github/gap-dark.svg.
 """
 
 import sys
