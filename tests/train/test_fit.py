@@ -67,7 +67,7 @@ def test_fields_are_those_of_a_recipe(tmp_path, factory):
         ("train.dpo.output_dir=x", "train.dpo.output_dir: is set by the factory"),
         ("train.lora.rank=2", "PEFT's LoraConfig has no such field: did you mean r?"),
         ("train.with=scripted", "train.with: got scripted, expected trl"),
-        ("sampling.draws=2", "expected a field of a recipe's train or model, or seed"),
+        ("sampling.draws=2", "set seed, or a field of model or train, such as"),
         ("train.checkpoint_seconds=0", "train.checkpoint_seconds: got 0"),
         ("model.path=nowhere", "model.path: nowhere is not a folder"),
     ],
