@@ -114,7 +114,7 @@ def test_named_queries_and_commands(toy, terminal):
     prompt = terminal("--format", "json")
     assert '"outcome": "kept"' in prompt.type("outcomes\n")
     assert '"outcome": "kept"' in prompt.type("outcomes;\n")
-    assert "How far the chosen and the rejected score" in prompt.type(".list\n")
+    assert "How large is the score gap between chosen" in prompt.type(".list\n")
     assert "Ctrl-D" in prompt.type(".help\n")
 
 
