@@ -145,7 +145,7 @@ class Fleet:
                     yield from self._bury(worker)
 
     def _deal(self, left: Iterator[Request]) -> bool:
-        """Send a slice to each engine with capacity; return whether no requests are left."""
+        """Send requests to each engine with capacity, and return whether no requests are left."""
         ended = False
         for worker in self._workers:
             if worker.room <= 0:

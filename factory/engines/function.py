@@ -45,7 +45,7 @@ ENDING = 20.0
 
 
 class _Gone(Exception):
-    """The end of the function's process by a crash or a timeout.
+    """An error for a function whose process crashed or timed out.
 
     The message is a predicate, such as "took longer than 1 s".
     """

@@ -67,7 +67,7 @@ def score_token(
 def by_label(
     logprobs: Mapping[int, float], tokens: Mapping[str, Sequence[int]]
 ) -> list[dict[str, Any]]:
-    """Return the log-probability of each label, summed over the probabilities of its tokens.
+    """Return the log of each label's total probability over its tokens.
 
     `logprobs` maps token ids to log-probabilities. Omit labels without any token in `logprobs`.
     """

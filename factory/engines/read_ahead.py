@@ -1,4 +1,4 @@
-"""Tokenization of requests ahead of time, sorted by length so that batches have little padding."""
+"""Requests tokenized ahead of time and sorted by length, so that batches have little padding."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass

@@ -46,7 +46,7 @@ def check_reward_model(model: Checkpoint) -> None:
         raise ModelError(
             field,
             f"{name} has {labels} labels, expected one label whose logit is the score of an answer",
-            "use a reward model",
+            "use a reward model with one label",
         )
     tensors = [
         tensor.name

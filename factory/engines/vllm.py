@@ -173,7 +173,7 @@ class _Answer:
 
 
 class _End:
-    """The end of the requests, with the exception raised while they were read, if any."""
+    """A marker for the end of the requests, with the error raised while reading them, if any."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
