@@ -1,4 +1,4 @@
-"""Print the rows that LLaMA-Factory reads from an export as JSON: python llama_factory.py EXPORT MODEL."""
+"""Print the rows that LLaMA-Factory reads from an export: python llama_factory.py EXPORT MODEL."""
 
 import importlib.machinery
 import json

@@ -1,4 +1,4 @@
-"""Print the rows that OpenRLHF reads from an export as JSON: python openrlhf.py MODEL OPTION…."""
+"""Print the rows that OpenRLHF reads from an export as JSON: python openrlhf.py MODEL OPTIONS."""
 
 import json
 import sys

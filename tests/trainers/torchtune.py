@@ -1,4 +1,4 @@
-"""Print the rows that torchtune reads from an export as JSON: python torchtune.py OVERRIDE…."""
+"""Print the rows that torchtune reads from an export as JSON: python torchtune.py OVERRIDES."""
 
 import json
 import sys
