@@ -1,4 +1,4 @@
-"""Datasets on disk, and exports for external trainers."""
+"""Datasets on disk, and their exports for external trainers."""
 
 from factory.export.card import config_metadata, front_matter, task_metadata
 from factory.export.columns import COMPLETION_COLUMNS, PAIR_COLUMNS, SPLITS, features

@@ -1,4 +1,4 @@
-"""What happened and why: summaries, usage, traces, and diffs."""
+"""Reports on a run: its results and usage, the history of a pair, and comparisons of pairs."""
 
 from factory.report.cells import format_cell
 from factory.report.diff import (

@@ -1,4 +1,4 @@
-"""Checks of a model from another trainer, before the loop uses the model."""
+"""Check that a model from another trainer fits the loop."""
 
 from pathlib import Path
 from typing import Any

@@ -38,7 +38,7 @@ def adopt_model(
         raise RecipeError(
             "FOLDER",
             f"{path} is the folder of this training in the lake",
-            "give the folder of a model outside the lake",
+            "give a model folder outside the lake",
         )
     parent, first = state.models[step.parent], state.models["M_0"]
     field = f"{role} of iteration {iteration}"

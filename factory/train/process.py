@@ -1,4 +1,4 @@
-"""Trainer processes: start them, report their progress, and stop them when this process ends.
+"""Start trainer processes, report their progress, and stop them when this process ends.
 
 The caller provides the folder with TRL's job and data, or the user's own command.
 """

@@ -219,9 +219,10 @@ def trainer_fields(recipe: Recipe, method: Method) -> dict[str, Any]:
 
 
 def path_beside(recipe: Recipe, word: str) -> str:
-    """Return a command-line word with the full path if it names a file in the recipe's folder.
+    """Replace the name of a file in the recipe's folder with its full path in a command-line word.
 
-    Words such as `--config=mine.yaml` name a file, too. Other words are returned unchanged.
+    The name may follow an equals sign, as in `--config=mine.yaml`. Other words are returned
+    unchanged.
     """
     head, equals, name = word.rpartition("=")
     return f"{head}{equals}{recipe.file_beside(name) or name}"

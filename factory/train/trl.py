@@ -98,7 +98,7 @@ def check_lora(
     if start not in _STARTS:
         raise RecipeError(
             "train.lora.init_lora_weights",
-            f"got {start}, with which a new adapter changes the model before training",
+            f"got {start}, an initialization that changes the model before training",
             "set train.lora.init_lora_weights to true, gaussian, or orthogonal",
         )
     config = _tried(fields, base)

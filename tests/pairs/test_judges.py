@@ -471,7 +471,10 @@ def test_a_declared_judge_is_told_by_its_name_and_revision(toy):
     judge = survey.models["judge"]
     assert judge.declared == "2026-08"
     assert judge.control_tokens == ()
-    assert any("declared and cannot be verified" in line for line in generation_lines(survey))
+    assert any(
+        "declared revision" in line and "cannot be verified" in line
+        for line in generation_lines(survey)
+    )
     keys = {
         toy.look(*change).models["judge"].digest
         for change in (

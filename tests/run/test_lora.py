@@ -254,7 +254,7 @@ def test_an_adapter_on_bfloat16_is_not_rounded_away(first, tmp_path):
         ({"lora_alfa": 8}, "train.lora.lora_alfa: .* did you mean lora_alpha?"),
         ({"task_type": "CAUSAL_LM"}, "train.lora.task_type: is set by the factory: remove it"),
         ({"inference_mode": True}, "train.lora.inference_mode: is set by the factory"),
-        ({"init_lora_weights": "pissa"}, "init_lora_weights: got pissa, with which a new"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights: got pissa, an initialization"),
         ({"target_modules": ["q_prj"]}, "PEFT rejects these fields: Target modules .*q_prj"),
         ({"r": 0}, "PEFT rejects these fields: `r` should be a positive integer"),
         ({"r": "big"}, "train.lora: PEFT rejects these fields"),

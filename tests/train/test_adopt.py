@@ -240,7 +240,7 @@ def test_a_model_within_the_lake_is_not_taken(small, factory):
     shutil.copytree(QUICKSTART / "m0", rows.parent / "model")
     mine = ("adopt", small.path, rows.parent / "model", *at)
     refused = factory(*mine, "--iteration", 1, "--role", "current")
-    assert (refused.code, "give the folder of a model outside the lake" in refused.err) == (
+    assert (refused.code, "give a model folder outside the lake" in refused.err) == (
         2,
         True,
     ), refused.err

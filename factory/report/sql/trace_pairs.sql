@@ -1,4 +1,5 @@
--- Grain: one row per build that considered a pair: builds that kept it first, published ones first.
+-- Grain: one row per build that considered a pair. Builds that kept the pair come first, and among
+-- them D2 builds.
 -- Reads: pairs_shards
 -- Parameters: pair_id
 select * exclude (filename) rename (build as build_key)
