@@ -1,4 +1,4 @@
-"""The folders of a lake. Each folder stores rows as immutable Parquet files (shards).
+"""Folders of a lake, which store rows as immutable Parquet files (shards).
 
     <lake>/<table>/<key>/<sha256>.parquet    a shard, named by the SHA-256 of its content
                          settings.json       the settings that the key hashes, for people
@@ -53,7 +53,7 @@ class Lake:
         return Folder(self, table, key)
 
     def folders(self, table: str) -> list["Folder"]:
-        """Return every folder of a table, sorted by key."""
+        """Return every folder of a table in the lake, sorted by key."""
         root = self.root / table
         keys = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
         return [Folder(self, table, key) for key in keys if (root / key).is_dir()]
@@ -96,9 +96,12 @@ class Lake:
     def lock(
         self, name: str, doing: str, say: Callable[[str], None] | None = None
     ) -> Iterator[Lock]:
-        """Hold the named lock, and yield its file. A child process that inherits the file holds the
-        lock too. While another process holds the lock, wait, and pass `say` a line that names this
-        process and its command."""
+        """Acquire a named lock of the lake, and hold it until the context ends.
+
+        Yields the lock's file. A child process that inherits the file holds the lock too. While
+        another process holds the lock, wait, and pass `say` a line that names this process and its
+        command.
+        """
         with self._lock_file(name) as file:
             if not _flock(file, wait=False):
                 file.seek(0)
@@ -110,8 +113,8 @@ class Lake:
 
     @contextmanager
     def try_lock(self, name: str, doing: str) -> Iterator[Lock | None]:
-        """Hold the named lock like `lock`, but yield None instead of waiting if another process
-        holds the lock or the lake is read-only."""
+        """Acquire a named lock of the lake without waiting. Yields None if another process holds
+        the lock, or if the lake is read-only."""
         with ExitStack() as stack:
             try:
                 file = stack.enter_context(self._lock_file(name))
@@ -161,7 +164,8 @@ class Folder:
         return f"{self.table}/{self.key}"
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings that the folder's key hashes; empty if they were not recorded."""
+        """Return the settings that the folder's key hashes, or an empty dictionary if they were not
+        recorded."""
         return self.lake.load_json(f"{self.table}/{self.key}/settings.json")
 
     def shards(self) -> list[Path]:
@@ -206,8 +210,8 @@ class Folder:
         return sizes
 
     def events(self) -> list[dict[str, Any]]:
-        """Return the entries of the manifest. Skip a line that is incomplete because its writer was
-        killed."""
+        """Return the entries of the folder's manifest, oldest first. Skip a line that is incomplete
+        because its writer was killed."""
         try:
             lines = (self.path / "manifest.jsonl").read_bytes().splitlines()
         except FileNotFoundError:
@@ -221,7 +225,7 @@ class Folder:
         return [event for event in events if isinstance(event, dict)]
 
     def record(self, event: dict[str, Any]) -> None:
-        """Append an entry to the manifest."""
+        """Append an entry to the folder's manifest."""
         with writing(self.lake.root):
             path = self.path / "manifest.jsonl"
             cut_short = path.exists() and path.stat().st_size and path.read_bytes()[-1:] != b"\n"
@@ -245,16 +249,16 @@ class Folder:
 
     @contextmanager
     def lock(self, doing: str, say: Callable[[str], None] | None = None) -> Iterator[Lock]:
-        """Hold the folder's lock for writing (see `Lake.lock`), and remove the unfinished files of
-        a killed writer."""
+        """Acquire the folder's lock for writing, and remove the unfinished files of a killed
+        writer. See `Lake.lock`."""
         with self.lake.lock(self.lock_name, doing, say) as file:
             remove_unfinished(self.path)
             yield file
 
     @contextmanager
     def try_lock(self, doing: str) -> Iterator[Lock | None]:
-        """Hold the folder's lock like `lock`, but yield None instead of waiting (see
-        `Lake.try_lock`)."""
+        """Acquire the folder's lock without waiting, and remove the unfinished files of a killed
+        writer. See `Lake.try_lock`."""
         with self.lake.try_lock(self.lock_name, doing) as file:
             if file is not None:
                 remove_unfinished(self.path)

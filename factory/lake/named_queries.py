@@ -16,7 +16,7 @@ from factory.errors import QueryError
 
 @dataclass(frozen=True)
 class NamedQuery:
-    """A shipped query with its explanation."""
+    """A query that ships with the factory, with its name and explanation."""
 
     name: str
     explanation: str

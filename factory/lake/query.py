@@ -66,7 +66,7 @@ def _declared(text: str, what: str) -> frozenset[str]:
 
 @cache
 def load_query(address: str) -> Query:
-    """Return the SQL file with an address. `run/unparsed` stands for
+    """Load a SQL file of the factory by its address. `run/unparsed` stands for
     `factory/run/sql/unparsed.sql`, and `export/shapes/margin` for
     `factory/export/shapes/margin.sql`."""
     package, _, path = address.partition("/")

@@ -52,7 +52,7 @@ class RecipeViews:
         return Views(self.recipe.query_memory)
 
     def open(self, scope: Scope) -> Views:
-        """Return views of the rows that a scope reads.
+        """Return DuckDB views of the rows that a scope reads.
 
         There is only one connection, so views that were opened earlier can no longer be used.
         """
@@ -115,7 +115,7 @@ class RecipeViews:
         scope: Scope,
         compute: Callable[[], dict[str, Any]],
     ) -> dict[str, Any]:
-        """Return the result of `compute`, from the cache if the shards of the scope are unchanged.
+        """Return the result of `compute`, or the cached result if the scope's shards are unchanged.
 
         `place` names the query and where it is used. `depends_on` lists the other values that
         decide the result.

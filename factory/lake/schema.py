@@ -75,10 +75,7 @@ TABLES: dict[str, pa.Schema] = {
             ("request_id", pa.string()),
             ("sample_id", pa.string()),
             ("other_id", pa.string()),  # the other sample of a comparison
-            (
-                "context",
-                pa.string(),
-            ),  # hash of the prompt's reference, criteria, and meta that were shown
+            ("context", pa.string()),  # hash of the reference, criteria, and meta that were shown
             ("draw", pa.int32()),
             ("judge", pa.string()),  # the folder's key
             ("judge_model", pa.string()),  # digest of the model or of the function's source
@@ -109,10 +106,7 @@ TABLES: dict[str, pa.Schema] = {
             ("build", pa.string()),  # the folder's key
             ("prompt_id", pa.string()),
             ("iteration", pa.int32()),
-            (
-                "phase",
-                pa.string(),
-            ),  # D1 trains the future model; D2 trains the next and is published
+            ("phase", pa.string()),  # D1 trains the future model; D2 the next, and is published
             ("split", pa.string()),  # train, test
             ("outcome", pa.string()),
             ("chosen_id", pa.string()),
@@ -165,16 +159,10 @@ TABLES: dict[str, pa.Schema] = {
             ("role", pa.string()),
             ("name", pa.string()),  # the model that plays the role
             ("judge_name", pa.string()),  # `judge`, `probe`, or a name in the recipe's `judges`
-            (
-                "title",
-                pa.string(),
-            ),  # name in `judges`, or the model that judges (M_0, …), or `function`
+            ("title", pa.string()),  # a name in `judges`, a model (M_0, …), or `function`
             ("judge_model", pa.string()),  # digest of the model or of the function's source
             ("judge_key", pa.string()),  # the folder of the judgments
-            (
-                "judge_reads",
-                pa.string(),
-            ),  # fields of a prompt beside its messages: '', context, meta
+            ("judge_reads", pa.string()),  # other fields of a prompt: '', context, or meta
             ("parser_key", pa.string()),  # the folder of their verdicts
             ("n_judge_draws", pa.int32()),
             ("opponents", pa.int32()),  # number of answers that each answer is compared with

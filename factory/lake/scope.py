@@ -30,7 +30,7 @@ class Scope:
 
 
 def join_scopes(scopes: Iterable[Scope]) -> Scope:
-    """Return the union of several scopes, with each row once."""
+    """Return a scope with the roles and judges of several scopes, each of them once."""
     roles, panel = list[Row](), list[Row]()
     for scope in scopes:
         roles += [row for row in scope.roles if row not in roles]

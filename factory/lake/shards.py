@@ -1,4 +1,4 @@
-"""Background writing of finished rows as shards."""
+"""A background thread that writes finished rows as shards."""
 
 import queue
 import threading

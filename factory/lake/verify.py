@@ -25,7 +25,8 @@ class Fault:
 
 @dataclass
 class VerifyReport:
-    """Numbers of the shards, rows, and models that were checked, and the faults that were found."""
+    """Result of a check: the numbers of shards, rows, and models, and the faults that were
+    found."""
 
     shards: int = 0
     rows: int = 0

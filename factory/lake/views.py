@@ -75,7 +75,7 @@ class Views:
     """
 
     def __init__(self, memory: str | None = None, script: str | None = None) -> None:
-        """Open a connection.
+        """Open a DuckDB connection, and define the views.
 
         `memory` is DuckDB's memory limit, such as `4GB` (the recipe's query_memory). `script` is
         SQL that defines the views of a published folder instead of the lake's.
@@ -115,8 +115,8 @@ class Views:
         return self._shared.con
 
     def renew(self) -> "Views":
-        """Return views on the same connection without any inputs. This object can no longer be
-        used."""
+        """Return a new `Views` object on the same connection, without any inputs. The old object
+        can no longer be used."""
         self._shared.turn += 1
         views = copy.copy(self)
         views._turn, views._inputs = self._shared.turn, set()
@@ -158,7 +158,7 @@ class Views:
         self._register(name, table)
 
     def register_row(self, name: str, values: Mapping[str, Any]) -> None:
-        """Register one row of settings as an input."""
+        """Register one row of settings as an input table."""
         self.register(name, pa.Table.from_pylist([dict(values)]))
 
     def _register(self, name: str, table: pa.Table) -> None:
@@ -167,8 +167,8 @@ class Views:
         self.con.register(name, table)
 
     def define_tables(self, whole: Collection[str]) -> None:
-        """Define the views of SHARD_TABLES. For a table in `whole`, no row needs to be left out, so
-        its view reads the shards without looking for duplicates."""
+        """Define the views of samples, judgments, and verdicts. For a table in `whole`, no row
+        needs to be left out, so its view reads the shards without looking for duplicates."""
         for table in SHARD_TABLES:
             query = load_query(f"lake/all_{table}" if table in whole else f"lake/{table}")
             self._create_view(table, query.text)

@@ -82,7 +82,7 @@ def load_policy(recipe: Recipe) -> Policy:
             if name in OF_TWO_SIDES:
                 raise RecipeError(
                     f"pairs.{name}",
-                    f"got a value, but the policy {policy.name} selects no rejected answers",
+                    f"the policy {policy.name} has no rejected side to compare",
                     "remove the field, or choose another loop.policy",
                 )
     return policy
@@ -111,7 +111,7 @@ def _load(name: str, folder: Path) -> Policy:
         raise RecipeError(
             "loop.policy",
             f"the comment of {name} does not list valid roles",
-            "add a comment that lists current and any of the other roles "
+            "add a comment that lists current and the other roles that the query uses "
             f"(-- Roles: {', '.join(ROLES)})",
         )
     trained = _TRAINS.search(sql)

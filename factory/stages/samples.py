@@ -14,8 +14,10 @@ VERSION = 1
 
 
 def settings(model: Checkpoint, generation: Generation, seed: int) -> dict[str, Any]:
-    """Return the settings that decide the distribution of a model's answers, without `max_tokens`.
-    The key of samples hashes them."""
+    """Return the settings that determine the distribution of a model's answers.
+
+    `max_tokens` is not one of them, so a finished answer keeps its id under a different limit.
+    """
     return {"model": model.digest, **generation.identity, "seed": seed}
 
 
@@ -44,8 +46,8 @@ def request(
 
 
 def row(result: Result, prompt_id: str, model: str, key: str) -> Row:
-    """Return a result as a row of the table `samples`, without the columns that name the engine.
-    `model` is the digest of the model that wrote the answer, or REFERENCE."""
+    """Return a model's result as a row of the table `samples`, without the columns that name the
+    engine. `model` is the digest of the model that wrote the answer, or REFERENCE."""
     return {
         "sample_id": answer_id(
             result.request_id, result.draw, result.text, result.reasoning, result.tool_calls

@@ -22,7 +22,7 @@ VERSION = 2
 def settings(
     judge: str, rubric: Rubric | None, scale: tuple[float, float] | None
 ) -> dict[str, Any]:
-    """Return the settings that decide a verdict: the key of the judgments, the parser, and the
+    """Return the settings that determine a verdict: the key of the judgments, the parser, and the
     scale."""
     if rubric is None:
         return {"judge": judge, "scale": scale}

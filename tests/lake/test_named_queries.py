@@ -638,9 +638,7 @@ def test_kto(given):
     given.rows("samples", texts)
     given.pairs(
         pair(1, pair_id="1", prompt_id="p", chosen_id="a", rejected_id="b"),
-        pair(
-            1, pair_id="2", prompt_id="p", chosen_id="b", rejected_id="c"
-        ),  # b is chosen and rejected
+        pair(1, pair_id="2", prompt_id="p", chosen_id="b", rejected_id="c"),  # b has both labels
         pair(1, pair_id="3", prompt_id="p", chosen_id="a", rejected_id="c", iteration=1),
         pair(1, prompt_id="q", chosen_id="d", rejected_id="b", outcome="tie"),
         pair(1, prompt_id="q", chosen_id="d", rejected_id="b", phase="D1"),

@@ -50,7 +50,8 @@ class PromptFiles:
         return context - self.recipe.sampling.max_tokens
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings that decide the rows. Raises PromptsError if a file is missing."""
+        """Return the settings that determine which prompts are read. Raises PromptsError if a file
+        is missing."""
         digests = [file_digest(path) for _, path in self._paths()]
         most = self._most_tokens
         tokenizer = self.model.tokenizer_digest if most is not None else None
@@ -80,7 +81,7 @@ class PromptFiles:
             raise PromptsError(
                 "prompts.files" if self.role == "loop" else "probe.files",
                 f"{len(problems):,} lines are invalid",
-                "correct them, or set prompts.on_error to skip:\n" + list_problems(problems),
+                "correct the lines, or set prompts.on_error to skip:\n" + list_problems(problems),
             )
         if not batches:
             raise PromptsError(

@@ -51,8 +51,8 @@ class Limit:
 def settings(
     prompts: Prompts, files: list[str], tokenizer: str | None, most: int | None
 ) -> dict[str, Any]:
-    """Return the settings that decide the rows, including the digests of the files and the length
-    limit. The key of prompts hashes them."""
+    """Return the settings that determine which prompts are read, including the digests of the files
+    and the length limit. The key of prompts hashes them."""
     return {
         "files": files,
         "on_error": prompts.on_error,
