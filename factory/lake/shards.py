@@ -1,4 +1,4 @@
-"""Background writing of finished rows as shards."""
+"""Write finished rows as Parquet shards in the background."""
 
 import queue
 import threading
