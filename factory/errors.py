@@ -4,7 +4,7 @@
     ├── UserError            exit 2: the user's input is wrong
     │   ├── RecipeError      a field of a recipe, or of `--set`
     │   │   └── InvalidRecipe    all problems of a recipe
-    │   ├── PromptsError     a line of a prompts file
+    │   ├── PromptsError     a line of a prompt file
     │   ├── ModelError       a model folder or repository
     │   │   └── NotDownloaded    a repository that is not on this machine yet
     │   ├── RubricError      a rubric file

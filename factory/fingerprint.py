@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 ID_LENGTH = 24
-"""Number of hex digits in an id or key. These are 96 bits, so the chance that any two of 10^9 rows
-share an id is below 10^-11."""
+"""Number of hex digits in an ID or key. These are 96 bits, so the chance that any two of 10^9 rows
+share an ID is below 10^-11."""
 
 
 def canonical(value: Any) -> str:
@@ -52,7 +52,7 @@ def row_id(*parts: str | int | None) -> str:
     """Return the ID of a row, a hash of its parts joined by the unit separator (U+001F).
 
     None counts as an empty text. `left(sha256(concat_ws(chr(31), …, coalesce(part, ''))), 24)`
-    computes the same id in SQL.
+    computes the same ID in SQL.
     """
     return short_hash("\x1f".join("" if part is None else str(part) for part in parts))
 

@@ -30,7 +30,7 @@ class Source:
     name: str
     folder: Path
     state: RecipeState | None = None
-    """State of the recipe. None if only a dataset's folder was given."""
+    """State of the recipe. None if only a dataset folder was given."""
     model: str = "MODEL"
     """The model to train, quoted for a shell: M_0 of the recipe, or else the word MODEL."""
     left_out: list[str] = field(default_factory=list)
@@ -159,8 +159,8 @@ def open_pairs(source: Source, needs: tuple[str, ...]) -> Views:
             "export a dataset that `factory run` wrote",
         )
     views = Views()
-    # One thread keeps the order of the rows. Without these optimizers, joins keep their right side
-    # (the ids) in memory; DuckDB's row estimates might make it keep the texts.
+    # A single thread keeps the row order. Without these optimizers, joins keep their right side
+    # (the IDs) in memory; DuckDB's row estimates might make it keep the texts.
     views.con.execute("set threads = 1")
     views.con.execute("set disabled_optimizers = 'join_order,build_side_probe_side'")
     for split in SPLITS:

@@ -151,7 +151,7 @@ TABLES: dict[str, pa.Schema] = {
             ("name", pa.string()),  # M_0, M_1, …; F_0, F_1, … for the future models; reference
             ("model", pa.string()),  # digest
             ("sampling_key", pa.string()),  # the folder of its samples
-            ("request_key", pa.string()),  # hash that the ids of their requests start from
+            ("request_key", pa.string()),  # hash that the IDs of their requests start from
             ("parser_key", pa.string()),  # the folder of the verdicts of the judge `judge`
             ("first_draw", pa.int32()),
             ("n_draws", pa.int32()),

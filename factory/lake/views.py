@@ -208,7 +208,7 @@ class Views:
     def read_texts(self, of: str) -> None:
         """Load the texts of the given samples into the table `texts`. The query `of` lists the
         samples in its columns chosen_id and rejected_id. Texts that are already loaded are not read
-        again, since a sample's id is a hash of its text."""
+        again, since a sample's ID is a hash of its text."""
         self.define("texts_of", of)
         self._inputs.add("texts")
         self.insert("texts", load_query("lake/texts"))

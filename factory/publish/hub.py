@@ -42,7 +42,7 @@ class State:
     commit: str
     private: bool
     files: Mapping[str, str]
-    """Id of each file by its name: the SHA-256 of an LFS file, the git blob id of another file."""
+    """ID of each file by its name: the SHA-256 of an LFS file, the git blob ID of another file."""
 
 
 @dataclass(frozen=True)

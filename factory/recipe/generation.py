@@ -56,7 +56,7 @@ class Generation(Section):
         """The sampling settings that determine the distribution of answers, except the maximum
         length.
 
-        Without `max_tokens`, a finished answer keeps its id under a different limit. Settings with
+        Without `max_tokens`, a finished answer keeps its ID under a different limit. Settings with
         a neutral value are omitted, because they do not change the distribution.
         """
         changed = {name: value for name in NEUTRAL if (value := self.value(name)) is not None}

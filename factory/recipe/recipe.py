@@ -43,7 +43,7 @@ class Recipe(_InFolder):
     """A recipe: all settings for the model, prompts, judges, pairs, and training of a run."""
 
     name: Annotated[str, HOW_RUN] = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=64)
-    """Name of the dataset's folder. It consists of lower-case letters, digits, `-`, `_`, and `.`,
+    """Name of the dataset folder. It consists of lower-case letters, digits, `-`, `_`, and `.`,
     and starts with a letter or digit."""
     seed: Annotated[int, Decides("samples", "judgments", "train")] = Field(default=0, ge=0)
     """Seed of the run. The seed of each draw is a hash of this seed, the model, the sampling

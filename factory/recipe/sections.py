@@ -112,7 +112,7 @@ class Pairs(Section):
 
     score: Annotated[str, Decides("pairs")] = Field(default="mean", min_length=1)
     """Score that ranks the answers. `mean` is the mean of the valid judgments of `judge`.
-    `expected` is the mean of their expected scores. Any other text is an SQL expression over the
+    `expected` is the mean of their expected scores. Any other text is a SQL expression over the
     names of judges, such as `0.5 * judge + 0.5 * honest`. In it, a judge's name means the mean of
     its judgments, and the name with `_expected` means the mean of its expected scores. The
     expression may also use the columns of the view `candidates`. The default, `mean`, follows
@@ -148,7 +148,7 @@ class Pairs(Section):
     """Whether to exclude answers that `max_tokens` cut off."""
     ties: Annotated[
         Literal["draw", "shorter", "longer", "hash"],
-        Advanced(hash="Order by a hash of the answer's id, which prefers no draw and no length."),
+        Advanced(hash="Order by a hash of the answer's ID, which prefers no draw and no length."),
         Decides("pairs"),
     ] = "draw"
     """Order of answers with equal scores: by the number of the draw (lowest first), `shorter`

@@ -2,7 +2,7 @@
 
 The comparison is SQL that reads only Parquet files, so that anyone can run it in plain DuckDB. A
 recipe's lake gives the most detail, because it has all considered pairs and their candidates. A
-dataset's folder inside its lake gives all considered pairs. Elsewhere it gives only the kept pairs.
+dataset folder inside its lake gives all considered pairs. Elsewhere it gives only the kept pairs.
 """
 
 import json

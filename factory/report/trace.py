@@ -1,6 +1,6 @@
 """Trace the history of a pair in a lake or in a dataset folder.
 
-No recipe is needed: ids lead from the pair to its samples, judgments, and verdicts, and digests
+No recipe is needed: IDs lead from the pair to its samples, judgments, and verdicts, and digests
 lead to the models.
 """
 

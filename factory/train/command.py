@@ -30,7 +30,7 @@ def run_user_command(
     """
     recipe, folder = state.recipe, folder_of(step_state)
     out, ended = folder.path / "out", folder.path / "ended"
-    if not ended.exists():  # a rejected model is checked again without being trained again
+    if not ended.exists():  # if it does, a rejected model is only checked again
         _run(recipe, step_state, parent, n_pairs, lock, progress)
         ended.touch()
     try:
@@ -39,7 +39,7 @@ def run_user_command(
         )
     except ModelError:
         if not out.exists():
-            ended.unlink()  # nothing to repair: the next run trains again
+            ended.unlink()  # there is no model to repair, so the next run trains again
         raise
     take_over(out, parent, folder)
 
