@@ -1,10 +1,10 @@
-"""Exceptions that the factory raises on purpose, with the exit codes of the command line.
+"""The factory's exceptions, and the exit codes that they give on the command line.
 
     FactoryError
     ├── UserError            exit 2: the user's input is wrong
     │   ├── RecipeError      a field of a recipe, or of `--set`
     │   │   └── InvalidRecipe    all problems of a recipe
-    │   ├── PromptsError     a line of a prompts file
+    │   ├── PromptsError     a line of a prompt file
     │   ├── ModelError       a model folder or repository
     │   │   └── NotDownloaded    a repository that is not on this machine yet
     │   ├── RubricError      a rubric file
@@ -31,7 +31,7 @@ from collections.abc import Sequence
 
 
 class FactoryError(Exception):
-    """Base class of all errors that the factory raises on purpose.
+    """Base class of all exceptions that the factory raises on purpose.
 
     `exit_code` is the exit code of the command.
     """
@@ -55,17 +55,17 @@ class FactoryError(Exception):
 
 
 class UserError(FactoryError):
-    """The user's input is wrong: the recipe, an option, or a file."""
+    """Base class of errors in the user's input: a recipe, an option, or a file."""
 
     exit_code = 2
 
 
 class RecipeError(UserError):
-    """A field of the recipe or of `--set` is invalid."""
+    """A field in the recipe or in a `--set` override is invalid."""
 
 
 class InvalidRecipe(RecipeError):
-    """The recipe has problems, and the message lists them, one per line.
+    """The recipe is invalid. The message lists its problems, one per line.
 
     The attributes `field`, `fault`, `remedy`, and `file` are those of the first problem.
     """
@@ -81,11 +81,11 @@ class InvalidRecipe(RecipeError):
 
 
 class PromptsError(UserError):
-    """A line of a prompts file is invalid."""
+    """A line in a prompt file is invalid."""
 
 
 class ModelError(UserError):
-    """A model folder or a Hub repository cannot be used."""
+    """A model's folder or Hub repository is missing or invalid."""
 
 
 class NotDownloaded(ModelError):
@@ -101,19 +101,20 @@ class FunctionError(UserError):
 
 
 class QueryError(UserError):
-    """A query or an id on the command line is invalid."""
+    """A SQL query or a pair ID from the user is invalid."""
 
 
 class ExportError(UserError):
-    """The options or the source of an export are invalid."""
+    """An option of `factory export`, or the source to export, is invalid."""
 
 
 class PublishError(UserError):
-    """The options or the target of a publication are invalid."""
+    """An option of `factory publish`, or the target repository, is invalid."""
 
 
 class MissingExtra(UserError):
-    """A required package is not installed; `extra` is the extra that installs it."""
+    """A required Python package is not installed. The attribute `extra` names the pip extra with
+    it."""
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
@@ -125,13 +126,13 @@ class MissingExtra(UserError):
 
 
 class HandOver(FactoryError):
-    """The recipe leaves a training to the user, so the run stops."""
+    """The run stopped because the recipe leaves the next training to the user."""
 
     exit_code = 3
 
 
 class WorkError(FactoryError):
-    """The input is valid, but the work failed."""
+    """Base class of errors in the work itself, although the user's input is valid."""
 
     exit_code = 1
 
@@ -145,11 +146,11 @@ class StepFailed(WorkError):
 
 
 class EngineError(WorkError):
-    """An engine cannot start or continue."""
+    """An inference engine cannot start or continue."""
 
 
 class TrainError(WorkError):
-    """A trainer ended without a model."""
+    """A training process ended without writing a model."""
 
 
 class Refused(WorkError):
@@ -157,9 +158,9 @@ class Refused(WorkError):
 
 
 class HubError(WorkError):
-    """The Hugging Face Hub refused a request, or cannot be reached."""
+    """The Hugging Face Hub refused a request or could not be reached."""
 
 
 def one_line(text: object, limit: int | None = None) -> str:
-    """Return a text or an error message as one line of at most `limit` characters."""
+    """Shorten a text or an error message to one line of at most `limit` characters."""
     return " ".join(str(text).split())[:limit]

@@ -1,4 +1,4 @@
-"""Canonical JSON, and hashes: row ids, folder keys, file digests, and seeds.
+"""Canonical JSON, and the hashes that serve as row IDs, folder keys, file digests, and seeds.
 
 This module depends on no other part of the factory. The stages decide which settings a key hashes.
 """
@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 ID_LENGTH = 24
-"""Number of hex digits in an id or key. These are 96 bits, so the chance that any two of 10^9 rows
-share an id is below 10^-11."""
+"""Number of hex digits in an ID or key. These are 96 bits, so the chance that any two of 10^9 rows
+share an ID is below 10^-11."""
 
 
 def canonical(value: Any) -> str:
-    """Return the canonical JSON text of a value: sorted keys, no spaces, unescaped UTF-8.
+    """Return a value as canonical JSON, with sorted keys, no spaces, and unescaped UTF-8.
 
     Omits the entries of a mapping that are None, so that a new setting with the default None
     changes no key. Writes an integral float as an integer (1.0 as 1). Raises TypeError for values
@@ -49,21 +49,22 @@ def short_hash(text: str) -> str:
 
 
 def row_id(*parts: str | int | None) -> str:
-    """Return the id of a row: a hash of its parts, joined by the unit separator (U+001F).
+    """Return the ID of a row, a hash of its parts joined by the unit separator (U+001F).
 
     None counts as an empty text. `left(sha256(concat_ws(chr(31), …, coalesce(part, ''))), 24)`
-    computes the same id in SQL.
+    computes the same ID in SQL.
     """
     return short_hash("\x1f".join("" if part is None else str(part) for part in parts))
 
 
 def folder_key(stage: str, version: int, settings: Mapping[str, Any]) -> str:
-    """Return the key of a folder: a hash of its stage, the stage's version, and its settings."""
+    """Return the key of a lake folder, a hash of its stage, the stage's version, and its
+    settings."""
     return short_hash(canonical({"stage": stage, "version": version, "settings": settings}))
 
 
 def seed_of(*parts: str | int | None) -> int:
-    """Return a 62-bit seed that is a hash of the parts.
+    """Return a 62-bit random seed, computed as a hash of the given parts.
 
     Adding the number of a draw to the seed stays within a signed 64-bit integer.
     """
@@ -78,5 +79,5 @@ def file_digest(path: Path) -> str:
 
 
 def files_digest(digests: Iterable[tuple[str, str]]) -> str:
-    """Return one digest of pairs of a relative file name and a SHA-256, in any order."""
+    """Return one digest for several files, given the relative name and SHA-256 of each."""
     return short_hash(canonical(dict(digests)))

@@ -38,7 +38,7 @@ class Opening:
 
 @dataclass(frozen=True)
 class Fault:
-    """The reason why a row has no value."""
+    """The reason why a user's function returned no value for a row."""
 
     reason: str
     kind: Literal["permanent", "transient"]
@@ -49,7 +49,7 @@ Answer = list[float | Fault | None] | Fault
 
 
 def call(function: Callable[[list[dict[str, Any]]], Any], rows: list[dict[str, Any]]) -> Answer:
-    """Call a function on a batch of rows and return one value per row, or the fault."""
+    """Call the user's function on a batch of rows, and return its values or the fault."""
     try:
         values = list(function(rows))
     except _MACHINE as error:

@@ -1,4 +1,4 @@
-"""Progress messages and progress bars for long work.
+"""Progress messages and progress bars for long-running work.
 
 Code that works for a long time takes a `Progress`. `Lines` writes plain lines, `Bars` draws bars on
 a terminal, `NotebookBars` draws them in a Jupyter notebook, and `Silent` shows nothing.
@@ -13,31 +13,32 @@ from typing import Protocol, TextIO
 
 
 class Task(Protocol):
-    """One piece of work with a known length."""
+    """A task with a known number of units, whose progress is shown to the user."""
 
     def advance(self, n: int = 1, tokens: int = 0) -> None:
-        """Count `n` more units, and the tokens that the model generated for them."""
+        """Count `n` more finished units of the task, and the tokens that the model generated for
+        them."""
         ...
 
     def at(self, n: int, of: int) -> None:
-        """Set the number of finished units and the total."""
+        """Set the task's number of finished units and its total number of units."""
         ...
 
 
 class Progress(Protocol):
-    """Shows a user how far the work is."""
+    """Interface that shows messages and the progress of tasks to the user."""
 
     def say(self, message: str) -> None:
-        """Show a message."""
+        """Show a message to the user."""
         ...
 
     def task(self, title: str, total: int, unit: str) -> AbstractContextManager[Task]:
-        """Show a piece of work for the duration of a `with` block."""
+        """Show the progress of a task for the duration of a `with` block."""
         ...
 
 
 class Meter:
-    """Count the finished units of a task, and estimate their rate and the time remaining.
+    """Counter of a task's finished units, which estimates the rate and the time remaining.
 
     The rate counts from the first result, because starting an engine takes minutes and says nothing
     about its speed. The time remaining is unknown until 10 more units or 5 % of the total are
@@ -65,7 +66,7 @@ class Meter:
 
     @property
     def rate(self) -> float | None:
-        """Finished units per second, or None before the second result."""
+        """Rate of the task in units per second, or None before the second result."""
         if self._first is None or self.done <= self._first[1]:
             return None
         at, done = self._first
@@ -81,7 +82,8 @@ class Meter:
         return (self.total - self.done) / rate
 
     def describe(self, unit: str) -> str:
-        """Describe the state in one line: `120 of 400 answers, 3.1/s, 1 min 30 s left`."""
+        """Describe the task's state in one line, as in `120 of 400 answers, 3.1/s, 1 min 30 s
+        left`."""
         parts = [f"{self.done:,} of {self.total:,} {unit}"]
         if (rate := self.rate) is not None:
             parts.append(f"{format_rate(rate)}/s")
@@ -90,7 +92,8 @@ class Meter:
         return ", ".join(parts)
 
     def summarize(self, unit: str) -> str:
-        """Describe the finished task in one line: `400 answers in 2 min 10 s, 812 tokens/s`."""
+        """Describe the finished task in one line, as in `400 answers in 2 min 10 s, 812
+        tokens/s`."""
         seconds = self.seconds
         rate = self.tokens / max(seconds, 1e-6)
         tokens = f", {format_rate(rate)} tokens/s" if self.tokens else ""
@@ -124,7 +127,7 @@ class _MeteredTask:
 
 
 class Lines:
-    """Write messages, and one line about each task every few seconds."""
+    """Plain-text progress: messages, and a line about each task every few seconds."""
 
     def __init__(self, out: TextIO | None = None, every: float = 10.0) -> None:
         """`every` is the number of seconds between two lines about a task."""
@@ -145,7 +148,7 @@ class Lines:
 
 
 class Bars:
-    """Draw a bar on a terminal for each task, with its rate and the time remaining."""
+    """Progress bars on a terminal, one per task, with the rate and the time remaining."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -176,7 +179,7 @@ class Bars:
 
 
 class NotebookBars:
-    """Draw a bar in the output of a notebook's cell for each task.
+    """Progress bars in the output of a Jupyter notebook cell, one per task.
 
     Needs no widgets: the bar is HTML, and the notebook replaces it as the work goes on.
     """
@@ -215,7 +218,7 @@ def _at_most_every(
 
 
 class Silent:
-    """Show nothing."""
+    """Progress display that shows nothing."""
 
     def say(self, message: str) -> None: ...
 
@@ -231,7 +234,7 @@ class _SilentTask:
 
 
 def open_progress(show: bool | None = None) -> Progress:
-    """Choose how to show progress.
+    """Return the progress display for the current terminal or notebook.
 
     None draws bars in a notebook or on a terminal, and shows nothing elsewhere. True writes plain
     lines where bars cannot be drawn. False shows nothing.
@@ -252,14 +255,14 @@ def _is_notebook() -> bool:
 
 
 def format_rate(rate: float) -> str:
-    """Format a rate: 1,240, 12, 3.1, 0.4, or 0.02."""
+    """Format a rate for display, as in 1,240, 12, 3.1, or 0.02."""
     if rate >= 9.95:
         return f"{rate:,.0f}"
     return f"{rate:.1f}" if rate >= 0.095 else f"{rate:.1g}"
 
 
 def duration(seconds: float) -> str:
-    """Format seconds: 0.4 s, 12 s, 3 min 05 s, or 2 h 10 min."""
+    """Format a duration in seconds for display, as in 0.4 s, 12 s, 3 min 05 s, or 2 h 10 min."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 60:

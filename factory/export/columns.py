@@ -1,4 +1,4 @@
-"""The columns of datasets, and the description of their types for the `datasets` library."""
+"""Column schemas of datasets, and their types as the `datasets` library describes them."""
 
 from typing import Any
 
@@ -36,8 +36,8 @@ PAIR_COLUMNS = pa.schema(
         ("license", pa.string()),
     ]
 )
-"""Columns of a dataset of pairs: prompt, chosen, and rejected as lists of messages, then scores and
-provenance. No column has a name that TRL 1.16 reserves (FORMATS), such as messages or
+"""Columns of a dataset with pairs: prompt, chosen, and rejected as lists of messages, then scores
+and provenance. No column has a name that TRL 1.16 reserves (FORMATS), such as messages or
 completion."""
 
 COMPLETION_COLUMNS = pa.schema(
@@ -62,7 +62,7 @@ TRL's SFTTrainer reads them, then scores and provenance."""
 
 
 def features(schema: pa.Schema) -> dict[str, Any]:
-    """Return a schema in the form that `datasets` stores in the metadata of Parquet files.
+    """Convert an Arrow schema to the JSON that `datasets` stores in the metadata of Parquet files.
 
     Does not import `datasets`.
     """

@@ -1,4 +1,4 @@
-"""Datasets: folders of kept pairs that `datasets.load_dataset` opens and DPO trainers read.
+"""Write dataset folders: kept pairs that `datasets.load_dataset` opens and DPO trainers read.
 
 If the policy has no rejected side, the rows are prompts and chosen answers for SFT trainers.
 
@@ -79,7 +79,7 @@ def write_dataset(state: RecipeState, name: str) -> Path:
 
 
 def _write(state: RecipeState, folder: Path, builds: list[str]) -> None:
-    """Write a dataset's folder.
+    """Write a dataset folder with its Parquet files and card.
 
     The metadata of each Parquet file names the builds, so that `factory diff` finds them in the
     lake.
@@ -102,7 +102,8 @@ def _write(state: RecipeState, folder: Path, builds: list[str]) -> None:
 
 
 def kept_pairs(phase: str, iteration: int | None = None, split: str | None = None) -> str:
-    """Return the SQL condition for the kept pairs of a phase, or of one iteration and split."""
+    """Return a SQL condition for the kept pairs of a phase, and optionally of an iteration and a
+    split."""
     condition = f"outcome = 'kept' and phase = {literal(phase)}"
     if iteration is not None:
         condition += f" and iteration = {literal(iteration)}"
@@ -112,7 +113,8 @@ def kept_pairs(phase: str, iteration: int | None = None, split: str | None = Non
 
 
 def select_pairs(views: Views, condition: str) -> None:
-    """Define the view `pair_rows`: the pairs that meet an SQL condition, with their texts.
+    """Define the DuckDB view `pair_rows`, which has the pairs that meet a SQL condition, with
+    texts.
 
     Call `views.read_texts` for these pairs first.
     """
@@ -146,7 +148,7 @@ def write_rows(
 
 
 def _row_groups(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Yield the same rows in batches of ROW_GROUP rows."""
+    """Regroup rows into batches of ROW_GROUP rows, and yield the batches."""
     waiting: list[pa.RecordBatch] = []
     n_waiting = 0
     for batch in batches:
@@ -166,7 +168,7 @@ def _joined(schema: pa.Schema, batches: Sequence[pa.RecordBatch]) -> pa.RecordBa
 
 
 def dataset_rows(folder: Path) -> dict[str, int]:
-    """Return the number of rows in each split of a dataset's folder."""
+    """Return the number of rows in each split of a dataset folder."""
     rows: dict[str, int] = {}
     for file in sorted((folder / "data").glob("*.parquet")):
         split = file.name.split("-")[0]

@@ -1,4 +1,4 @@
-"""The kinds of judges, and their names in cards and metadata."""
+"""The kinds of judges, and their names in dataset cards and metadata."""
 
 from typing import Literal
 
@@ -15,7 +15,7 @@ JUDGE_NOUNS: dict[JudgeKind, str] = {
     "the previous model": "the previous model of the loop",
     "the current model": "the current model of the loop",
 }
-"""Noun phrases for the kinds of judges, for use in sentences."""
+"""A noun phrase for each kind of judge, for use in sentences."""
 
 
 def judge_kind(judge: Judge) -> JudgeKind:

@@ -1,4 +1,4 @@
-"""Sources of exports: a recipe with its lake, or a dataset's folder.
+"""Sources of exported rows: a recipe with its lake, or a dataset folder.
 
 Rows are read from the Parquet files that `factory run` and `factory pairs` write, or from such a
 folder after it was published and downloaded. Only `--to sft` needs the lake, because a dataset
@@ -30,14 +30,14 @@ class Source:
     name: str
     folder: Path
     state: RecipeState | None = None
-    """State of the recipe. None if only a dataset's folder was given."""
+    """State of the recipe. None if only a dataset folder was given."""
     model: str = "MODEL"
     """The model to train, quoted for a shell: M_0 of the recipe, or else the word MODEL."""
     left_out: list[str] = field(default_factory=list)
     """Labels of the recipe's steps whose pairs are not in the lake yet."""
 
     def files(self, split: str) -> list[Path]:
-        """Return the dataset's Parquet files of a split, sorted by name."""
+        """Return the Parquet files of one split of the dataset, sorted by name."""
         return sorted((self.folder / "data").glob(f"{split}*.parquet"))
 
 
@@ -82,7 +82,7 @@ def _refuse_more_than_bare(state: RecipeState, written_as: Path) -> None:
 
 
 def open_dataset(folder: Path) -> Source:
-    """Open the folder of a dataset as an export source.
+    """Open a dataset folder as an export source.
 
     Raises ExportError if the folder is not a dataset, if prompt, chosen, or rejected is not a list
     of messages with only role and content, or if there is a column tools.
@@ -134,7 +134,7 @@ def _is_messages(kind: pa.DataType | None) -> bool:
 
 
 def open_pairs(source: Source, needs: tuple[str, ...]) -> Views:
-    """Return views over the pairs of a dataset: `train_rows` and `test_rows`.
+    """Return the DuckDB views `train_rows` and `test_rows` of a dataset's pairs.
 
     `select_splits` then defines the view `dataset`, which the export queries read. `needs` names
     required columns. Raises ExportError if a column is missing or there are no training rows.
@@ -159,8 +159,8 @@ def open_pairs(source: Source, needs: tuple[str, ...]) -> Views:
             "export a dataset that `factory run` wrote",
         )
     views = Views()
-    # One thread keeps the order of the rows. Without these optimizers, joins keep their right side
-    # (the ids) in memory; DuckDB's row estimates might make it keep the texts.
+    # A single thread keeps the row order. Without these optimizers, joins keep their right side
+    # (the IDs) in memory; DuckDB's row estimates might make it keep the texts.
     views.con.execute("set threads = 1")
     views.con.execute("set disabled_optimizers = 'join_order,build_side_probe_side'")
     for split in SPLITS:
@@ -175,7 +175,8 @@ def _read(views: Views, name: str, files: list[Path], *, empty: bool) -> None:
 
 
 def open_best_answers(source: Source) -> Views:
-    """Return views over the best current answer to each prompt: `train_rows` and `test_rows`.
+    """Return the DuckDB views `train_rows` and `test_rows` of the best current answer to each
+    prompt.
 
     Raises ExportError if the source has no recipe, and therefore no lake with all answers.
     """
@@ -193,12 +194,12 @@ def open_best_answers(source: Source) -> Views:
 
 
 def select_splits(views: Views, *splits: str) -> None:
-    """Define the view `dataset` as the rows of the given splits."""
+    """Define the DuckDB view `dataset`, which has the rows of the given splits."""
     views.define("dataset", " union all ".join(f"(from {split}_rows)" for split in splits))
 
 
 def longest(source: Source, views: Views, *, pairs: bool) -> int | None:
-    """Return the number of tokens in the longest row, including the prompt.
+    """Return the number of tokens in the longest row to export, including its prompt.
 
     Tokens were counted with the tokenizer of the model that wrote the answers. Returns None if
     they were not counted.
@@ -212,7 +213,7 @@ def longest(source: Source, views: Views, *, pairs: bool) -> int | None:
 
 
 def check_pairs(source: Source, views: Views, query: str, spoils: str) -> None:
-    """Raise ExportError if the trainer would silently misread some pairs.
+    """Raise ExportError if the trainer would silently misread some of the pairs.
 
     `query` names a file of `checks/` that finds these pairs, and `spoils` describes the problem.
     """

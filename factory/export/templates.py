@@ -1,4 +1,4 @@
-"""Render the Jinja templates for cards and trainers' configs."""
+"""Render the Jinja templates of dataset cards and of trainers' config files."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ _ENVIRONMENT = Environment(
 
 
 def render_template(text: str, values: Mapping[str, Any]) -> str:
-    """Return a Jinja template filled with values.
+    """Render a Jinja template with the given values.
 
     Raises jinja2.UndefinedError if the template uses a variable that is not in `values`.
     """

@@ -1,4 +1,4 @@
-"""The supported trainers, with the shape of their rows and their config files.
+"""The supported trainers, with the row format and the config files of each.
 
 A shape is a query over the view `dataset`, in a file of `shapes/`; trainers may share a shape. The
 config files of a trainer are templates in `snippets/<name>/`, and name the version of the trainer
@@ -33,7 +33,8 @@ class Trainer:
     """Name of the file in `checks/` with a query for pairs that the trainer would silently
     misread."""
     spoils: str = ""
-    """The problem with the pairs that `check` finds, as the end of a sentence: "3 pairs …"."""
+    """The problem with the pairs that `check` finds, worded as the end of a sentence: "3 pairs
+    …"."""
 
 
 _LOAD = "python -c 'import datasets; print(datasets.load_dataset(\"data\"))'"
@@ -91,12 +92,12 @@ def trainer_of(name: str) -> Trainer:
 
 @cache
 def export_query(name: str, folder: str = "shapes") -> str:
-    """Return the SQL text of a query in this package's `shapes/` or `checks/`."""
+    """Return the SQL text of an export query in the folder `shapes/` or `checks/`."""
     return (resources.files("factory.export") / folder / f"{name}.sql").read_text(encoding="utf-8")
 
 
 def more_than_bare(views: Views) -> str:
-    """Return the counts of prompts with tools, tool calls, or reasoning as text: "3 with tools".
+    """Describe how many prompts have tools, tool calls, or reasoning, as in "3 with tools".
 
     Covers the prompts of a recipe's pairs and candidates. Returns "" if there are no such prompts.
     """
@@ -106,7 +107,7 @@ def more_than_bare(views: Views) -> str:
 
 
 def snippets(name: str) -> dict[str, str]:
-    """Return the Jinja templates of a trainer's config files, by the name of the config file."""
+    """Return a dict from the name of each config file of a trainer to its Jinja template."""
     folder = resources.files("factory.export") / "snippets" / name
     files = [file for file in folder.iterdir() if file.is_file()] if folder.is_dir() else []
     return {

@@ -1,4 +1,4 @@
-"""Write exports: data, a trainer's config, and `export.json` with the hashes of all files.
+"""Write an exported folder: data, a trainer's config files, and `export.json` with file hashes.
 
     DIR/data/train.parquet, test.parquet    or .jsonl; no test file if there are no test rows
     DIR/dpo.yaml, …                         config files of the trainer
@@ -48,7 +48,7 @@ splits at them."""
 
 @dataclass(frozen=True)
 class Exported:
-    """The result of an export."""
+    """The result of `factory export`."""
 
     out: Path
     trainer: str
@@ -60,7 +60,7 @@ class Exported:
 
 
 def export_dataset(source: Source, name: str, out: Path) -> Exported:
-    """Write a dataset in the format of a trainer to the folder `out`.
+    """Write a dataset to the folder `out` in the format that a trainer expects.
 
     The same source gives the same bytes. Rows are written in batches, so memory does not grow with
     their number. The exception is sft, for which DuckDB collects the best answers first. Raises
@@ -166,7 +166,7 @@ def _mark(folder: Path, facts: dict[str, Any]) -> None:
 
 
 def write_json_lines(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> int:
-    """Write rows as JSON lines, one per row, and return the number of rows."""
+    """Write rows to a JSON Lines file, and return the number of rows."""
     n_rows = 0
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for batch in batches:

@@ -1,4 +1,4 @@
-"""Atomic writes of small text files, and Parquet files laid out for the Hugging Face Hub."""
+"""Write text files atomically, and write Parquet files in the layout that the Hub recommends."""
 
 import errno
 import os
@@ -60,7 +60,7 @@ def remove_unfinished(folder: Path) -> None:
 
 @contextmanager
 def writing(root: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Raise a LakeError if the disk is full or read-only, and always remove the file
+    """Convert errors of a full or read-only disk to LakeError, and always remove the file
     `temporary`."""
     try:
         yield

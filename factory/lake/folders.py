@@ -1,4 +1,5 @@
-"""Folders of a lake, which store rows as immutable Parquet files (shards).
+"""The lake's folders, with their Parquet shards, manifests, and locks. Each folder stores rows as
+immutable Parquet files (shards).
 
     <lake>/<table>/<key>/<sha256>.parquet    a shard, named by the SHA-256 of its content
                          settings.json       the settings that the key hashes, for people
@@ -35,21 +36,21 @@ Lock = IO[str]
 
 @dataclass(frozen=True)
 class Broken:
-    """A shard that was deleted or changed after it was written."""
+    """A Parquet shard that was deleted or changed after it was written."""
 
     path: Path
     why: str
 
 
 class Lake:
-    """A folder on disk with every row and model that the factory has produced."""
+    """A lake: the folder with all rows and trained models that the factory has produced."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._verified: set[tuple[Path, int, int]] = set()
 
     def folder(self, table: str, key: str) -> "Folder":
-        """Return the folder of a table with this key, whether or not it exists."""
+        """Return a table's folder for a key, whether or not the folder exists."""
         return Folder(self, table, key)
 
     def folders(self, table: str) -> list["Folder"]:
@@ -63,8 +64,8 @@ class Lake:
         return path.relative_to(self.root).as_posix()
 
     def is_whole(self, path: Path) -> bool:
-        """Return whether a file's SHA-256 matches its name. Each file is hashed once per
-        process."""
+        """Return whether the name of a file is the SHA-256 of its content. Each file is hashed once
+        per process."""
         stat = path.stat()
         stamp = (path, stat.st_size, stat.st_mtime_ns)
         if stamp not in self._verified:
@@ -83,7 +84,7 @@ class Lake:
         return content if isinstance(content, dict) else {}
 
     def save_json(self, name: str, content: dict[str, Any]) -> None:
-        """Save a JSON file in the lake if its content changed. Do nothing if the lake is
+        """Write a JSON file to the lake, unless its content is unchanged. Do nothing if the lake is
         read-only."""
         if content == self.load_json(name) or not os.access(self.root, os.W_OK):
             return
@@ -96,12 +97,9 @@ class Lake:
     def lock(
         self, name: str, doing: str, say: Callable[[str], None] | None = None
     ) -> Iterator[Lock]:
-        """Acquire a named lock of the lake, and hold it until the context ends.
-
-        Yields the lock's file. A child process that inherits the file holds the lock too. While
-        another process holds the lock, wait, and pass `say` a line that names this process and its
-        command.
-        """
+        """Hold a lock of the lake for the duration of a `with` block, and yield the lock file. A
+        child process that inherits the file holds the lock too. While another process holds the
+        lock, wait, and pass `say` a line that names this process and its command."""
         with self._lock_file(name) as file:
             if not _flock(file, wait=False):
                 file.seek(0)
@@ -113,8 +111,8 @@ class Lake:
 
     @contextmanager
     def try_lock(self, name: str, doing: str) -> Iterator[Lock | None]:
-        """Acquire a named lock of the lake without waiting. Yields None if another process holds
-        the lock, or if the lake is read-only."""
+        """Hold a lock like `lock`, but do not wait: yield None if another process holds it or the
+        lake is read-only."""
         with ExitStack() as stack:
             try:
                 file = stack.enter_context(self._lock_file(name))
@@ -142,8 +140,8 @@ class Lake:
 
 
 def _flock(file: Lock, *, wait: bool) -> bool:
-    """Acquire a lock, and return whether that succeeded. Without `wait`, it fails if another
-    process holds the lock."""
+    """Try to acquire a file lock, and return whether that succeeded. Without `wait`, it fails if
+    another process holds the lock."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
@@ -152,7 +150,7 @@ def _flock(file: Lock, *, wait: bool) -> bool:
 
 
 class Folder:
-    """A folder of the lake: the shards of one key, or one trained model under `models/`."""
+    """A folder in the lake, which contains the shards of one key or one trained model."""
 
     def __init__(self, lake: Lake, table: str, key: str) -> None:
         self.lake = lake
@@ -164,7 +162,7 @@ class Folder:
         return f"{self.table}/{self.key}"
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings that the folder's key hashes, or an empty dictionary if they were not
+        """Return the settings that the folder's key hashes, or an empty dict if they were not
         recorded."""
         return self.lake.load_json(f"{self.table}/{self.key}/settings.json")
 
@@ -249,16 +247,15 @@ class Folder:
 
     @contextmanager
     def lock(self, doing: str, say: Callable[[str], None] | None = None) -> Iterator[Lock]:
-        """Acquire the folder's lock for writing, and remove the unfinished files of a killed
-        writer. See `Lake.lock`."""
+        """Lock the folder for writing, and remove unfinished files of a killed writer. See
+        `Lake.lock`."""
         with self.lake.lock(self.lock_name, doing, say) as file:
             remove_unfinished(self.path)
             yield file
 
     @contextmanager
     def try_lock(self, doing: str) -> Iterator[Lock | None]:
-        """Acquire the folder's lock without waiting, and remove the unfinished files of a killed
-        writer. See `Lake.try_lock`."""
+        """Lock the folder like `lock`, but yield None instead of waiting. See `Lake.try_lock`."""
         with self.lake.try_lock(self.lock_name, doing) as file:
             if file is not None:
                 remove_unfinished(self.path)
@@ -273,12 +270,12 @@ class Folder:
                 write_whole(self.path / "settings.json", text + "\n")
 
     def append(self, table: pa.Table) -> Path:
-        """Write rows as a new shard, atomically, and return its path."""
+        """Write rows to a new shard atomically, and return the shard's path."""
         return self.append_batches(table.schema, iter(table.to_batches()))
 
     def append_batches(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Path:
-        """Write batches as one new shard, atomically, with one batch in memory at a time, and
-        return its path."""
+        """Write batches of rows to one new shard atomically, and return its path. Only one batch is
+        in memory at a time."""
         temporary = self.path / f".tmp-{os.getpid()}-{threading.get_ident()}"
         with writing(self.lake.root, temporary):
             n_rows = write_parquet(temporary, schema, batches)

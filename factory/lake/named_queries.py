@@ -16,7 +16,7 @@ from factory.errors import QueryError
 
 @dataclass(frozen=True)
 class NamedQuery:
-    """A query that ships with the factory, with its name and explanation."""
+    """A named query that ships with the factory, and its explanation."""
 
     name: str
     explanation: str
@@ -42,10 +42,10 @@ def _explanation(text: str) -> str:
 
 
 def query_text(query: str, views: Sequence[str]) -> str:
-    """Return the SQL of a named query if `query` is a name, else `query` itself.
+    """Return the SQL of a named query, or `query` itself if it is SQL.
 
-    `views` are the names of views, for a hint. Raises QueryError for a single word that is not the
-    name of a query.
+    `views` has the names of views, for a hint in the error message. Raises QueryError for a single
+    word that is not the name of a query.
     """
     word = query.strip().rstrip(";").strip()
     if not re.fullmatch(r"[\w-]+", word):

@@ -1,4 +1,4 @@
-"""SQL files of the factory, with the relations and parameters that each one declares.
+"""The factory's SQL files, each with the relations and parameters that it declares.
 
 The leading comment of a file declares them. A test compares the declarations with the SQL:
 
@@ -20,7 +20,7 @@ from factory.lake.sql_text import Value, fill, statement_of
 
 @dataclass(frozen=True)
 class Query:
-    """A SQL file of the factory."""
+    """A SQL file that ships with the factory."""
 
     address: str
     """Package and name of the file, such as `run/unparsed`."""
@@ -28,26 +28,26 @@ class Query:
 
     @property
     def name(self) -> str:
-        """Name of the file, without its folder and extension."""
+        """Name of the SQL file, without its folder and extension."""
         return self.address.rpartition("/")[2]
 
     @cached_property
     def reads(self) -> frozenset[str]:
-        """Relations that the query reads, and that the caller or the lake's views must provide."""
+        """Names of the relations that the caller or the lake's views must provide to the query."""
         return _declared(self.text, "Reads")
 
     @cached_property
     def parameters(self) -> frozenset[str]:
-        """Names of the `$parameters` that the caller must fill in."""
+        """Names of the `$parameters` in the query, which the caller must fill in."""
         return _declared(self.text, "Parameters")
 
     @cached_property
     def statement(self) -> str:
-        """The SQL without comments. Keys hash this text."""
+        """The SQL statement in the file, without comments. Keys hash this text."""
         return statement_of(self.text)
 
     def with_values(self, values: dict[str, Value]) -> str:
-        """Return the SQL with its parameters filled in.
+        """Return the query's SQL with its parameters filled in.
 
         Raises TypeError if a parameter is missing or unknown.
         """
@@ -66,7 +66,7 @@ def _declared(text: str, what: str) -> frozenset[str]:
 
 @cache
 def load_query(address: str) -> Query:
-    """Load a SQL file of the factory by its address. `run/unparsed` stands for
+    """Return the SQL file with a short address. For example, `run/unparsed` stands for
     `factory/run/sql/unparsed.sql`, and `export/shapes/margin` for
     `factory/export/shapes/margin.sql`."""
     package, _, path = address.partition("/")
@@ -76,7 +76,7 @@ def load_query(address: str) -> Query:
 
 
 def all_queries(package: str) -> Iterator[Query]:
-    """Yield every SQL file of a package, folder by folder in alphabetical order."""
+    """Yield every SQL file in a package, folder by folder in alphabetical order."""
     yield from _queries_in(resources.files(f"factory.{package}"), package)
 
 
@@ -93,7 +93,7 @@ def _queries_in(folder: Traversable, address: str) -> Iterator[Query]:
 
 @cache
 def statements_digest(*packages: str) -> str:
-    """Return a hash of all SQL statements in these packages. A cached result is valid only for the
-    statements that computed it."""
+    """Return a hash of all SQL statements in the given packages. A cached result is valid only for
+    the statements that computed it."""
     queries = (query for package in packages for query in all_queries(package))
     return short_hash("\n".join(query.statement for query in queries))

@@ -1,4 +1,4 @@
-"""DuckDB views of one recipe's rows, with a cache of row counts.
+"""DuckDB views of the rows that belong to one recipe, with a cache of row counts.
 
 The cache identifies a count by the names of the shards that it was computed from. A shard's name is
 a hash of its content, so the same query on the same names always has the same result.
@@ -24,13 +24,13 @@ _Folders = dict[str, dict[str, list[Path]]]
 
 
 class RecipeViews:
-    """The prompts of a recipe and the rows of its roles in a lake, as DuckDB views."""
+    """DuckDB views of a recipe's prompts, and of the lake's rows for the recipe's roles."""
 
     def __init__(self, recipe: Recipe, lake: Lake) -> None:
         self.recipe = recipe
         self.lake = lake
         self.prompts: dict[str, pa.Table | Sequence[Path]] = {}
-        """The prompts of the loop and of the probe: their shards, or rows that are not stored
+        """The prompts of the loop and of the probe, as shards or as rows that are not stored
         yet."""
         self._cache: dict[str, dict[str, Any]] = lake.load_json(self._cache_name)
         self._used: dict[str, str] = {}
@@ -40,11 +40,11 @@ class RecipeViews:
         return f"memo-{self.recipe.name}.json"
 
     def save_cache(self) -> None:
-        """Save the cached counts for the next command."""
+        """Save the cached row counts for the next command."""
         self.lake.save_json(self._cache_name, self._cache)
 
     def prune_cache(self) -> None:
-        """Drop the cached counts that were not used since this object was created."""
+        """Drop cached row counts that were not used since this object was created."""
         self._cache = {name: self._cache[name] for name in sorted(set(self._used.values()))}
 
     @cached_property
@@ -52,7 +52,7 @@ class RecipeViews:
         return Views(self.recipe.query_memory)
 
     def open(self, scope: Scope) -> Views:
-        """Return DuckDB views of the rows that a scope reads.
+        """Return DuckDB views of the rows in a scope.
 
         There is only one connection, so views that were opened earlier can no longer be used.
         """
@@ -94,8 +94,7 @@ class RecipeViews:
         )
 
     def _is_folder_whole(self, key: str, shards: dict[str, list[Path]]) -> bool:
-        """Return whether the view keeps every row of one folder, that of the last table in
-        `shards`."""
+        """Return whether the view keeps every row in the folder of the last table in `shards`."""
         table = list(shards)[-1]
 
         def compute() -> dict[str, Any]:
@@ -118,7 +117,7 @@ class RecipeViews:
         """Return the result of `compute`, or the cached result if the scope's shards are unchanged.
 
         `place` names the query and where it is used. `depends_on` lists the other values that
-        decide the result.
+        determine the result.
         """
         if any(isinstance(prompts, pa.Table) for prompts in self.prompts.values()):
             return compute()
@@ -137,7 +136,7 @@ class RecipeViews:
         return dict(self._cache[signature])
 
     def shard_names(self, scope: Scope) -> str:
-        """Return a hash of the names of all shards that a scope reads, including the prompts."""
+        """Return a hash of the names of all shards in a scope, including the shards of prompts."""
         prompts = [
             paths if isinstance(paths, Sequence) else []
             for _, paths in sorted(self.prompts.items())
@@ -146,7 +145,7 @@ class RecipeViews:
         return short_hash(canonical([[path.name for path in paths] for paths in shards]))
 
     def shards_of(self, scope: Scope) -> dict[str, list[Path]]:
-        """Return the paths of the shards that a scope reads, by table."""
+        """Return a dict from table name to the paths of the table's shards in a scope."""
         return {
             table: [path for paths in folders.values() for path in paths]
             for table, folders in self._folders(scope).items()

@@ -1,4 +1,4 @@
-"""Arrow schemas of the lake's tables, and the ids of their rows.
+"""Arrow schemas of the lake's tables, and functions that compute row IDs.
 
 A schema is fixed: it has every column from the start, and an empty table has it too. Columns that
 only some engines or judges fill are NULL in other rows.
@@ -145,7 +145,7 @@ TABLES: dict[str, pa.Schema] = {
             ("name", pa.string()),  # M_0, M_1, …; F_0, F_1, … for the future models; reference
             ("model", pa.string()),  # digest
             ("sampling_key", pa.string()),  # the folder of its samples
-            ("request_key", pa.string()),  # hash that the ids of their requests start from
+            ("request_key", pa.string()),  # hash that the IDs of their requests start from
             ("parser_key", pa.string()),  # the folder of the verdicts of the judge `judge`
             ("first_draw", pa.int32()),
             ("n_draws", pa.int32()),
@@ -186,8 +186,8 @@ _KEY_COLUMNS = {
 
 
 def view_schema(table: str) -> pa.Schema:
-    """Return the columns of a table's view. In views, the name of a column with a key ends in
-    `_key`."""
+    """Return the Arrow schema of a table's DuckDB view. In views, the name of a column with a key
+    ends in `_key`."""
     return pa.schema(
         [column.with_name(_KEY_COLUMNS.get(column.name, column.name)) for column in TABLES[table]]
     )
@@ -204,12 +204,12 @@ ROW_ID: dict[str, str] = {
 
 
 def prompt_id(messages: Sequence[Mapping[str, Any]], tools: str | None) -> str:
-    """Return the id of a prompt, a hash of its messages and tools as canonical JSON."""
+    """Return the ID of a prompt, a hash of its messages and tools as canonical JSON."""
     return short_hash(canonical({"messages": list(messages), "tools": tools}))
 
 
 def answer_id(request_id: str, draw: int, text: str | None, *more: str | None) -> str:
-    """Return the id of an answer, a hash of its request, draw, and content.
+    """Return the ID of an answer, a hash of its request, draw, and content.
 
     `more` has the other parts of the answer in a fixed order: reasoning and tool calls for a
     sample, reasoning for a judgment.
@@ -218,6 +218,6 @@ def answer_id(request_id: str, draw: int, text: str | None, *more: str | None) -
 
 
 def pair_id(prompt: str, chosen: str | None, rejected: str | None) -> str:
-    """Return the id of a pair. A prompt with the same chosen and rejected samples has the same id
-    in every build."""
+    """Return the ID of a pair, a hash of the IDs of its prompt and its two answers. The ID is the
+    same in every build."""
     return row_id(prompt, chosen, rejected)

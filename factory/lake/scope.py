@@ -12,7 +12,7 @@ SHARD_KEYS = {"samples": "sampling_key", "judgments": "judge_key", "verdicts": "
 
 @dataclass(frozen=True)
 class Scope:
-    """The roles whose samples a query reads, and the judges of these samples."""
+    """The roles whose samples a query reads, and the judges that score these samples."""
 
     roles: Sequence[Row] = ()
     """Rows of the table `roles`."""
@@ -20,17 +20,17 @@ class Scope:
     """Rows of the table `panel`, which lists the judges of each role."""
 
     def rows(self, table: str) -> Sequence[Row]:
-        """Return the rows of `roles` or `panel` that name the folders of a table."""
+        """Return the rows of `roles` or `panel`, whichever has the folder keys of a table."""
         return self.roles if table == "samples" else self.panel
 
     def keys(self, table: str) -> list[str]:
-        """Return the sorted keys of a table's folders that belong to the scope."""
+        """Return the keys of the table's folders in this scope, sorted."""
         column = SHARD_KEYS[table]
         return sorted({row[column] for row in self.rows(table) if row.get(column)})
 
 
 def join_scopes(scopes: Iterable[Scope]) -> Scope:
-    """Return a scope with the roles and judges of several scopes, each of them once."""
+    """Return the union of several scopes, without duplicate rows."""
     roles, panel = list[Row](), list[Row]()
     for scope in scopes:
         roles += [row for row in scope.roles if row not in roles]

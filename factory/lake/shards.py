@@ -1,4 +1,4 @@
-"""A background thread that writes finished rows as shards."""
+"""Write finished rows as Parquet shards in the background."""
 
 import queue
 import threading

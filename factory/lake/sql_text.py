@@ -1,4 +1,4 @@
-"""Functions on SQL text: remove comments, fill in parameters, and quote values.
+"""Remove comments from SQL text, fill in its parameters, and quote values.
 
 A small lexer separates comments and quoted text from the rest, so that strings stay unchanged.
 """
@@ -25,8 +25,8 @@ PART = re.compile(
     """,
     re.DOTALL | re.IGNORECASE | re.VERBOSE,
 )
-"""Matches one part of a SQL text: a comment, quoted text, a parameter, a semicolon, white space, or
-any other character."""
+"""Regular expression for one part of a SQL text: a comment, quoted text, a parameter, a semicolon,
+white space, or any other character."""
 
 Value = str | int | float | bool | None | Path
 """Types of the values that can fill in a `$parameter`."""

@@ -1,4 +1,4 @@
-"""Checks of a lake's integrity: the hash, schema, and row ids of every shard, and every model."""
+"""Check the integrity of the Parquet shards and trained models in a lake."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from factory.models import broken_files, model_manifest
 
 @dataclass(frozen=True)
 class Fault:
-    """A damaged file of the lake."""
+    """A damaged file in the lake."""
 
     file: str
     """Path of the file, relative to the lake."""
@@ -25,8 +25,8 @@ class Fault:
 
 @dataclass
 class VerifyReport:
-    """Result of a check: the numbers of shards, rows, and models, and the faults that were
-    found."""
+    """Result of a check of the lake: the faults, and the numbers of checked shards, rows, and
+    models."""
 
     shards: int = 0
     rows: int = 0
@@ -35,14 +35,14 @@ class VerifyReport:
 
 
 def verify_lake(lake: Lake) -> VerifyReport:
-    """Check every shard and trained model of the lake. Datasets are not checked, since they are
+    """Check every shard and trained model in the lake. Datasets are not checked, since they are
     rebuilt from the shards."""
     tables = (*ROW_ID, "models")
     return verify_folders(folder for table in tables for folder in lake.folders(table))
 
 
 def verify_folders(folders: Iterable[Folder]) -> VerifyReport:
-    """Check every shard or trained model of these folders."""
+    """Check every shard or trained model in the given folders."""
     report = VerifyReport()
     with duckdb.connect() as con:
         con.execute("set enable_progress_bar = false")
@@ -78,8 +78,8 @@ def _folder_faults(
 def _wrong_ids(
     table: str, shards: Sequence[Path], con: duckdb.DuckDBPyConnection
 ) -> dict[Path, int]:
-    """Return the number of rows per shard whose id is not the hash of their content. Leaves out
-    shards without such rows."""
+    """Return, for each shard, the number of rows whose ID is not the hash of their content. Leaves
+    out shards without such rows."""
     if table == "prompts":
         counts = {shard: _wrong_prompt_ids(shard) for shard in shards}
         return {shard: count for shard, count in counts.items() if count}

@@ -109,14 +109,14 @@ class Views:
 
     @property
     def con(self) -> duckdb.DuckDBPyConnection:
-        """The DuckDB connection. Raises RuntimeError if `renew` was called on this object."""
+        """The open DuckDB connection. Raises RuntimeError if `renew` was called on this object."""
         if self._turn != self._shared.turn:
             raise RuntimeError("another caller renewed these views: open them again")
         return self._shared.con
 
     def renew(self) -> "Views":
-        """Return a new `Views` object on the same connection, without any inputs. The old object
-        can no longer be used."""
+        """Return a new `Views` object on the same connection, without registered inputs. This
+        object can no longer be used."""
         self._shared.turn += 1
         views = copy.copy(self)
         views._turn, views._inputs = self._shared.turn, set()
@@ -131,8 +131,8 @@ class Views:
     # inputs
 
     def register_shards(self, view: str, table: str, paths: Sequence[Path]) -> None:
-        """Register shards of a table as `<view>_shards`, with a column `filename`. Tables in
-        SHARD_TABLES also get a column `file_row_number`."""
+        """Register a table's shards as the relation `<view>_shards`, with an extra column
+        `filename`. Tables in SHARD_TABLES also get a column `file_row_number`."""
         numbered = table in SHARD_TABLES
         name = f"{view}_shards"
         self._inputs.add(name)
@@ -158,7 +158,7 @@ class Views:
         self._register(name, table)
 
     def register_row(self, name: str, values: Mapping[str, Any]) -> None:
-        """Register one row of settings as an input table."""
+        """Register settings as an input table with one row."""
         self.register(name, pa.Table.from_pylist([dict(values)]))
 
     def _register(self, name: str, table: pa.Table) -> None:
@@ -167,8 +167,9 @@ class Views:
         self.con.register(name, table)
 
     def define_tables(self, whole: Collection[str]) -> None:
-        """Define the views of samples, judgments, and verdicts. For a table in `whole`, no row
-        needs to be left out, so its view reads the shards without looking for duplicates."""
+        """Define the views `samples`, `judgments`, and `verdicts` over their shards. For a table in
+        `whole`, no row needs to be left out, so its view reads the shards without looking for
+        duplicates."""
         for table in SHARD_TABLES:
             query = load_query(f"lake/all_{table}" if table in whole else f"lake/{table}")
             self._create_view(table, query.text)
@@ -201,13 +202,13 @@ class Views:
             self._inputs.discard(name)
 
     def use_table(self, name: str) -> None:
-        """Use a table as an input that was created on this connection before `renew`."""
+        """Register, as an input, a table that was created on this connection before `renew`."""
         self._inputs.add(name)
 
     def read_texts(self, of: str) -> None:
-        """Load the texts of samples into the table `texts`. The query `of` lists the samples in its
-        columns chosen_id and rejected_id. Texts that are already loaded are not read again, since
-        a sample's id is a hash of its text."""
+        """Load the texts of the given samples into the table `texts`. The query `of` lists the
+        samples in its columns chosen_id and rejected_id. Texts that are already loaded are not read
+        again, since a sample's ID is a hash of its text."""
         self.define("texts_of", of)
         self._inputs.add("texts")
         self.insert("texts", load_query("lake/texts"))
@@ -237,12 +238,13 @@ class Views:
         )
 
     def one(self, query: Query, **values: Value) -> dict[str, Any]:
-        """Return the only row of a query. Raises ValueError unless there is exactly one."""
+        """Run a query that returns exactly one row, and return this row. Raises ValueError for any
+        other number of rows."""
         (row,) = self.all(query, **values)
         return row
 
     def all(self, query: Query | str, **values: Value) -> list[dict[str, Any]]:
-        """Return all rows of a query as a list. For queries with few rows."""
+        """Run a query, and return all its rows as a list. For queries with few rows."""
         with _enough_memory():
             relation = self.con.sql(self._text(query, values))
             rows: list[dict[str, Any]] = relation.to_arrow_table().to_pylist()
@@ -251,8 +253,8 @@ class Views:
     def stream(
         self, query: Query, schema: pa.Schema | None = None, **values: Value
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a query in batches, cast to `schema` if one is given. The connection is
-        busy until the last batch."""
+        """Run a query, and yield its rows in batches, cast to `schema` if one is given. The
+        connection is busy until the last batch."""
         with _enough_memory():
             for batch in self.con.sql(self._text(query, values)).to_arrow_reader(BATCH):
                 yield batch if schema is None else batch.select(schema.names).cast(schema)
@@ -260,8 +262,8 @@ class Views:
     # a user's queries
 
     def read_only(self, query: str) -> duckdb.DuckDBPyRelation:
-        """Return a user's query as a relation. Raises QueryError unless the text is one query that
-        only reads."""
+        """Return a user's query as a DuckDB relation. Raises QueryError unless the text is one
+        query that only reads."""
         try:
             statements = self.con.extract_statements(query)
         except duckdb.Error as error:
@@ -280,8 +282,8 @@ class Views:
             raise _query_error(error) from None
 
     def answer(self, query: str) -> pa.Table:
-        """Return the rows of a user's query. Ctrl-C interrupts the query. Raises QueryError if the
-        query fails or would change anything."""
+        """Run a user's query, and return its rows as an Arrow table. Ctrl-C interrupts the query.
+        Raises QueryError if the query fails or would change anything."""
         # In a thread, since the thread that calls DuckDB receives no signals until the query ends.
         with ThreadPoolExecutor(1) as thread:
             rows = thread.submit(lambda: self.read_only(query).to_arrow_table())

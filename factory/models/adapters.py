@@ -1,4 +1,4 @@
-"""Check that a LoRA adapter fits its base model by reading only file headers."""
+"""Check, from file headers alone, that a LoRA adapter fits its base model."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def check_adapter(adapter: Path, base: Path, field: str, base_field: str) -> Non
 
 
 def _misfit(tensor: Tensor, weights: dict[str, list[int]]) -> str | None:
-    """Return why an adapter's tensor does not fit the base model, or None if it fits."""
+    """Return the reason why an adapter's tensor does not fit the base model, or None if it fits."""
     module = tensor.name.removeprefix("base_model.model.").partition(".lora_")[0]
     weight = weights.get(f"{module}.weight")
     shared = {"lora_A": 1, "lora_B": 0}  # the axis whose length the weight shares with the tensor
@@ -54,6 +54,6 @@ def _misfit(tensor: Tensor, weights: dict[str, list[int]]) -> str | None:
 
 
 def adapter_rank(adapter: Path) -> int:
-    """Return the rank of a LoRA adapter, which is the largest rank of its modules."""
+    """Return the rank of a LoRA adapter: the largest rank among its modules."""
     config = read_json(adapter / ADAPTER_FILES[0], shown_path(adapter))
     return int(max([config.get("r", 0), *(config.get("rank_pattern") or {}).values()]))

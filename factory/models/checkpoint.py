@@ -15,7 +15,7 @@ from factory.models.config import read_json
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One model: its folder, its digest, and an optional LoRA adapter."""
+    """A model, with its folder, its digest, and an optional LoRA adapter."""
 
     name: str
     """The name of the model in the loop (M_0, F_0, M_1, …), or the name of a judge."""
@@ -45,7 +45,7 @@ class Checkpoint:
 
     @property
     def stop_tokens(self) -> list[int]:
-        """Ids of the tokens that end an answer, in addition to the tokenizer's own.
+        """IDs of the tokens that end an answer, in addition to the tokenizer's own end token.
 
         Chat models often have several.
         """
@@ -62,7 +62,8 @@ class Checkpoint:
 
     @property
     def context_length(self) -> int | None:
-        """Maximum number of tokens of a prompt with its answer, or None if it is unknown."""
+        """Maximum number of tokens in a prompt and its answer together, or None if it is
+        unknown."""
         length = self.config.get("max_position_embeddings")
         return length if isinstance(length, int) else None
 
@@ -77,7 +78,7 @@ class Checkpoint:
 
     @cached_property
     def tokenizer_digest(self) -> str:
-        """Hash of the tokenizer and chat template files, which decide how long a prompt is."""
+        """Hash of the tokenizer and chat template files, which determine the length of a prompt."""
         names = ("tokenizer*", "chat_template*", "special_tokens_map.json", "added_tokens.json")
         files = [path for name in names for path in sorted(self.path.glob(name))]
         return files_digest((path.name, file_digest(path)) for path in files)

@@ -1,4 +1,4 @@
-"""Read the JSON files of a model's folder."""
+"""Read the JSON files in a model folder."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,8 @@ from factory.errors import ModelError
 
 
 def read_json(path: Path, field: str) -> dict[str, Any]:
-    """Return the object in a model's JSON file, or an empty object if the file does not exist.
+    """Return the content of a JSON file in a model folder, or an empty dict if there is no such
+    file.
 
     Raises ModelError if the file is not JSON. `field` is the recipe field that names the model.
     """
@@ -24,6 +25,6 @@ def read_json(path: Path, field: str) -> dict[str, Any]:
 
 
 def declared_dtype(path: Path, field: str) -> str:
-    """Return the dtype in a model's `config.json`; the default is float32."""
+    """Return the dtype named in a model's `config.json`, or float32 if none is named."""
     config = read_json(path / "config.json", field)
     return str(config.get("dtype") or config.get("torch_dtype") or "float32")

@@ -1,4 +1,4 @@
-"""Find the folder of a model, next to the recipe or in the Hub's cache."""
+"""Find a model's folder by its path, or in the local cache of the Hugging Face Hub."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from factory.recipe import Model, Recipe, Training
 
 
 def locate_model(model: Model, recipe: Recipe | Training, *, field: str, download: bool) -> Path:
-    """Return the folder of a model, next to the recipe or in the Hub's cache.
+    """Return a model's folder, found by its path or in the local cache of the Hugging Face Hub.
 
     `field` is the recipe section that names the model (`model`, `judge.model`). With `download`,
     downloads the files that the cache lacks. Raises NotDownloaded if files are missing and cannot
@@ -60,7 +60,7 @@ def _locate_repository(model: Model, field: str, download: bool) -> Path:
 
 
 def shown_path(path: Path) -> str:
-    """Return a path for a message, relative to the current folder if it is inside that folder."""
+    """Format a path for a message, relative to the current folder if it is inside that folder."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:

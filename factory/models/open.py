@@ -1,4 +1,4 @@
-"""Open the models named in a recipe: find their folders and compute their digests."""
+"""Find the folders of the models named in a recipe, and compute the models' digests."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def open_checkpoint(
     field: str,
     download: bool = False,
 ) -> Checkpoint:
-    """Return the checkpoint of a model that the recipe names, with its folder and digest.
+    """Find a model named in the recipe, and return its checkpoint with folder and digest.
 
     `field` is the recipe section that names the model: `model`, `judge.model`, or
     `judges.x.reward_model`. `known` caches file hashes, so that unchanged weights are not read
@@ -48,7 +48,7 @@ def open_checkpoint(
 
 
 def declared_checkpoint(name: str, revision: str, engine: OpenaiEngine) -> Checkpoint:
-    """Return the checkpoint of a model whose weights only a server has.
+    """Return the checkpoint of a model whose weights are only on a server.
 
     The server's name for the model and the declared revision identify it.
     """

@@ -1,4 +1,4 @@
-"""Read the names, shapes, and sizes of the tensors in a safetensors file, without the weights.
+"""Read the names, shapes, and sizes of the tensors in a safetensors file, but not the weights.
 
 A file starts with the length of its header in eight bytes (little-endian), followed by the header
 as JSON and by the weights (https://github.com/huggingface/safetensors, "Format").
@@ -36,7 +36,7 @@ class Tensor:
 
 
 def read_tensors(file: Path, field: str) -> list[Tensor]:
-    """Return the tensors that the header of a safetensors file lists.
+    """Return the tensors listed in the header of a safetensors file.
 
     Raises ModelError if the file is shorter than its header or the header is not JSON. `field` is
     the recipe field that names the model.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def chat_template(path: Path, field: str) -> str | None:
-    """Return the default chat template of a model folder as Jinja text, or None if it has none.
+    """Return the default chat template in a model folder as Jinja text, or None if there is none.
 
     Raises ModelError if `tokenizer_config.json` is not JSON. `field` is the recipe field that names
     the folder.
@@ -32,7 +32,7 @@ def chat_template(path: Path, field: str) -> str | None:
 
 
 def token_counter(model: Checkpoint) -> Callable[[Sequence[Mapping[str, Any]]], int]:
-    """Return a function that counts the tokens of a list of chat messages.
+    """Return a function that counts the tokens in a list of chat messages.
 
     The function uses only `tokenizer.json` and Jinja, because importing AutoTokenizer takes
     seconds. For a model without a `tokenizer.json`, the function uses AutoTokenizer.
@@ -56,7 +56,7 @@ def token_counter(model: Checkpoint) -> Callable[[Sequence[Mapping[str, Any]]], 
 
 
 def text_counter(model: Checkpoint) -> Callable[[str], int]:
-    """Return a function that counts the tokens of an answer, including its end token."""
+    """Return a function that counts the tokens in an answer, including its end token."""
     from tokenizers import Tokenizer
 
     file = model.path / "tokenizer.json"

@@ -1,4 +1,4 @@
-"""Read the trained models in the lake: their manifests, checkpoints, and broken files."""
+"""Read trained models in the lake: their manifests and checkpoints, and any broken files."""
 
 import json
 from pathlib import Path
@@ -46,7 +46,8 @@ def model_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def broken_files(folder: Path) -> list[tuple[Path, str]]:
-    """Return the deleted or changed files of a trained model, each with a reason."""
+    """Return the deleted and changed files of a trained model, each with the reason why it is
+    broken."""
     manifest = model_manifest(folder)
     faults = []
     for name, (size, digest) in (manifest or {"files": {}})["files"].items():

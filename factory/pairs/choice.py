@@ -1,4 +1,4 @@
-"""Scoring and filtering of candidates by the `pairs` section of a recipe.
+"""Score and filter candidate answers as the `pairs` section of a recipe says.
 
 This module builds the queries between the candidates and a policy, builds the settings that
 identify a set of pairs, and checks the rows that a policy returns.
@@ -59,7 +59,7 @@ _DECISIONS = """
 
 @dataclass(frozen=True)
 class Choice:
-    """Policy, judges, and queries that choose the pairs of a recipe."""
+    """The policy, judges, and SQL queries that choose a recipe's preference pairs."""
 
     recipe: Recipe
     policy: Policy
@@ -77,14 +77,15 @@ class Choice:
 
     @property
     def digest(self) -> str:
-        """Hash of all SQL statements between candidates and pairs, without the policy's own."""
+        """Hash of all SQL statements that lead from candidates to pairs, except the policy's."""
         statements = [statement_of(query) for query in self.queries.values()]
         shared = [load_query(name).statement for name in ("lake/macros", "pairs/pairs")]
         return short_hash("\n".join([*shared, *statements]))
 
     @property
     def parameters(self) -> dict[str, Value]:
-        """The values of the table `pair_settings`, which the queries read."""
+        """The recipe's settings of pairs, which the SQL queries read from the table
+        `pair_settings`."""
         spec = self.recipe.pairs
         return {
             "trains": self.policy.trains,
@@ -100,12 +101,14 @@ class Choice:
         }
 
     def evaluated(self, expression: str) -> str:
-        """Return a query that evaluates a SQL expression over the judges, in a column `value`."""
+        """Return a query that evaluates a SQL expression over judges' scores, in a column
+        `value`."""
         return _scored_by(list(self.recipe.all_judges), f"({expression}) as value")
 
     def build_settings(self, iteration: int, phase: str, judge: str, rows: str) -> dict[str, Any]:
-        """Return the settings that identify the pairs of a phase. `judge` has the digests of the
-        judges that score, and `rows` is a digest of the candidates."""
+        """Return the settings that determine the pairs of a phase, and that the key of the pairs
+        hashes. `judge` has the digests of the judges that score, and `rows` is a digest of the
+        candidates."""
         changed = changed_fields(self.recipe.pairs)
         return {
             "iteration": iteration,
@@ -121,8 +124,8 @@ class Choice:
 
 
 def make_choice(recipe: Recipe, policy: Policy) -> Choice:
-    """Return the policy, judges, and queries that choose the pairs of a recipe. Its SQL expressions
-    are parsed but not evaluated."""
+    """Return the policy, judges, and SQL queries that choose a recipe's preference pairs. The
+    recipe's SQL expressions are parsed but not evaluated."""
     spec = recipe.pairs
     of_score = [JUDGE if spec.score in PLAIN_SCORES else spec.score]
     conditions = [text for text in (spec.chosen_if, spec.rejected_if) if text]
@@ -165,8 +168,8 @@ def _judges_named(
 
 @cache
 def named_columns(expression: str) -> frozenset[str]:
-    """Return the columns that a SQL expression names, in lower case, or an empty set if the
-    expression is invalid.
+    """Return the lower-case names of the columns in a SQL expression, or an empty set if it is
+    invalid.
 
     DuckDB parses the expression, so words inside strings and comments do not count. A star or
     `columns(…)` becomes EVERY_COLUMN.
@@ -192,7 +195,7 @@ def _column_names(node: Any) -> set[str]:
 
 
 def _decisions(spec: Pairs, judges: Sequence[str], score_judges: Sequence[str]) -> str:
-    """Return the query of the view `decisions` for a recipe that combines judges."""
+    """Return the query that defines the view `decisions` for a recipe that combines judges."""
     plain = {"mean": "score", "expected": "expected_score"}
     columns = _DECISIONS.format(
         score=plain.get(spec.score, spec.score),
@@ -210,7 +213,7 @@ def _scored_by(judges: Sequence[str], columns: str) -> str:
 
 
 def define_policy(views: Views, choice: Choice) -> None:
-    """Define the view `policy`, and the views that policies read.
+    """Define the DuckDB view `policy`, which selects the pairs, and the views that it reads.
 
     `measured` becomes a table without texts, so that it is computed only once. Raises RecipeError
     if an expression of the recipe fails, or if the policy is not a valid query.
@@ -237,7 +240,7 @@ def define_policy(views: Views, choice: Choice) -> None:
 
 
 def check_policy(views: Views, policy: Policy) -> None:
-    """Run a policy once, store its rows, and let the view `policy` read the stored rows.
+    """Run the pair policy once, and make the view `policy` read the stored result.
 
     Raises RecipeError if a row cannot be a pair.
     """

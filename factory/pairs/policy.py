@@ -37,7 +37,7 @@ _TRAINS = re.compile(r"^-- Trains:(.*)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Policy:
-    """A query that selects the pairs of each prompt."""
+    """A pair policy: a SQL query that selects the chosen and rejected answers to each prompt."""
 
     name: str
     """Name of a shipped policy, or the path of the user's file."""
@@ -50,16 +50,17 @@ class Policy:
 
     @property
     def is_own(self) -> bool:
-        """Whether the policy is a user's file, which may read more than the candidates."""
+        """Whether the policy is a user's own SQL file rather than a shipped policy."""
         return self.name.endswith(".sql")
 
     @property
     def phases(self) -> tuple[str, ...]:
-        """Phases of each iteration: D1 and D2 with a future model, otherwise only D2."""
+        """Phases of each iteration: D1 and D2 if the policy uses a future model, otherwise only
+        D2."""
         return (FIRST, SECOND) if "future" in self.roles else (SECOND,)
 
     def candidates(self, phase: str) -> tuple[str, ...]:
-        """Return the roles whose samples are candidates in a phase."""
+        """Return the roles whose answers are candidates for pairs in a phase."""
         return tuple(role for role in self.roles if (role, phase) != ("future", FIRST))
 
 

@@ -1,4 +1,4 @@
-"""The dataset card: the README.md of a dataset repository, computed from the published files.
+"""The card of a published dataset: its README.md, computed from the published files.
 
 `card.md` has the text; this module computes the numbers and tables. Each publish rewrites the text
 between two markers. It keeps the text around them and the metadata fields that a user changed.
@@ -37,7 +37,7 @@ _HEADINGS: Mapping[str, Mapping[str, str]] = {
     },
     "sources": {"pairs": "published pairs"},
 }
-"""Headings of a table's columns whose names in the query do not explain themselves."""
+"""Headings of table columns whose names in the query are not clear enough."""
 
 
 def render_card(
@@ -46,8 +46,8 @@ def render_card(
     """Return the text of a dataset card and its generated metadata.
 
     The returned metadata lacks the user's changes, so that the next publish can detect them.
-    `views` are the views of the repository's folder (`open_views`), and `kept` is what a user wrote
-    into the existing card (`read_card`).
+    `views` are the views of the repository's folder (`open_views`), and `kept` has the user's text
+    in the existing card (`read_card`).
     """
     generated = card_metadata(release)
     metadata = merged(generated, kept)
@@ -74,7 +74,7 @@ def render_card(
 
 
 def _pair_rules(release: Release) -> list[str]:
-    """Return the recipe's rules for selecting pairs, each as `field: value`."""
+    """Return the recipe's settings for selecting pairs, each as `field: value`."""
     pairs = release.recipe.get("pairs", {})
     fields = ("score", "chosen_if", "rejected_if", "agree")
     return [f"{name}: {pairs[name]}" for name in fields if pairs.get(name) not in (None, "mean")]
@@ -86,7 +86,8 @@ def _first_models(release: Release) -> list[Row]:
 
 
 def _terms_row(model: Row, release: Release) -> Row:
-    """Return a model's name in the loop, its repository or served name, and its license terms."""
+    """Return a model's name in the loop, its repository or name on a server, and its license
+    terms."""
     served = release.recipe.get("engine", {}).get("model") if model["name"] == "M_0" else None
     source = model["repository"] or model.get("served") or served
     return {"model": model["name"], "source": source, "terms": license_terms(source)}

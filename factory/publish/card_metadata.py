@@ -36,7 +36,7 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000
 
 @dataclass(frozen=True)
 class Kept:
-    """The parts of an existing dataset card that a user wrote and the next publish must keep."""
+    """The parts of an existing dataset card that a user wrote, which the next publish must keep."""
 
     before: str = ""
     """Text above the generated part."""
@@ -52,7 +52,7 @@ def read_card(text: str, generated: Mapping[str, Any]) -> Kept:
     """Return the parts of a dataset card that a user wrote.
 
     `generated` is the metadata that the last publish wrote. A card without the markers belongs to
-    the user: its whole text is kept, below the generated part.
+    the user. All of its text is kept, below the generated part.
     """
     metadata, body = _split(text)
     before, mark, rest = body.partition(BEGIN)
@@ -66,7 +66,8 @@ def read_card(text: str, generated: Mapping[str, Any]) -> Kept:
 
 
 def _split(text: str) -> tuple[dict[str, Any], str]:
-    """Split a card into its YAML metadata and its body. Without valid metadata, all is body."""
+    """Split a card into its YAML metadata and its body. Without valid metadata, the body is the
+    complete card."""
     text = text.replace("\r\n", "\n")
     parts = text.split("---\n", 2)
     if not text.startswith("---\n") or len(parts) < 3:
@@ -124,7 +125,7 @@ def _info(config: Config, contents: Contents) -> dict[str, Any]:
 
 
 def yaml_features(schema: pa.Schema) -> list[dict[str, Any]]:
-    """Return an Arrow schema as the feature list that `datasets` writes into a card's metadata."""
+    """Convert an Arrow schema to the feature list that `datasets` writes into a card's metadata."""
     return [{"name": name, **_yaml(value)} for name, value in features(schema).items()]
 
 
@@ -139,7 +140,8 @@ def _yaml(feature: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def merged(generated: Mapping[str, Any], kept: Kept) -> dict[str, Any]:
-    """Merge a card's generated metadata with a user's changes, in the order of the existing card.
+    """Merge a dataset card's generated metadata with a user's changes, in the existing card's
+    order.
 
     The generated tags are always included.
     """

@@ -1,6 +1,6 @@
 """Publish a dataset: write its folder, run the pre-publish checks, and push it in one commit.
 
-`hub` has the calls to the Hub.
+The module `hub` has the calls to the Hub.
 """
 
 import os
@@ -23,7 +23,7 @@ from factory.publish.repository import FOLDERS
 def write_dry_run(
     state: RecipeState, options: PublishOptions, folder: Path, progress: Progress
 ) -> list[Finding]:
-    """Write the folder that a push would upload, without uploading it.
+    """Write the dataset folder that `factory publish` would upload, without uploading it.
 
     If the Hub can be reached, the card keeps the text that a user wrote into the repository's card.
     Raises PublishError if the folder is not empty. Raises Refused, after writing the folder, if the
@@ -68,7 +68,7 @@ def _published(repository: Repository, remote: State | None) -> Published:
 
 @dataclass(frozen=True)
 class Pushed:
-    """Result of a push to the Hub."""
+    """Result of a push to the Hugging Face Hub."""
 
     url: str
     """Address of the commit or the pull request."""
@@ -87,7 +87,7 @@ class Pushed:
 
 
 def push_dataset(state: RecipeState, options: PublishOptions, progress: Progress) -> Pushed:
-    """Write the dataset's folder, run the pre-publish checks, and push the folder to the Hub.
+    """Write the dataset folder, run the pre-publish checks, and push the folder to the Hub.
 
     Raises PublishError or LakeError before anything is written, Refused if the pre-publish checks
     fail, and HubError if the Hub rejects the push. Calling it again after a HubError finishes the
@@ -154,7 +154,7 @@ def push_folder(
     remote: State | None,
     message: str,
 ) -> Pushed:
-    """Push a folder to a repository so that the repository's files match it.
+    """Push a folder to a Hub repository, so that the repository matches the folder.
 
     `remote` is the repository's current state, or None if the repository or branch does not exist.
     The call is safe to repeat: it skips files that the repository already has and steps that are

@@ -25,7 +25,7 @@ _TYPES = {
 
 
 def croissant_metadata(release: Release, card: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the Croissant metadata of a release as JSON-LD.
+    """Return the Croissant metadata of a dataset release as JSON-LD.
 
     `card` is the metadata of the dataset card.
     """
@@ -165,7 +165,8 @@ def _digest(lineage: Mapping[str, Any], name: str | None) -> str | None:
 
 
 def _collection(recipe: Mapping[str, Any], lineage: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the Responsible AI fields: how the answers were collected and scored, and limits."""
+    """Return the Responsible AI fields, which say how the answers were collected and scored, and
+    list limitations."""
     judge = lineage["judge"]
     scored_by = JUDGE_NOUNS[judge["kind"]]
     if "rubric" in judge:

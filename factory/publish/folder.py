@@ -61,7 +61,7 @@ def write_folder(
 
 @dataclass(frozen=True)
 class Published:
-    """The card and the generated metadata of a repository's last publish."""
+    """The card and the metadata that the last publish wrote to a dataset repository."""
 
     card: str = ""
     metadata: dict[str, Any] | None = None
@@ -69,7 +69,7 @@ class Published:
 
 
 def read_published(files: dict[str, str]) -> Published:
-    """Read the card and metadata of the last publish from a repository's files, given by name."""
+    """Read the card and metadata of the last publish from a repository's files."""
     try:
         metadata = json.loads(files.get(LINEAGE, "{}")).get("card")
     except ValueError:
@@ -104,7 +104,8 @@ def _write_json(file: Path, content: dict[str, Any]) -> None:
 
 
 def local_folders(state: RecipeState) -> list[str]:
-    """Return the local folders that no published file may name: home, recipe, and lake."""
+    """Return the local folders that no published file may mention: the home, recipe, and lake
+    folders."""
     named = (Path.home(), state.recipe.folder, state.lake.root)
     places = {place for each in named for place in (each, each.resolve())}
     return sorted(str(place) for place in places if place.is_absolute() and len(place.parts) > 1)
@@ -135,6 +136,6 @@ def _check_private(state: RecipeState, folder: Path) -> None:
 
 
 def files_of(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield each file of a folder as its name in the repository and its path, sorted by path."""
+    """Yield the repository name and the local path of each file in a folder, sorted by path."""
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         yield file.relative_to(folder).as_posix(), file

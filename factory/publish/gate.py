@@ -1,4 +1,4 @@
-"""Pre-publish checks: search the files of a dataset for rows that should not be published.
+"""Pre-publish checks, which search a dataset's files for rows that should not be published.
 
 If a check finds too many rows, nothing is published until the rows are removed or the user allows
 the check by its name.
@@ -106,7 +106,8 @@ class Finding:
 
 
 def place_pattern(place: str) -> str:
-    """Return a regular expression that finds a path in a text, but not inside a longer path."""
+    """Return a regular expression that matches a path in a text, but not as part of a longer
+    name."""
     return rf"(?:^|[^\w/.-]){re.escape(place)}(?:/|\b)"
 
 
@@ -117,7 +118,7 @@ def examine(
     evaluation: Sequence[Path] = (),
     places: Sequence[str] = (),
 ) -> list[Finding]:
-    """Run all pre-publish checks on a dataset's folder, and return one finding per check.
+    """Run all pre-publish checks on a dataset folder, and return one result per check.
 
     `views` are the views of the folder (`open_views`), `control_tokens` the control tokens of the
     recipe's models, `evaluation` the files of evaluation sets, and `places` the local paths that no
@@ -238,7 +239,7 @@ def pass_gate(findings: Sequence[Finding], allowed: Sequence[str]) -> None:
 
 
 def texts_of(files: Sequence[Path]) -> Iterator[str]:
-    """Yield the texts of evaluation sets.
+    """Read files of evaluation sets, and yield their texts.
 
     These are all strings in the rows of a JSONL or Parquet file, or the lines of a text file.
     Raises PublishError if a file cannot be read.
@@ -277,7 +278,7 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def allowed_findings(findings: Sequence[Finding], allowed: Sequence[str]) -> list[Finding]:
-    """Return the findings as the dataset card shows them.
+    """Format the findings of the pre-publish checks for the dataset card.
 
     Only allowed checks are marked as failed: if any other check fails, no card is published.
     """

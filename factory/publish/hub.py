@@ -37,12 +37,12 @@ _FULL = ("quota", "storage limit", "storage_limit", "exceeded")
 
 @dataclass(frozen=True)
 class State:
-    """Files and visibility of a repository at one commit."""
+    """State of a Hub repository at one commit: its files and its visibility."""
 
     commit: str
     private: bool
     files: Mapping[str, str]
-    """Id of each file by its name: the SHA-256 of an LFS file, the git blob id of another file."""
+    """ID of each file by its name: the SHA-256 of an LFS file, the git blob ID of another file."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,8 @@ class Repository:
         }
 
     def texts(self, state: State, *names: str) -> dict[str, str]:
-        """Return the texts of the named files, by name. Files that do not exist are left out."""
+        """Download text files from the repository, and return a dict from file name to text. Files
+        that do not exist are left out."""
         from huggingface_hub import hf_hub_url
         from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
@@ -156,7 +157,7 @@ class Repository:
         return {name: reading(name) for name in names if name in state.files}
 
     def tagged(self, tag: str) -> str | None:
-        """Return the commit that a tag names, or None if the tag does not exist."""
+        """Return the commit that a tag points to, or None if the tag does not exist."""
         refs = self._call(
             "listing the tags",
             lambda: self._api.list_repo_refs(self.name, repo_type="dataset"),
@@ -164,7 +165,7 @@ class Repository:
         return next((ref.target_commit for ref in refs.tags if ref.name == tag), None)
 
     def exists(self) -> bool:
-        """Return whether the repository exists."""
+        """Return whether the repository exists on the Hub."""
         return self.state("main") is not None
 
     # writing
@@ -367,7 +368,7 @@ class Repository:
 
 
 def left(change: Change, state: State) -> list[str]:
-    """Return the names of the files in a change that a repository does not have yet."""
+    """Return the names of files whose change has not reached the repository yet."""
     wrong = [
         name for name, path in change.write.items() if not is_same(path, state.files.get(name))
     ]
@@ -375,13 +376,13 @@ def left(change: Change, state: State) -> list[str]:
 
 
 def is_same(path: Path, file_id: str | None) -> bool:
-    """Return whether a local file has the same content as a repository's file, given its id."""
+    """Return whether a local file has the same content as the repository file with the given ID."""
     if file_id is None:
         return False
     return file_id == (file_digest(path) if len(file_id) == 64 else git_id(path))
 
 
 def git_id(path: Path) -> str:
-    """Return the git blob id of a file."""
+    """Return the git blob ID of a file."""
     content = path.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()

@@ -1,4 +1,4 @@
-"""Errors of the Hub's client: the HTTP status, lost connections, and the time to wait.
+"""Interpret errors from the Hugging Face Hub, and compute the time to wait before a retry.
 
 huggingface-hub 2.4 keeps the HTTP response in one of the causes of an error.
 """
@@ -14,14 +14,14 @@ _TRANSIENT = (408, 429, 500, 502, 503, 504)
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and its causes, the outermost first."""
+    """Yield an exception and the exceptions that caused it, the outermost first."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
 def status(error: BaseException) -> int | None:
-    """Return the HTTP status of an error or of its causes, or None if there is no response."""
+    """Return the HTTP status of a failed request to the Hub, or None if there was no response."""
     for each in causes(error):
         response = getattr(each, "response", None)
         code = getattr(response, "status_code", None)
@@ -31,7 +31,7 @@ def status(error: BaseException) -> int | None:
 
 
 def is_of_hub(error: BaseException) -> bool:
-    """Return whether an error came from the Hub or the network, and not from a bug."""
+    """Return whether an exception came from the Hub or the network rather than from a bug."""
     return status(error) is not None or _is_lost(error)
 
 
@@ -44,7 +44,7 @@ def _is_lost(error: BaseException) -> bool:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Return whether a retry may succeed after an error of the Hub."""
+    """Return whether a failed request to the Hub may succeed if it is retried."""
     code = status(error)
     return code in _TRANSIENT if code is not None else _is_lost(error)
 
@@ -56,7 +56,7 @@ def short(error: BaseException) -> str:
 
 
 def waiting(error: BaseException, n: int) -> float:
-    """Return the seconds to wait before the next attempt.
+    """Return the number of seconds to wait before the next attempt of a request to the Hub.
 
     This is the time that the Hub asks for, or else 2**n seconds after attempt n, counted from 0.
     """

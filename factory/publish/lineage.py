@@ -1,4 +1,4 @@
-"""The public lineage of a dataset: the resolved recipe, and the models, judges, steps, and folders.
+"""The public lineage of a dataset: its recipe, models, judges, steps, and lake folders.
 
 The lineage contains no local paths, no server addresses, and no settings of how the work was run.
 """
@@ -81,7 +81,7 @@ def _training(state: RecipeState) -> dict[str, Any]:
 
 
 def lineage_of(state: RecipeState, iterations: list[int]) -> dict[str, Any]:
-    """Return the models, judges, steps, and folders of the given iterations.
+    """Return the lineage of the given iterations: their models, judges, steps, and lake folders.
 
     `folders` maps the key of each folder to the settings that the key hashes: the sampling, the
     judge's prompt, the parser, the policy's SQL, or the training settings.

@@ -32,7 +32,7 @@ class PublishOptions:
 
 
 def check_options(state: RecipeState, options: PublishOptions) -> None:
-    """Validate the options and the lake before anything is written.
+    """Validate the options of `factory publish` and the lake, before anything is written.
 
     Raises PublishError if an option is invalid or no iteration is finished, and LakeError if files
     of the lake have changed since they were written.
@@ -68,7 +68,7 @@ def check_options(state: RecipeState, options: PublishOptions) -> None:
 
 
 def check_repository(name: str) -> None:
-    """Raise PublishError unless a repository name is ORG/NAME and valid on the Hub."""
+    """Raise PublishError unless a repository name has the form ORG/NAME and is valid on the Hub."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 

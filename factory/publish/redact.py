@@ -11,7 +11,7 @@ _WORD = re.compile(r"[^\s=,;'\"]+")
 
 
 def redact_paths(value: Any, recipe: Recipe) -> Any:
-    """Return a copy of a value with every local path shortened to its file name.
+    """Return a copy of a recipe value with every local path shortened to its file name.
 
     This includes paths within a command line, and in nested lists and mappings.
     """

@@ -1,4 +1,4 @@
-"""The data that the card and the metadata of a published dataset describe."""
+"""The data from which the card and the metadata of a published dataset are computed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from factory.publish.repository import Contents
 
 @dataclass(frozen=True)
 class Release:
-    """One version of a dataset repository."""
+    """A dataset release: the data of one version of a dataset repository."""
 
     repository: str
     """Name of the repository, as ORG/NAME."""

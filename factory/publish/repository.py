@@ -157,7 +157,7 @@ FOLDERS = (*(config.folder for config in CONFIGS), "tables", "sql")
 
 @dataclass
 class Size:
-    """Size of one split of a configuration."""
+    """Size of one split of a dataset configuration, in rows and bytes."""
 
     rows: int = 0
     memory: int = 0
@@ -166,7 +166,7 @@ class Size:
     """Size of the files, in bytes."""
 
     def add(self, file: Path) -> None:
-        """Add the rows and bytes of a Parquet file to this size."""
+        """Add the number of rows and bytes of a Parquet file to this split size."""
         metadata = pq.read_metadata(file)
         groups = [metadata.row_group(place) for place in range(metadata.num_row_groups)]
         self.rows += metadata.num_rows
@@ -176,20 +176,20 @@ class Size:
 
 @dataclass
 class Contents:
-    """The iterations and sizes of a dataset repository."""
+    """The finished iterations in a dataset repository, and the size of each split."""
 
     iterations: list[int]
     """The finished iterations."""
     sizes: dict[str, dict[str, Size]] = field(default_factory=dict)
-    """Sizes by configuration and split. Empty ones are left out."""
+    """Sizes by configuration and split, without empty splits."""
 
     def rows(self, config: str) -> int:
-        """Return the number of rows of a configuration in all splits."""
+        """Return the total number of rows in a configuration, over all splits."""
         return sum(size.rows for size in self.sizes.get(config, {}).values())
 
     @property
     def configs(self) -> list[Config]:
-        """Return the configurations that have rows."""
+        """Return the dataset configurations that have at least one row."""
         return [config for config in CONFIGS if config.name in self.sizes]
 
 
@@ -307,7 +307,7 @@ def _write_sql(folder: Path) -> None:
 
 
 def open_views(folder: Path, memory: str | None = None) -> Views:
-    """Open the views of `factory sql` on a dataset repository's folder.
+    """Open the views of `factory sql` on the local folder of a dataset repository.
 
     `memory` is the memory limit of queries, as in the recipe's `query_memory`.
     """
@@ -315,7 +315,8 @@ def open_views(folder: Path, memory: str | None = None) -> Views:
 
 
 def views_sql(root: str = "") -> str:
-    """Return SQL that creates the views of `factory sql` on a repository's files in plain DuckDB.
+    """Return a SQL script that creates the views of `factory sql` from a repository's files in
+    DuckDB.
 
     `root` is the path of the folder with a final slash, or empty for the current folder.
     """

@@ -1,4 +1,4 @@
-"""The engine sections of a recipe: transformers, vllm, openai, and scripted."""
+"""Settings of the engines that a recipe can select: transformers, vllm, openai, and scripted."""
 
 import math
 from typing import Annotated, Any, Literal
@@ -44,7 +44,7 @@ class _Processes(Section):
 
 
 class ScriptedEngine(_Processes):
-    """Settings of the scripted engine, which answers from a Python function instead of a model.
+    """Settings of the scripted engine, which calls a Python function instead of a model.
 
     Use it to try out a recipe without a GPU.
     """
@@ -100,7 +100,8 @@ class VllmEngine(_Processes):
         return math.prod(int(self.number(name, 1)) for name in names)
 
     def number(self, name: str, default: float) -> float:
-        """Return a numeric argument of vLLM, or the default if the recipe does not set it.
+        """Return a numeric vLLM argument from the recipe, or the default if the recipe does not set
+        it.
 
         Raises RecipeError if the value is not a number above 0.
         """
@@ -111,12 +112,12 @@ class VllmEngine(_Processes):
 
 
 class OpenaiEngine(Section):
-    """Settings of the openai engine, which calls a server with OpenAI's chat completions API.
+    """Settings of the openai engine, which sends requests to an OpenAI-compatible server.
 
     `vllm serve` is such a server. The factory cannot verify which weights the server runs, so the
-    server's name for the model is part of the model's identity. To use LoRA adapters, start vLLM
-    with `--enable-lora` and VLLM_ALLOW_RUNTIME_LORA_UPDATING. The factory then loads each adapter
-    into the server and requests it by name.
+    name under which the server serves a model is part of the model's identity. To use LoRA
+    adapters, start vLLM with `--enable-lora` and VLLM_ALLOW_RUNTIME_LORA_UPDATING. The factory then
+    loads each adapter into the server and requests it by name.
     """
 
     name: Annotated[Literal["openai"], HOW_RUN]
@@ -124,7 +125,8 @@ class OpenaiEngine(Section):
     base_url: Annotated[str, HOW_RUN] = Field(pattern=r"^https?://[^\s/]+")
     """URL of the server, such as `http://localhost:8000/v1`."""
     model: Annotated[str, Decides(OWN)]
-    """The server's name for M_0, or for the judge in a judge's own engine section."""
+    """Name under which the server serves M_0. In a judge's own engine section, the name under which
+    it serves the judge."""
     key: Annotated[str, HOW_RUN] = Field(default="OPENAI_API_KEY", pattern=r"^[A-Z_][A-Z0-9_]*$")
     """Name of the environment variable that contains the API key. The key is never stored."""
     concurrency: Annotated[int, HOW_RUN] = Field(default=64, ge=1)

@@ -25,7 +25,7 @@ OWN: Literal["own"] = "own"
 
 
 class Decides:
-    """Marker of a recipe field that lists the stages whose keys include the field.
+    """Marker that lists the stages whose keys include a recipe field.
 
     Changing the field reruns these stages, and the stages that read their rows. On a field that is
     a section, the marker defines the meaning of OWN inside that section.
@@ -35,7 +35,7 @@ class Decides:
         self.stages = stages
 
     def resolve(self, own: tuple[Stage, ...]) -> tuple[Stage, ...]:
-        """Return the marker's stages, with `own` in place of OWN.
+        """Return the stages that the marker lists, with OWN replaced by the stages in `own`.
 
         Raises TypeError if the marker contains OWN and `own` is empty.
         """
@@ -61,7 +61,7 @@ the run generates only the missing rows. Later stages hash their input rows, so 
 
 
 class Hidden:
-    """Marker that hides a field from error messages and from the JSON schema.
+    """Marker that hides a recipe field from error messages and from the JSON Schema.
 
     A recipe may still set the field. With `values`, the marker hides only these values.
     """
@@ -84,7 +84,7 @@ HIDDEN = Hidden()
 
 
 class Advanced:
-    """Marker that moves a field to the "Advanced" part of the recipe reference.
+    """Marker that moves a recipe field to the "Advanced" part of the recipe reference.
 
     With keyword arguments, the marker moves only these values of the field. Each argument is the
     description of the value. Fields marked HIDDEN move without this marker.
@@ -110,7 +110,7 @@ class Section(BaseModel):
 
 
 class InvalidField(ValueError):
-    """A problem found by the validator of a section.
+    """Error that the validator of a recipe section raises for an invalid field.
 
     `field` is the field's path, relative to the validated section. It may be empty.
     """
@@ -132,12 +132,12 @@ def fields_of(section: type[Section]) -> Mapping[str, FieldInfo]:
 
 
 def listed_fields(section: type[Section]) -> list[str]:
-    """Return the names of the fields of a recipe section, without the hidden fields."""
+    """Return the names of the fields in a recipe section, except hidden fields."""
     return [name for name, field in fields_of(section).items() if HIDDEN not in field.metadata]
 
 
 def listed_values(field: FieldInfo) -> list[str]:
-    """Return the allowed values of a Literal field, without the hidden values.
+    """Return the allowed values of a Literal field, except hidden values.
 
     Returns an empty list for fields of other types.
     """
@@ -148,7 +148,7 @@ def listed_values(field: FieldInfo) -> list[str]:
 
 
 def section_types(annotation: Any) -> list[type[Section]]:
-    """Return the section classes in a type annotation."""
+    """Return the recipe section classes that occur in a type annotation."""
     return [each for each in union_members(annotation) if is_section(each)]
 
 
@@ -162,5 +162,5 @@ def union_members(annotation: Any) -> list[Any]:
 
 
 def is_section(annotation: Any) -> typing.TypeGuard[type[Section]]:
-    """Return whether a type annotation is a section class."""
+    """Return whether a type annotation is the class of a recipe section."""
     return isinstance(annotation, type) and issubclass(annotation, Section)

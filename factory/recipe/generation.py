@@ -1,4 +1,4 @@
-"""Sampling settings: the `sampling` section, and the settings that it shares with judges."""
+"""The recipe's `sampling` section, and the sampling settings that it shares with judges."""
 
 from typing import Annotated, Any
 
@@ -53,9 +53,10 @@ class Generation(Section):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The settings that determine the distribution of an answer, except its maximum length.
+        """The sampling settings that determine the distribution of answers, except the maximum
+        length.
 
-        Without `max_tokens`, a finished answer keeps its id under a different limit. Settings with
+        Without `max_tokens`, a finished answer keeps its ID under a different limit. Settings with
         a neutral value are omitted, because they do not change the distribution.
         """
         changed = {name: value for name in NEUTRAL if (value := self.value(name)) is not None}
@@ -63,13 +64,13 @@ class Generation(Section):
         return {"temperature": self.temperature, "top_p": self.top_p, **changed, **tags}
 
     def value(self, name: str) -> float | None:
-        """Return the value of a setting in NEUTRAL, or None if it is neutral or not set."""
+        """Return the value of a sampling setting, or None if it is not set or has no effect."""
         value: float | None = getattr(self, name)
         return None if value == NEUTRAL[name] else value
 
 
 class Sampling(Generation):
-    """Settings for the answers of all roles."""
+    """Sampling settings for the answers in all roles."""
 
     max_tokens: Annotated[int, Decides("prompts", "samples")] = Field(default=1024, ge=1)
     """Maximum length of an answer in tokens. Default as in the TSR paper. A prompt that does not

@@ -1,4 +1,4 @@
-"""The stages that each recipe field affects, and settings filled in from generation_config."""
+"""Find the stages that each recipe field affects, and fill in settings from generation_config."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
@@ -10,7 +10,8 @@ from factory.recipe.recipe import Recipe
 
 
 def stages_by_field(section: type[Section]) -> dict[str, tuple[Stage, ...]]:
-    """Return the stages whose keys include each field of a recipe section, by the field's path.
+    """Return a dict from each field's path in a recipe section to the stages that the field
+    affects.
 
     The table includes the fields of inner sections. Raises TypeError if a field does not have
     exactly one marker, or if two engines mark a field of the same name differently.

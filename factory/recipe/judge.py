@@ -1,4 +1,4 @@
-"""The settings of a judge: the `judge` section, and each judge in `judges`."""
+"""Settings of a judge, in the recipe's `judge` section and in each entry of `judges`."""
 
 import math
 from types import NoneType
@@ -17,7 +17,7 @@ after the judge."""
 
 
 class Judge(Generation):
-    """Settings of a judge, which scores every answer.
+    """Settings of a judge that scores every answer.
 
     By default, the current model M_i judges with a rubric. The fields `function`, `model`,
     `reward_model`, and `declared` replace that model; set at most one of them.
@@ -141,7 +141,7 @@ class Judge(Generation):
 
     @property
     def has_rubric(self) -> bool:
-        """Whether the judge writes judgments with a rubric, instead of returning a number."""
+        """Whether the judge writes judgments by a rubric, instead of returning numbers."""
         return self.function is None and self.reward_model is None
 
     @property

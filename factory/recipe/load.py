@@ -14,7 +14,7 @@ from factory.recipe.recipe import Recipe, Training
 
 
 def load_recipe(path: Path, overrides: Sequence[str] | None = None) -> Recipe:
-    """Return the recipe in a YAML file, with overrides applied and all fields checked.
+    """Load a recipe from a YAML file, apply overrides, and check all fields.
 
     An override is a text `section.field=value`, with the value in YAML. Raises RecipeError if the
     file or an override cannot be read. Raises InvalidRecipe, which lists all problems, if fields
@@ -32,7 +32,7 @@ def load_recipe(path: Path, overrides: Sequence[str] | None = None) -> Recipe:
 
 
 def load_training(model: str, overrides: Sequence[str] | None = None) -> Training:
-    """Return the settings of a single training, outside the loop.
+    """Return the settings for training a single model outside the loop.
 
     `model` is a Hub repository or a path relative to the current folder. The overrides may set
     `seed` and the fields of `model` and `train`. Raises the same errors as `load_recipe`.
@@ -92,7 +92,7 @@ _Loader.add_implicit_resolver(
 
 
 def apply_override(data: dict[str, Any], override: str) -> None:
-    """Set the field that an override names in the recipe's data, and create missing sections.
+    """Apply one override to a recipe's data, and create the section of the field if it is missing.
 
     Raises RecipeError if the override is not of the form `section.field=value`.
     """

@@ -1,4 +1,4 @@
-"""Translate pydantic's validation errors into problems of recipe fields."""
+"""Translate pydantic's validation errors into messages about recipe fields."""
 
 import difflib
 import typing
@@ -21,7 +21,7 @@ from factory.recipe.fields import (
 
 
 def invalid_recipe(error: ValidationError, schema: type[Section], file: str) -> InvalidRecipe:
-    """Return one InvalidRecipe with all problems in a validation error.
+    """Convert pydantic's validation error to one InvalidRecipe error that lists all problems.
 
     `schema` is the section class that pydantic validated, and `file` is the recipe's file.
     """
@@ -120,6 +120,6 @@ def _suggest(place: _Place) -> str:
 
 
 def show_value(value: Any) -> str:
-    """Return a value for a message, shortened to 60 characters."""
+    """Format a value for an error message, shortened to 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -18,18 +18,18 @@ from factory.recipe.train import Train
 
 
 class _InFolder(Section):
-    """Base class of a recipe and of the settings of a single training."""
+    """Base class of recipes and of the settings of `factory train`."""
 
     folder: Annotated[Path, HIDDEN] = Field(default=Path(), exclude=True)
     """The folder that paths are relative to. The loader sets it; a recipe cannot."""
 
     def resolve(self, path: str) -> Path:
-        """Return the absolute path of a path in the recipe."""
+        """Convert a path in the recipe to an absolute path."""
         return (self.folder / Path(path).expanduser()).resolve()
 
 
 class Training(_InFolder):
-    """Settings of a single training outside the loop, as `factory train` reads them."""
+    """Settings of `factory train`, which trains a single model outside the loop."""
 
     model: Annotated[Model, Decides("train")]
     """The model to train."""
@@ -40,10 +40,10 @@ class Training(_InFolder):
 
 
 class Recipe(_InFolder):
-    """All settings of a run: the model, the prompts, the judges, the pairs, and the training."""
+    """A recipe: all settings for the model, prompts, judges, pairs, and training of a run."""
 
     name: Annotated[str, HOW_RUN] = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=64)
-    """Name of the dataset's folder. It consists of lower-case letters, digits, `-`, `_`, and `.`,
+    """Name of the dataset folder. It consists of lower-case letters, digits, `-`, `_`, and `.`,
     and starts with a letter or digit."""
     seed: Annotated[int, Decides("samples", "judgments", "train")] = Field(default=0, ge=0)
     """Seed of the run. The seed of each draw is a hash of this seed, the model, the sampling
@@ -145,16 +145,16 @@ class Recipe(_InFolder):
 
     @property
     def all_judges(self) -> dict[str, Judge]:
-        """All judges of the recipe by name, except the probe's judge."""
+        """All judges in the recipe by name, except the probe's judge."""
         return {JUDGE: self.judge, **self.judges}
 
     @staticmethod
     def field_of(judge: str) -> str:
-        """Return the path of a judge's section in the recipe, such as `judges.honest`."""
+        """Return the field path of a judge's section in the recipe, such as `judges.honest`."""
         return judge if judge == JUDGE else f"judges.{judge}"
 
     def file_beside(self, word: str) -> Path | None:
-        """Return the path of a file in the recipe's folder, or None if it has no such file.
+        """Return the path of a file in the recipe's folder, or None if there is no such file.
 
         `word` is a word of a command line, which may or may not be a path.
         """
@@ -166,7 +166,7 @@ class Recipe(_InFolder):
         return file if is_here else None
 
     def model_of_judge(self, name: str) -> str:
-        """Return the name of the model of a judge that has its own model.
+        """Return the name of a judge's own model.
 
         Judges with the same model and engine share the name of the first judge, so that the
         factory loads the model once.
@@ -179,7 +179,7 @@ class Recipe(_InFolder):
         raise AssertionError(f"{name} is one of the judges")
 
     def engine_of(self, name: str) -> Engine:
-        """Return the engine that runs a model, given the model's name (M_0, M_1, … or a judge).
+        """Return the engine settings for a model, given its name: M_0, M_1, …, or a judge's name.
 
         A judge with its own model may have its own engine.
         """
@@ -190,7 +190,7 @@ class Recipe(_InFolder):
 
     @property
     def one_engine(self) -> bool:
-        """Whether a single vllm or openai engine runs the models of all roles as adapters.
+        """Whether one vllm or openai engine runs the models of all roles as LoRA adapters.
 
         Judges with their own models are an exception.
         """

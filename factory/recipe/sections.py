@@ -1,4 +1,4 @@
-"""The sections of a recipe for models, prompts, the loop, pairs, the probe, and limits."""
+"""Recipe sections: models, prompts, the loop, pairs, the probe, limits, and shards."""
 
 import math
 from typing import Annotated, Any, Literal
@@ -51,7 +51,7 @@ class Model(Section):
 
 
 class Prompts(Section):
-    """Settings of the prompt files."""
+    """Settings of the prompts: their files, test split, source, and license."""
 
     files: Annotated[list[str], Decides("prompts")] = Field(min_length=1)
     """JSONL files, relative to the recipe's folder. Each line is an object with a `prompt` string
@@ -112,7 +112,7 @@ class Pairs(Section):
 
     score: Annotated[str, Decides("pairs")] = Field(default="mean", min_length=1)
     """Score that ranks the answers. `mean` is the mean of the valid judgments of `judge`.
-    `expected` is the mean of their expected scores. Any other text is an SQL expression over the
+    `expected` is the mean of their expected scores. Any other text is a SQL expression over the
     names of judges, such as `0.5 * judge + 0.5 * honest`. In it, a judge's name means the mean of
     its judgments, and the name with `_expected` means the mean of its expected scores. The
     expression may also use the columns of the view `candidates`. The default, `mean`, follows
@@ -148,7 +148,7 @@ class Pairs(Section):
     """Whether to exclude answers that `max_tokens` cut off."""
     ties: Annotated[
         Literal["draw", "shorter", "longer", "hash"],
-        Advanced(hash="Order by a hash of the answer's id, which prefers no draw and no length."),
+        Advanced(hash="Order by a hash of the answer's ID, which prefers no draw and no length."),
         Decides("pairs"),
     ] = "draw"
     """Order of answers with equal scores: by the number of the draw (lowest first), `shorter`
@@ -160,7 +160,8 @@ class Pairs(Section):
 
 
 class Probe(Section):
-    """Prompts and a judge that measure every model of the loop, and never affect the pairs."""
+    """The probe: prompts and a judge that measure every model of the loop and never affect the
+    pairs."""
 
     files: Annotated[list[str], Decides("prompts")] = Field(min_length=1)
     """JSONL files with the probe prompts, in the same format as `prompts.files`."""
@@ -188,12 +189,12 @@ class StopIf(Section):
     ties: Annotated[float | None, HOW_RUN] = Field(default=None, ge=0, le=1)
     """Largest allowed share of a step's candidate pairs whose two scores are equal."""
     probe_falls: Annotated[int | None, HOW_RUN] = Field(default=None, ge=1)
-    """Number of consecutive falls of the probe's score, from one model to the next, that stops the
-    run."""
+    """Number of consecutive falls in the probe score after which the run stops. A score falls if it
+    is lower than that of the previous model."""
 
     @property
     def is_on(self) -> bool:
-        """Whether the recipe sets any of these limits."""
+        """Whether the recipe sets any limit that stops a run early."""
         return any(value is not None for _, value in self)
 
 

@@ -15,7 +15,7 @@ _FIRST_LINE = "# yaml-language-server: $schema="
 
 
 def starters() -> dict[str, Traversable]:
-    """Return the folders of the example recipes, by name."""
+    """Return a dict from the name of each example recipe to its folder."""
     package = resources.files("factory")
     installed = package / "recipes"
     # A checkout keeps them beside the package, and a wheel inside it.
@@ -25,7 +25,7 @@ def starters() -> dict[str, Traversable]:
 
 
 def write_starter(name: str, folder: Path) -> Path:
-    """Copy an example into a folder with the recipe's JSON Schema, and return the recipe's path.
+    """Copy an example recipe and its JSON Schema to a folder, and return the recipe's path.
 
     Raises UserError if there is no such example, or if the folder has files.
     """

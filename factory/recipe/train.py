@@ -1,4 +1,4 @@
-"""The `train` section of a recipe: how the next model is trained."""
+"""The recipe's `train` section, which decides how each model is trained."""
 
 import shlex
 from typing import Annotated, Any, Literal
@@ -18,7 +18,7 @@ parent model, and the folder for the trained model."""
 
 
 class Train(Section):
-    """Settings of the training of each model."""
+    """Settings for training each model of the loop."""
 
     with_: Annotated[
         Literal["trl", "command", "manual", "scripted"],
@@ -106,5 +106,5 @@ class Train(Section):
         return value
 
     def fields(self, method: Method) -> dict[str, Any]:
-        """Return the fields of TRL's config that the recipe sets for a training method."""
+        """Return the TRL config fields that the recipe sets for a training method, DPO or SFT."""
         return self.dpo if method == "dpo" else self.sft

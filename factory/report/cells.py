@@ -1,11 +1,11 @@
-"""The format of values in tables, for terminals and Markdown."""
+"""Format values as table cells for terminals and Markdown."""
 
 import json
 from typing import Any
 
 
 def format_cell(value: Any) -> str:
-    """Return a value as the text of a table cell.
+    """Format a value as the text of a table cell.
 
     None is empty, integers have a comma between thousands, and lists and mappings are JSON.
     """

@@ -1,8 +1,8 @@
-"""Comparison of two sets of published pairs, each from a recipe's lake or a dataset's folder.
+"""Compare two sets of final pairs, each from a recipe's lake or from a dataset folder.
 
 The comparison is SQL that reads only Parquet files, so that anyone can run it in plain DuckDB. A
 recipe's lake gives the most detail, because it has all considered pairs and their candidates. A
-dataset's folder inside its lake gives all considered pairs. Elsewhere it gives only the kept pairs.
+dataset folder inside its lake gives all considered pairs. Elsewhere it gives only the kept pairs.
 """
 
 import json
@@ -63,7 +63,7 @@ QUERIES = ("diff_matched", "diff_alone", "diff_sides", "diff")
 
 @dataclass(frozen=True)
 class PairSet:
-    """The published pairs of a recipe or of a dataset."""
+    """The final (D2) pairs of a recipe or of a dataset folder."""
 
     title: str
     files: tuple[Path, ...]
@@ -71,8 +71,8 @@ class PairSet:
     has_outcomes: bool
     """Whether the files are builds, which contain every considered pair with its outcome."""
     candidates: str | None = None
-    """SQL statements that create the table `of_recipe`, the candidates for the pairs. None if the
-    candidates are unknown."""
+    """SQL statements that create the table `of_recipe` with the candidates for the pairs. None if
+    the candidates are unknown."""
     shards: tuple[Path, ...] = ()
     """Files that the statements in `candidates` read."""
 
@@ -91,7 +91,7 @@ class Diff:
 
 
 def pair_set(path: Path, lake: Path, overrides: Sequence[str]) -> PairSet:
-    """Return the published pairs of a recipe in a lake, or of a dataset's folder.
+    """Return the final (D2) pairs of a recipe in a lake, or of a dataset folder.
 
     Raises QueryError if there are no pairs, or if `overrides` are given for a dataset.
     """
@@ -164,7 +164,7 @@ def _of_dataset(folder: Path) -> PairSet:
 
 
 def _builds(folder: Path, schema: pa.Schema) -> list[Path]:
-    """Return the shards of the builds from which a dataset was written.
+    """Return the Parquet shards of the builds from which a dataset was written.
 
     Returns an empty list unless the dataset is in its lake and the lake still has all builds.
     """
@@ -191,7 +191,8 @@ def _tables(state: RecipeState, scope: Scope, path: Path) -> dict[str, Sequence[
 
 
 def _candidates(state: RecipeState, scope: Scope, tables: Mapping[str, Sequence[Path]]) -> str:
-    """Return the SQL statements that create `of_recipe`, the candidates of a scope."""
+    """Return the SQL statements that create the table `of_recipe` with the candidates of a
+    scope."""
     choice = state.opened.choice
     inputs = {
         **recipe_inputs(state, scope, tables),
@@ -210,7 +211,8 @@ def _candidates(state: RecipeState, scope: Scope, tables: Mapping[str, Sequence[
 
 
 def _statements(a: PairSet, b: PairSet) -> str:
-    """Return the SQL statements that create `diff`, the unsorted rows of the comparison."""
+    """Return the SQL statements that create the table `diff` with the unsorted rows of the
+    comparison."""
     sources = {"A": a, "B": b}
     made = [create_table("offered", NO_CANDIDATES)]
     considered, known = [], []
@@ -237,7 +239,7 @@ def _statements(a: PairSet, b: PairSet) -> str:
 
 
 def script(a: PairSet, b: PairSet) -> str:
-    """Return SQL that prints every row of the comparison when plain DuckDB runs it.
+    """Return a SQL script that prints every row of the comparison in plain DuckDB.
 
     Relative paths in the SQL refer to the current folder.
     """

@@ -1,6 +1,7 @@
-"""The columns of each table that people read, with names that fit a terminal of 80 columns.
+"""Shorten the report tables, so that they fit a terminal of 80 columns.
 
-Takes the rows of `summary`, which programs read, and returns shorter ones. Reads no lake.
+The functions take the rows of `summary`, which are for programs, and return shorter rows. They do
+not read the lake.
 """
 
 import re
@@ -40,12 +41,12 @@ _GAPS = {
 
 
 def gaps_table(gaps: Rows) -> Rows:
-    """Return one row per iteration and phase: pairs, and the gap of their scores."""
+    """Return one row per iteration and phase, with the number of pairs and their mean score gap."""
     return [{short: row[name] for name, short in _GAPS.items()} for row in gaps]
 
 
 def plan_table(rows: Rows) -> Rows:
-    """Return one row per step: its state, and an estimate of the remaining work."""
+    """Return one row per step, with its state and an estimate of the remaining work."""
     return [
         {
             "it": row["iteration"],
@@ -79,7 +80,7 @@ def describe_totals(totals: dict[str, Any]) -> str:
 
 
 def status_table(rows: Rows) -> Rows:
-    """Return one row per step: rows that it produced, tokens, rate, and time."""
+    """Return one row per step, with its row counts, tokens, rate, and time."""
     shown = [
         {
             "it": row["iteration"],
@@ -101,7 +102,7 @@ def status_table(rows: Rows) -> Rows:
 
 
 def work_table(rows: Rows) -> Rows:
-    """Return one row per stage that uses a model: tokens, rates, time, and cost."""
+    """Return one row per stage that uses a model, with its tokens, rates, time, and cost."""
     shown = [
         {
             "stage": row["stage"],

@@ -16,7 +16,7 @@ Rows = list[dict[str, Any]]
 
 
 def iterations(state: RecipeState) -> dict[str, Rows]:
-    """Return the score gaps by iteration and phase, and each model's score on the probe."""
+    """Return the score gaps by iteration and phase, and each model's mean score on the probe."""
     probe = all_views(state).all(load_query("lake/probe_scores")) if state.recipe.probe else []
     order = {name: place for place, name in enumerate(_model_order(state.recipe))}
     return {"gaps": gaps(state), "probe": sorted(probe, key=lambda row: order[row["name"]])}
@@ -40,7 +40,7 @@ def _model_order(recipe: Recipe) -> list[str]:
 
 
 def step_rows(state: RecipeState) -> Rows:
-    """Return one row per step of the plan, with its wanted, stored, and missing rows."""
+    """Return one row per step of the plan, with its number of wanted, stored, and missing rows."""
     return [_step_row(state, step, step_state) for step, step_state in state.steps.items()]
 
 
@@ -80,7 +80,7 @@ def work_rows(state: RecipeState) -> Rows:
 
 
 def generation_lines(state: RecipeState) -> list[str]:
-    """Return lines that describe the sampling settings of answers and judgments.
+    """Return lines of text that describe the sampling settings for answers and judgments.
 
     Each line marks values from the model's generation_config, and lists those that are not used.
     """

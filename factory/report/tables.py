@@ -1,4 +1,4 @@
-"""Plain-text and HTML tables, and the formats of their cells.
+"""Render tables as plain text or HTML, and format their numbers.
 
 Text tables are for pipes, files, and the `repr` of a result. The command line draws the tables of a
 terminal itself.
@@ -20,12 +20,12 @@ _STYLE = "text-align: {align}; vertical-align: top; white-space: pre-wrap; max-w
 
 
 def is_numeric(rows: Rows, column: str) -> bool:
-    """Return whether a column has only numbers, so that a table aligns it to the right."""
+    """Return whether a table column has only numbers, so that it is aligned to the right."""
     return all(isinstance(row[column], int | float | None) for row in rows)
 
 
 def text_table(rows: Rows) -> str:
-    """Return rows as a text table, one line per row, with columns as wide as their cells."""
+    """Render rows as a plain-text table, with one line per row."""
     columns = list(rows[0]) if rows else []
     cells = [[_one_line(format_cell(row[column])) for column in columns] for row in rows]
     head = [column.replace("_", " ") for column in columns]
@@ -58,7 +58,7 @@ def _width(text: str) -> int:
 
 
 def html_table(rows: Rows) -> str:
-    """Return rows as an HTML table, with all text escaped."""
+    """Render rows as an HTML table, with all text escaped."""
     columns = list(rows[0]) if rows else []
     align = {name: "right" if is_numeric(rows, name) else "left" for name in columns}
     head = "".join(_html_cell("th", name.replace("_", " "), align[name]) for name in columns)
@@ -76,31 +76,31 @@ def _html_cell(tag: str, text: str, align: str) -> str:
 
 
 def drop_empty_columns(rows: Rows, *columns: str) -> Rows:
-    """Drop those of the named columns that are empty or zero in every row."""
+    """Drop each of the named columns if it is empty or zero in every row."""
     empty = {column for column in columns if not any(row[column] for row in rows)}
     return [{name: row[name] for name in row if name not in empty} for row in rows]
 
 
 def round_rate(rate: float | None) -> float | None:
-    """Round a rate for a table: whole numbers from 10 on, one digit below."""
+    """Round a rate for a table: from 10 on to a whole number, below 10 to fewer digits."""
     if rate is None:
         return None
     return round(rate) if rate >= 9.95 else float(format_rate(rate))
 
 
 def format_cost(cost: float | None) -> str:
-    """Format a cost with two decimals, or with two digits if it is below 0.1."""
+    """Format a cost with two decimals, or with two significant digits if it is below 0.1."""
     if cost is None:
         return ""
     return f"{cost:,.2f}" if cost >= 0.1 else f"{cost:.2g}"
 
 
 def format_share(part: int, whole: int) -> str:
-    """Format a part as a percentage, or as nothing if the part is unknown or zero."""
+    """Format `part` as a percentage of `whole`, or as an empty string if `part` is zero."""
     return f"{part / whole:.0%}" if part and whole else ""
 
 
 def format_splits(rows: dict[str, int]) -> str:
-    """Format a dataset's row counts: 1,234 train, 30 test."""
+    """Format the row counts of a dataset's splits, as in "1,234 train, 30 test"."""
     splits = sorted(rows, key=lambda split: split != "train")
     return ", ".join(f"{rows[split]:,} {split}" for split in splits) or "no pairs"

@@ -1,6 +1,6 @@
-"""The history of a pair, from the rows of a lake or from a dataset's folder.
+"""Trace the history of a pair in a lake or in a dataset folder.
 
-No recipe is needed: ids lead from the pair to its samples, judgments, and verdicts, and digests
+No recipe is needed: IDs lead from the pair to its samples, judgments, and verdicts, and digests
 lead to the models.
 """
 
@@ -20,7 +20,7 @@ JOIN = "+"
 
 
 def trace_lake(lake: Lake, pair_id: str) -> Trace:
-    """Return the history of a pair in a lake: its row, its builds, its prompt, and its two sides.
+    """Return the history of a pair in a lake: its row, its builds, its prompt, and its two answers.
 
     Each side has the sample, the judgments with their verdicts, and the model. If several builds
     considered the pair, the row comes from a build that kept it, and preferably from a D2 build.
@@ -83,7 +83,7 @@ def _model(lake: Lake, digest: str) -> Trace:
 
 
 def trace_dataset(folder: Path, pair_id: str) -> Trace:
-    """Return the row of a pair in a dataset's folder.
+    """Return the row of a pair from a dataset folder.
 
     Raises QueryError if the folder is not a dataset or does not have the pair.
     """

@@ -41,7 +41,7 @@ class Usage:
         )
 
     def row(self) -> dict[str, Any]:
-        """Return the usage as a table row, with tokens per second."""
+        """Return the used tokens, time, and cost as a table row, with tokens per second."""
         return {
             "prompt_tokens": self.prompt_tokens,
             "cached_tokens": self.cached_tokens,
@@ -92,7 +92,7 @@ _TOKENS = ("prompt_tokens", "cached_tokens", "tokens")
 
 @dataclass(frozen=True)
 class Estimate:
-    """The expected tokens, time, and cost of a step.
+    """An estimate of the tokens, time, and cost of a step.
 
     Seconds and cost are None if the lake has no finished work of the same kind.
     """
@@ -108,8 +108,8 @@ class Estimate:
 def estimates(state: RecipeState) -> dict[Step, Estimate]:
     """Estimate the tokens, time, and cost of every unfinished step that uses a model.
 
-    Estimates are based on the recipe's finished work in the same stage or, without any, on that of
-    all recipes in the lake. They exclude the time to load models.
+    Estimates are based on the recipe's finished work in the same stage or, if there is none, on the
+    finished work of all recipes in the lake. They exclude the time to load models.
     """
     like = {stage: _like(state, stage) for stage in ("samples", "judgments")}
     training = _mean_training(state)
@@ -143,7 +143,8 @@ def _expected(step_state: StepState, done: Usage, max_tokens: int) -> Estimate:
 
 
 def _like(state: RecipeState, stage: str) -> Usage:
-    """Return the usage of a stage's steps with a model: the recipe's, or else the whole lake's."""
+    """Return the usage of a stage's steps that use a model: those of the recipe, or else of all
+    recipes in the lake."""
     own = (
         usage_of_step(step_state)
         for step, step_state in state.steps.items()

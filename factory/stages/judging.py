@@ -16,18 +16,18 @@ probably meant to write something else there."""
 
 @dataclass(frozen=True)
 class Verdict:
-    """The score of a judgment, or the reason that there is none."""
+    """A verdict: the score of a judgment, or the reason why it has no score."""
 
     score: float | None
     reason: str | None
-    """Reason that there is no score; None if there is one."""
+    """Reason why there is no score. None if there is a score."""
 
 
 def render_rubric(
     rubric: Rubric, item: Mapping[str, str | None], control: Sequence[str] = ()
 ) -> list[dict[str, str]]:
-    """Return the messages that ask a judge for a judgment. `control` has the judge's control
-    tokens.
+    """Return the chat messages that ask a judge to judge an answer. `control` has the judge's
+    control tokens.
 
     Values are untrusted input. Placeholders are replaced in one pass over the template, so the name
     of a placeholder inside an answer stays text. A value cannot open or close the template's tags,
@@ -50,8 +50,8 @@ def render_rubric(
 
 
 def transcript(messages: Sequence[Mapping[str, Any]]) -> str:
-    """Return a conversation as text. A single message stays as it is. Several messages become one
-    paragraph each, after the name of the role."""
+    """Format a list of chat messages as plain text. A single message stays as it is. Several
+    messages become one paragraph each, after the name of the role."""
     if len(messages) == 1:
         return str(messages[0]["content"] or "")
     return "\n\n".join(
@@ -60,7 +60,7 @@ def transcript(messages: Sequence[Mapping[str, Any]]) -> str:
 
 
 def parse_score(text: str | None, parser: re.Pattern[str], scale: tuple[float, float]) -> Verdict:
-    """Return the score in a judgment's text, or the reason that there is none.
+    """Parse a judgment's text, and return its score or the reason why it has no score.
 
     A text with two different scores has no score, so that no number is made up. The parsers of the
     shipped rubrics read only the last line, so that quotes from the answer do not count.
@@ -80,7 +80,7 @@ def parse_score(text: str | None, parser: re.Pattern[str], scale: tuple[float, f
 
 
 def parse_preference(text: str | None, parser: re.Pattern[str], *, second: bool) -> Verdict:
-    """Return the score of an answer in a comparison, or the reason that there is none.
+    """Parse the comparison of two answers, and return one answer's score or why it has none.
 
     The score is 1 if the judge prefers the answer, 0 if it prefers the other answer, and 0.5 for a
     tie. `second` is true if the answer was shown second.
@@ -99,7 +99,7 @@ def parse_preference(text: str | None, parser: re.Pattern[str], *, second: bool)
 def expected_score(
     logprobs: Sequence[Mapping[str, Any]] | None, worth: Callable[[str], float] = float
 ) -> float | None:
-    """Return the expected score: the mean of the labels' values, weighted by their probabilities.
+    """Return a judgment's expected score: the mean of all labels, weighted by their probabilities.
 
     The probabilities are those at the position of the score, renormalized over the labels. Returns
     None if their total is less than MIN_MASS. This follows G-Eval (arXiv 2303.16634).
@@ -112,13 +112,13 @@ def expected_score(
 
 
 def shown_second(draw: int) -> bool:
-    """Return whether a draw of a comparison shows the judged answer second. Odd draws swap the two
-    answers."""
+    """Return whether the scored answer is shown second in a draw of a comparison. Odd draws swap
+    the two answers."""
     return draw % 2 == 1
 
 
 def check_value(value: float | None, scale: tuple[float, float] | None) -> Verdict:
-    """Return the verdict on a number from a judge without a rubric: a score if it is within the
+    """Return the verdict for a number from a function or reward model: a score if it is in the
     scale."""
     if value is None:
         return Verdict(None, "no score")

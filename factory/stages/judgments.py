@@ -1,4 +1,4 @@
-"""Requests to judges, and judgments: the raw output of a judge, before it is parsed."""
+"""Build requests to judges, and convert the judges' raw output to rows of `judgments`."""
 
 import json
 from typing import Any
@@ -19,7 +19,7 @@ VERSION = 2
 def settings(
     judge: Checkpoint | Function, rubric: Rubric | None, generation: Judge, seed: int
 ) -> dict[str, Any]:
-    """Return the settings that determine a judge's output, which the key of judgments hashes.
+    """Return the settings that determine a judge's output, and that the key of judgments hashes.
 
     For a model they include the rubric's prompt, but not its parser or scale. `rubric` is None for
     functions and reward models.
@@ -49,7 +49,7 @@ def _score_options(rubric: Rubric, generation: Judge) -> dict[str, Any]:
 
 
 def reads(judge: Judge | None, rubric: Rubric | None) -> str:
-    """Return which fields of a prompt a judge reads in addition to its messages.
+    """Return which fields of a prompt a judge reads in addition to the prompt's messages.
 
     The result is `context` (reference and criteria) for a rubric that names one of them, `meta`
     (reference, criteria, and the prompt's `meta`) for a function, and an empty string for other
@@ -67,7 +67,8 @@ def request(
     judge: Checkpoint | Function,
     rubric: Rubric | None,
 ) -> Request:
-    """Return the request for a row of `judgment_requests.sql` or `comparison_requests.sql`."""
+    """Build the request to a judge from a row of `judgment_requests.sql` or
+    `comparison_requests.sql`."""
     common: dict[str, Any] = {
         "id": row["request_id"],
         "draws": tuple(row["draws"]),
@@ -109,7 +110,7 @@ def row(
     judge: Checkpoint | Function,
     key: str,
 ) -> Row:
-    """Return a judge's result as a row of the table `judgments`, without the columns that name the
+    """Convert a judge's result to a row of the table `judgments`, without the columns about the
     engine.
 
     If the judge returned a number, the row's text is this number. `other_id` is the other sample of

@@ -1,4 +1,4 @@
-"""Separation of a model's reasoning from its answer."""
+"""Separate a model's reasoning from its answer."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ CUT_OFF = "max_tokens cut it off before its answer: raise it"
 
 
 def split_reasoning(result: Result, tags: tuple[str, str] | None) -> Result:
-    """Return a model's result with the reasoning separated from the answer.
+    """Return an engine's result with the reasoning separated from the answer.
 
     The reasoning is the text between the opening and the closing tag. The opening tag may be
     missing, since some chat templates write it as part of the prompt. A result fails if it was

@@ -1,4 +1,4 @@
-"""Rubric files: a judge prompt with its parser, scale, and labels.
+"""Rubric files, each with a judge prompt and the parser, scale, and labels of its scores.
 
 The key of judgments hashes the prompt of the rubric, and the key of verdicts hashes its parser and
 scale. A better parser can thus parse stored judgments again without calling a model.
@@ -43,7 +43,7 @@ _CLOSING_TAG = re.compile(r"</([A-Za-z][\w-]*)>")
 
 @dataclass(frozen=True)
 class Rubric:
-    """A judge prompt, and how to read the score from a judgment."""
+    """A rubric: a judge prompt, and the parser and scale of the scores that it asks for."""
 
     template: str
     """Judge prompt, with placeholders."""
@@ -61,24 +61,24 @@ class Rubric:
 
     @property
     def pattern(self) -> re.Pattern[str]:
-        """The compiled parser."""
+        """The parser as a compiled regular expression."""
         return re.compile(self.parser)
 
     @property
     def placeholders(self) -> frozenset[str]:
-        """Names of the placeholders in the template."""
+        """Names of the placeholders in the judge prompt, such as `answer`."""
         return frozenset(PLACEHOLDER.findall(self.template))
 
     @property
     def compares(self) -> bool:
-        """Whether the rubric shows two answers and asks which is better. The score of an answer is
-        then the share of comparisons that it won, where a tie counts as half."""
+        """Whether the rubric asks the judge which of two answers is better. The score of an answer
+        is then the share of comparisons that it won, where a tie counts as half."""
         return "answer_a" in self.placeholders
 
     @cached_property
     def tags(self) -> re.Pattern[str] | None:
-        """Pattern of the `<` of any tag that the template closes, in any case and spacing and with
-        any attributes. None if the template closes no tag."""
+        """Regular expression for the `<` of each tag that the judge prompt closes. Case, spacing,
+        and attributes do not matter. None if the template closes no tag."""
         names = "|".join(sorted(set(_CLOSING_TAG.findall(self.template))))
         if not names:
             return None
@@ -88,8 +88,8 @@ class Rubric:
 
 
 def load_rubric(judge: Judge, folder: Path) -> Rubric:
-    """Return the rubric that a judge names. The judge's parser and scale override those of the
-    file.
+    """Return the rubric that a judge's settings name. The judge's parser and scale override those
+    of the file.
 
     Raises RubricError if the file, its header, or its placeholders are invalid.
     """

@@ -1,5 +1,4 @@
-"""Requests for samples, and samples: the answers of models, and the reference answers of
-prompts."""
+"""Build requests for answers, and convert the results to rows of the table `samples`."""
 
 import json
 from typing import Any
@@ -14,23 +13,21 @@ VERSION = 1
 
 
 def settings(model: Checkpoint, generation: Generation, seed: int) -> dict[str, Any]:
-    """Return the settings that determine the distribution of a model's answers.
-
-    `max_tokens` is not one of them, so a finished answer keeps its id under a different limit.
-    """
+    """Return the settings that determine the distribution of a model's answers, except
+    `max_tokens`. The key of samples hashes them."""
     return {"model": model.digest, **generation.identity, "seed": seed}
 
 
 def reference_settings(tokenizer: str | None) -> dict[str, Any]:
-    """Return the settings of the samples of reference answers. The texts are part of each request,
-    so only the tokenizer that counts their tokens is left."""
+    """Return the settings that the key of samples hashes if the samples are reference answers. The
+    texts are part of each request, so only the tokenizer that counts their tokens is left."""
     return {"role": REFERENCE, "tokenizer": tokenizer}
 
 
 def request(
     row: Row, request_key: str, generation: Generation, model: Checkpoint | None
 ) -> Request:
-    """Return the request for a row of `sample_requests.sql`. Without a model, it asks for the
+    """Build an engine request from a row of `sample_requests.sql`. Without a model, it asks for the
     prompt's reference answer."""
     return Request(
         id=row["request_id"],
@@ -46,7 +43,7 @@ def request(
 
 
 def row(result: Result, prompt_id: str, model: str, key: str) -> Row:
-    """Return a model's result as a row of the table `samples`, without the columns that name the
+    """Convert an engine's result to a row of the table `samples`, without the columns about the
     engine. `model` is the digest of the model that wrote the answer, or REFERENCE."""
     return {
         "sample_id": answer_id(
@@ -64,7 +61,7 @@ def row(result: Result, prompt_id: str, model: str, key: str) -> Row:
 
 
 def generated(result: Result) -> Row:
-    """Return the columns that samples and judgments share."""
+    """Convert an engine's result to the columns that the tables `samples` and `judgments` share."""
     return {
         "reasoning": result.reasoning,
         "n_prompt_tokens": result.n_prompt_tokens,

@@ -1,4 +1,4 @@
-"""Settings that identify a trained model, and the fields of its trainer's configuration."""
+"""Compute the settings that identify a trained model, and the fields of TRL's configuration."""
 
 import fnmatch
 import re
@@ -63,7 +63,7 @@ have effects outside the lake."""
 
 
 def training_fields(train: Train, method: Method) -> dict[str, Any]:
-    """Return the fields of TRL's configuration: the defaults, overridden by the recipe."""
+    """Return the fields of TRL's training config: the defaults, overridden by the recipe."""
     rate = {} if train.lora is None else {"learning_rate": LORA_LEARNING_RATE[method]}
     return {**DEFAULTS[method], **rate, **train.fields(method)}
 
@@ -105,7 +105,7 @@ def training_settings(
     seed: int,
     files: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Return the settings that determine a trained model, which its key hashes.
+    """Return the settings that determine a trained model, and that its key hashes.
 
     `parent` is the digest of the model that the training starts from, and `rows_read` a digest of
     the training pairs. `files` has the digests, by name, of the files next to the recipe that
@@ -141,7 +141,7 @@ def training_settings(
 
 
 def reserved_fields(train: Train, method: Method) -> list[str]:
-    """Return the reserved fields that a recipe sets although only the factory may set them."""
+    """Return the trainer's fields that a recipe sets although only the factory may set them."""
     return [
         name
         for name in train.fields(method)

@@ -1,4 +1,4 @@
-"""Verdicts: the scores that are parsed from judgments, without calling a model."""
+"""Parse judgments into verdicts, which have the scores, without calling a model."""
 
 from collections.abc import Callable
 from functools import partial
@@ -22,7 +22,7 @@ VERSION = 2
 def settings(
     judge: str, rubric: Rubric | None, scale: tuple[float, float] | None
 ) -> dict[str, Any]:
-    """Return the settings that determine a verdict: the key of the judgments, the parser, and the
+    """Return the settings that determine verdicts: the judgments' key, the parser, and the
     scale."""
     if rubric is None:
         return {"judge": judge, "scale": scale}
@@ -42,7 +42,7 @@ def _open_ended(text: str, rubric: Rubric) -> bool:
 
 
 def row(judgment: Row, rubric: Rubric | None, scale: tuple[float, float] | None, key: str) -> Row:
-    """Return the verdict on a judgment as a row of the table `verdicts`."""
+    """Parse a judgment, and return its verdict as a row of the table `verdicts`."""
     verdict: Verdict
     worth: Callable[[str], float] = float
     if rubric is None:

@@ -1,4 +1,4 @@
-"""Check that a model from another trainer fits the loop."""
+"""Check that a model that was trained outside the factory can be used in the loop."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Adoption of a model that the user trained outside the loop."""
+"""Add to the loop a model that the user trained elsewhere (`factory adopt`)."""
 
 import time
 from pathlib import Path
@@ -20,7 +20,7 @@ ROLES = ("future", "current")
 def adopt_model(
     recipe: Recipe, lake: Lake, path: Path, iteration: int, role: str, progress: Progress
 ) -> str:
-    """Use the model in a folder for a role of an iteration, and return the model's digest.
+    """Add the model in a folder to the loop, for one role and iteration, and return its digest.
 
     Raises RecipeError if `train.with` is not manual or the loop does not wait for this model, and
     ModelError if the folder does not contain a suitable model.

@@ -1,4 +1,4 @@
-"""Training with the user's own command."""
+"""Train a model of the loop with the user's own command."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ def run_user_command(
     """
     recipe, folder = state.recipe, folder_of(step_state)
     out, ended = folder.path / "out", folder.path / "ended"
-    if not ended.exists():  # a rejected model is checked again without being trained again
+    if not ended.exists():  # if it does, a rejected model is only checked again
         _run(recipe, step_state, parent, n_pairs, lock, progress)
         ended.touch()
     try:
@@ -39,7 +39,7 @@ def run_user_command(
         )
     except ModelError:
         if not out.exists():
-            ended.unlink()  # nothing to repair: the next run trains again
+            ended.unlink()  # there is no model to repair, so the next run trains again
         raise
     take_over(out, parent, folder)
 
@@ -95,7 +95,8 @@ def check_command(recipe: Recipe) -> dict[str, str]:
 
 
 def _environment(recipe: Recipe) -> dict[str, str]:
-    """Return the variables of the environment that the recipe names, or those of this process."""
+    """Return the environment variables of the virtual environment in the recipe, or else of this
+    process."""
     if recipe.train.environment is None:
         return dict(os.environ)
     root = recipe.resolve(recipe.train.environment)
@@ -112,9 +113,9 @@ def _environment(recipe: Recipe) -> dict[str, str]:
 
 
 def take_over(path: Path, parent: Checkpoint, folder: Folder) -> None:
-    """Copy a checked model from another trainer into a training's folder.
+    """Copy the model that another trainer wrote into its folder in the lake.
 
-    Missing tokenizer files are copied from the parent.
+    The model must be checked before. Missing tokenizer files are copied from the parent.
     """
     model, unfinished = folder.path / "model", folder.path / "model.unfinished"
     files = {file.name: file for file in model_files(path)}

@@ -1,4 +1,4 @@
-"""DPO training with TRL on a dataset's folder, outside the loop.
+"""Train a model with DPO on a dataset folder, outside the loop.
 
     OUT/model/         the trained model or adapter
     OUT/job.json       the model that training started from, and the settings

@@ -1,4 +1,4 @@
-"""The job of the trainer process, built from the `train` section of a recipe."""
+"""Build the job for the trainer process from the `train` section of a recipe."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ def build_job(
     dtype: str,
     fields: dict[str, Any],
 ) -> Job:
-    """Return the job that trains the model in the folder `parent`, or that model's `adapter`.
+    """Return the job that trains the model in the folder `parent`, or the LoRA adapter in
+    `adapter`.
 
     `fields` are the fields of TRL's config.
     """

@@ -1,6 +1,6 @@
 """Start trainer processes, report their progress, and stop them when this process ends.
 
-The caller provides the folder with TRL's job and data, or the user's own command.
+The caller provides a folder with the job and data for TRL, or a user's own command.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ LOG = "train.log"
 def run_trainer(
     folder: Path, launcher: list[str], title: str, progress: Progress, *kept_open: int
 ) -> str | None:
-    """Run the training job in a folder, and return how it failed, or None if it succeeded.
+    """Run the training job in a folder, and return the cause of a failure, or None on success.
 
     `launcher` has the arguments for `accelerate launch`, which starts the trainer if there are
     any. `kept_open` has file descriptors that the trainer inherits.
@@ -53,7 +53,8 @@ def run_trainer(
 
 
 def _failure(who: str, code: int, log: Path) -> str | None:
-    """Return how a process failed, with the last line of its log, or None if it succeeded."""
+    """Return the cause of a process's failure, with the last line of its log, or None on
+    success."""
     if code == 0:
         return None
     lines = log.read_text(errors="replace").splitlines()
@@ -64,7 +65,8 @@ def _failure(who: str, code: int, log: Path) -> str | None:
 def run_command(
     command: list[str], folder: Path, log: Path, environment: dict[str, str], *kept_open: int
 ) -> str | None:
-    """Run the user's training command in a folder, and return how it failed, or None on success.
+    """Run the user's training command in a folder, and return the cause of a failure, or None on
+    success.
 
     Appends the command's output to `log`. Kills the background processes of the command when it
     ends, and the command itself if this function raises.

@@ -1,4 +1,4 @@
-"""Training of one model of the loop, from its pairs to a model with a manifest.
+"""Train one model of the loop on its pairs, and store it in the lake.
 
 A training folder without a manifest has no model yet. It contains the files from which the trainer
 resumes.
@@ -38,7 +38,7 @@ TRL_MAX_LENGTH = 1024
 
 
 def train_model(state: RecipeState, step_state: StepState, lock: Any, progress: Progress) -> None:
-    """Train the model of a step, and write its manifest last.
+    """Train the model of a training step, and write the model's manifest last.
 
     Raises StepFailed if there are no pairs to train on, TrainError if the trainer fails, ModelError
     if the trained model does not fit the loop, and HandOver if the user has to train the model.
@@ -71,7 +71,7 @@ def train_model(state: RecipeState, step_state: StepState, lock: Any, progress: 
 
 
 def build_of_training(state: RecipeState, step: Step) -> Folder:
-    """Return the folder of the pairs that a step trains on."""
+    """Return the lake folder with the pairs that a training step uses."""
     return folder_of(state.steps[Step("pairs", step.iteration, phase=step.phase)])
 
 
@@ -88,7 +88,7 @@ def _nothing_to_train_on(state: RecipeState, step: Step, build: Folder) -> StepF
 
 
 def write_manifest(state: RecipeState, step_state: StepState, n_pairs: int, seconds: float) -> None:
-    """Write the manifest of a trained model, and remove the files of the training."""
+    """Write the manifest of a trained model, and remove temporary files of the training."""
     step, folder, recipe = step_state.step, folder_of(step_state), state.recipe
     parent, model = state.models[step.parent], folder.path / "model"
     hashes: dict[str, str] = {}
@@ -120,8 +120,8 @@ def write_manifest(state: RecipeState, step_state: StepState, n_pairs: int, seco
 def tidy(folder: Folder) -> None:
     """Remove the files that a finished training no longer needs.
 
-    The manifest must exist before, so that a killed run loses only the work since the last
-    checkpoint.
+    Call this only after the manifest is written, so that a killed run loses only the work since the
+    last checkpoint.
     """
     with writing(folder.lake.root):
         for name in ("data.parquet", "data.tmp", "job.json", "ended"):
@@ -139,7 +139,7 @@ _TRAINED_ON: dict[Method, tuple[str, tuple[str, ...]]] = {
 
 
 def training_rows(state: RecipeState, step: Step, build: Folder, folder: Folder) -> int:
-    """Write the training rows of a step as a Parquet file, and return the number of rows.
+    """Write the rows that a step trains on to a Parquet file, and return the number of rows.
 
     The rows are the kept pairs of the train split, sorted by pair_id.
     """
@@ -179,7 +179,8 @@ def _tell_too_long(
 
 
 def _scripted_trainer(step_state: StepState, parent: Checkpoint) -> None:
-    """Write a placeholder model for the scripted engine, with its parent and training rows."""
+    """Write a placeholder model for the scripted engine, which names its parent and training
+    rows."""
     folder = folder_of(step_state)
     with writing(folder.lake.root):
         model = folder.path / "model"
@@ -219,7 +220,7 @@ def trainer_fields(recipe: Recipe, method: Method) -> dict[str, Any]:
 
 
 def path_beside(recipe: Recipe, word: str) -> str:
-    """Replace the name of a file in the recipe's folder with its full path in a command-line word.
+    """Convert a word of a command line to a full path if it names a file in the recipe's folder.
 
     The name may follow an equals sign, as in `--config=mine.yaml`. Other words are returned
     unchanged.

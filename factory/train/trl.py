@@ -69,7 +69,7 @@ class Job:
 
 
 def check_fields(method: Method, fields: dict[str, Any], dtype: str) -> None:
-    """Raise RecipeError if TRL's config does not have one of the fields or rejects its value."""
+    """Raise RecipeError if TRL's config does not have a given field or rejects its value."""
     config, _ = _trl(method)
     known = [field.name for field in dataclasses.fields(config)]
     _check_names(f"train.{method}", f"TRL's {config.__name__}", fields, known)
@@ -274,7 +274,7 @@ def _callback(seconds: float | None) -> Any:
 
 
 def tell(event: dict[str, Any]) -> None:
-    """Print an event for the parent process."""
+    """Print a progress event for the parent process."""
     print(EVENT + json.dumps(event), flush=True)
 
 

@@ -38,12 +38,12 @@ Row = dict[str, list[Message]]
 
 
 def judge_prompt(prompt: str, answer: str) -> str:
-    """Return the judge prompt for an answer, as the factory renders it from the rubric."""
+    """Return the judge prompt for an answer, exactly as the factory renders it from the rubric."""
     return RUBRIC.replace("{prompt}", prompt).replace("{answer}", answer).strip()
 
 
 def verdict(answer: str, reference: str) -> str:
-    """Return the judgment that M_0 learns to write for an answer.
+    """Return the correct judgment of an answer, which M_0 learns to write.
 
     It contains the correct letter, the given letter, and + or - for each position, then the score.
     """
@@ -53,7 +53,7 @@ def verdict(answer: str, reference: str) -> str:
 
 
 def turn(prompt: str, completion: str) -> Row:
-    """Return one demonstration in TRL's format; only the completion contributes to the loss."""
+    """Return one training example in TRL's format. Only the completion contributes to the loss."""
     return {
         "prompt": [{"role": "user", "content": prompt}],
         "completion": [{"role": "assistant", "content": completion}],
@@ -61,7 +61,8 @@ def turn(prompt: str, completion: str) -> Row:
 
 
 def demonstrations(rng: Random, taken: set[str]) -> Iterator[tuple[Row, Row]]:
-    """Yield pairs of an answer and a judgment indefinitely, without the strings in `taken`."""
+    """Yield an endless series of answers and judgments to train on, without the strings in
+    `taken`."""
     while True:
         item, judged = draw(rng), draw(rng)
         if item.letters in taken or judged.letters in taken:
@@ -75,7 +76,7 @@ def demonstrations(rng: Random, taken: set[str]) -> Iterator[tuple[Row, Row]]:
 
 
 def curriculum(rng: Random, taken: set[str]) -> list[Row]:
-    """Return the demonstrations in training order: answers first, then answers and judgments.
+    """Return the training examples in order: first answers, then answers mixed with judgments.
 
     Each batch contains only one kind, so that short answers are not padded to the length of
     judgments.
@@ -116,7 +117,7 @@ def untrained(folder: Path) -> None:
 
 
 def train(rows: list[Row]) -> None:
-    """Train M_0 on the demonstrations in the given order, and save it to m0/."""
+    """Train M_0 on the training examples in the given order, and save it to m0/."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -144,7 +145,7 @@ def train(rows: list[Row]) -> None:
 
 
 def write_prompts(rng: Random) -> set[str]:
-    """Write prompts.jsonl and probe.jsonl, and return their strings and those in reserve.
+    """Write prompts.jsonl and probe.jsonl, and return the strings in them and in reserve.
 
     No string occurs in both files.
     """
@@ -162,7 +163,7 @@ def write_prompts(rng: Random) -> set[str]:
 
 
 def main() -> None:
-    """Write the prompts and, without `--prompts-only`, train M_0 on all other strings."""
+    """Write the prompts, and train M_0 on all other strings unless `--prompts-only` is given."""
     rng = Random(SEED)
     taken = write_prompts(rng)
     if "--prompts-only" not in sys.argv:

@@ -31,7 +31,7 @@ TASKS: dict[str, Callable[[str], str]] = {
 
 @dataclass(frozen=True)
 class Item:
-    """A task and the string that it applies to."""
+    """A task, such as `reverse`, and the string of letters that it applies to."""
 
     task: str
     """Name of the task, a key of TASKS."""
@@ -40,23 +40,23 @@ class Item:
 
     @property
     def prompt(self) -> str:
-        """The user's message."""
+        """The user's message that states the task."""
         return f"{self.task.capitalize()} the letters of {self.letters}."
 
     @property
     def reference(self) -> str:
-        """The only correct answer, which ends with a full stop."""
+        """The only correct answer to the task, which ends with a full stop."""
         return TASKS[self.task](self.letters) + "."
 
 
 def draw(rng: Random) -> Item:
-    """Draw a task, a length, and letters, each uniformly at random."""
+    """Return a random task with a random string of letters."""
     letters = "".join(rng.choices(LETTERS, k=rng.choice(LENGTHS)))
     return Item(rng.choice(list(TASKS)), letters)
 
 
 def spoil(rng: Random, answer: str, slips: int) -> str:
-    """Add `slips` errors to an answer, with kinds drawn according to the weights in SLIPS."""
+    """Add `slips` random errors to an answer, with kinds drawn by the weights in SLIPS."""
     letters, stop = answer.removesuffix("."), "."
     for _ in range(slips):
         at = rng.randrange(len(letters))

@@ -1,5 +1,5 @@
--- The numbers of prompts with tools, tool calls, and reasoning, which a dataset cannot store. Counts
--- the prompts of kept D2 pairs and of current candidates.
+-- The numbers of prompts with tools, tool calls, and reasoning, which a dataset cannot store. Only
+-- the prompts of kept D2 pairs and of current candidates are counted.
 -- Grain: one row.
 -- Reads: candidates, pairs, prompts
 with needed as (

@@ -1,6 +1,6 @@
 -- Grain: one row per judgment: (judge, sample, draw).
--- A judgment is left out if the prompt's reference or criteria have changed since, or if the
--- judgment compares the sample with an answer that is not a rival.
+-- A judgment is left out if the prompt's reference or criteria have changed since then, or if the
+-- judgment compares the sample with an answer that is not a rival (see rivals.sql).
 -- Reads: judgments_shards, panel, prompts, rivals, samples
 with each_once as (
     select * rename (judge as judge_key)

@@ -1,6 +1,6 @@
 -- Grain: one row per sample in a role: (iteration, role, model name, prompt, draw).
 -- A sample may have several roles, since the recipe assigns the roles. A sample has no role if the
--- prompt's template_kwargs, or the reference that the sample is a copy of, have changed since.
+-- prompt's template_kwargs have changed since then, or if it is a copy of an outdated reference.
 -- The request is hashed once per prompt, not once per sample, to save time.
 -- Reads: prompts, roles, samples
 with requested as (

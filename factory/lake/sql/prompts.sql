@@ -1,5 +1,5 @@
 -- Grain: one row per prompt of the recipe, with its split and its iteration.
--- Split and iteration hash the prompt's id with different salts. With a single hash, every test
+-- Split and iteration hash the prompt's ID with different salts. With a single hash, every test
 -- prompt would fall into the same iteration. Prompts of the probe have no iteration.
 -- The two contexts hash the fields that a judge may see in addition to the messages. If the
 -- reference changes, earlier judgments no longer belong to the prompt's samples.

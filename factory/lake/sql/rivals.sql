@@ -1,6 +1,6 @@
--- Grain: one row per judge and rival: an answer that the judge compares the other answers to the
--- same prompt with. Rivals are the current model's first draws, so that all roles have the same
--- opponents.
+-- Grain: one row per judge and rival. A rival is an answer with which the judge compares the other
+-- answers to the same prompt. Rivals are the current model's first draws, so that all roles have
+-- the same opponents.
 -- Reads: panel, placed
 with compares as (
     select distinct judge_key, iteration, opponents

@@ -1,8 +1,7 @@
 -- Grain: a single row. `is_whole` is true if the shards have no duplicate verdicts and exactly one
--- verdict for every judgment that did not fail, so that the view keeps every row.
--- Numbers and sums of hashes show that the ids are the same, which takes a fifth of the time of a
--- join.
--- See whole_samples.sql for hashes.
+-- verdict for every judgment that did not fail, so that the view keeps every row. Comparing numbers
+-- and sums of hashes shows whether the IDs are the same, in a fifth of the time of a join. See
+-- whole_samples.sql for hashes.
 -- Reads: judgments_shards, verdicts_shards
 with made as (
     select

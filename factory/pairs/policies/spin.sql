@@ -5,8 +5,8 @@
 -- score, because SPIN does not select its samples. The second place takes the second answer.
 -- pairs.ties and pairs.length_control have no effect, and one draw is enough.
 -- SPIN itself uses no judge, keeps all pairs, and uses the same prompts in all iterations. Here, as
--- with every policy, a pair is kept only if the judge prefers the chosen side, the reference, and
--- each iteration has different prompts.
+-- with every policy, each iteration has different prompts, and a pair is kept only if the judge
+-- prefers the chosen side, which is the reference.
 -- Reads: eligible, extremes
 with drawn as (
     select

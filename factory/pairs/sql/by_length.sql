@@ -1,4 +1,5 @@
--- Grain: one row per eligible candidate, with its sort keys from the best and from the worst.
+-- Grain: one row per eligible candidate, with its sort keys for choosing (best first) and
+-- rejecting (worst first).
 -- Length control of Meta-Rewarding (arXiv 2407.19594): among the candidates in the top rho of a
 -- role's range of scores, the shortest comes first. Among those in the bottom rho, the longest
 -- comes first. The other candidates follow by score.

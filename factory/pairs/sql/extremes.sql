@@ -2,7 +2,7 @@
 -- place 2 the second best and the second worst. There are at most pairs.per_prompt places, and at
 -- most half as many as current candidates. A candidate is {key, tie, id, score}, or NULL if the
 -- role has too few candidates that meet pairs.chosen_if or pairs.rejected_if.
--- Equal scores are ordered by pairs.ties, then by id, so that the order never changes.
+-- Equal scores are ordered by pairs.ties, then by ID, so that the order never changes.
 -- Reads: measured, ordered, pair_settings
 with ranked as (
     select

@@ -1,4 +1,5 @@
--- Grain: one row per candidate, with the columns that decide about pairs, without the text.
+-- Grain: one row per candidate, with the columns that affect the choice of pairs, without the
+-- text.
 -- Reads: decisions
 select
     iteration,

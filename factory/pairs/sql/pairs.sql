@@ -16,8 +16,8 @@ sides as (
     order by sample_id, role
 ),
 
--- Prompts with candidates that chosen_if or rejected_if excludes, to tell 'ruled out' from
--- 'unscored'.
+-- Prompts with candidates that chosen_if or rejected_if excludes. They distinguish the outcome
+-- 'ruled out' from 'unscored'.
 ruled_prompts as (
     select distinct prompt_id from eligible where not (may_be_chosen and may_be_rejected)
 ),
@@ -88,7 +88,7 @@ select
         when margin < min_margin then 'small margin'
         when margin < min_margin_to_noise * noise then 'within noise'
         when length_ratio > max_length_ratio then 'length ratio'
-        -- `if`, since `and` would compare the words of all pairs.
+        -- `if` instead of `and`, which would compare the words of all pairs.
         when if(max_similarity < 1, similarity(chosen_text, rejected_text) > max_similarity, false)
             then 'similar'
         else 'kept'

@@ -1,4 +1,4 @@
--- Grain: one row for the first faulty row that a policy returned, or no row.
+-- Grain: one row with the first faulty row that a policy returned, or no row if there is none.
 -- A side may be missing only if a role has no eligible candidate for the prompt. Both sides may be
 -- the same sample only if the scores of the current candidates are not all different. A policy that
 -- trains by SFT has no rejected side.

@@ -1,6 +1,6 @@
--- Grain: one row per published prompt that shares $run consecutive words with an evaluation set, or
--- that equals one of its texts if the text is shorter.
--- A prompt with several messages is compared message by message and as a whole.
+-- Grain: one row per published prompt that shares $run consecutive words with a text in an
+-- evaluation set, or that equals a text with fewer words. A prompt with several messages is
+-- compared message by message and as a whole.
 -- Reads: evaluation, gate_prompts, prompts
 -- Parameters: run
 with prompt_texts as (

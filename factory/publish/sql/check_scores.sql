@@ -1,4 +1,5 @@
--- Grain: one row per published pair with a missing score or a chosen score that is not higher.
+-- Grain: one row per published pair with a missing score, or with a chosen score that is not higher
+-- than the rejected score.
 -- Reads: gate_pairs
 select
     config,

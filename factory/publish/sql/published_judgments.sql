@@ -1,4 +1,4 @@
--- Grain: one row per judgment that counts toward a score of one iteration and split, with the
+-- Grain: one row per judgment that counts toward a score in one iteration and split, with its
 -- verdict. A failed judgment has no verdict.
 -- Reads: judgments, panel, placed, verdicts
 -- Parameters: iteration, split

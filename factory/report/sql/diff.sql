@@ -1,4 +1,4 @@
--- Grain: one row per matched pair, which A, B, or both kept, with its status and the reason.
+-- Grain: one row per pair that A, B, or both kept, with its status and the reason.
 -- Reads: considered, diff_alone, diff_matched, diff_sides
 with sides as (
     select

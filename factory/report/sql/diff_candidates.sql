@@ -1,5 +1,5 @@
--- Grain: one row per candidate of a recipe in a role, with the score used for choosing pairs, and
--- whether the answer is dropped because it was truncated.
+-- Grain: one row per candidate answer and role of a recipe, with the score used for choosing pairs,
+-- and whether the answer is dropped because it was truncated.
 -- Reads: measured, pair_settings
 select
     iteration,

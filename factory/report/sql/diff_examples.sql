@@ -1,5 +1,5 @@
--- Grain: one row per example of a pair in `diff` that differs between A and B: the first pair of every
--- status and reason, then the second, up to the number of examples.
+-- Grain: one row per example of a pair that differs between A and B: the first pair of every status
+-- and reason in `diff`, then the second, up to the number of examples.
 -- Reads: diff
 -- Parameters: examples
 with numbered as (

@@ -1,6 +1,6 @@
--- Grain: one row per kept pair of A or B; matched pairs share a row.
--- Within a prompt and iteration, pairs with the same id are matched, and pairs of the same two answers
--- with their sides exchanged. The remaining pairs are matched in the order of their ids.
+-- Grain: one row per kept pair of A or B. Matched pairs share a row.
+-- Within a prompt and iteration, two pairs match if they have the same ID, or the same two answers
+-- with their sides exchanged. The remaining pairs are matched in the order of their IDs.
 -- Reads: considered
 with of_a as (from considered where source = 'A' and outcome = 'kept'),
 

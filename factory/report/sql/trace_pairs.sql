@@ -1,5 +1,5 @@
--- Grain: one row per build that considered a pair. Builds that kept the pair come first, and among
--- them D2 builds.
+-- Grain: one row per build that considered the given pair. Builds that kept the pair come first,
+-- and D2 builds come before D1 builds.
 -- Reads: pairs_shards
 -- Parameters: pair_id
 select * exclude (filename) rename (build as build_key)

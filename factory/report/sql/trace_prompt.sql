@@ -1,4 +1,4 @@
--- Grain: one row, the prompt with an id.
+-- Grain: one row: the prompt with the given ID.
 -- Reads: prompts_shards
 -- Parameters: prompt_id
 select * exclude (filename)

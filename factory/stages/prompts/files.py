@@ -1,4 +1,4 @@
-"""Prompts files of a recipe: their digests, and their lines as an Arrow table.
+"""Read a recipe's prompt files into an Arrow table, and compute the files' digests.
 
 This module passes the files and the model's tokenizer to the pure functions of
 `stages.prompts.lines`.
@@ -25,8 +25,8 @@ BATCH = 1000
 
 @dataclass(frozen=True)
 class PromptFiles:
-    """The prompts files of the loop or of the probe, with the model whose tokenizer measures
-    them."""
+    """The prompt files of the loop or the probe, and the model whose tokenizer measures the
+    prompts."""
 
     recipe: Recipe
     role: str
@@ -50,8 +50,8 @@ class PromptFiles:
         return context - self.recipe.sampling.max_tokens
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings that determine which prompts are read. Raises PromptsError if a file
-        is missing."""
+        """Return the settings that determine the rows of these prompt files, for their key. Raises
+        PromptsError if a file is missing."""
         digests = [file_digest(path) for _, path in self._paths()]
         most = self._most_tokens
         tokenizer = self.model.tokenizer_digest if most is not None else None
@@ -67,7 +67,7 @@ class PromptFiles:
         return paths
 
     def read(self) -> tuple[pa.Table, list[prompts.Problem]]:
-        """Return the rows of the table `prompts`, and the invalid lines.
+        """Read the prompt files, and return rows of the table `prompts` and the invalid lines.
 
         Raises PromptsError if a line is invalid and `on_error` is stop, or if no line is valid.
         """
@@ -110,7 +110,7 @@ class PromptFiles:
 
 
 def list_problems(problems: list[prompts.Problem], most: int = 10) -> str:
-    """Return the invalid lines of a prompts file as text, one line per problem."""
+    """Describe the invalid lines of the prompt files, one problem per line."""
     lines = [f"{problem.place}: {problem.reason}" for problem in problems[:most]]
     if len(problems) > most:
         lines.append(f"… and {len(problems) - most} more invalid lines")

@@ -1,5 +1,4 @@
-"""Parsing of JSONL lines into rows of the table `prompts`, with a place and a reason for invalid
-lines."""
+"""Parse JSONL lines into rows of the table `prompts`, and report invalid lines."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,17 +27,17 @@ _FIELDS = {
 
 @dataclass(frozen=True)
 class Problem:
-    """An invalid line of a prompts file."""
+    """An invalid line in a prompt file."""
 
     place: str
     """Name of the file and number of the line, as `file:line`."""
     reason: str
-    """Reason that the line is invalid."""
+    """Reason why the line is invalid."""
 
 
 @dataclass(frozen=True)
 class Limit:
-    """Maximum length of a prompt: `count(messages)` must not exceed `most`."""
+    """Limit on a prompt's length in tokens: `count(messages)` must not exceed `most`."""
 
     count: Callable[[Sequence[Mapping[str, Any]]], int]
     """Function that counts the tokens of messages."""
@@ -51,8 +50,8 @@ class Limit:
 def settings(
     prompts: Prompts, files: list[str], tokenizer: str | None, most: int | None
 ) -> dict[str, Any]:
-    """Return the settings that determine which prompts are read, including the digests of the files
-    and the length limit. The key of prompts hashes them."""
+    """Return the settings that determine the rows of prompt files: file digests, defaults, and
+    limits. The key of prompts hashes them."""
     return {
         "files": files,
         "on_error": prompts.on_error,
@@ -69,7 +68,7 @@ def read_prompts(
     limit: Limit | None,
     problems: list[Problem],
 ) -> Iterator[Row]:
-    """Yield the rows of the table `prompts` for JSON lines.
+    """Parse JSON lines, and yield rows of the table `prompts`.
 
     Each line comes with its place (`file:line`). Invalid lines, and repetitions of a prompt, are
     added to `problems`.
@@ -89,7 +88,7 @@ def read_prompts(
 
 
 class _Unusable(Exception):
-    """The reason that a line is invalid."""
+    """The reason why a line is invalid."""
 
 
 def _row(line: bytes, prompts: Prompts, limit: Limit | None) -> Row:

@@ -1,4 +1,4 @@
--- Grain: one row: the number of the loop's prompts that have tools, which training rows drop.
+-- Grain: one row: the number of prompts of the loop with tools, which training rows cannot contain.
 -- Reads: prompts
 select count(*) as n
 from prompts
