@@ -92,7 +92,7 @@ class Loop(Section):
         if self.chunks is not None and self.chunks < self.iterations:
             raise InvalidField(
                 "chunks",
-                f"got {self.chunks} chunks for {self.iterations} iterations",
+                f"got {self.chunks} chunks, but there are {self.iterations} iterations",
                 f"set loop.chunks to at least {self.iterations}",
             )
         return self
@@ -112,7 +112,7 @@ class Pairs(Section):
 
     score: Annotated[str, Decides("pairs")] = Field(default="mean", min_length=1)
     """Score that ranks the answers. `mean` is the mean of the valid judgments of `judge`.
-    `expected` is the mean of their expected scores. Any other text is an SQL expression over the
+    `expected` is the mean of their expected scores. Any other text is a SQL expression over the
     names of judges, such as `0.5 * judge + 0.5 * honest`. In it, a judge's name means the mean of
     its judgments, and the name with `_expected` means the mean of its expected scores. The
     expression may also use the columns of the view `candidates`. The default, `mean`, follows
