@@ -68,8 +68,8 @@ def check_files() -> None:
     """Raise ImportError if files of factory_boy, which has the same name, replaced ours."""
     if not hasattr(import_module("factory.errors"), "UserError"):
         raise ImportError(
-            "the package factory_boy, whose import name is also `factory`, has overwritten files "
-            "of preference-factory: install them in separate environments"
+            "factory_boy, which is also imported as `factory`, has overwritten files of "
+            "preference-factory: install the two packages in separate environments"
         )
 
 

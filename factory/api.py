@@ -99,7 +99,7 @@ def open(
 
 
 def open_dataset(folder: AnyPath, progress: bool | None = None) -> "Dataset":
-    """Open the folder of a dataset that `run`, `pairs`, or `publish` wrote.
+    """Open a dataset folder that `run`, `pairs`, or `publish` wrote.
 
     >>> f = factory.open("recipe.yaml")
     >>> d = factory.open_dataset(f.run().dataset)
@@ -338,7 +338,7 @@ class Factory:
         >>> {row["status"] for row in f.diff(wide.dataset)} <= {"same", "lost"}
         True
 
-        A path is the folder of a dataset, or a recipe in the same lake. `limit` is the number of
+        A path is a dataset folder, or a recipe in the same lake. `limit` is the number of
         examples. Raises QueryError if there are no pairs to compare.
         """
         return _diff(self._pair_set(), _pair_set_of(other, self.lake), limit)
@@ -454,7 +454,7 @@ class Factory:
 
 
 class Dataset:
-    """The folder of a dataset. `factory.open_dataset` returns it."""
+    """A dataset folder. `factory.open_dataset` returns it."""
 
     def __init__(self, folder: Path, progress: Progress | None = None) -> None:
         self.folder = folder
@@ -509,7 +509,9 @@ def _lake_path(lake: AnyPath | None) -> Path:
 
 def _existing_lake(path: Path) -> Lake:
     if not path.is_dir():
-        raise UserError("--lake", f"no such lake: {path}", "name a folder that `factory run` wrote")
+        raise UserError(
+            "--lake", f"no such lake: {path}", "choose a lake that `factory run` created"
+        )
     return Lake(path)
 
 

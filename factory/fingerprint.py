@@ -36,11 +36,11 @@ def _plain(value: Any) -> Any:
         return int(value) if value.is_integer() else value
     if isinstance(value, Mapping):
         if any(not isinstance(name, str) for name in value):
-            raise TypeError(f"got a key that is not a string, expected string keys: {value}")
+            raise TypeError(f"expected only strings as keys, got {value}")
         return {name: _plain(item) for name, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    raise TypeError(f"got a value of type {type(value).__name__}, expected JSON values only")
+    raise TypeError(f"got a value of type {type(value).__name__}, which JSON cannot represent")
 
 
 def short_hash(text: str) -> str:

@@ -38,7 +38,7 @@ class Function:
             raise FunctionError(
                 self.name,
                 f"{self.file.name} has no such function",
-                "use the name of a function that the file defines",
+                "choose a function that the file defines",
             )
         loaded: Callable[..., Any] = found
         return loaded
@@ -54,7 +54,9 @@ def find_function(name: str, folder: Path) -> Function:
     place, colon, attribute = name.rpartition(":")
     if not colon or not place or not attribute.isidentifier():
         raise FunctionError(
-            name, "not the name of a function", "expected file.py:function or module:function"
+            name,
+            "the value is not the name of a function",
+            "expected file.py:function or module:function",
         )
     if place.endswith(".py"):
         file = (folder / Path(place).expanduser()).resolve()
@@ -67,14 +69,14 @@ def find_function(name: str, folder: Path) -> Function:
             raise FunctionError(
                 name,
                 f"the module {place} is not installed",
-                f"install {place}, or name a file, such as judge.py:{attribute}",
+                f"install {place}, or give a file, such as judge.py:{attribute}",
             )
         file = Path(spec.origin)
     if not file.is_file():
         raise FunctionError(
             name,
             f"the file {place} does not exist",
-            "correct the path, which is relative to the recipe's folder",
+            "give the path relative to the recipe's folder",
         )
     return Function(name, file, short_hash(f"{attribute}\n{file_digest(file)}"))
 

@@ -119,7 +119,8 @@ def _warn_of_factory_boy() -> None:
     except PackageNotFoundError:
         return
     print(
-        "factory: factory_boy is installed here too. The import name of both packages is "
-        "`factory`, so one of them does not work: install them in separate environments",
+        "factory: factory_boy is also installed in this environment. Both packages are imported "
+        "as `factory`, so only one of them works: install the two packages in separate "
+        "environments",
         file=sys.stderr,
     )

@@ -54,12 +54,12 @@ def run_console(views: Views, output: str) -> None:
     elif not sys.stdout.isatty():
         raise QueryError(
             "QUERY",
-            "got none, and the prompt cannot print to something that is not a terminal",
-            "expected a query as an argument or on standard input",
+            "got no query, and the interactive prompt needs a terminal",
+            "give a query as an argument or on standard input",
         )
     elif output == "parquet":
         raise QueryError(
-            "--format", "got parquet, which a terminal cannot show", "expected a query with it"
+            "--format", "a terminal cannot display Parquet", "give a query as an argument"
         )
     else:
         Prompt(views, output).run()
@@ -71,13 +71,13 @@ def _answer_all(views: Views, text: str, output: str) -> None:
         statements.append(rest)
     if not statements:
         raise QueryError(
-            "QUERY", "got none", "expected a query as an argument or on standard input"
+            "QUERY", "got no query", "give a query as an argument or on standard input"
         )
     if output == "parquet" and len(statements) > 1:
         raise QueryError(
             "--format",
             f"got parquet for {len(statements)} queries",
-            "expected one query, since a file has one schema",
+            "expected a single query, because a Parquet file has one schema",
         )
     for place, statement in enumerate(statements):
         if place and output == "table":

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def diff(
-    first: Annotated[Path, typer.Argument(metavar="A", help="Recipe, or folder of a dataset")],
+    first: Annotated[Path, typer.Argument(metavar="A", help="Recipe or dataset folder")],
     second: Annotated[Path, typer.Argument(metavar="B", help="Recipe or dataset to compare with")],
     lake: LakePath = LAKE,
     lake_b: Annotated[
@@ -61,8 +61,8 @@ def _open(path: Path, lake: Path, overrides: list[str] | None) -> "Factory | Dat
     if overrides:
         raise QueryError(
             str(path),
-            f"a dataset has no fields to override with {overrides[0]}",
-            "name a recipe, or leave out the override",
+            f"the override {overrides[0]} applies only to a recipe",
+            "give a recipe, or remove the override",
         )
     return open_dataset(path)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def export(
     source: Annotated[
-        Path, typer.Argument(metavar="RECIPE", help="Recipe that was run, or folder of a dataset")
+        Path, typer.Argument(metavar="RECIPE", help="Recipe that was run, or dataset folder")
     ],
     trainer: Annotated[
         str, typer.Option("--to", metavar="TRAINER", help="Target trainer (listed above)")
@@ -44,8 +44,8 @@ def export(
     elif overrides:
         raise ExportError(
             f"--set {overrides[0]}",
-            f"{source} is the folder of a dataset, which has no fields to override",
-            "leave out --set, or name the recipe",
+            f"{source} is a dataset folder, but overrides apply only to a recipe",
+            "give a recipe, or remove --set",
         )
     else:
         from factory.api import open_dataset

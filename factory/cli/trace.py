@@ -23,7 +23,7 @@ def trace(
     overrides: Overrides = None,
     dataset: Annotated[
         Path | None,
-        typer.Option("--dataset", help="Read the folder of a dataset instead of a lake"),
+        typer.Option("--dataset", help="Read a dataset folder instead of a lake"),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -39,7 +39,7 @@ def trace(
     *recipes, pair_id = arguments
     if len(recipes) > 1:
         raise QueryError(
-            "PAIR_ID", f"got {len(arguments)} arguments", "expected a recipe and the id of a pair"
+            "PAIR_ID", f"got {len(arguments)} arguments", "expected a recipe and a pair ID"
         )
     if dataset is not None:
         found = api.open_dataset(dataset).trace(pair_id).found

@@ -136,7 +136,7 @@ class Fleet:
             hungry = not ended and any(worker.room > 0 for worker in self._workers)
             by_connection = {worker.connection: worker for worker in self._workers}
             for connection in wait(list(by_connection), 0 if hungry else 1.0):
-                assert isinstance(connection, Connection), "only connections are waited for"
+                assert isinstance(connection, Connection), "expected a connection to a worker"
                 yield from self._hear(by_connection[connection])
             for worker in list(self._workers):
                 if worker.hung(self._start.settings.hang_seconds):
@@ -210,9 +210,9 @@ class Fleet:
         if max(self._restarts, self._fruitless) > most:
             raise EngineError(
                 self.name,
-                f"the engine died {self._restarts} times (engine.max_restarts is {most}); the last "
-                f"time, {why}",
-                f"look for the cause in the log {self._logs[place]}; finished rows are kept",
+                f"the engine died {self._restarts} times (engine.max_restarts is {most}); last "
+                f"failure: {why}",
+                f"look for the cause in the log {self._logs[place]} (finished rows are saved)",
             )
         self._workers[place] = self._launch(place)
 

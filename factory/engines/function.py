@@ -64,7 +64,7 @@ class _Process:
         except _Gone as gone:
             raise FunctionError(
                 function.name,
-                f"{function.file.name} cannot be imported: the import {gone}",
+                f"{function.file.name} cannot be imported ({gone})",
                 f"look for the cause in the log {log}",
             ) from None
         if failed is not None:
@@ -150,10 +150,10 @@ class _Engine:
                 if self._fruitless > MOST_FRUITLESS:
                     raise EngineError(
                         self._function.name,
-                        f"the function failed on {self._fruitless} consecutive rows; on the last "
-                        f"row, it {gone}",
-                        f"fix the function, or raise its timeout (log: {self._log}); finished rows "
-                        "are kept",
+                        f"the function failed on {self._fruitless} consecutive rows (last "
+                        f"failure: {gone})",
+                        "fix the function, or raise the timeout (finished rows are saved; log: "
+                        f"{self._log})",
                     ) from None
             return Fault(f"the function {gone}", "permanent")
         self._fruitless = 0

@@ -99,7 +99,7 @@ class _Server:
             raise EngineError(
                 "engine.model",
                 f"the server at {self.settings.base_url} does not serve the model {model}",
-                f"choose one of the server's models ({names})",
+                f"choose a model that the server serves ({names})",
             )
         self.context = getattr(served[model], "max_model_len", None)
         if served[model].owned_by == "vllm":
@@ -158,9 +158,9 @@ class _Server:
                 "engine.base_url",
                 f"the server at {self.settings.base_url} cannot load the adapter {model.name} "
                 f"({self.describe(error)})",
-                "start vLLM with --enable-lora, --max-lora-rank "
-                f"{adapter_rank(adapter)} or more, and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, on a "
-                f"machine that can read {adapter.resolve()}",
+                "set VLLM_ALLOW_RUNTIME_LORA_UPDATING=True and start vLLM with --enable-lora and "
+                f"--max-lora-rank {adapter_rank(adapter)} or higher, on a machine that can read "
+                f"{adapter.resolve()}",
             ) from None
 
     async def close(self) -> None:
@@ -188,7 +188,7 @@ class _Server:
                 f"the server at {settings.base_url} did not find the model or the address "
                 f"({self.describe(error)})",
                 "check the address, which usually ends in /v1, and whether the server was "
-                "restarted; finished rows are kept",
+                "restarted (finished rows are saved)",
             )
         if status is not None:
             return EngineError(
@@ -262,7 +262,7 @@ class _Engine:
                     yield request, [draw]
 
     async def _answer(self, request: Request, draws: Sequence[int]) -> list[Result]:
-        assert request.model is not None, "functions are not sent here"
+        assert request.model is not None, "the openai engine got a request for a Python function"
         async with self._room:
             model = await self._server.name(request.model)
             try:

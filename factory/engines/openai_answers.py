@@ -88,7 +88,7 @@ def _n_tokens(request: Request, choice: Choice) -> int | None:
     tokens = getattr(choice, "token_ids", None)
     if tokens is not None:
         return len(tokens)
-    assert request.model is not None, "functions are not sent here"
+    assert request.model is not None, "the openai engine got a request for a Python function"
     tokenizer = None if request.model.declared else _tokenizer(request.model.path)
     if tokenizer is None:
         return None

@@ -43,7 +43,7 @@ def read_prompt(
             **request.template_kwargs,
         )
     except Exception as error:  # a template can raise any exception to refuse a conversation
-        raise PromptRefused(f"the chat template refused the messages: {error}") from None
+        raise PromptRefused(f"the chat template rejected the messages: {error}") from None
     tokens: list[int] = encoded["input_ids"]
     if not tokens:
         raise PromptRefused("the chat template returned an empty prompt")
@@ -61,7 +61,7 @@ def check_length(n_tokens: int, max_tokens: int, context: int | None, owner: str
         answer = f" plus up to {max_tokens} for the answer" if max_tokens else ""
         raise PromptRefused(
             f"the prompt is too long: got {n_tokens} tokens{answer}, "
-            f"but the {owner}'s context is {context} tokens"
+            f"but the {owner}'s context length is {context} tokens"
         )
 
 

@@ -31,21 +31,21 @@ def check_reward_model(model: Checkpoint) -> None:
         raise ModelError(
             field,
             f"{name} has an adapter, but a reward model needs merged weights",
-            "merge the adapter into the model, and remove `adapter`",
+            "merge the adapter into the model, then remove the field `adapter`",
         )
     architectures = model.config.get("architectures") or []
     if not any(str(name).endswith("ForSequenceClassification") for name in architectures):
         raise ModelError(
             field,
             f"{name} has the architecture {' '.join(map(str, architectures)) or '(none)'}, "
-            "expected a …ForSequenceClassification model with one label",
-            "use judge.model for a model that writes its judgments",
+            "expected a sequence-classification model with one label",
+            "use judge.model for a model that writes judgments as text",
         )
     labels = model.config.get("num_labels") or len(model.config.get("id2label") or (0, 1))
     if labels != 1:
         raise ModelError(
             field,
-            f"{name} has {labels} labels, expected one label whose logit is the score of an answer",
+            f"{name} has {labels} labels, expected one label, whose logit is the answer's score",
             "use a reward model with one label",
         )
     tensors = [
@@ -56,8 +56,8 @@ def check_reward_model(model: Checkpoint) -> None:
     if tensors and not any(part in HEADS for name in tensors for part in name.split(".")):
         raise ModelError(
             field,
-            f"{name} has no weights for its last layer ({', '.join(HEADS)}), so its scores would "
-            "be random",
+            f"{name} lacks the weights of the last layer ({', '.join(HEADS)}), so the scores "
+            "would be random",
             "use a model that was trained as a reward model",
         )
 
@@ -152,8 +152,8 @@ def _load(model: Checkpoint) -> Any:
     if missing := sorted(info["missing_keys"]):
         raise ModelError(
             model.field,
-            f"{model.path.name} has no weights for {', '.join(missing[:3])}, so its scores would "
-            "be random",
+            f"{model.path.name} lacks the weights of {', '.join(missing[:3])}, so the scores "
+            "would be random",
             "use a model that was trained as a reward model",
         )
     head = next((found for name in HEADS if (found := getattr(loaded, name, None))), None)

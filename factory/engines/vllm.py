@@ -41,7 +41,7 @@ RESERVED = {
     "generation_config": "set sampling.top_k, min_p, or repetition_penalty instead",
     "override_generation_config": "set sampling.top_k, min_p, or repetition_penalty instead",
     "skip_tokenizer_init": "the factory decodes the answers",
-    "enable_lora": "it depends on train.lora and model.adapter",
+    "enable_lora": "the value depends on train.lora and model.adapter",
     "runner": "the engine only generates text",
     "convert": "the engine only generates text",
     "data_parallel_size": "set engine.replicas instead",
@@ -94,7 +94,7 @@ def check_arguments(settings: VllmEngine, rank: int, field: str) -> None:
         if name in RESERVED:
             raise RecipeError(
                 f"{field}.{name}",
-                f"the factory sets this vLLM argument itself ({RESERVED[name]})",
+                f"the recipe cannot set this vLLM argument ({RESERVED[name]})",
                 f"remove {name}",
             )
         if name not in argument_names():
@@ -129,8 +129,8 @@ def environments(settings: VllmEngine) -> list[dict[str, str]]:
     if not shares or replicas > len(shares):
         raise RecipeError(
             "engine.replicas",
-            f"got {settings.replicas}, but each engine needs {settings.group_size} GPU(s) and this "
-            f"machine has {len(found)}",
+            f"got {settings.replicas} replicas, but each replica needs {settings.group_size} "
+            f"GPU(s) and this machine has {len(found)}",
             "lower engine.replicas or engine.tensor_parallel_size",
         )
     return [

@@ -55,8 +55,8 @@ def open_recipe_dataset(state: RecipeState, written_as: Path) -> Source:
     if not any(made.values()):
         raise ExportError(
             "--lake",
-            f"the lake {state.lake.root} has no pairs of this recipe",
-            f"run `factory run {written_as}` first, or name another lake",
+            f"the lake {state.lake.root} has no pairs for this recipe",
+            f"run `factory run {written_as}` first, or choose another lake",
             str(written_as),
         )
     _refuse_more_than_bare(state, written_as)
@@ -75,8 +75,9 @@ def _refuse_more_than_bare(state: RecipeState, written_as: Path) -> None:
     if found := more_than_bare(all_views(state)):
         raise ExportError(
             "prompts.files",
-            f"some prompts have more than role and content ({found}), which a dataset cannot store",
-            "export a recipe without these prompts",
+            "a dataset can store only the role and content of a message, but some prompts have "
+            f"other fields ({found})",
+            "remove these prompts from the recipe, or export another recipe",
             str(written_as),
         )
 
@@ -92,7 +93,7 @@ def open_dataset(folder: Path) -> Source:
         raise ExportError(
             str(folder),
             "the folder is not a dataset",
-            "give a recipe, or a dataset's folder with data/train-*.parquet",
+            "give a recipe, or a dataset folder that contains data/train-*.parquet",
         )
     for file in files:
         try:
@@ -101,14 +102,14 @@ def open_dataset(folder: Path) -> Source:
             raise ExportError(
                 str(file),
                 f"the Parquet file is incomplete or damaged ({error})",
-                "write or download the dataset again",
+                "regenerate the dataset, or download it again",
             ) from None
         for side in SIDES:
             _check_messages(file, schema, side)
         if "tools" in schema.names:
             raise ExportError(
                 str(file),
-                "the dataset has a column tools, which cannot be exported",
+                "the dataset has the column `tools`, which cannot be exported",
                 "remove the column",
             )
     return Source(folder.resolve().name, folder)
@@ -121,7 +122,7 @@ def _check_messages(file: Path, schema: pa.Schema, name: str) -> None:
         raise ExportError(
             name,
             fault,
-            "provide a list of messages with only role and content",
+            "provide a list of messages that have only role and content",
             str(file),
         )
 
@@ -149,13 +150,14 @@ def open_pairs(source: Source, needs: tuple[str, ...]) -> Views:
     if "chosen" not in pq.read_schema(files[0]).names:
         raise ExportError(
             str(source.folder),
-            "the dataset has best answers but no pairs, because its policy trains by SFT",
+            "the dataset has chosen answers but no pairs, because the recipe's policy trains "
+            "with SFT",
             "use --to sft",
         )
     if missing := [name for name in needs if name not in pq.read_schema(files[0]).names]:
         raise ExportError(
             str(source.folder),
-            f"the dataset has no column {', '.join(missing)}, which this trainer needs",
+            f"this trainer needs columns that the dataset lacks: {', '.join(missing)}",
             "export a dataset that `factory run` wrote",
         )
     views = Views()
@@ -183,8 +185,8 @@ def open_best_answers(source: Source) -> Views:
     if source.state is None:
         raise ExportError(
             str(source.folder),
-            "sft needs all answers, but a dataset contains only the answers in its pairs",
-            "give the recipe, and its lake with --lake",
+            "an SFT export needs all answers, but a dataset contains only the answers in pairs",
+            "give a recipe instead of the dataset, and set --lake to the recipe's lake",
         )
     views = all_views(source.state)
     views.create_table("best", shipped_queries()["best_of_k"].sql)
@@ -222,6 +224,6 @@ def check_pairs(source: Source, views: Views, query: str, spoils: str) -> None:
     if found["n"]:
         raise ExportError(
             str(source.folder),
-            f"{found['n']:,} pairs {spoils} (for example {found['example'][:40]!r})",
-            "remove these pairs, or export for another trainer",
+            f"{found['n']:,} pairs {spoils} (for example, {found['example'][:40]!r})",
+            "remove these pairs, or choose another trainer",
         )

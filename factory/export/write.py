@@ -115,13 +115,13 @@ def _existing_files(out: Path, name: str) -> dict[str, str]:
         raise ExportError(
             "--out",
             f"{out} is not empty and was not written by `factory export`",
-            "choose another folder; nothing was changed",
+            "choose another folder (nothing was changed)",
         ) from None
     if trainer != name:
         raise ExportError(
             "--out",
-            f"{out} contains an export for {trainer}",
-            "choose another folder; nothing was changed",
+            f"{out} already contains an export for {trainer}",
+            "choose another folder (nothing was changed)",
         )
     return files
 
@@ -143,7 +143,7 @@ def _write(
             file.unlink()  # `datasets` rejects empty splits
     if "train" not in rows:
         raise ExportError(
-            str(source.folder), f"the dataset has no training rows in the format of {name}"
+            str(source.folder), f"the dataset has no training rows to export for {name}"
         )
     for file_name, text in snippets(name).items():
         values = {"test": "test" in rows, "longest": n_longest, "length": _length(n_longest)}
@@ -189,8 +189,8 @@ def _move(folder: Path, out: Path, existing: dict[str, str]) -> None:
     if changed := [name for name, digest in there.items() if digest not in ours[name]]:
         raise ExportError(
             "--out",
-            f"{', '.join(changed)} in {out} changed since the export",
-            "move the changed files away, or choose another folder; nothing was overwritten",
+            f"these files in {out} have changed since the export: {', '.join(changed)}",
+            "move the changed files elsewhere, or choose another folder (nothing was overwritten)",
         )
     (out / "data").mkdir(parents=True, exist_ok=True)
     for name in [name for name in new if there.get(name) != new[name]]:

@@ -69,12 +69,12 @@ def writing(root: Path, temporary: Path | None = None) -> Iterator[None]:
             raise LakeError(
                 f"the lake {root}",
                 "the disk is full",
-                "free some space and run the same command again; finished rows are kept",
+                "free some disk space, then run the same command again (finished rows are saved)",
             ) from error
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise LakeError(
                 f"the lake {root}",
-                f"the folder cannot be written ({error.strerror})",
+                f"cannot write to the folder ({error.strerror})",
                 "make the folder writable, or choose another lake with --lake",
             ) from error
         raise

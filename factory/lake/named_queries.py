@@ -54,11 +54,11 @@ def query_text(query: str, views: Sequence[str]) -> str:
     if word in queries:
         return queries[word].sql
     if word in views:
-        raise QueryError(word, "this name is a view, not a named query", f'run "from {word}"')
+        raise QueryError(
+            word, "this is the name of a view, not of a named query", f'run "from {word}"'
+        )
     close = get_close_matches(word.lower().replace("-", "_"), [*queries, *views], cutoff=0.5)
-    meant = f"did you mean {' or '.join(close)}? " if close else ""
-    raise QueryError(
-        word,
-        "there is no named query with this name",
-        f"{meant}run `factory sql RECIPE --list` to list the named queries, or write a SQL query",
-    )
+    remedy = "run `factory sql RECIPE --list` to list the named queries, or write a SQL query"
+    if close:
+        remedy = f"did you mean {' or '.join(close)}? {remedy}"
+    raise QueryError(word, "no named query has this name", remedy)

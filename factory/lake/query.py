@@ -53,8 +53,8 @@ class Query:
         """
         if values.keys() != self.parameters:
             raise TypeError(
-                f"{self.address} takes the parameters {sorted(self.parameters)}, "
-                f"got {sorted(values)}"
+                f"the query {self.address} expects the parameters {sorted(self.parameters)}, got "
+                f"{sorted(values)}"
             )
         return fill(self.statement, values) if values else self.statement
 

@@ -111,7 +111,9 @@ class Views:
     def con(self) -> duckdb.DuckDBPyConnection:
         """The open DuckDB connection. Raises RuntimeError if `renew` was called on this object."""
         if self._turn != self._shared.turn:
-            raise RuntimeError("another caller renewed these views: open them again")
+            raise RuntimeError(
+                "these views are closed, because another caller renewed them: open the views again"
+            )
         return self._shared.con
 
     def renew(self) -> "Views":
@@ -227,7 +229,10 @@ class Views:
             return fill(query, values) if values else query
         missing = sorted(name for name in query.reads if not self._is_available(name))
         if missing and self._is_lake:
-            raise LookupError(f"{query.address} reads {missing[0]}, which is not registered")
+            raise LookupError(
+                f"the query {query.address} reads the relation {missing[0]}, which is not "
+                "registered"
+            )
         return query.with_values(dict(values))
 
     def _is_available(self, name: str) -> bool:
@@ -307,7 +312,7 @@ def _enough_memory() -> Iterator[None]:
             raise
         raise QueryError(
             "query_memory",
-            f"a query ran out of memory ({one_line(str(error).splitlines()[0])})",
+            f"the query ran out of memory ({one_line(str(error).splitlines()[0])})",
             "raise query_memory, or free some memory on this machine",
         ) from None
 

@@ -23,7 +23,7 @@ def locate_model(model: Model, recipe: Recipe | Training, *, field: str, downloa
         raise ModelError(
             f"{field}.path",
             f"{model.path} is not a folder (looked for {path.name} in {shown_path(path.parent)})",
-            "set it to the folder of a model, or to a Hub repository organization/name",
+            "give a model folder, or a Hub repository in the form organization/name",
         )
     return _locate_repository(model, f"{field}.path", download)
 
@@ -55,7 +55,7 @@ def _locate_repository(model: Model, field: str, download: bool) -> Path:
         raise ModelError(
             field,
             f"the download of {model.path} from the Hub failed: {error}",
-            "check the name, the network, and HF_TOKEN",
+            "check the repository name, the network connection, and HF_TOKEN",
         ) from error
 
 
@@ -74,7 +74,7 @@ def check_model(given: str, path: Path, field: str) -> None:
     """
     field = f"{field}.path"
     if not (path / "config.json").is_file():
-        raise ModelError(field, f"{given} has no config.json", "expected the folder of a model")
+        raise ModelError(field, f"{given} has no config.json", "expected a model folder")
     if not any(file for glob in WEIGHT_FILES for file in path.glob(glob)):
         raise ModelError(
             field, f"{given} has no weights", "expected *.safetensors or pytorch_model*.bin files"

@@ -50,7 +50,7 @@ def read_tensors(file: Path, field: str) -> list[Tensor]:
         except ValueError:
             raise ModelError(
                 field,
-                f"{file.name} is not a complete safetensors file (perhaps a git-lfs pointer, or an "
+                f"{file.name} is not a complete safetensors file (perhaps a Git LFS pointer or an "
                 "interrupted download)",
                 "download the file again",
             ) from None

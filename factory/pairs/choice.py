@@ -228,8 +228,8 @@ def define_policy(views: Views, choice: Choice) -> None:
                 raise
             raise RecipeError(
                 "pairs",
-                f"the SQL expression over the judges failed: {one_line(error, 300)}",
-                "write score, chosen_if, and rejected_if so that they work for every answer",
+                f"a SQL expression failed: {one_line(error, 300)}",
+                "make sure that score, chosen_if, and rejected_if work for every answer",
             ) from None
     try:
         views.define("policy", choice.policy.sql)
@@ -250,7 +250,9 @@ def check_policy(views: Views, policy: Policy) -> None:
         for column in ("prompt_id", "chosen_id", "rejected_id"):
             if types.get(column) != "VARCHAR":
                 got = types.get(column, "no such column")
-                raise _policy_error(policy, f"{column}: got {got}, expected text (VARCHAR)")
+                raise _policy_error(
+                    policy, f"the column {column} has the type {got}, expected VARCHAR"
+                )
         views.create_table("chosen_pairs", "select prompt_id, chosen_id, rejected_id from policy")
         views.define("policy", "from chosen_pairs")
         # Shipped policies choose both sides from the eligible candidates, so they need no check.
@@ -268,5 +270,5 @@ def _policy_error(policy: Policy, fault: str) -> RecipeError:
     return RecipeError(
         "loop.policy",
         f"{policy.name}: {fault}",
-        "write one query that returns prompt_id, chosen_id, and rejected_id of candidates",
+        "write one query that returns the columns prompt_id, chosen_id, and rejected_id",
     )

@@ -83,7 +83,8 @@ def load_policy(recipe: Recipe) -> Policy:
             if name in OF_TWO_SIDES:
                 raise RecipeError(
                     f"pairs.{name}",
-                    f"the policy {policy.name} has no rejected side to compare",
+                    f"the field has no effect, because the policy {policy.name} selects no "
+                    "rejected answers",
                     "remove the field, or choose another loop.policy",
                 )
     return policy
@@ -96,7 +97,7 @@ def _load(name: str, folder: Path) -> Policy:
         raise RecipeError(
             "loop.policy",
             f"got {name!r}",
-            f"expected one of {', '.join(shipped_policies())}, or the path of a .sql file",
+            f"expected one of {', '.join(shipped_policies())}, or the path to a .sql file",
         )
     try:
         sql = (folder / Path(name).expanduser() if own else file).read_text(encoding="utf-8")
@@ -111,16 +112,16 @@ def _load(name: str, folder: Path) -> Policy:
     if not roles or set(roles) - set(ROLES) or "current" not in roles:
         raise RecipeError(
             "loop.policy",
-            f"the comment of {name} does not list valid roles",
-            "add a comment that lists current and the other roles that the query uses "
-            f"(-- Roles: {', '.join(ROLES)})",
+            f"the file {name} has no `-- Roles:` comment that lists valid roles",
+            "add a `-- Roles:` comment that lists `current` and the other roles that the query "
+            f"uses, chosen from {', '.join(ROLES)}",
         )
     trained = _TRAINS.search(sql)
     method = trained[1].strip() if trained else "dpo"
     if method not in get_args(Method):
         raise RecipeError(
             "loop.policy",
-            f"got -- Trains: {method} in {name}",
+            f"the file {name} has the comment `-- Trains: {method}`",
             "expected dpo (trains on pairs) or sft (trains on chosen answers only)",
         )
     return Policy(name, sql, roles, cast(Method, method))

@@ -38,8 +38,8 @@ def check_expressions(choice: Choice) -> None:
         if not choice.score_judges:
             raise RecipeError(
                 "pairs.score",
-                f"the expression {spec.score!r} names no judge",
-                "use mean, expected, or an SQL expression over these judges: "
+                f"the expression {spec.score!r} does not use any judge",
+                "use mean, expected, or a SQL expression with some of these judges: "
                 + ", ".join(recipe.all_judges),
             )
         if choice.combines:
@@ -59,7 +59,7 @@ def _check_type(views: Views, choice: Choice, field: str, text: str) -> None:
         raise RecipeError(
             f"pairs.{field}",
             f"{text!r}: {fault}",
-            f"write SQL over the judges ({names}) that returns {what}",
+            f"write a SQL expression that uses these judges ({names}) and returns {what}",
         )
 
 
@@ -71,9 +71,9 @@ def _check_expected_scores(recipe: Recipe, field: str, text: str) -> None:
         if wanted and not (judge.expected_score and judge.has_rubric):
             raise RecipeError(
                 f"pairs.{field}",
-                f"the expression reads {min(wanted)}, but {recipe.field_of(name)} produces no "
+                f"the expression uses {min(wanted)}, but {recipe.field_of(name)} does not compute "
                 "expected scores",
-                f"set {recipe.field_of(name)}.expected_score: true (only for a judge with a model "
+                f"set {recipe.field_of(name)}.expected_score to true (the judge must have a model "
                 "and a rubric)",
             )
 

@@ -130,11 +130,13 @@ def _open_judges(
         if not judge.has_model or recipe.model_of_judge(name) != name:
             continue
         if judge.declared is not None:
-            assert isinstance(judge.engine, OpenaiEngine), "the recipe was checked for it"
+            assert isinstance(judge.engine, OpenaiEngine), (
+                "a judge with a declared revision has an openai engine"
+            )
             models[name] = declared_checkpoint(name, judge.declared, judge.engine)
             continue
         model = judge.model or judge.reward_model
-        assert model is not None, "a judge with a model of its own names it"
+        assert model is not None, "the judge has neither model nor reward_model"
         section = f"{recipe.field_of(name)}.{'reward_model' if judge.reward_model else 'model'}"
         models[name] = open_checkpoint(
             name, model, recipe, digests, field=section, download=download

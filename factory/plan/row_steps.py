@@ -68,7 +68,7 @@ def check_chunks(state: RecipeState) -> None:
             total = sum(every for place, (every, _) in state.n_prompts.items() if place >= 0)
             raise PromptsError(
                 "prompts.files",
-                f"iteration {iteration} has no training prompts ({total} prompts, split over "
+                f"iteration {iteration} has no training prompts ({total} prompts, split across "
                 f"{loop.n_chunks} iterations and the test set)",
                 "add prompts, lower loop.iterations, or lower prompts.test_fraction",
             )
@@ -82,8 +82,8 @@ def _check_probe_is_apart(state: RecipeState) -> None:
     if shared["n"]:
         raise PromptsError(
             "probe.files",
-            f"the probe and prompts.files share prompts ({shared['n']:,} in total)",
-            "remove the shared prompts from probe.files, because a probe must use unseen prompts",
+            f"prompts.files and probe.files have prompts in common ({shared['n']:,} in total)",
+            "remove these prompts from probe.files, because the probe must use unseen prompts",
         )
 
 

@@ -34,7 +34,7 @@ def write_dry_run(
         raise PublishError(
             "--dry-run",
             f"{folder} is not an empty folder",
-            "name an empty folder, or one that does not exist yet",
+            "choose a new or empty folder",
         )
     published = _published_if_reachable(options, progress)
     try:
@@ -43,8 +43,8 @@ def write_dry_run(
     except OSError as error:
         raise PublishError(
             "--dry-run",
-            f"cannot write the folder {folder} ({error.strerror})",
-            "name another folder",
+            f"cannot write to the folder {folder} ({error.strerror})",
+            "choose another folder",
         ) from error
     pass_gate(findings, options.allowed)
     return findings
@@ -140,9 +140,9 @@ def check_contents(repository: Repository) -> State | None:
     if theirs:
         raise PublishError(
             "--repo",
-            f"{repository.name} already has a dataset that `factory publish` did not write (for "
-            f"example {theirs[0]})",
-            "name a new repository, or one that `factory publish` created",
+            f"{repository.name} already contains a dataset that `factory publish` did not create "
+            f"(for example, {theirs[0]})",
+            "choose a new repository, or one that `factory publish` created",
         )
     return remote
 
@@ -205,11 +205,12 @@ def _check_landed(repository: Repository, change: Change, landed: Landed) -> Non
     """
     now = repository.state(landed.commit)
     if now is None or (lacking := left(change, now)):
-        named = "" if now is None else f" (for example {lacking[0]})"
+        named = "" if now is None else f" (for example, {lacking[0]})"
         raise HubError(
             "--repo",
-            f"the commit {landed.commit[:12]} in {repository.name} lacks some changes{named}",
-            "remove the repository's .gitignore and run the same command again",
+            f"the commit {landed.commit[:12]} in {repository.name} does not include all "
+            f"changes{named}",
+            "remove .gitignore from the repository, then run the same command again",
         )
 
 
@@ -230,5 +231,7 @@ def _check_tag(tag: str, repository: Repository, remote: State, change: Change) 
     tagged = repository.tagged(tag)
     if tagged is not None and (change or tagged != remote.commit):
         raise PublishError(
-            "--tag", f"the tag {tag} already names the commit {tagged[:12]}", "choose another tag"
+            "--tag",
+            f"the tag {tag} already points to the commit {tagged[:12]}",
+            "choose another tag",
         )

@@ -124,13 +124,14 @@ def _check_private(state: RecipeState, folder: Path) -> None:
                     raise PublishError(
                         name,
                         f"the published file would contain the local path {place}",
-                        "remove the path from the recipe or from the `source` of the prompts",
+                        "remove the path from the recipe, or from the `source` field of the "
+                        "prompts",
                     )
             for kind, pattern in SECRETS.items():
                 if name != CARD and re.search(pattern, content):
                     raise PublishError(
                         name,
-                        f"the published file would contain what looks like a secret ({kind})",
+                        f"the published file would contain a possible secret ({kind})",
                         "remove the secret from the recipe, the rubric, or the policy",
                     )
 

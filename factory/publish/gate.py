@@ -234,7 +234,8 @@ def pass_gate(findings: Sequence[Finding], allowed: Sequence[str]) -> None:
     raise Refused(
         "publish",
         f"nothing was published, because these pre-publish checks failed:\n{listed}\n  ",
-        f"remove these rows, or publish them with {names}, which the dataset card will mention",
+        f"remove these rows, or publish them anyway with {names} (the dataset card will list each "
+        "allowed check)",
     )
 
 
@@ -251,7 +252,7 @@ def texts_of(files: Sequence[Path]) -> Iterator[str]:
             raise PublishError(
                 "--evaluation",
                 f"cannot read {file} ({type(error).__name__})",
-                "use JSON Lines (.jsonl), Parquet (.parquet), or one text per line (.txt)",
+                "give a .jsonl file, a .parquet file, or a .txt file with one text per line",
             ) from None
 
 

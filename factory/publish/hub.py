@@ -82,13 +82,13 @@ class Repository:
             raise PublishError(
                 "HF_HUB_OFFLINE",
                 "HF_HUB_OFFLINE is set, so the Hub cannot be reached",
-                "unset it, or use --dry-run",
+                "unset HF_HUB_OFFLINE, or use --dry-run",
             )
         token = get_token()
         if not token:
             raise PublishError(
                 "HF_TOKEN",
-                "no token for the Hub was found",
+                "no Hub token was found",
                 "run `hf auth login`, or set HF_TOKEN to a token with write access",
             )
         disable_progress_bars()  # they would overwrite our progress lines
@@ -265,8 +265,8 @@ class Repository:
             return Landed(now.commit, f"{self.url}/commit/{now.commit}")
         raise HubError(
             "--repo",
-            f"someone else pushed to {self.name} during this push ({self.branch} moved from "
-            f"{before.commit[:12]} to {now.commit[:12]}), and their commit was left unchanged",
+            f"another commit was pushed to {self.name} during this push ({self.branch} moved from "
+            f"{before.commit[:12]} to {now.commit[:12]}), so this push was canceled",
             "review the other commit and run the same command again, or use --create-pr",
         )
 
@@ -325,7 +325,7 @@ class Repository:
                     f"  {what}: {short(error)}, retrying in {wait:.0f} s (attempt {place} failed)"
                 )
                 time.sleep(wait)
-        raise AssertionError("the last attempt returns or raises")
+        raise AssertionError("unreachable: the last attempt either returns or raises an error")
 
     def _sentence(self, what: str, error: Exception, tries: int) -> HubError:
         code, message = status(error), self._message(error)
@@ -341,7 +341,7 @@ class Repository:
             return HubError(
                 "--repo",
                 f"{what}: the storage quota of {self.name} is used up ({code}{message})",
-                f"free some space, and {again}",
+                f"free some space, then {again}",
             )
         if code == 403:
             return HubError(
@@ -352,7 +352,7 @@ class Repository:
         if is_transient(error):
             wait = waiting(error, tries - 1)
             if wait > LONGEST_WAIT:
-                again = f"wait {wait / 60:.0f} minutes, and {again}"
+                again = f"wait {wait / 60:.0f} minutes, then {again}"
             return HubError("--repo", f"{what}: {short(error)} on attempt {tries}{message}", again)
         return HubError(
             "--repo", f"{what}: the Hub rejected the request ({code or short(error)}{message})"

@@ -163,7 +163,9 @@ def _origin(state: RecipeState, name: str) -> dict[str, Any]:
     judge = state.recipe.all_judges.get(name)
     if judge and judge.declared:
         engine = state.recipe.engine_of(name)
-        assert isinstance(engine, OpenaiEngine), "the recipe was checked for it"
+        assert isinstance(engine, OpenaiEngine), (
+            "a judge with a declared revision has an openai engine"
+        )
         return {"repository": None, "revision": judge.declared, "served": engine.model}
     given = (judge.model or judge.reward_model) if judge else None
     given = state.recipe.model if name == "M_0" else given

@@ -42,13 +42,13 @@ def check_options(state: RecipeState, options: PublishOptions) -> None:
     for file in options.evaluation:
         if not file.is_file():
             raise PublishError(
-                "--evaluation", f"the file {file} does not exist", "name an existing file"
+                "--evaluation", f"the file {file} does not exist", "choose an existing file"
             )
     if options.as_pull and options.tag:
         raise PublishError(
             "--tag",
             "a pull request (--create-pr) cannot be tagged",
-            "use only one of --tag and --create-pr",
+            "use either --tag or --create-pr, but not both",
         )
     made = iterations(state)
     folders = {
@@ -61,7 +61,7 @@ def check_options(state: RecipeState, options: PublishOptions) -> None:
         fault = report.faults[0]
         raise LakeError(
             "the lake",
-            f"{len(report.faults)} files have changed since they were written (for example "
+            f"{len(report.faults)} files have changed since they were written (for example, "
             f"{fault.file}: {fault.why})",
             "run `factory verify` to list the changed files, then `factory run` to regenerate them",
         )
@@ -72,7 +72,7 @@ def check_repository(name: str) -> None:
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
-    wanted = "use ORG/NAME with at most 96 letters, digits, -, _, and ."
+    wanted = "use ORG/NAME with at most 96 characters (letters, digits, -, _, and .)"
     if name.count("/") != 1:
         raise PublishError("--repo", f"got {name}", wanted)
     try:
@@ -81,5 +81,5 @@ def check_repository(name: str) -> None:
         raise PublishError(
             "--repo",
             f"got {name}",
-            f"{wanted}, without - or . at the start, at the end, or twice in a row",
+            f"{wanted}, and do not put - or . at the start, at the end, or twice in a row",
         ) from None

@@ -207,7 +207,7 @@ def iterations(state: RecipeState) -> list[int]:
     if not made:
         raise PublishError(
             "the lake",
-            f"{state.lake.root} has no finished iteration of {state.recipe.name}",
+            f"{state.lake.root} has no finished iteration of the recipe {state.recipe.name}",
             "run the recipe with `factory run` first",
         )
     return made
@@ -222,8 +222,8 @@ def write_repository(state: RecipeState, folder: Path, progress: Progress) -> Co
     if state.policy.trains != "dpo":
         raise PublishError(
             "loop.policy",
-            f"the policy {state.policy.name} builds no pairs, and only pairs can be published",
-            "run `factory export RECIPE --to sft` to export its rows",
+            f"the policy {state.policy.name} builds no pairs, but only pairs can be published",
+            "run `factory export RECIPE --to sft` to export the chosen answers",
         )
     contents = Contents(iterations(state))
     views = all_views(state)
@@ -243,7 +243,7 @@ def write_repository(state: RecipeState, folder: Path, progress: Progress) -> Co
     if not contents.rows("default"):
         raise PublishError(
             "pairs",
-            f"the recipe {state.recipe.name} kept no pairs, so there is nothing to publish",
+            f"the recipe {state.recipe.name} has no kept pairs, so there is nothing to publish",
             "run `factory sql RECIPE outcomes` to see the outcomes of the pairs",
         )
     _write_sql(folder)
@@ -255,8 +255,8 @@ def _refuse_more_than_bare(views: Views, name: str) -> None:
     if found := more_than_bare(views):
         raise PublishError(
             "prompts.files",
-            f"some prompts of {name} have fields that published rows cannot contain ({found})",
-            "publish a recipe whose prompts have only messages with role and content",
+            f"some prompts of the recipe {name} have fields that cannot be published ({found})",
+            "use prompts whose messages have only role and content",
         )
 
 

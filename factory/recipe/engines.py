@@ -82,7 +82,7 @@ class VllmEngine(_Processes):
     @classmethod
     def _at_least_one(cls, value: Literal["auto"] | int) -> Literal["auto"] | int:
         if isinstance(value, int) and value < 1:
-            raise InvalidField("", f"got {value}", "expected auto or an integer of at least 1")
+            raise InvalidField("", f"got {value}", "expected auto or a positive integer")
         return value
 
     @property

@@ -47,7 +47,8 @@ class Decides:
                 resolved.extend(own)
             else:
                 raise TypeError(
-                    "got OWN, but the field of the enclosing section declares no stages"
+                    "the field is marked OWN, but the field of the enclosing section lists no "
+                    "stages"
                 )
         return tuple(resolved)
 

@@ -20,7 +20,8 @@ def stages_by_field(section: type[Section]) -> dict[str, tuple[Stage, ...]]:
     for path, stages in _walk(section, "", ()):
         if table.setdefault(path, stages) != stages:
             raise TypeError(
-                f"{path}: got the stages {stages} and {table[path]}, expected one marker"
+                f"{path}: two engines mark this field with different stages, {stages} and "
+                f"{table[path]}"
             )
     return table
 
@@ -33,7 +34,7 @@ def _walk(
         inner = section_types(field.annotation)
         marks = [mark for mark in field.metadata if isinstance(mark, Decides)]
         if len(marks) > 1 or not (marks or inner):
-            raise TypeError(f"{path}: got {len(marks)} markers of stages, expected 1")
+            raise TypeError(f"{path}: got {len(marks)} stage markers, expected 1")
         try:
             stages = marks[0].resolve(own) if marks else ()
         except TypeError as error:

@@ -91,8 +91,8 @@ class Judge(Generation):
         if self.temperature == 0 and self.n_draws > 1:
             raise InvalidField(
                 "",
-                f"got temperature 0 with {self.draws} draws, which would all be the same judgment",
-                "set draws to 1, or set a temperature above 0",
+                f"at temperature 0, all {self.draws} draws would be the same judgment",
+                "set draws to 1, or set temperature above 0",
             )
         return self
 
@@ -105,7 +105,7 @@ class Judge(Generation):
             )
         if own and self.by != "current":
             raise InvalidField(
-                "", f"by cannot be {self.by} if {own[0]} is set", f"remove by or {own[0]}"
+                "", f"`by` cannot be {self.by} if `{own[0]}` is set", f"remove `by` or `{own[0]}`"
             )
         return self
 
@@ -114,21 +114,22 @@ class Judge(Generation):
         if self.engine is not None and not self.has_model:
             raise InvalidField(
                 "engine",
-                "the judge has an engine but no model of its own",
+                "the judge has an engine but no separate model",
                 "set the judge's model, or remove the judge's engine",
             )
         if self.reward_model and not isinstance(self.engine, TransformersEngine | NoneType):
             raise InvalidField(
                 "reward_model",
-                f"a reward model needs transformers, but the judge's engine is {self.engine.name}",
+                "a reward model needs the transformers engine, but the judge's engine is "
+                f"{self.engine.name}",
                 "remove the judge's engine",
             )
         if self.declared is not None and not isinstance(self.engine, OpenaiEngine):
             raise InvalidField(
                 "declared",
-                "a declared judge needs an openai engine of its own",
-                "add an openai engine to the judge's section, and set its model to the server's "
-                "name for the judge",
+                "a judge with a declared revision needs a separate openai engine",
+                "add an openai engine to the judge's section, and set the engine's model to the "
+                "judge's name on the server",
             )
         return self
 

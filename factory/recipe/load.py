@@ -42,8 +42,8 @@ def load_training(model: str, overrides: Sequence[str] | None = None) -> Trainin
         if override.partition("=")[0].partition(".")[0] not in ("model", "seed", "train"):
             raise RecipeError(
                 f"--set {override}",
-                "not a setting of a training",
-                "set seed, or a field of model or train, such as train.dpo.beta=0.05",
+                "the override does not apply to training",
+                "set `seed` or a field under `model` or `train`, such as train.dpo.beta=0.05",
             )
         apply_override(data, override)
     try:
@@ -57,13 +57,13 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except FileNotFoundError:
-        raise RecipeError(file, "no such file", "give the path of a recipe (YAML)") from None
+        raise RecipeError(file, "no such file", "give the path to a recipe in YAML") from None
     except (OSError, UnicodeDecodeError) as error:
         fault = f"the recipe cannot be read: {error}"
-        raise RecipeError(file, fault, "expected a YAML file in UTF-8") from None
+        raise RecipeError(file, fault, "expected a UTF-8 YAML file") from None
     except yaml.YAMLError as error:
         fault = f"not valid YAML: {one_line(error)}"
-        raise RecipeError(file, fault, "correct the line in the recipe") from None
+        raise RecipeError(file, fault, "correct this line of the recipe") from None
     if not isinstance(data, dict):
         raise RecipeError(file, f"got {show_value(data)}", "expected a mapping of fields")
     return data
@@ -99,8 +99,8 @@ def apply_override(data: dict[str, Any], override: str) -> None:
     field, equals, text = override.partition("=")
     option = f"--set {override}"
     if not equals or not field:
-        fault = "the override is not of the form section.field=value"
-        raise RecipeError(option, fault, "use a form such as sampling.draws=5")
+        fault = "the override does not have the form section.field=value"
+        raise RecipeError(option, fault, "write the override in a form such as sampling.draws=5")
     try:
         value = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
@@ -113,7 +113,9 @@ def apply_override(data: dict[str, Any], override: str) -> None:
             inner = {"path": inner}
         if inner is not None and not isinstance(inner, dict):
             fault = f"{section} is {show_value(inner)}, not a section"
-            raise RecipeError(option, fault, "name a field of a section, such as sampling.draws=5")
+            raise RecipeError(
+                option, fault, "set a field within a section, such as sampling.draws=5"
+            )
         data[section] = dict(inner or {})
         data = data[section]
     data[last] = value

@@ -43,7 +43,7 @@ class Recipe(_InFolder):
     """A recipe: all settings for the model, prompts, judges, pairs, and training of a run."""
 
     name: Annotated[str, HOW_RUN] = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=64)
-    """Name of the dataset folder. It consists of lower-case letters, digits, `-`, `_`, and `.`,
+    """Name of the dataset's folder. It consists of lowercase letters, digits, `-`, `_`, and `.`,
     and starts with a letter or digit."""
     seed: Annotated[int, Decides("samples", "judgments", "train")] = Field(default=0, ge=0)
     """Seed of the run. The seed of each draw is a hash of this seed, the model, the sampling
@@ -96,8 +96,8 @@ class Recipe(_InFolder):
                 raise InvalidField(
                     "",
                     f"a judge cannot be named {name!r}",
-                    "use a name of lower-case letters, digits, and _ that does not end in "
-                    f"_expected or _judgments and is none of {', '.join(sorted(RESERVED))}",
+                    "use only lowercase letters, digits, and _; the name must not end in "
+                    "_expected or _judgments, or be one of {', '.join(sorted(RESERVED))}",
                 )
         return value
 
@@ -107,10 +107,10 @@ class Recipe(_InFolder):
             if judge.model is not None and judge.engine is None and self.engine.name == "openai":
                 raise InvalidField(
                     f"{self.field_of(name)}.engine",
-                    "a judge with its own model needs its own openai engine, because engine.model "
-                    "is the server's name for M_0",
-                    "add an engine to the judge's section, and set its model to the server's name "
-                    "for the judge",
+                    "a judge with a separate model needs a separate openai engine, because "
+                    "engine.model is the name of M_0 on the server",
+                    "add an openai engine to the judge's section, and set the engine's model to "
+                    "the judge's name on the server",
                 )
         return self
 
@@ -120,7 +120,7 @@ class Recipe(_InFolder):
         if pairs.score == "expected" and not (judge.expected_score and judge.has_rubric):
             raise InvalidField(
                 "pairs.score",
-                "got 'expected', but the judge computes no expected score",
+                "got 'expected', but the judge does not compute expected scores",
                 "set judge.expected_score to true, and use a judge with a rubric",
             )
         if pairs.min_margin_to_noise and judge.n_draws < 2:
@@ -132,14 +132,14 @@ class Recipe(_InFolder):
         if pairs.min_margin_to_noise and pairs.score not in ("mean", "expected"):
             raise InvalidField(
                 "pairs.min_margin_to_noise",
-                "the noise of a score over several judges cannot be estimated",
+                "the noise cannot be estimated for a score that combines several judges",
                 "set pairs.score to mean or expected",
             )
         if unknown := [name for name in pairs.agree if name not in self.all_judges]:
             raise InvalidField(
                 "pairs.agree",
                 f"no judge is named {unknown[0]!r}",
-                f"use the names of judges: {', '.join(self.all_judges)}",
+                f"use only the names of these judges: {', '.join(self.all_judges)}",
             )
         return self
 
@@ -176,7 +176,7 @@ class Recipe(_InFolder):
         for other, judge in self.all_judges.items():
             if (judge.model, judge.reward_model, judge.declared, judge.engine) == own:
                 return other
-        raise AssertionError(f"{name} is one of the judges")
+        raise AssertionError(f"the recipe has no judge named {name}")
 
     def engine_of(self, name: str) -> Engine:
         """Return the engine settings for a model, given its name: M_0, M_1, …, or a judge's name.

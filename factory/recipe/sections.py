@@ -92,7 +92,7 @@ class Loop(Section):
         if self.chunks is not None and self.chunks < self.iterations:
             raise InvalidField(
                 "chunks",
-                f"got {self.chunks} chunks for {self.iterations} iterations",
+                f"got {self.chunks} chunks, but there are {self.iterations} iterations",
                 f"set loop.chunks to at least {self.iterations}",
             )
         return self

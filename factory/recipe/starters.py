@@ -33,7 +33,7 @@ def write_starter(name: str, folder: Path) -> Path:
     if name not in examples:
         raise UserError("--from", f"got {name}", f"expected one of {', '.join(examples)}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError("DIR", f"{folder} is not an empty folder", "name a new folder")
+        raise UserError("DIR", f"{folder} is not an empty folder", "choose a new folder")
     try:
         with resources.as_file(examples[name]) as source:
             shutil.copytree(
@@ -46,6 +46,6 @@ def write_starter(name: str, folder: Path) -> Path:
         (folder / SCHEMA).write_text(f"{schema}\n", encoding="utf-8")
     except OSError as error:
         raise UserError(
-            "DIR", f"cannot write {folder} ({error.strerror})", "name another folder"
+            "DIR", f"cannot write to {folder} ({error.strerror})", "choose another folder"
         ) from error
     return recipe

@@ -71,11 +71,11 @@ class Train(Section):
             raise InvalidField(
                 "command",
                 "the field is required if train.with is command",
-                "set it to the command line that trains",
+                "set train.command to the command line that trains a model",
             )
         if self.with_ != "command" and self.command is not None:
             fault = f"the field has no effect if train.with is {self.with_}"
-            raise InvalidField("command", fault, "remove it, or set train.with to command")
+            raise InvalidField("command", fault, "remove the field, or set train.with to command")
         for name in PLACEHOLDERS if self.command else ():
             if f"{{{name}}}" not in str(self.command):
                 raise InvalidField(
@@ -87,7 +87,9 @@ class Train(Section):
             shlex.split(self.command or "")
         except ValueError as error:
             fault = f"the command line cannot be split into words ({error})"
-            raise InvalidField("command", fault, "quote the words as for a shell") from None
+            raise InvalidField(
+                "command", fault, "quote the words as you would in a shell"
+            ) from None
         return self
 
     @field_validator("dpo", "sft", "lora")
@@ -100,8 +102,8 @@ class Train(Section):
                 raise InvalidField(
                     name,
                     f"got {setting!r}",
-                    "expected a finite number, a string, true, false, null, or a list or mapping "
-                    "of these",
+                    "expected a string, a finite number, a boolean, null, or a list or mapping "
+                    "of such values",
                 ) from None
         return value
 

@@ -101,7 +101,7 @@ def pair_set(path: Path, lake: Path, overrides: Sequence[str]) -> PairSet:
         raise QueryError(
             str(path),
             f"the override {overrides[0]} applies only to a recipe",
-            "remove the override, or give a recipe",
+            "give a recipe, or remove the override",
         )
     return _of_dataset(path)
 
@@ -110,7 +110,7 @@ def _of_recipe(path: Path, lake: Path, overrides: Sequence[str]) -> PairSet:
     recipe = load_recipe(path, list(overrides))
     if not lake.is_dir():
         raise QueryError(
-            "--lake", f"the lake {lake} does not exist", "name a folder that `factory run` wrote"
+            "--lake", f"the lake {lake} does not exist", "choose a lake that `factory run` created"
         )
     state = read_state(recipe, Lake(lake))
     built = [
@@ -123,7 +123,7 @@ def _of_recipe(path: Path, lake: Path, overrides: Sequence[str]) -> PairSet:
     if not built:
         raise QueryError(
             "--lake",
-            f"the lake {lake} has no final pairs (D2) of this recipe",
+            f"the lake {lake} has no final pairs (D2) for this recipe",
             "run `factory run` first, or give a dataset that `factory pairs` wrote",
             title,
         )
@@ -142,7 +142,7 @@ def _of_dataset(folder: Path) -> PairSet:
         raise QueryError(
             str(folder),
             "the folder is not a dataset",
-            "give a recipe, or a dataset's folder with data/*.parquet",
+            "give a recipe, or a dataset folder that contains data/*.parquet",
         )
     try:
         schemas = [pq.read_schema(file) for file in files]
@@ -150,7 +150,7 @@ def _of_dataset(folder: Path) -> PairSet:
         raise QueryError(
             str(folder),
             f"the dataset cannot be read ({error})",
-            "write or download the dataset again",
+            "regenerate the dataset, or download it again",
         ) from None
     for file, schema in zip(files, schemas, strict=True):
         if lacks := [name for name in PAIR_COLUMNS.split(", ") if name not in schema.names]:
@@ -177,13 +177,13 @@ def _builds(folder: Path, schema: pa.Schema) -> list[Path]:
 def _tables(state: RecipeState, scope: Scope, path: Path) -> dict[str, Sequence[Path]]:
     """Return the shards that contain the candidates of a scope, by table.
 
-    Raises QueryError if the prompts changed since the last run.
+    Raises QueryError if the prompts have changed since the last run.
     """
     prompts = state.stored.prompts["loop"]
     if isinstance(prompts, pa.Table):
         raise QueryError(
             "prompts.files",
-            "the prompts changed since the last run",
+            "the prompts have changed since the last run",
             "run `factory run` first",
             str(path),
         )
@@ -276,8 +276,8 @@ def _check_readable(files: Sequence[Path]) -> None:
             raise QueryError(
                 str(file),
                 f"the file cannot be read ({str(error).splitlines()[0]})",
-                "if the file is in a lake, list damaged files with `factory verify` and recreate "
-                "them with `factory run`",
+                "if the file is in a lake, run `factory verify` to find damaged files, then "
+                "`factory run` to regenerate them",
             ) from None
 
 

@@ -35,8 +35,8 @@ def trace_lake(lake: Lake, pair_id: str) -> Trace:
             raise QueryError(
                 "PAIR_ID",
                 f"the lake {lake.root} has no pair {pair_id}",
-                'list the ids with `factory sql RECIPE "select pair_id from pairs"`, or name a '
-                "dataset with --dataset",
+                'list the pair IDs with `factory sql RECIPE "select pair_id from pairs"`, or '
+                "choose a dataset with --dataset",
             )
         pair = rows[0]
         prompts = views.all(load_query("report/trace_prompt"), prompt_id=pair["prompt_id"])
@@ -90,8 +90,8 @@ def trace_dataset(folder: Path, pair_id: str) -> Trace:
     if not list(folder.glob("data/*.parquet")):
         raise QueryError(
             "--dataset",
-            f"the folder {folder} has no data/*.parquet",
-            "give the folder of a dataset",
+            f"the folder {folder} contains no data/*.parquet files",
+            "give a dataset folder",
         )
     files = folder / "data" / "*.parquet"
     with Views() as views:
@@ -102,6 +102,6 @@ def trace_dataset(folder: Path, pair_id: str) -> Trace:
         raise QueryError(
             "--dataset",
             f"the dataset {folder} has no pair {pair_id}",
-            "give an id from the dataset's column pair_id",
+            "choose an ID from the dataset's pair_id column",
         )
     return rows[0]

@@ -40,8 +40,10 @@ def check_changes(overrides: Sequence[str]) -> list[str]:
         if not chooses and override not in of_run:
             raise RecipeError(
                 f"--set {override}",
-                "`factory pairs` cannot apply this setting, because it only uses stored samples",
-                "set pairs.…, loop.policy, or query_memory here, and other fields in `factory run`",
+                "`factory pairs` cannot change this field, because the answers and scores are "
+                "already stored",
+                "set this field in `factory run`; `factory pairs` accepts only pairs.*, "
+                "loop.policy, and query_memory",
             )
     return of_run
 
@@ -58,23 +60,24 @@ def build_pairs(
         raise RecipeError(
             "--name",
             f"got {name}",
-            "use lower-case letters, digits, -, _, and ., and start with a letter or digit",
+            "start the name with a letter or digit, and use only lowercase letters, digits, '-', "
+            "'_', and '.'",
         )
     stored = read_state(recipe, lake)
     policy, of_loop = load_policy(changed), stored.policy
     if unsampled := [role for role in policy.roles if role not in of_loop.roles]:
         raise RecipeError(
             "loop.policy",
-            f"the policy {policy.name} needs {' and '.join(unsampled)} answers, but the loop never "
-            f"sampled them (its policy is {of_loop.name})",
-            f"run the recipe with loop.policy={changed.loop.policy} first",
+            f"the policy {policy.name} needs {' and '.join(unsampled)} answers, but the loop used "
+            f"the policy {of_loop.name}, which does not sample them",
+            f"first run the recipe with loop.policy={changed.loop.policy}",
         )
     state = stored.with_pairs_of(changed)
     waiting = [_make(state, iteration, progress) for iteration in range(recipe.loop.iterations)]
     if all(waiting):
         raise RecipeError(
             "--lake",
-            f"no iteration in {lake.root} is fully scored (the first iteration waits for "
+            f"no iteration in {lake.root} is fully scored (the first iteration is waiting for "
             f"{waiting[0]})",
             "run `factory run` first",
         )

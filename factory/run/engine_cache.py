@@ -35,7 +35,7 @@ class EngineCache(AbstractContextManager["EngineCache"]):
         judge = state.judge(step) if step.stage == "judgments" else None
         if isinstance(judge, Function):
             section = state.opened.section(step) or state.recipe.probe
-            assert section is not None, "a function belongs to a judge or to the probe"
+            assert section is not None, "the function belongs to neither a judge nor the probe"
             with function.open_engine(judge, section.timeout, state.lake.root / "logs") as engine:
                 yield engine
             return
@@ -58,7 +58,9 @@ def _open_engine(state: RecipeState, step: Step) -> AbstractContextManager[Engin
     model, settings = state.models[name], state.recipe.engine_of(name)
     section = state.recipe.all_judges.get(name)
     if section and section.reward_model:
-        assert isinstance(settings, TransformersEngine), "loading the recipe checked the engine"
+        assert isinstance(settings, TransformersEngine), (
+            "a reward model needs the transformers engine"
+        )
         return reward.open_engine(settings, model)
     logs = state.lake.root / "logs"
     return open_engine(settings, [model], state.rank(name), state.recipe.folder, logs)

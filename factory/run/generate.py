@@ -94,7 +94,7 @@ class _JudgmentMaker:
     def __init__(self, state: RecipeState, step_state: StepState) -> None:
         opened, step = state.opened, step_state.step
         judge = state.judge(step)
-        assert judge is not None, "a step never runs before its judge exists"
+        assert judge is not None, "the step started before the judge existed"
         self._judge, self._step_state = judge, step_state
         self._section = opened.section(step) or state.recipe.judge
         self.reasoning = self._section.reasoning

@@ -258,7 +258,7 @@ class _Run:
                 generate(self.state, missing, engine, self.progress, self.limit)
 
     def _train(self, step_state: StepState, lock: Lock | None) -> None:
-        assert lock is not None, "a training needs the lock of its folder"
+        assert lock is not None, "a training step needs the lock of its model folder"
         self.engines.close()
         name_broken_files(folder_of(step_state).path, self.state.lake, self.progress)
         train_model(self.state, step_state, lock, self.progress)
@@ -277,7 +277,7 @@ class _Run:
             raise StepFailed(
                 step.label,
                 f"{step_state.missing:,} of {step_state.wanted:,} rows are missing "
-                f"({step_state.transient:,} requests failed temporarily{listed})",
+                f"({step_state.transient:,} requests failed with temporary errors{listed})",
                 "run the same command again to retry the failed requests",
             )
         if step.stage == "train" and (folder_of(step_state).path / "checkpoints").exists():

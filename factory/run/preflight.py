@@ -28,7 +28,7 @@ def check_before_run(state: RecipeState, wanted: Sequence[Step]) -> None:
     for name in recipe.all_judges:
         _check_judge(state, name)
     if REFERENCE in state.policy.roles:
-        reader = f"the policy {state.policy.name} uses it as one side of each pair"
+        reader = f"the policy {state.policy.name} uses the reference as one side of each pair"
         remedy = "add a reference to every prompt, or choose another loop.policy"
         _check_prompts(state, {"reference": (reader, remedy)})
 
@@ -49,7 +49,7 @@ def _check_judge(state: RecipeState, name: str) -> None:
     # Without the reference or the criteria that its rubric mentions, a judge would invent them.
     shown = {
         field: (
-            f"the rubric {judge.rubric} shows it to the judge as {{{field}}}",
+            f"the rubric {judge.rubric} shows {{{field}}} to the judge",
             f"add {field} to every prompt, or choose another rubric",
         )
         for field in sorted({"reference", "criteria"} & rubric.placeholders)
@@ -70,8 +70,8 @@ def _check_training(state: RecipeState) -> None:
     if isinstance(recipe.engine, OpenaiEngine) and not recipe.one_engine:
         raise RecipeError(
             "engine",
-            "the openai engine cannot load models that are trained with full fine-tuning",
-            "train adapters (train.lora: {}), or set engine.name: vllm",
+            "the openai engine cannot load fully fine-tuned models",
+            "train adapters (train.lora: {}), or set engine.name to vllm",
         )
     if spec.with_ == "command":
         check_command(recipe)
@@ -88,8 +88,8 @@ def _check_training(state: RecipeState) -> None:
     if first.adapter is not None and spec.lora is None:
         raise RecipeError(
             "train.lora",
-            "not set, although M_0 has an adapter",
-            "set train.lora (for example train.lora: {}), so that the loop trains this adapter",
+            "the field is not set, although M_0 has an adapter",
+            "set train.lora, for example to {}, so that the loop trains this adapter",
         )
     if spec.lora is not None:
         fields = adapter_fields(spec) or {}
@@ -130,7 +130,7 @@ def _check_prompts(state: RecipeState, readers: dict[str, tuple[str, str]]) -> N
             raise PromptsError(
                 "prompts.files",
                 f"{row['empty']:,} of {row['prompts']:,} prompts have no {row['field']} (for "
-                f"example: {example}), but {reader}",
+                f"example, {example}), but {reader}",
                 remedy,
             )
 
@@ -144,9 +144,9 @@ def _check_length(state: RecipeState, judge: Judge, rubric: Rubric, model: Check
     if needed >= room:
         raise RubricError(
             f"rubric {judge.rubric}",
-            f"the rubric alone needs {needed} tokens, including judge.max_tokens "
-            f"({judge.max_tokens}), but the judge's context is {room}",
-            "shorten the rubric, lower judge.max_tokens, or use a longer context",
+            f"the rubric and judge.max_tokens ({judge.max_tokens}) together need {needed} tokens, "
+            f"but the judge's context length is {room} tokens",
+            "shorten the rubric, lower judge.max_tokens, or use a judge with a longer context",
         )
 
 
@@ -165,7 +165,7 @@ def _check_labels(judge: Judge, rubric: Rubric, model: Checkpoint) -> None:
     if not rubric.labels:
         raise RubricError(
             f"rubric {judge.rubric}",
-            f"the rubric defines no labels for its scale {list(rubric.scale)}",
+            f"the rubric has the scale {list(rubric.scale)} but no labels",
             "list the labels in the rubric's header (labels: [1, 2, 3])",
         )
     if judge.constrained:
@@ -173,8 +173,8 @@ def _check_labels(judge: Judge, rubric: Rubric, model: Checkpoint) -> None:
             if not rubric.pattern.findall(label):
                 raise RubricError(
                     f"rubric {judge.rubric}",
-                    f"the rubric's parser finds no score in the bare label {label}, the only "
-                    "output that judge.constrained allows",
+                    "judge.constrained allows only bare labels, but the rubric's parser finds no "
+                    f"score in the bare label {label}",
                     "set judge.parser to a pattern that matches a bare label",
                 )
     if judge.expected_score and model.declared is None:
@@ -192,7 +192,7 @@ def _check_single_tokens(judge: Judge, rubric: Rubric, model: Checkpoint) -> Non
     if missing := [label for label, tokens in found.items() if not tokens]:
         raise RubricError(
             f"rubric {judge.rubric}",
-            f"the label {missing[0]} is not a single token of the judge's tokenizer, but "
-            "judge.expected_score requires single tokens",
+            "judge.expected_score requires labels that are single tokens, but the judge's "
+            f"tokenizer has no single token for the label {missing[0]}",
             "use a scale whose labels are single tokens",
         )

@@ -92,7 +92,8 @@ def _compare(
     shown = "".join(f"\n  {' '.join(text.split())[:200] or '(empty)'}" for text in examples)
     raise StepFailed(
         label,
-        f"{bad:,} of {n:,} {_WHAT[field]} ({bad / n:.0%}), but stop_if.{field} is {limit:g}",
+        f"{bad:,} of {n:,} {_WHAT[field]} ({bad / n:.0%}), more than stop_if.{field} allows "
+        f"({limit:g})",
         f"fix the cause or raise stop_if.{field} (finished rows are saved). Examples:{shown}",
     )
 
@@ -118,6 +119,7 @@ def _check_probe(state: RecipeState) -> None:
         times = "once" if falls == 1 else f"{falls} times in a row"
         raise StepFailed(
             "stop_if.probe_falls",
-            f"the probe's score fell {times} ({shown}), but stop_if.probe_falls is {falls}",
-            "check whether the models exploit their judge (finished rows are saved)",
+            f"the probe's score fell {times} ({shown}), which is the limit set by "
+            "stop_if.probe_falls",
+            "check whether the models exploit the judge (finished rows are saved)",
         )

@@ -17,7 +17,7 @@ def make_prompts(state: RecipeState, step_state: StepState, progress: Progress) 
     """Store the prompts that were read from the prompts files, and report the unusable lines."""
     step, folder = step_state.step, folder_of(step_state)
     rows, problems = state.stored.prompts[step.role], state.unusable[step.role]
-    assert isinstance(rows, pa.Table), "prompts that are not stored were read"
+    assert isinstance(rows, pa.Table), "the prompts were neither stored nor read"
     folder.create(step_state.settings)
     folder.append(rows)
     unusable = [asdict(problem) for problem in problems]

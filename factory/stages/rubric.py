@@ -104,8 +104,8 @@ def load_rubric(judge: Judge, folder: Path) -> Rubric:
     if rubric.compares and (scale != (0.0, 1.0) or set(labels) != set(PREFERENCES)):
         raise RubricError(
             f"rubric {name}",
-            f"got scale [{scale[0]:g}, {scale[1]:g}] and labels [{', '.join(labels)}]",
-            f"expected scale [0, 1] and labels [{', '.join(PREFERENCES)}] for a comparison",
+            f"got the scale [{scale[0]:g}, {scale[1]:g}] and the labels [{', '.join(labels)}]",
+            f"a comparison needs the scale [0, 1] and the labels [{', '.join(PREFERENCES)}]",
         )
     return rubric
 
@@ -126,7 +126,7 @@ def _read(name: str, folder: Path) -> str:
         raise RubricError(
             f"rubric {name}",
             f"the rubric cannot be read ({type(error).__name__})",
-            "expected the path of a text file, or the name of a shipped rubric "
+            "expected the path to a text file, or the name of a shipped rubric "
             f"({', '.join(shipped_rubrics())})",
         ) from None
 
@@ -141,8 +141,8 @@ def _split(name: str, text: str) -> tuple[dict[str, Any], str]:
         raise RubricError(
             f"rubric {name}",
             "the file has no YAML header",
-            "start the file with a header between two lines of ---, with scale and parser, before "
-            "the judge prompt",
+            "start the file with a header between two --- lines that sets scale and parser, and "
+            "put the judge prompt after the header",
         )
     if unknown := [field for field in header if field not in HEADER]:
         raise RubricError(
@@ -162,7 +162,7 @@ def _parser(name: str, parser: Any) -> str:
     raise RubricError(
         "parser",
         f"got {parser!r}",
-        "expected a regular expression with one group, the score",
+        "expected a regular expression with one group, which captures the score",
         file=f"rubric {name}",
     )
 
@@ -209,7 +209,7 @@ def _check_placeholders(name: str, template: str) -> None:
     if unknown := sorted(found - set(PLACEHOLDERS)):
         raise RubricError(
             f"rubric {name}",
-            f"the prompt has an unknown placeholder {{{unknown[0]}}}",
+            f"the judge prompt has an unknown placeholder {{{unknown[0]}}}",
             "use only " + ", ".join(f"{{{known}}}" for known in PLACEHOLDERS),
         )
     answers = {"answer_a", "answer_b"} if found & {"answer_a", "answer_b"} else {"answer"}
@@ -222,6 +222,6 @@ def _check_placeholders(name: str, template: str) -> None:
     if len(answers) == 2 and "answer" in found:
         raise RubricError(
             f"rubric {name}",
-            "the prompt has {answer} together with {answer_a}",
-            "use {answer} to grade one answer, or {answer_a} and {answer_b} to compare two",
+            "the judge prompt contains both {answer} and {answer_a}",
+            "use {answer} to score one answer, or {answer_a} and {answer_b} to compare two answers",
         )

@@ -49,7 +49,7 @@ def check_trained_model(
         raise ModelError(
             field,
             f"{path} contains {kind}, expected {expected}",
-            "set train.lora: {} to use adapters, or remove train.lora to use full weights",
+            "set train.lora to {} to train adapters, or remove train.lora to train full weights",
         )
     if wants_adapter:
         _check_adapter(path, parent, first, field)
@@ -86,13 +86,13 @@ def _check_config(path: Path, parent: Checkpoint, field: str) -> None:
     config = read_json(path / "config.json", field)
     if not config:
         raise ModelError(
-            field, f"{path} contains no config.json", "provide the folder of a complete model"
+            field, f"{path} contains no config.json", "provide a complete model folder"
         )
     for name in ALIKE:
         if config.get(name) != parent.config.get(name):
             raise ModelError(
                 field,
-                f"the config.json in {path} has {name} {config.get(name)!r}, expected "
+                f"config.json in {path} sets {name} to {config.get(name)!r}, expected "
                 f"{parent.config.get(name)!r} as in {parent.name}",
                 f"provide a model that was trained from {parent.name}",
             )
@@ -113,8 +113,8 @@ def _check_weights(path: Path, parent: Checkpoint, field: str) -> None:
         if shapes[name] != expected[name]:
             raise ModelError(
                 field,
-                f"the weight {name} in {path} has shape {shapes[name]}, expected {expected[name]} "
-                f"as in {parent.name}",
+                f"the weight {name} in {path} has the shape {shapes[name]}, expected "
+                f"{expected[name]} as in {parent.name}",
                 f"provide a model that was trained from {parent.name}",
             )
 
@@ -134,13 +134,14 @@ def _check_tokenizer(path: Path, parent: Checkpoint, field: str) -> None:
     if theirs and (other := sorted(part for part in parts if ours.get(part) != theirs.get(part))):
         raise ModelError(
             field,
-            f"the tokenizer in {path} differs from that of {parent.name} (in {other[0]})",
-            f"use the tokenizer of {parent.name}, or remove the tokenizer's files",
+            f"the tokenizer in {path} differs from the tokenizer of {parent.name} in the field "
+            f"{other[0]}",
+            f"use the tokenizer of {parent.name}, or remove the tokenizer files",
         )
     template = chat_template(path, field)
     if template is not None and template != chat_template(parent.path, parent.field):
         raise ModelError(
             field,
-            f"the chat template in {path} differs from that of {parent.name}",
-            f"use the chat template of {parent.name}, or remove the template",
+            f"the chat template in {path} differs from the chat template of {parent.name}",
+            f"use the chat template of {parent.name}, or remove the chat template",
         )

@@ -29,7 +29,7 @@ def adopt_model(
         raise RecipeError(
             "train.with",
             f"got {recipe.train.with_}, expected manual",
-            "set train.with: manual, so that the loop waits for the models that you train",
+            "set train.with to manual, so that the loop waits for the models that you train",
         )
     state = read_state(recipe, lake)
     step_state = _waiting(state, iteration, role)
@@ -37,7 +37,7 @@ def adopt_model(
     if path.resolve().is_relative_to(folder.path.resolve()):
         raise RecipeError(
             "FOLDER",
-            f"{path} is the folder of this training in the lake",
+            f"{path} is the lake folder that already belongs to this model",
             "give a model folder outside the lake",
         )
     parent, first = state.models[step.parent], state.models["M_0"]
@@ -72,8 +72,8 @@ def _waiting(state: RecipeState, iteration: int, role: str) -> StepState:
         raise RecipeError(
             "--role",
             f"got {role} for iteration {iteration}",
-            "use --role future, or --role current with --iteration 1 or later (the current model "
-            "of iteration 0 is M_0)",
+            "use --role future, or --role current with --iteration 1 or later (in iteration 0, "
+            "the current model is M_0)",
         )
     wanted = [
         step for step in steps(state.recipe) if step.stage == "train" and step.name == names[role]
@@ -82,7 +82,7 @@ def _waiting(state: RecipeState, iteration: int, role: str) -> StepState:
         trained = ", ".join(s.name for s in steps(state.recipe) if s.stage == "train")
         raise RecipeError(
             "--iteration",
-            f"the loop does not train a model {names[role]}",
+            f"the loop does not train the model {names[role]}",
             f"choose one of {trained}",
         )
     step_state = state.steps[wanted[0]]
@@ -90,12 +90,12 @@ def _waiting(state: RecipeState, iteration: int, role: str) -> StepState:
         raise RecipeError(
             names[role],
             f"{names[role]} waits for {step_state.waits_for}",
-            f"run `factory run` until it asks for {names[role]}",
+            f"run `factory run` until the loop waits for {names[role]}",
         )
     if step_state.done:
         raise RecipeError(
             names[role],
-            f"the lake already has a model {names[role]} ({state.models[names[role]].digest})",
-            "run `factory run` to continue with it; nothing was changed",
+            f"the lake already has the model {names[role]} ({state.models[names[role]].digest})",
+            "run `factory run` to continue with that model (nothing was changed)",
         )
     return step_state

@@ -63,8 +63,7 @@ def _run(
     command = command_words(recipe.train.command, places)
     log_place = folder.lake.relative(log)
     progress.say(
-        f"  {label} ({n_pairs:,} pairs): running {command[0]}, which logs to {log_place} in the "
-        "lake"
+        f"  {label} ({n_pairs:,} pairs): running {command[0]} (log: {log_place} in the lake)"
     )
     environment = check_command(recipe)
     # The command inherits the folder's lock: if this process is killed, the next run waits for it.
@@ -73,7 +72,8 @@ def _run(
         raise TrainError(
             label,
             failure,
-            f"read {log_place} in the lake; the command's files are in {folder.lake.relative(out)}",
+            f"read the log {log_place} in the lake (the command's files are in "
+            f"{folder.lake.relative(out)})",
         )
 
 
@@ -88,8 +88,8 @@ def check_command(recipe: Recipe) -> dict[str, str]:
     if shutil.which(str(here or program), path=environment["PATH"]) is None:
         raise RecipeError(
             "train.command",
-            f"the program {program} cannot be run",
-            "name a program on the PATH or in train.environment, or give its path",
+            f"the program {program} is missing or is not executable",
+            "use a program on the PATH or in train.environment, or give the program's path",
         )
     return environment
 

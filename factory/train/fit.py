@@ -52,13 +52,15 @@ def fit_dataset(folder: Path, training: Training, out: Path, progress: Progress)
     if data.exists() and file_digest(data) != file_digest(unfinished):
         unfinished.unlink()
         raise ExportError(
-            f"--out {out}", "the folder contains a training on other pairs", "choose another folder"
+            f"--out {out}",
+            "the folder contains an unfinished training run on other pairs",
+            "choose another folder",
         )
     unfinished.replace(data)
     write_whole(written, settings)
     failure = run_trainer(out, training.train.launcher, f"training ({n_pairs:,} pairs)", progress)
     if failure is not None:
-        raise TrainError("factory train", failure, f"read {out / LOG}")
+        raise TrainError("factory train", failure, f"read the log {out / LOG}")
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
     data.unlink()  # last, because this file marks an unfinished training
     return out / "model"
@@ -73,14 +75,18 @@ def _job(training: Training) -> Job:
     dtype = model.dtype if model.dtype != "auto" else declared_dtype(path, "model.path")
     adapter = None if model.adapter is None else training.resolve(model.adapter)
     if refused := reserved_fields(spec, "dpo"):
-        raise RecipeError(f"train.dpo.{refused[0]}", "is set by the factory", "remove it")
+        raise RecipeError(
+            f"train.dpo.{refused[0]}", "the factory sets this field", "remove this field"
+        )
     fields = {**training_fields(spec, "dpo"), "seed": spec.dpo.get("seed", training.seed)}
     check_fields("dpo", fields, dtype)
     if adapter is not None:
         check_adapter(adapter, path, "model.adapter", "model.path")
         if spec.lora is None:
             raise RecipeError(
-                "train.lora", "missing, but the model is an adapter", "set train.lora: {}"
+                "train.lora",
+                "the field is missing, but the model is an adapter",
+                "set train.lora to {}",
             )
     if spec.lora is not None:
         check_lora(spec.lora, adapter_fields(spec) or {}, path, adapter)
@@ -104,6 +110,6 @@ def _check_out(out: Path, job: str) -> None:
     if (out / "job.json").read_text(encoding="utf-8") != job:
         raise ExportError(
             option,
-            "the folder contains a training with other settings",
+            "the folder contains a training run with other settings",
             "choose another folder, or use the same settings",
         )

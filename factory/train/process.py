@@ -41,7 +41,7 @@ def run_trainer(
             pass_fds=kept_open,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         ) as process:
-            assert process.stdout is not None, "stdout is a pipe"
+            assert process.stdout is not None, "the process has no stdout pipe"
             try:
                 for line in process.stdout:
                     _read_event(line, errors, task)

@@ -82,8 +82,7 @@ def _nothing_to_train_on(state: RecipeState, step: Step, build: Folder) -> StepF
         f"pairs {step.phase} of iteration {step.iteration}",
         f"no pair in the train split was kept ({counted or 'no prompts'}), so {step.name} "
         "cannot be trained",
-        "look at the judgments with `factory preview`, or with `factory sql RECIPE 'from "
-        "judgments'`",
+        "look at the judgments with `factory preview` or `factory sql RECIPE 'from judgments'`",
     )
 
 
@@ -209,7 +208,7 @@ def _run_trl(
     failure = run_trainer(folder, launcher, title, progress, lock.fileno())
     if failure is not None:
         log = folder_of(step_state).lake.relative(folder / LOG)
-        raise TrainError(step_state.step.label, failure, f"read {log} in the lake")
+        raise TrainError(step_state.step.label, failure, f"read the log {log} in the lake")
 
 
 def trainer_fields(recipe: Recipe, method: Method) -> dict[str, Any]:

@@ -93,12 +93,14 @@ def check_lora(
     _check_names("train.lora", "PEFT's LoraConfig", fields, known)
     for name in fields:
         if name in _ADAPTER_REFUSED:
-            raise RecipeError(f"train.lora.{name}", "is set by the factory", "remove it")
+            raise RecipeError(
+                f"train.lora.{name}", "the factory sets this field", "remove this field"
+            )
     start = fields.get("init_lora_weights", True)
     if start not in _STARTS:
         raise RecipeError(
             "train.lora.init_lora_weights",
-            f"got {start}, an initialization that changes the model before training",
+            f"got {start}, but this initialization changes the model before training",
             "set train.lora.init_lora_weights to true, gaussian, or orthogonal",
         )
     config = _tried(fields, base)
@@ -140,8 +142,8 @@ def _check_continued(chosen: dict[str, Any], config: Any, own: Any) -> None:
         if got != expected:
             raise RecipeError(
                 f"train.lora.{name}",
-                f"got {got}, expected {expected} as in the adapter of M_0",
-                "remove the field, because training continues the adapter of M_0",
+                f"got {got}, expected {expected} as in M_0's adapter",
+                "remove the field, because training continues M_0's adapter",
             )
 
 

@@ -273,7 +273,7 @@ def test_factory_boy_beside_it_is_named(toy, factory, tmp_path, monkeypatch):
     (tmp_path / "factory_boy-3.3.dist-info" / "METADATA").write_text("Name: factory_boy\n")
     assert "factory_boy" not in factory("verify", "--help").err
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert "factory_boy is installed here too" in factory("verify", "--help").err
+    assert "factory_boy is also installed in this environment" in factory("verify", "--help").err
 
 
 def test_files_that_factory_boy_overwrote_are_a_sentence():

@@ -100,9 +100,7 @@ def test_an_error_is_printed_and_the_prompt_goes_on(toy, terminal):
     assert "factory: the query failed: " in prompt.type("selct 1;\n")
     assert "factory: expected one read-only query" in prompt.type("drop view samples;\n")
     assert "factory: expected one read-only query" in prompt.type("copy (select 1) to 'x.csv';\n")
-    assert "factory: score_gaps: there is no named query with this name" in prompt.type(
-        "score_gaps;\n"
-    )
+    assert "factory: score_gaps: no named query has this name" in prompt.type("score_gaps;\n")
     assert "factory: .no: expected .help" in prompt.type(".no\n")
     assert "7" in prompt.type("select 7 as n;\n")
     assert prompt.leave(".exit\n") == 0
@@ -218,7 +216,7 @@ def test_parquet_is_one_query(toy, piped):
 def test_no_query_is_refused(piped, text):
     ended = piped(text)
     assert ended.code == 2
-    assert ended.err.startswith("factory: QUERY: got none: expected a query")
+    assert ended.err.startswith("factory: QUERY: got no query: give a query")
 
 
 # statements

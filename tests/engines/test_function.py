@@ -153,8 +153,8 @@ def test_a_function_that_works_for_no_row_is_given_up(tmp_path, monkeypatch):
     [
         ("1 / 0\n", "judge.py cannot be imported: ZeroDivisionError"),
         ("exit(3)\n", "judge.py cannot be imported: SystemExit: 3"),
-        ("import os\nos._exit(7)\n", "cannot be imported: the import crashed: .* code 7"),
-        ("import time\ntime.sleep(1000)\n", "cannot be imported: the import took longer than 0.5"),
+        ("import os\nos._exit(7)\n", "cannot be imported \\(crashed: .* code 7"),
+        ("import time\ntime.sleep(1000)\n", "cannot be imported \\(took longer than 0.5"),
         ("", "judge.py has no such function"),
     ],
 )

@@ -176,7 +176,7 @@ def test_a_request_that_does_not_fit_fails_and_the_others_go_on(served):
     for draw in long.draws:
         assert results["long", draw].error_kind == results["tight", draw].error_kind == "permanent"
         assert "maximum context length is 160 tokens" in results["long", draw].error
-        assert "the server's context is 160" in results["tight", draw].error
+        assert "the server's context length is 160" in results["tight", draw].error
     assert sum(result.error is None for result in results.values()) == 12
 
 

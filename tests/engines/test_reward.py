@@ -114,7 +114,7 @@ def test_a_conversation_that_does_not_fit_fails_and_the_others_go_on(model):
     assert found["fits", 0].error is None
     for draw in (0, 1):
         assert found["long", draw].error == (
-            "the prompt is too long: got 257 tokens, but the model's context is 256 tokens"
+            "the prompt is too long: got 257 tokens, but the model's context length is 256 tokens"
         )
         assert found["long", draw].error_kind == "permanent"
         assert found["long", draw].value is None
@@ -125,7 +125,7 @@ def test_a_conversation_that_the_template_refuses_fails_with_its_reason(model):
     odd = request("odd", "Copy a.", "a.")
     odd = dataclasses.replace(odd, messages=[{"role": "tool", "content": "x"}, odd.messages[1]])
     found = results(model, [odd, *requests()])
-    assert "the chat template refused the messages: Unknown role: tool" in found["odd", 0].error
+    assert "the chat template rejected the messages: Unknown role: tool" in found["odd", 0].error
     assert found["odd", 0].error_kind == "permanent"
     assert sum(result.error is None for result in found.values()) == len(ANSWERS)
 
@@ -159,7 +159,7 @@ def test_a_reward_model_is_one(model):
 
 def test_a_model_that_writes_is_refused(tmp_path):
     model = make_reward_model(tmp_path, LlamaForCausalLM)
-    with pytest.raises(ModelError, match="LlamaForCausalLM, expected a …ForSequenceClassification"):
+    with pytest.raises(ModelError, match="LlamaForCausalLM, expected a sequence-classification"):
         reward.check_reward_model(model)
 
 
@@ -175,7 +175,7 @@ def test_a_model_whose_last_layer_would_be_random_is_refused(tmp_path):
     said = json.loads((tmp_path / "config.json").read_text())
     said["architectures"] = ["LlamaForSequenceClassification"]
     (tmp_path / "config.json").write_text(json.dumps(said))
-    with pytest.raises(ModelError, match="has no weights for its last layer"):
+    with pytest.raises(ModelError, match="lacks the weights of the last layer"):
         reward.check_reward_model(model)
 
 
@@ -183,7 +183,7 @@ def test_weights_that_lack_more_than_the_last_layer_are_refused_when_they_are_lo
     make_reward_model(tmp_path)
     said = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**said, "num_hidden_layers": 3}))
-    with pytest.raises(ModelError, match=r"has no weights for model\.layers\.2"):
+    with pytest.raises(ModelError, match=r"lacks the weights of model\.layers\.2"):
         results(Checkpoint("judge", tmp_path, "digest", "float32"), requests())
 
 

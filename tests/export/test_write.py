@@ -203,7 +203,7 @@ def test_what_the_user_changed_is_not_overwritten(written, tmp_path, factory):
     (out / "dpo.yaml").write_text("beta: 0.5\n")
     ended = factory("export", dataset(tmp_path / "other"), "--to", "trl", "--out", out)
     assert ended.code == 2
-    assert f"dpo.yaml in {out} changed since the export" in ended.err
+    assert f"these files in {out} have changed since the export: dpo.yaml" in ended.err
     assert (out / "dpo.yaml").read_text() == "beta: 0.5\n"
 
 
@@ -223,8 +223,8 @@ RICH = pa.list_(pa.struct([(name, pa.string()) for name in ("role", "content", "
         ("trll", {}, "--to: unknown trainer trll: did you mean trl? expected one of trl"),
         ("llama_factory", {}, "did you mean llama-factory?"),
         ("zzz", {}, "--to: unknown trainer zzz: expected one of"),
-        ("sft", {}, "sft needs all answers"),
-        ("trl", {"rows": [], "test": []}, "give a recipe, or a dataset's folder"),
+        ("sft", {}, "an SFT export needs all answers"),
+        ("trl", {"rows": [], "test": []}, "give a recipe, or a dataset folder"),
         ("trl", {"rows": []}, "the dataset has no training pairs"),
         ("kto", {"schema": without("chosen_id")}, "no column chosen_id"),
         ("reward-model", {"schema": without("margin")}, "no column margin"),
@@ -403,7 +403,7 @@ def test_a_dataset_exports_without_its_lake(made, tmp_path, factory):
 def test_a_recipe_that_never_ran(toy, factory, tmp_path):
     ended = factory("export", toy.path, "--lake", toy.lake, "--to", "trl", "--out", tmp_path / "o")
     assert ended.code == 2
-    assert "has no pairs of this recipe: run `factory run" in ended.err
+    assert "has no pairs for this recipe: run `factory run" in ended.err
     assert not toy.lake.exists()
 
 
@@ -416,7 +416,7 @@ def test_prompts_with_tools(toy, factory, tmp_path):
     toy.run()
     ended = factory("export", toy.path, "--lake", toy.lake, "--to", "trl", "--out", tmp_path / "o")
     assert ended.code == 2
-    assert "some prompts have more than role and content (1 with tools)" in ended.err
+    assert "some prompts have other fields (1 with tools)" in ended.err
 
 
 def test_a_dataset_that_was_not_downloaded_whole(tmp_path, factory):

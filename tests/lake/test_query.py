@@ -103,7 +103,7 @@ def test_a_forgotten_input_is_an_error():
 def test_a_forgotten_or_unknown_parameter_is_an_error(values):
     with Views() as views:
         views.register("rows_of_mine", rows(1))
-        with pytest.raises(TypeError, match=r"takes the parameters \['least'\]"):
+        with pytest.raises(TypeError, match=r"expects the parameters \['least'\]"):
             views.all(NEEDS, **values)
 
 

@@ -195,32 +195,47 @@ def test_a_trace_shows_the_judgments_of_all_judges_that_decided(judged, factory)
         ("pairs.score=1); drop table x; select (1", "expected one read-only query"),
         (
             "pairs.score=40 + 2",
-            "names no judge: use mean, expected, or an SQL expression over these judges: judge",
+            "does not use any judge: use mean, expected, or a SQL expression with some",
         ),
-        ("pairs.score=even = 1", "the result is of type BOOLEAN: write SQL over the judges"),
-        ("pairs.chosen_if=even", "is of type DOUBLE: write SQL over the judges (judge, even, shor"),
-        ("pairs.score=even_expected", "judges.even produces no expected scores: set judges.even."),
-        ("judges={a_expected: {}}", "judges: a judge cannot be named 'a_expected': use a n"),
-        ("judges={name: {}}", "judges: a judge cannot be named 'name': use a name of"),
+        (
+            "pairs.score=even = 1",
+            "the result is of type BOOLEAN: write a SQL expression that uses these judges",
+        ),
+        (
+            "pairs.chosen_if=even",
+            "is of type DOUBLE: write a SQL expression that uses these judges (judge, even, shor",
+        ),
+        (
+            "pairs.score=even_expected",
+            "judges.even does not compute expected scores: set judges.even.",
+        ),
+        ("judges={a_expected: {}}", "judges: a judge cannot be named 'a_expected': use only"),
+        ("judges={name: {}}", "judges: a judge cannot be named 'name': use only lowercase letters"),
         (
             "pairs.agree=[nobody]",
-            "no judge is named 'nobody': use the names of judges: judge, even,",
+            "no judge is named 'nobody': use only the names of these judges: judge, even,",
         ),
-        ("judges={Short: {}}", "judges: a judge cannot be named 'Short': use a name of"),
-        ("judges={score: {}}", "judges: a judge cannot be named 'score': use a name of"),
+        (
+            "judges={Short: {}}",
+            "judges: a judge cannot be named 'Short': use only lowercase letters",
+        ),
+        (
+            "judges={score: {}}",
+            "judges: a judge cannot be named 'score': use only lowercase letters",
+        ),
         ("judges={a: {rubrik: x}}", "judges.a.rubrik: unknown field: did you mean judges.a.ru"),
         (
             "judges={a: {by: previous, function: 'gold.py:even'}}",
-            "by cannot be previous if function is set",
+            "`by` cannot be previous if `function` is set",
         ),
         ("judges={a: {reward_model: m0, model: m0}}", "model and reward_model are both set"),
         (
             "judges={a: {declared: '1'}}",
-            "judges.a.declared: a declared judge needs an openai engine",
+            "judges.a.declared: a judge with a declared revision needs a separate openai engine",
         ),
         (
             "judges={a: {engine: {name: scripted}}}",
-            "judges.a.engine: the judge has an engine but no model of its own",
+            "judges.a.engine: the judge has an engine but no separate model",
         ),
     ],
 )
@@ -264,7 +279,7 @@ def test_a_judge_may_be_called_by_a_word_of_sql(judged):
 
 
 def test_an_expression_that_fails_on_a_row_is_a_sentence(judged):
-    with pytest.raises(RecipeError, match="pairs: the SQL expression over the judges failed: "):
+    with pytest.raises(RecipeError, match="pairs: a SQL expression failed: "):
         judged.run("pairs.chosen_if=text::int > 3")
 
 
@@ -419,9 +434,13 @@ def test_a_preference_is_read_from_the_last_line(tmp_path, text, first, second):
         (
             "[0, 1]",
             "{prompt} {answer} {answer_a} {answer_b}",
-            "the prompt has {answer} together with {answer_a}",
+            "the judge prompt contains both {answer} and {answer_a}",
         ),
-        ("[0, 5]", "{prompt} {answer_a} {answer_b}", "expected scale [0, 1] and labels [A, B, tie"),
+        (
+            "[0, 5]",
+            "{prompt} {answer_a} {answer_b}",
+            "a comparison needs the scale [0, 1] and the labels [A, B, tie",
+        ),
     ],
 )
 def test_a_rubric_that_compares_names_both_answers(tmp_path, scale, template, sentence):

@@ -625,15 +625,21 @@ def test_a_policy_of_the_users_own(toy, factory):
     [
         (OWN.format(rejected="null::varchar"), "returned no rejected_id (prompt_id "),
         (OWN.format(rejected="'nowhere'"), "returned rejected_id nowhere, which is no candidate"),
-        (OWN.format(rejected="3"), "rejected_id: got INTEGER, expected text"),
+        (OWN.format(rejected="3"), "the column rejected_id has the type INTEGER, expected VARCHAR"),
         (OWN.format(rejected="nothing"), "is not a valid query: Binder Error"),
         (
             OWN.replace("group by", "grup by").format(rejected="1"),
             "is not a valid query: Parser Error",
         ),
         (OWN.replace("as chosen_id", "as best").format(rejected="''"), "chosen_id: got no such"),
-        (OWN.replace("-- Roles: current", "").format(rejected="''"), "add a comment that lists"),
-        (OWN.replace("Roles: current", "Roles: judge").format(rejected="''"), "add a comment that"),
+        (
+            OWN.replace("-- Roles: current", "").format(rejected="''"),
+            "add a `-- Roles:` comment that lists",
+        ),
+        (
+            OWN.replace("Roles: current", "Roles: judge").format(rejected="''"),
+            "add a `-- Roles:` comment that",
+        ),
         (
             (
                 "-- Roles: current\nselect prompt_id, a.sample_id as chosen_id, b.sample_id as "
@@ -659,7 +665,7 @@ def test_a_policy_of_the_users_own(toy, factory):
         ),
         (
             "-- Roles: current\n-- Trains: kto\nselect 1",
-            "got -- Trains: kto in own.sql: expected dpo (trains on pairs) or sft",
+            "the file own.sql has the comment `-- Trains: kto`: expected dpo (trains on pairs)",
         ),
         (
             (
@@ -759,7 +765,7 @@ def test_statements_between_candidates_and_pairs_are_part_of_the_pairs_key_and_c
 
 def test_scores_that_nobody_makes_cannot_decide(toy, factory):
     for change, said in [
-        ("pairs.score=expected", "pairs.score: got 'expected', but the judge computes no"),
+        ("pairs.score=expected", "pairs.score: got 'expected', but the judge does not compute"),
         ("pairs={min_margin_to_noise: 1}", ""),
     ]:
         ended = factory("plan", toy.path, "--lake", toy.lake, "--set", change)

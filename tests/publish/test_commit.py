@@ -264,7 +264,7 @@ def test_a_branch_a_tag_and_a_public_repository(publish, good, hub):
     hub.change(REPO, {"README.md": b"gone"}, ref="next")
     moved = publish(hub, "--revision", "next", "--tag", "v1")
     assert moved.returncode == 2
-    assert "already names the commit" in moved.stderr
+    assert "already points to the commit" in moved.stderr
 
 
 def test_a_pull_request_is_opened_once(publish, good, hub):
@@ -322,7 +322,7 @@ STOPPING = [
     ("commit", "403", "the token has no write access to org/toy"),
     ("batch", "quota", "the storage quota of org/toy is used up"),
     ("commit", "quota", "the storage quota of org/toy is used up"),
-    ("commit", "race", "someone else pushed to org/toy during this push"),
+    ("commit", "race", "another commit was pushed to org/toy during this push"),
     ("commit", "422", "the Hub rejected the request (422"),
 ]
 
@@ -408,7 +408,7 @@ def test_longer_than_five_minutes_it_does_not_wait(push, hub):
     hub.break_("commit", "429")
     ended = push(hub)
     assert ended.returncode == 1
-    assert "wait 60 minutes, and run the same command again" in ended.stderr
+    assert "wait 60 minutes, then run the same command again" in ended.stderr
 
 
 def test_a_commit_that_lacks_something_is_told(push, good, hub):
@@ -416,7 +416,7 @@ def test_a_commit_that_lacks_something_is_told(push, good, hub):
     hub.change(REPO, {".gitignore": b"data/*"})
     ended = push(hub)
     assert ended.returncode == 1
-    assert "remove the repository's .gitignore" in ended.stderr
+    assert "remove .gitignore from the repository" in ended.stderr
     hub.change(REPO, {".gitignore": None})
     assert push(hub).returncode == 0
     assert published(hub) == good
@@ -428,7 +428,7 @@ def test_a_commit_that_lacks_something_is_told(push, good, hub):
 def test_no_token(publish, hub):
     ended = publish(hub, token=None)
     assert ended.returncode == 2
-    assert "no token for the Hub was found: run `hf auth login`" in ended.stderr
+    assert "no Hub token was found: run `hf auth login`" in ended.stderr
 
 
 def test_a_token_that_the_hub_does_not_know(publish, hub):
@@ -457,7 +457,7 @@ def test_somebody_elses_dataset_is_left_alone(publish, hub):
     hub.change(REPO, {"data/train.parquet": b"theirs"})
     ended = publish(hub)
     assert ended.returncode == 2
-    assert "already has a dataset that `factory publish` did not write" in ended.stderr
+    assert "already contains a dataset that `factory publish` did not create" in ended.stderr
     assert hub.repositories[REPO].main["data/train.parquet"] == b"theirs"
 
 
@@ -491,14 +491,14 @@ def test_a_dry_run_into_a_folder_that_is_not_empty(publish):
     (publish.toy.folder / "full" / "a").write_text("a")
     ended = publish(None, "--dry-run", "full")
     assert ended.returncode == 2
-    assert "name an empty folder" in ended.stderr
+    assert "choose a new or empty folder" in ended.stderr
 
 
 def test_a_dry_run_into_a_place_that_cannot_be_written(publish):
     (publish.toy.folder / "a_file").write_text("a")
     ended = publish(None, "--dry-run", "a_file/folder", HF_HUB_OFFLINE="1")
     assert ended.returncode == 2
-    assert "--dry-run: cannot write the folder a_file/folder" in ended.stderr
+    assert "--dry-run: cannot write to the folder a_file/folder" in ended.stderr
 
 
 def test_offline_a_dry_run_works_and_a_push_does_not(publish, good):

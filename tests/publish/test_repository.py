@@ -322,5 +322,5 @@ def test_what_looks_like_a_key_in_the_recipe_stops_it(tmp_path):
     )
     toy.write(judge={"rubric": "own.md"})
     toy.run()
-    with pytest.raises(PublishError, match=r"looks like a secret \(Hugging Face token\)"):
+    with pytest.raises(PublishError, match=r"a possible secret \(Hugging Face token\)"):
         write_published(toy, tmp_path / "folder")

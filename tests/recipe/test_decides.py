@@ -107,11 +107,11 @@ def test_own_stands_for_the_stages_of_the_section_that_holds_a_field():
 @pytest.mark.parametrize(
     ("annotation", "sentence"),
     [
-        (Undeclared, "section.a: got 0 markers of stages, expected 1"),
-        (Undeclared | None, "section.a: got 0 markers"),
-        (Twice, "section.a: got 2 markers"),
-        (Inner, "section.a: got OWN, but the field of the enclosing section declares no"),
-        (One | Two, "section.name: got the stages "),
+        (Undeclared, "section.a: got 0 stage markers, expected 1"),
+        (Undeclared | None, "section.a: got 0 stage markers"),
+        (Twice, "section.a: got 2 stage markers"),
+        (Inner, "section.a: the field is marked OWN, but the field of the enclosing"),
+        (One | Two, "section.name: two engines mark this field with different stages"),
     ],
 )
 def test_a_field_without_one_clear_declaration_fails_loudly(annotation, sentence):

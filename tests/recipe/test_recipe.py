@@ -213,7 +213,7 @@ def test_a_name_is_fit_for_a_folder(refuse, name):
 
 @pytest.mark.parametrize("section", ["sampling", "judge"])
 def test_greedy_with_several_draws_is_refused(load, refuse, section):
-    assert f"{section}: got temperature 0 with 2 draws" in refuse(
+    assert f"{section}: at temperature 0, all 2 draws would be" in refuse(
         f"{section}: {{temperature: 0, draws: 2}}\n"
     )
     assert load(f"{section}: {{temperature: 0, draws: 1}}\n").seed == 0
@@ -308,7 +308,7 @@ def test_the_last_set_wins(load):
 
 @pytest.mark.parametrize("override", ["seed", "=3", ""])
 def test_set_without_a_field_and_a_value_is_refused(refuse, override):
-    fault = "the override is not of the form section.field=value"
+    fault = "the override does not have the form section.field=value"
     assert refuse("", override).startswith(f"--set {override}: {fault}: ")
 
 
@@ -339,8 +339,8 @@ def test_every_problem_is_data(load, tmp_path):
         ("sampling.draws", "got 0", "expected greater than or equal to 1", file),
         (
             "judge",
-            "got temperature 0 with 3 draws, which would all be the same judgment",
-            "set draws to 1, or set a temperature above 0",
+            "at temperature 0, all 3 draws would be the same judgment",
+            "set draws to 1, or set temperature above 0",
             file,
         ),
         ("seeds", "unknown field", "did you mean seed?", file),
@@ -374,7 +374,7 @@ def test_the_settings_of_a_training_are_read_without_a_recipe(tmp_path, monkeypa
     assert training.resolve("m0") == tmp_path / "m0"
     with pytest.raises(RecipeError, match=r"--set: train\.lr: unknown field: expected one of with"):
         load_training("m0", ["train.lr=1"])
-    with pytest.raises(RecipeError, match=r"--set name=x: not a setting of a training"):
+    with pytest.raises(RecipeError, match=r"--set name=x: the override does not apply to training"):
         load_training("m0", ["name=x"])
 
 

@@ -466,10 +466,12 @@ def test_what_cannot_be_compared_is_said_in_a_sentence(made, diff, factory, toy,
         assert said in ended.err
         assert ended.err.startswith("factory: ")
 
-    refused("no such file: give the path of a recipe", made.path, tmp_path / "none")
-    refused("give a recipe, or a dataset's folder", made.path, tmp_path)
-    refused("has no fields to override", made.path, made.wide, "--set-b", "seed=1")
-    refused("has no final pairs (D2) of this recipe: run `factory run`", made.path, toy.path)
+    refused("no such file: give the path to a recipe", made.path, tmp_path / "none")
+    refused("give a recipe, or a dataset folder", made.path, tmp_path)
+    refused(
+        "the override seed=1 applies only to a recipe", made.path, made.wide, "--set-b", "seed=1"
+    )
+    refused("has no final pairs (D2) for this recipe: run `factory run`", made.path, toy.path)
     refused("has no final pairs", made.path, made.path, "--set-b", "pairs.min_margin=3")
     refused("none does not exist", made.path, made.path, "--lake-b", tmp_path / "none")
     refused("seeds: unknown field", made.path, made.path, "--set-a", "seeds=1")
@@ -512,7 +514,7 @@ def test_a_lake_with_a_broken_shard(toy, factory):
     ended = factory("diff", toy.path, toy.path, "--lake", toy.lake)
     assert ended.code == 2
     assert "cannot be read" in ended.err
-    assert "with `factory verify`" in ended.err
+    assert "run `factory verify` to find damaged files" in ended.err
 
 
 def test_prompts_that_changed_since_the_run(toy, factory):

@@ -78,7 +78,7 @@ def test_an_unknown_pair_is_said_in_a_sentence(traced, factory):
     assert factory("trace", "x", "--lake", toy.folder / "none").code == 2
     ended = factory("trace", "x", "--dataset", toy.folder)
     assert ended.code == 2
-    assert "give the folder of a dataset" in ended.err
+    assert "give a dataset folder" in ended.err
 
 
 def test_a_pair_whose_sample_is_gone_says_so(traced, factory):

@@ -104,7 +104,11 @@ def test_as_json(made, pairs, factory):
     [
         ("Wide", "pairs.min_margin=1", "--name: got Wide: use lower-case letters"),
         ("a/b", "pairs.min_margin=1", "--name: got a/b: use lower-case"),
-        ("w", "sampling.draws=2", "--set sampling.draws=2: `factory pairs` cannot apply this"),
+        (
+            "w",
+            "sampling.draws=2",
+            "--set sampling.draws=2: `factory pairs` cannot change this field",
+        ),
         ("w", "pairs.min_margin=-1", "pairs.min_margin: got -1"),
         ("w", "pairs.margin=1", "pairs.margin: unknown field"),
         ("w", "loop.policy=temporl", "loop.policy: got 'temporl'"),
@@ -125,7 +129,7 @@ def test_roles_that_were_never_sampled(toy, factory):
         "pairs", toy.path, "--lake", toy.lake, "--name", "w", "--set", "loop.policy=temporal"
     )
     assert ended.code == 2
-    said = "the policy temporal needs past and future answers, but the loop never sampled them (its"
+    said = "the policy temporal needs past and future answers, but the loop used"
     assert said in ended.err
     assert "run the recipe with loop.policy=temporal first" in ended.err
 
@@ -133,7 +137,10 @@ def test_roles_that_were_never_sampled(toy, factory):
 def test_a_lake_that_holds_nothing(toy, factory):
     ended = factory("pairs", toy.path, "--lake", toy.lake, "--name", "w")
     assert ended.code == 2
-    assert f"no iteration in {toy.lake} is fully scored (the first iteration waits for" in ended.err
+    assert (
+        f"no iteration in {toy.lake} is fully scored (the first iteration is waiting for"
+        in ended.err
+    )
     assert not Lake(toy.lake).folders("pairs")
 
 

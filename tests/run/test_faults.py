@@ -56,7 +56,7 @@ def test_a_full_disk_is_a_sentence_and_the_run_goes_on_after_space_is_made(toy):
     assert lines[1] == "whole"
     assert int(lines[2]) > 0
     assert lines[3] == "code 0"
-    assert "is full: free some space and run the same command again" in full.stderr
+    assert "is full: free some disk space, then run the same command again" in full.stderr
     assert "Traceback" not in full.stderr
 
 
@@ -64,7 +64,7 @@ def test_a_full_disk_is_a_sentence_and_the_run_goes_on_after_space_is_made(toy):
 def test_a_read_only_lake_is_a_sentence(toy):
     ended = in_a_tmpfs(toy, "ro", "$FACTORY run $R --lake $LAKE; echo code $?; ls -A $LAKE")
     assert ended.stdout.splitlines() == ["code 1"]
-    assert "cannot be written (Read-only file system)" in ended.stderr
+    assert "cannot write to the folder (Read-only file system)" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
@@ -83,8 +83,8 @@ def test_a_finished_lake_that_became_read_only_can_be_looked_at(toy):
 BAD_LINES = {
     "the line is not valid JSON": b"{",
     "the line is not valid UTF-8": b'{"prompt": "\xff"}',
-    "expected one of the fields prompt and messages": b'{"question": 1, "prompt": null}',
-    "the field prompt has the type int, expected str": b'{"prompt": 7}',
+    "expected either the field prompt or the field messages": b'{"question": 1, "prompt": null}',
+    "the field prompt is of type int, expected str": b'{"prompt": 7}',
     "the prompt is empty": b'{"prompt": "  "}',
     "duplicate of the prompt at prompts.jsonl:1": b'{"prompt": "Say number 0."}',
 }
@@ -94,7 +94,7 @@ BAD_LINES = {
 def test_a_line_that_cannot_be_used_stops_the_run_before_any_generation(toy, factory, reason):
     if "question" in BAD_LINES[reason].decode(errors="replace"):
         reason = "unknown field question"
-        line = BAD_LINES["expected one of the fields prompt and messages"].replace(
+        line = BAD_LINES["expected either the field prompt or the field messages"].replace(
             b', "prompt": null', b""
         )
     else:
@@ -107,9 +107,7 @@ def test_a_line_that_cannot_be_used_stops_the_run_before_any_generation(toy, fac
 
 
 def test_lines_that_cannot_be_used_are_left_out_and_listed_if_the_recipe_says_so(toy, factory):
-    bad = b"\n".join(
-        line for reason, line in BAD_LINES.items() if "one of the fields" not in reason
-    )
+    bad = b"\n".join(line for reason, line in BAD_LINES.items() if "either the field" not in reason)
     toy.prompts.write_bytes(toy.prompts.read_bytes() + bad + b"\n")
     toy.write(prompts={"on_error": "skip"})
     ended = factory("run", toy.path, "--lake", toy.lake)
@@ -127,7 +125,7 @@ def test_a_prompt_too_long_for_the_model_names_its_line_and_both_lengths(small, 
     ended = factory("plan", small.path, "--lake", small.lake)
     assert ended.code == 2
     assert "prompts.jsonl:25: the prompt is too long:" in ended.err
-    assert "the model's context is 256 tokens, and sampling.max_tokens" in ended.err
+    assert "the model's context length is 256 tokens, and sampling.max_tokens" in ended.err
 
 
 def test_a_prompt_of_the_probe_that_is_also_the_loop_s_is_refused(toy, factory):
@@ -135,7 +133,7 @@ def test_a_prompt_of_the_probe_that_is_also_the_loop_s_is_refused(toy, factory):
     toy.prompts.write_text(toy.prompts.read_text() + '{"prompt": "Probe 1?"}\n')
     ended = factory("run", toy.path, "--lake", toy.lake)
     assert ended.code == 2
-    assert "the probe and prompts.files share prompts (1 in total)" in ended.err
+    assert "have prompts in common (1 in total)" in ended.err
 
 
 def test_a_rubric_that_names_what_prompts_have_not_is_refused_before_any_generation(toy, factory):
@@ -144,7 +142,7 @@ def test_a_rubric_that_names_what_prompts_have_not_is_refused_before_any_generat
     assert ended.code == 2
     assert ended.err.count("\n") == 1
     assert "12 of 12 prompts have no criteria (for example: Say number " in ended.err
-    assert "the rubric prometheus shows it to the judge as {criteria}: add criteria" in ended.err
+    assert "the rubric prometheus shows {criteria} to the judge: add criteria" in ended.err
     assert not toy.shards("samples")
     given = toy.prompts.read_text().splitlines()
     lines = [{**json.loads(line), "criteria": "Short."} for line in given]

@@ -252,9 +252,9 @@ def test_an_adapter_on_bfloat16_is_not_rounded_away(first, tmp_path):
     [
         ({"rank": 8}, "train.lora.rank: PEFT's LoraConfig has no such field: did you mean r?"),
         ({"lora_alfa": 8}, "train.lora.lora_alfa: .* did you mean lora_alpha?"),
-        ({"task_type": "CAUSAL_LM"}, "train.lora.task_type: is set by the factory: remove it"),
-        ({"inference_mode": True}, "train.lora.inference_mode: is set by the factory"),
-        ({"init_lora_weights": "pissa"}, "init_lora_weights: got pissa, an initialization"),
+        ({"task_type": "CAUSAL_LM"}, "train.lora.task_type: the factory sets this field: remove"),
+        ({"inference_mode": True}, "train.lora.inference_mode: the factory sets this field"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights: got pissa, but this initialization"),
         ({"target_modules": ["q_prj"]}, "PEFT rejects these fields: Target modules .*q_prj"),
         ({"r": 0}, "PEFT rejects these fields: `r` should be a positive integer"),
         ({"r": "big"}, "train.lora: PEFT rejects these fields"),
@@ -280,7 +280,7 @@ def test_an_adapter_of_m_0_is_gone_on_with(first, chosen):
 @pytest.mark.parametrize(
     ("chosen", "said"),
     [
-        ({"r": 8}, "train.lora.r: got 8, expected 16 as in the adapter of M_0"),
+        ({"r": 8}, "train.lora.r: got 8, expected 16 as in M_0's adapter"),
         ({"lora_alpha": 8}, "train.lora.lora_alpha: got 8, expected 32"),
         ({"target_modules": ["q_proj"]}, r"target_modules: got \['q_proj'\], expected \['down"),
     ],

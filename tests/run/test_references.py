@@ -105,8 +105,8 @@ def test_a_prompt_without_a_reference_is_refused_before_any_generation(spin, fac
     ended = factory("run", spin.path, "--lake", spin.lake)
     assert ended.code == 2
     assert (
-        "prompts.files: 1 of 12 prompts have no reference (for example: Say number 0.), but the "
-        "policy spin uses it as one side of each pair: add a reference to every prompt, "
+        "prompts.files: 1 of 12 prompts have no reference (for example, Say number 0.), but the "
+        "policy spin uses the reference as one side of each pair: add a reference to every prompt, "
         "or choose another loop.policy"
     ) in ended.err
     assert not spin.shards("samples")
@@ -165,7 +165,7 @@ def test_a_build_from_a_loop_that_judged_no_reference_is_refused(toy, factory):
         "pairs", toy.path, "--lake", toy.lake, "--name", "s", "--set", "loop.policy=spin"
     )
     assert ended.code == 2
-    assert "the policy spin needs reference answers, but the loop never sampled them" in ended.err
+    assert "the policy spin needs reference answers, but the loop used the policy" in ended.err
 
 
 def test_a_real_model_judges_references_and_counts_their_tokens(small):

@@ -50,7 +50,10 @@ def test_a_long_step_is_stopped_while_it_runs(judged):
 def test_too_many_truncated_answers(small):
     said = stopped(small, "sampling.max_tokens=2", "stop_if.truncated=0.5")
     assert "samples of M_0 as current, iteration 0: " in said
-    assert "answers were cut off by max_tokens (100%), but stop_if.truncated is 0.5" in said
+    assert (
+        "answers were cut off by max_tokens (100%), more than stop_if.truncated allows (0.5)"
+        in said
+    )
     assert not small.shards("judgments")
 
 

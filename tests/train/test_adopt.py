@@ -89,7 +89,11 @@ def test_a_command_runs_in_the_environment_that_is_named(small):
     ("command", "error", "sentence"),
     [
         ("false {pairs} {parent} {out}", TrainError, "train.command exited with code 1"),
-        ("no-such-command {pairs} {parent} {out}", RecipeError, "no-such-command cannot be run"),
+        (
+            "no-such-command {pairs} {parent} {out}",
+            RecipeError,
+            "no-such-command is missing or is not executable",
+        ),
         ("true {pairs} {parent} {out}", ModelError, "/out does not exist"),
         ("cp -r {parent} {out} {pairs}", TrainError, "exited with code 1: cp: "),
     ],
@@ -110,7 +114,9 @@ def test_what_a_command_made_is_looked_at_again_and_not_made_again(small):
         'print("nudged', '(out / "chat_template.jinja").write_text("mine")\nprint("nudged'
     )
     (small.folder / "nudge.py").write_text(wrong)
-    with pytest.raises(ModelError, match="differs from that of M_0: use the chat template"):
+    with pytest.raises(
+        ModelError, match="differs from the chat template of M_0: use the chat template"
+    ):
         small.run()
     (template,) = small.lake.glob("models/*/out/chat_template.jinja")
     template.unlink()
@@ -154,7 +160,7 @@ def test_a_program_that_is_not_there_is_told_before_anything_is_sampled(toy):
     command = "no-such-program {pairs} {parent} {out}"
     toy.fields["train"] = {"with": "command", "command": command}
     toy.write()
-    with pytest.raises(RecipeError, match="no-such-program cannot be run"):
+    with pytest.raises(RecipeError, match="no-such-program is missing or is not executable"):
         toy.run()
     assert toy.shards("samples") == []
 
@@ -222,7 +228,7 @@ def test_a_person_trains_and_the_run_goes_on(small, factory, tmp_path, policy, r
     assert (adopted.code, adopted.out.startswith("Adopted: ")) == (0, True), adopted.err
     again = factory(*mine, "--iteration", iteration, "--role", role)
     assert again.code == 2
-    assert "the lake already has a model" in again.err
+    assert "the lake already has the model" in again.err
     ended = factory("run", small.path, *at)
     if ended.code == 3:  # M_1 trains on other pairs than F_0
         assert "--iteration 1 --role current" in ended.err
@@ -263,10 +269,10 @@ def test_a_model_that_the_loop_does_not_wait_for_yet_is_not_taken(toy, factory):
             ("--role", "past", "--iteration", "0"),
             "use --role future, or --role current with --iteration 1",
         ),
-        (("--role", "current", "--iteration", "0"), "the current model of iteration 0 is M_0"),
+        (("--role", "current", "--iteration", "0"), "in iteration 0, the current model is M_0"),
         (
             ("--role", "future", "--iteration", "7"),
-            "the loop does not train a model F_7: choose one of",
+            "the loop does not train the model F_7: choose one of",
         ),
     ],
 )
@@ -325,10 +331,10 @@ def fewer_weights(folder):
         (lambda folder: (folder / "config.json").unlink(), "contains no config.json"),
         (no_weights, "contains no weights: add the *.safetensors files"),
         (fewer_weights, "lacks the weight model.layers.0"),
-        (other_tokenizer, "learned differs from that of M_0 (in added_tokens)"),
+        (other_tokenizer, "learned differs from the tokenizer of M_0 in the field added_tokens"),
         (
             lambda folder: (folder / "chat_template.jinja").write_text("{{ messages }}"),
-            "learned differs from that of M_0: use the chat template",
+            "learned differs from the chat template of M_0: use the chat template",
         ),
         (shutil.rmtree, "learned does not exist: write the trained model"),
     ],

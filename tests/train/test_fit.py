@@ -64,10 +64,10 @@ def test_fields_are_those_of_a_recipe(tmp_path, factory):
     ("change", "said"),
     [
         ("train.dpo.betta=1", "train.dpo.betta: TRL's DPOConfig has no such field: did you mean"),
-        ("train.dpo.output_dir=x", "train.dpo.output_dir: is set by the factory"),
+        ("train.dpo.output_dir=x", "train.dpo.output_dir: the factory sets this field"),
         ("train.lora.rank=2", "PEFT's LoraConfig has no such field: did you mean r?"),
         ("train.with=scripted", "train.with: got scripted, expected trl"),
-        ("sampling.draws=2", "set seed, or a field of model or train, such as"),
+        ("sampling.draws=2", "set `seed` or a field under `model` or `train`, such as"),
         ("train.checkpoint_seconds=0", "train.checkpoint_seconds: got 0"),
         ("model.path=nowhere", "model.path: nowhere is not a folder"),
     ],
@@ -112,7 +112,7 @@ def test_a_killed_training_goes_on(tmp_path, factory):
     process.send_signal(signal.SIGKILL)
     process.communicate()
     other = factory(*command[:-2], "--set", "train.dpo.save_steps=2")
-    assert "contains a training with other settings" in other.err
+    assert "contains a training run with other settings" in other.err
     ended = factory(*command)
     assert ended.code == 0, ended.err
     assert "resuming from checkpoint-" in (out / "train.log").read_text()

@@ -120,7 +120,10 @@ def test_what_compares_two_sides_is_refused(best, factory, field):
         ended = factory(verb, best.path, "--lake", best.lake, "--set", f"pairs.{field}")
         assert ended.code == 2
         name = field.partition("=")[0]
-        assert f"pairs.{name}: the policy rejection_sampling has no rejected side" in ended.err
+        assert (
+            f"pairs.{name}: the field has no effect, because the policy rejection_sampling"
+            in ended.err
+        )
     assert not best.lake.exists()
 
 

@@ -37,7 +37,7 @@ class PromptFiles:
     def _spec(self) -> Prompts:
         if self.role == "loop":
             return self.recipe.prompts
-        assert self.recipe.probe is not None, "only a recipe with a probe has that step"
+        assert self.recipe.probe is not None, "the recipe has no probe"
         return self.recipe.prompts.model_copy(update={"files": self.recipe.probe.files})
 
     @property
@@ -62,7 +62,9 @@ class PromptFiles:
         for name, path in paths:
             if not path.is_file():
                 raise PromptsError(
-                    name, "the file does not exist", "expected a JSONL file next to the recipe"
+                    name,
+                    "the file does not exist",
+                    "give the path to a JSONL file, relative to the recipe's folder",
                 )
         return paths
 
@@ -81,13 +83,13 @@ class PromptFiles:
             raise PromptsError(
                 "prompts.files" if self.role == "loop" else "probe.files",
                 f"{len(problems):,} lines are invalid",
-                "correct the lines, or set prompts.on_error to skip:\n" + list_problems(problems),
+                "correct these lines, or set prompts.on_error to skip:\n" + list_problems(problems),
             )
         if not batches:
             raise PromptsError(
                 ", ".join(self._spec.files),
                 "the file has no valid prompts",
-                "expected one JSON object per line, with prompt or messages",
+                "expected one JSON object per line, with the field prompt or messages",
             )
         return pa.Table.from_batches(batches, schema), problems
 
@@ -103,7 +105,7 @@ class PromptFiles:
         if most is None:
             return None
         why = (
-            f"(the model's context is {self.model.context_length} tokens, "
+            f"(the model's context length is {self.model.context_length} tokens, "
             f"and sampling.max_tokens is {self.recipe.sampling.max_tokens})"
         )
         return prompts.Limit(token_counter(self.model), most, why)

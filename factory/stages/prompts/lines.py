@@ -133,25 +133,25 @@ def _fields(line: bytes) -> dict[str, Any]:
     except RecursionError:
         raise _Unusable("the JSON is nested too deeply") from None
     if not isinstance(fields, dict):
-        raise _Unusable(f"got a {type(fields).__name__}, expected a JSON object")
+        raise _Unusable(f"the line is of type {type(fields).__name__}, expected a JSON object")
     fields = {name: value for name, value in fields.items() if value is not None}
     for name, value in fields.items():
         if name not in _FIELDS:
             raise _Unusable(
-                f"unknown field {name}: move it into meta, or rename it to one of "
+                f"the field {name} is unknown: move it into meta, or rename it to one of "
                 + ", ".join(_FIELDS)
             )
         if not isinstance(value, _FIELDS[name]):
             expected = _FIELDS[name].__name__
             raise _Unusable(
-                f"the field {name} has the type {type(value).__name__}, expected {expected}"
+                f"the field {name} is of type {type(value).__name__}, expected {expected}"
             )
     return fields
 
 
 def _messages(fields: dict[str, Any]) -> list[dict[str, Any]]:
     if ("prompt" in fields) == ("messages" in fields):
-        raise _Unusable("expected one of the fields prompt and messages")
+        raise _Unusable("expected either the field prompt or the field messages")
     if "prompt" in fields:
         messages = [{"role": "user", "content": fields["prompt"]}]
     else:
@@ -167,7 +167,7 @@ def _messages(fields: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _message(message: Any) -> dict[str, Any]:
     if not isinstance(message, dict):
-        raise _Unusable(f"a message is a {type(message).__name__}, expected a JSON object")
+        raise _Unusable(f"a message is of type {type(message).__name__}, expected a JSON object")
     if message.get("role") not in ROLES:
         raise _Unusable(
             f"a message has the role {message.get('role')!r}, expected one of {', '.join(ROLES)}"
@@ -180,7 +180,7 @@ def _message(message: Any) -> dict[str, Any]:
     for name, value in plain.items():
         if value is not None and not isinstance(value, str):
             raise _Unusable(
-                f"the field {name} of a message has the type {type(value).__name__}, expected str"
+                f"the field {name} of a message is of type {type(value).__name__}, expected str"
             )
     return {name: value for name, value in plain.items() if value is not None}
 
