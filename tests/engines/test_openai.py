@@ -667,6 +667,16 @@ def leave_by_interrupt(results):
     list(results)
 
 
+@pytest.fixture
+def interruptible():
+    """Python's own handler of SIGINT. A shell starts its background jobs with SIGINT ignored, and
+    the tests inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("leave", [leave_by_closing, leave_by_raising, leave_by_interrupt])
 def test_leaving_early_gives_up_what_is_in_flight(stand_in, leave):
     left = threading.Event()
