@@ -120,7 +120,9 @@ def served(tmp_path_factory):
             process.wait()
 
 
-real = pytest.mark.xdist_group("vllm")
+def real(test):
+    """Mark a test that asks a real vLLM: one worker runs them all, and starts the server once."""
+    return pytest.mark.vllm(pytest.mark.xdist_group("vllm")(test))
 
 
 @real
