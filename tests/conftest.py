@@ -27,6 +27,15 @@ class Outcome:
         return json.loads(self.out)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def finished_lakes(tmp_path_factory):
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # the parent is the session's folder
+        base = base.parent
+    Toy.finished_lakes = base / "finished-lakes"
+    Toy.finished_lakes.mkdir(exist_ok=True)
+
+
 @pytest.fixture
 def toy(tmp_path) -> Toy:
     return Toy(tmp_path / "toy")

@@ -82,7 +82,7 @@ def test_tests_mirror_the_packages():
 
 @pytest.mark.parametrize("verb", ["plan", "status", "sql", "trace", "diff", "verify"])
 def test_commands_that_only_read_do_not_import_the_runner(toy, verb):
-    toy.run()
+    toy.finish()
     (pair, *_) = toy.query("from pairs")
     lake = ["--lake", str(toy.lake)]
     arguments = {

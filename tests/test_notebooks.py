@@ -13,7 +13,7 @@ NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 def test_a_notebook_runs_from_top_to_bottom(notebook, toy):
     pytest.importorskip("polars")
     toy.add_probe()
-    toy.run()
+    toy.finish()
     cells = json.loads(notebook.read_text())["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     assert code

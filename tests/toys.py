@@ -1,9 +1,13 @@
 """Small recipes for the tests, with the scripted engine or with the quickstart's model."""
 
+import fcntl
+import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import yaml
 
@@ -19,6 +23,9 @@ GOLD = "def grade(rows):\n    return [float(len(row['answer']) % 6) for row in r
 
 class Toy:
     """A recipe in its own folder, by default with the scripted engine and trainer."""
+
+    finished_lakes: ClassVar[Path]
+    """Where `finish` keeps the lakes that it copies. All workers of a test session share it."""
 
     def __init__(self, folder: Path, n_prompts: int = 12) -> None:
         self.folder = folder
@@ -67,6 +74,29 @@ class Toy:
 
     def run(self, *overrides: str):
         return run_recipe(self.recipe(*overrides), Lake(self.lake), Silent())
+
+    def finish(self, *overrides: str) -> None:
+        """Fill the empty lake as `run` and `look` do, for tests about what is done with it later.
+
+        The first call in a test session really runs the recipe. Calls with the same recipe,
+        overrides, and files beside it copy that lake.
+        """
+        assert not self.lake.exists()
+        key = hashlib.sha256(repr(overrides).encode())
+        for file in sorted(self.folder.rglob("*")):
+            if file.is_file() and "__pycache__" not in file.parts:
+                name = file.relative_to(self.folder).as_posix()
+                key.update(repr((name, file.read_bytes())).encode())
+        lake = self.finished_lakes / key.hexdigest()
+        with lake.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not lake.exists():
+                self.run(*overrides)
+                self.look(*overrides)
+                shutil.copytree(self.lake, lake.with_suffix(".new"))
+                lake.with_suffix(".new").rename(lake)
+                return
+        shutil.copytree(lake, self.lake)
 
     def look(self, *overrides: str):
         return read_state(self.recipe(*overrides), Lake(self.lake))
@@ -125,7 +155,7 @@ def small_recipe(folder: Path) -> Toy:
 def made_small(folder: Path) -> Toy:
     """Create the recipe of `small_recipe`, and run it."""
     toy = small_recipe(folder)
-    toy.run()
+    toy.finish()
     return toy
 
 

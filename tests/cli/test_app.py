@@ -141,7 +141,7 @@ def test_plan_says_what_is_done_and_what_will_run(toy, factory):
     assert "waits for F_0" in before.out
     assert "6 model loads" in before.out
     assert not toy.lake.exists()
-    toy.run()
+    toy.finish()
     after = factory("plan", toy.path, "--lake", toy.lake)
     assert after.out.strip().endswith("Nothing to do.")
 
@@ -157,7 +157,7 @@ def test_plan_as_json_counts_requests_and_tokens(toy, factory):
 
 
 def test_a_plan_for_a_longer_run_estimates_from_existing_answers(toy, factory):
-    toy.run()
+    toy.finish()
     planned = factory("plan", toy.path, "--lake", toy.lake, "--set", "seed=5", "--json").json()
     toy.write_prompts(20)
     more = factory("plan", toy.path, "--lake", toy.lake, "--json").json()
@@ -169,7 +169,7 @@ def test_a_plan_for_a_longer_run_estimates_from_existing_answers(toy, factory):
 
 def test_status_tells_each_step_and_the_iterations(toy, factory):
     toy.add_probe()
-    toy.run()
+    toy.finish()
     told = factory("status", toy.path, "--lake", toy.lake, "--json").json()
     assert {row["state"] for row in told["steps"]} == {"done"}
     assert all(row["missing"] == 0 for row in told["steps"])
@@ -244,7 +244,7 @@ def test_verify_of_a_lake_that_is_not_there(tmp_path, factory):
 
 
 def test_verify_says_how_much_it_read(toy, factory):
-    toy.run()
+    toy.finish()
     told = factory("verify", "--lake", toy.lake, "--json").json()
     assert told["faults"] == []
     assert told["models"] == len(list(toy.lake.glob("models/*")))
@@ -256,7 +256,7 @@ def test_a_shard_with_ids_that_do_not_follow_from_its_rows_is_a_fault(toy, facto
 
     from factory.lake import Lake
 
-    toy.run()
+    toy.finish()
     shard = toy.shards("samples")[0]
     table = pq.read_table(shard)
     rows = table.to_pylist()

@@ -108,7 +108,7 @@ def test_an_error_is_printed_and_the_prompt_goes_on(toy, terminal):
 
 
 def test_named_queries_and_commands(toy, terminal):
-    toy.run()
+    toy.finish()
     prompt = terminal("--format", "json")
     assert '"outcome": "kept"' in prompt.type("outcomes\n")
     assert '"outcome": "kept"' in prompt.type("outcomes;\n")
@@ -142,7 +142,7 @@ def test_ctrl_c_drops_what_was_typed_and_stops_a_query(terminal):
 
 
 def test_history_is_kept_in_the_state_folder(toy, terminal):
-    toy.run()
+    toy.finish()
     before = sorted(toy.lake.rglob("*"))
     first = terminal()
     first.type("select 40 + 2 as n;\n")
@@ -188,7 +188,7 @@ def piped(toy, factory, monkeypatch):
 
 
 def test_queries_are_read_from_standard_input(toy, piped):
-    toy.run()
+    toy.finish()
     ended = piped("outcomes;\n-- the gaps;\nfrom gaps\n")
     assert ended.code == 0
     first, second = ended.out.split("\n\n")

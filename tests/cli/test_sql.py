@@ -10,7 +10,7 @@ import pytest
 
 
 def test_sql_in_every_format(toy, factory):
-    toy.run()
+    toy.finish()
     query = "select iteration, phase, [1, 2] as list from gaps order by all"
     args = ("sql", toy.path, query, "--lake", toy.lake, "--format")
     assert "iteration" in factory(*args, "table").out
@@ -21,7 +21,7 @@ def test_sql_in_every_format(toy, factory):
 
 
 def test_sql_as_parquet_goes_to_standard_output(toy):
-    toy.run()
+    toy.finish()
     args = ("sql", str(toy.path), "from roles", "--lake", str(toy.lake), "--format", "parquet")
     command = [sys.executable, "-m", "factory.cli", *args]
     printed = subprocess.run(command, capture_output=True, check=True).stdout
@@ -39,7 +39,7 @@ def test_every_view_is_there_before_and_after_a_run(toy, factory, view):
     query = f"select count(*) as n from {view}"
     args = ("sql", toy.path, query, "--lake", toy.lake, "--format", "json")
     assert factory(*args).code == 0
-    toy.run()
+    toy.finish()
     assert factory(*args).json()[0]["n"] > 0
 
 

@@ -147,6 +147,7 @@ def test_the_sampler_cuts_in_the_order_of_vllm(settings, kept):
     assert (found[left == -torch.inf] == 0).all()
 
 
+@pytest.mark.vllm
 def test_the_sampler_does_what_vllm_does():
     ops = pytest.importorskip("vllm.v1.sample.ops.topk_topp_sampler", exc_type=ImportError)
     scores = torch.randn((1, 40), generator=torch.Generator().manual_seed(0)) * 2

@@ -77,8 +77,9 @@ def test_more_draws_than_an_engine_has_room_for_are_asked_in_parts(tmp_path):
     assert sorted(result.draw for result in results) == list(range(200))
 
 
+@pytest.mark.slow
 def test_engines_beside_each_other_make_the_same_lake(toy):
-    toy.run()
+    toy.finish()
     alone = sorted(path.name for path in toy.lake.glob("pairs/*/*.parquet"))
     toy.lake = toy.folder / "other"
     toy.run("engine.replicas=2")

@@ -120,7 +120,9 @@ def served(tmp_path_factory):
             process.wait()
 
 
-real = pytest.mark.xdist_group("vllm")
+def real(test):
+    """Mark a test that asks a real vLLM: one worker runs them all, and starts the server once."""
+    return pytest.mark.vllm(pytest.mark.xdist_group("vllm")(test))
 
 
 @real
@@ -670,6 +672,16 @@ def leave_by_interrupt(results):
     list(results)
 
 
+@pytest.fixture
+def interruptible():
+    """Python's own handler of SIGINT. A shell starts its background jobs with SIGINT ignored, and
+    the tests inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("leave", [leave_by_closing, leave_by_raising, leave_by_interrupt])
 def test_leaving_early_gives_up_what_is_in_flight(stand_in, leave):
     left = threading.Event()

@@ -29,7 +29,8 @@ RESERVED = {
 @pytest.fixture
 def dataset(toy, tmp_path):
     toy.write_prompts(40)
-    folder = write_dataset(toy.run(), "toy")
+    toy.finish()
+    folder = write_dataset(toy.look(), "toy")
     return folder, datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
 
 
@@ -77,7 +78,8 @@ def test_an_empty_split_is_left_out(toy, tmp_path):
 
 
 def test_the_same_builds_are_the_same_folder_and_others_another(toy):
-    folder = write_dataset(toy.run(), "toy")
+    toy.finish()
+    folder = write_dataset(toy.look(), "toy")
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     assert write_dataset(toy.run(), "toy") == folder
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
@@ -92,7 +94,8 @@ def test_it_names_no_path_of_this_machine(dataset, toy):
 
 def test_a_dpo_trainer_learns_from_it_as_it_is(small, tmp_path):
     trl = pytest.importorskip("trl")
-    folder = write_dataset(small.run(), "small")
+    small.finish()
+    folder = write_dataset(small.look(), "small")
     rows = datasets.load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "cache"))
     trainer = trl.DPOTrainer(
         model=small.fields["model"],

@@ -318,7 +318,7 @@ def made(tmp_path_factory):
 
     toy = Toy(tmp_path_factory.mktemp("formats") / "toy", n_prompts=30)
     toy.script("def answer(messages, seed):\n    return f'{seed % 97}\\nScore: {seed % 6}'")
-    toy.run()
+    toy.finish()
     return toy
 
 

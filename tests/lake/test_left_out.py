@@ -28,7 +28,7 @@ def folder_of(toy, table):
 
 @pytest.mark.parametrize("table", ["samples", "judgments", "verdicts"])
 def test_rows_of_a_lake_that_are_made_twice_later_count_once(toy, table):
-    toy.run()
+    toy.finish()
     before = toy.query(COUNTS)
     folder, shard = folder_of(toy, table)
     folder.append(pq.read_table(shard).slice(0, 2))
@@ -37,7 +37,7 @@ def test_rows_of_a_lake_that_are_made_twice_later_count_once(toy, table):
 
 
 def test_verdicts_of_judgments_that_are_lost_later_do_not_count(toy):
-    toy.run()
+    toy.finish()
     (before,) = toy.query(COUNTS)
     _, shard = folder_of(toy, "judgments")
     lost = pq.read_metadata(shard).num_rows
@@ -59,7 +59,8 @@ def test_a_lake_with_nothing_left_out_is_looked_through_once(toy, monkeypatch):
 
 
 def test_the_plain_shards_are_what_the_views_would_leave(toy):
-    survey = toy.run()
+    toy.finish()
+    survey = toy.look()
     views = survey.views(survey.everything)
     plain = views.con.sql(COUNTS).fetchall()
     views.define_tables([])
@@ -149,7 +150,7 @@ def test_too_small_a_limit_is_a_sentence():
 
 
 def test_a_run_with_little_memory_makes_the_same_pairs(toy):
-    toy.run()
+    toy.finish()
     pairs = {path.name for path in toy.shards("pairs")}
     for path in toy.shards("pairs"):
         path.unlink()

@@ -680,7 +680,7 @@ def test_best_of_k(given):
 
 
 def test_the_rows_for_trainers_are_of_a_real_run(toy):
-    toy.run()
+    toy.finish()
     views = all_views(toy.look())
 
     def ask(name):
@@ -717,7 +717,7 @@ def test_between_the_stages_no_query_fails(toy):
 
 def test_after_a_run_the_queries_agree_with_the_views(toy):
     toy.add_probe()
-    toy.run()
+    toy.finish()
     rows = answers(toy)
     assert {name for name, found in rows.items() if not found} <= {
         *("parse_failures", "ties"),
@@ -747,7 +747,7 @@ def test_after_a_run_the_queries_agree_with_the_views(toy):
 
 def test_a_policy_without_the_roles_of_a_query_gives_it_no_rows(toy):
     toy.write(loop={"policy": "self_rewarding"})
-    toy.run()
+    toy.finish()
     rows = answers(toy)
     assert rows["role_wins"] == []
     assert {row["phase"] for row in rows["score_gap"]} == {"D2"}
@@ -770,7 +770,7 @@ def test_no_query_has_the_name_of_a_view():
 
 
 def test_sql_runs_a_named_query_in_every_format(toy, factory):
-    toy.run()
+    toy.finish()
     args = ("sql", toy.path, "outcomes", "--lake", toy.lake, "--format")
     rows = factory(*args, "json").json()
     assert sum(row["considered"] for row in rows) == 2 * 12

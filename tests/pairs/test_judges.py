@@ -58,7 +58,7 @@ def refused(toy, *overrides):
 
 
 def test_every_judge_judges_every_answer(judged):
-    judged.run()
+    judged.finish()
     rows = judged.query(
         "select judge_name, role, count(*) as n, count(score) as scored from judge_scores "
         "group by all order by all"
@@ -76,7 +76,7 @@ def test_every_judge_judges_every_answer(judged):
 
 
 def test_a_judge_more_asks_only_what_it_judges(judged):
-    judged.run()
+    judged.finish()
     more = "judges={short: {function: 'gold.py:short'}, long: {function: 'gold.py:grade'}}"
     found = judged.look(more).steps
     to_do = {(step.stage, step.judge_name) for step, at in found.items() if not at.done}
@@ -116,7 +116,7 @@ def test_conditions_are_gates(judged):
 
 
 def test_pairs_on_which_judges_disagree_are_counted_and_not_kept(judged):
-    judged.run()
+    judged.finish()
     judged.run("pairs.agree=[judge, short]")
     for row in sides(judged, "pairs.agree=[judge, short]"):
         assert len(row["chosen"]) < len(row["rejected"])
@@ -132,7 +132,7 @@ def test_pairs_on_which_judges_disagree_are_counted_and_not_kept(judged):
 
 
 def test_other_judges_of_a_pair_make_it_again_and_no_judgment(judged):
-    judged.run()
+    judged.finish()
     for change in ("pairs.score=judge + short", "pairs.chosen_if=even = 1", "pairs.agree=[short]"):
         assert judged.to_do(change) == {"pairs", "train"}
 
@@ -244,7 +244,7 @@ def test_bad_judges_are_refused(judged, change, sentence):
 
 
 def test_a_build_s_expressions_are_checked_too(judged, factory):
-    judged.run()
+    judged.finish()
     words = ("pairs", judged.path, "--lake", judged.lake, "--name", "other")
     ended = factory(*words, "--set", "pairs.score=judge + nobody")
     assert ended.code == 2
@@ -464,7 +464,7 @@ def test_two_judges_are_compared(judged):
     )
     more = {"long": {"function": "gold.py:opposite"}, "same": {"function": "gold.py:short"}}
     judged.write(judge={"function": "gold.py:short"}, judges=more)
-    judged.run()
+    judged.finish()
     rows = {(row["judge"], row["other"]): row for row in asked(judged, "judge_pairs")}
     # `judge` and `same` are two names for the same judge.
     assert set(rows) == {("judge", "long"), ("judge", "even"), ("judge", "short")} - {

@@ -750,7 +750,7 @@ def test_an_own_policy_may_read_more_than_the_candidates(toy):
 def test_statements_between_candidates_and_pairs_are_part_of_the_pairs_key_and_comments_are_not(
     toy, monkeypatch
 ):
-    toy.run()
+    toy.finish()
     real = choice.load_query
 
     def changed(address, more):

@@ -52,7 +52,7 @@ def test_paths_in_it_are_relative_to_the_lake(made):
 
 
 def test_it_is_written_again_when_the_lake_has_more(made, toy):
-    toy.run()
+    toy.finish()
     before = script(toy)
     toy.run()
     assert script(toy) == before

@@ -26,7 +26,7 @@ from factory.report import draw_picture  # noqa: E402
 def made(tmp_path_factory):
     place = tmp_path_factory.mktemp("card")
     toy = publishable(place / "toy")
-    toy.run()
+    toy.finish()
     return toy, write_published(toy, place / "folder")
 
 

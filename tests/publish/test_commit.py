@@ -125,7 +125,7 @@ def published(hub, ref="main", repo=REPO):
 def publish(tmp_path_factory):
     place = tmp_path_factory.mktemp("publish")
     toy = publishable(place / "toy")
-    toy.run()
+    toy.finish()
     return Publisher(toy)
 
 
@@ -157,6 +157,7 @@ def test_what_is_pushed_is_what_the_dry_run_wrote_in_one_commit(publish, good, h
     assert repository.commits[1].parent == repository.commits[0].oid
 
 
+@pytest.mark.slow
 def test_it_loads_from_the_hub(publish, hub):
     publish(hub)
     told = publish.run([sys.executable, "-c", LOAD], hub)
@@ -178,6 +179,7 @@ def test_it_loads_from_the_hub(publish, hub):
         assert f"'{split}': {n}" in line
 
 
+@pytest.mark.slow
 def test_duckdb_asks_a_copy_as_the_card_says(publish, hub):
     publish(hub)
     code = published(hub)["README.md"].decode().split("```python\n")[2].split("```")[0]
@@ -197,9 +199,10 @@ def test_pushed_again_nothing_is_sent(publish, hub):
     assert len(hub.repositories[REPO].commits) == 2
 
 
+@pytest.mark.slow
 def test_one_more_iteration_sends_only_its_own_files(tmp_path, hub):
     toy = publishable(tmp_path / "toy")
-    toy.run()
+    toy.finish()
     publish = Publisher(toy)
     publish(hub)
     before = published(hub)
@@ -219,6 +222,7 @@ def test_one_more_iteration_sends_only_its_own_files(tmp_path, hub):
     assert not told["made"]
 
 
+@pytest.mark.slow
 def test_what_is_no_longer_published_is_taken_out_and_what_is_not_ours_stays(publish, good, hub):
     publish(hub)
     hub.change(REPO, {"data/train-09.parquet": b"stale", "notes/mine.txt": b"mine"})
@@ -230,6 +234,7 @@ def test_what_is_no_longer_published_is_taken_out_and_what_is_not_ours_stays(pub
     assert files == good
 
 
+@pytest.mark.slow
 def test_a_persons_own_words_survive(publish, hub):
     publish(hub)
     card = hub.repositories[REPO].main["README.md"].decode()
@@ -251,6 +256,7 @@ def test_a_persons_own_words_survive(publish, hub):
     assert card.endswith("\nAnd this last.\n")
 
 
+@pytest.mark.slow
 def test_a_branch_a_tag_and_a_public_repository(publish, good, hub):
     ended = publish(hub, "--revision", "next", "--tag", "v1", "--public")
     assert ended.returncode == 0, ended.stderr
@@ -267,6 +273,7 @@ def test_a_branch_a_tag_and_a_public_repository(publish, good, hub):
     assert "already points to the commit" in moved.stderr
 
 
+@pytest.mark.slow
 def test_a_pull_request_is_opened_once(publish, good, hub):
     hub.make(REPO)
     first = publish(hub, "--create-pr")
@@ -281,8 +288,17 @@ def test_a_pull_request_is_opened_once(publish, good, hub):
 
 # faults
 
+QUICK = {("put", "drop"), ("commit", "429"), ("commit", "lost"), ("commit", "race")}
+"""Faults of the quick set: of a file and of the commit, that pass and that do not."""
+
+
+def fault(step, kind, *more):
+    """Return a fault as a test's parameter. Each test takes seconds: few are in the quick set."""
+    return pytest.param(step, kind, *more, marks=() if (step, kind) in QUICK else pytest.mark.slow)
+
+
 PASSING = [
-    (step, kind)
+    fault(step, kind)
     for step in ("info", "create", "tree", "preupload", "batch", "put", "verify", "yaml", "commit")
     for kind in ("429", "500", "drop")
 ]
@@ -297,15 +313,18 @@ def test_a_fault_that_passes_is_waited_for(push, good, hub, step, kind):
     assert len(hub.repositories[REPO].commits) == 2
 
 
-@pytest.mark.parametrize("step", ["create", "put", "commit"])
-def test_an_answer_that_is_lost_does_nothing_twice(push, good, hub, step):
-    hub.break_(step, "lost")
+@pytest.mark.parametrize(
+    ("step", "kind"), [fault(step, "lost") for step in ("create", "put", "commit")]
+)
+def test_an_answer_that_is_lost_does_nothing_twice(push, good, hub, step, kind):
+    hub.break_(step, kind)
     ended = push(hub)
     assert ended.returncode == 0, ended.stderr
     assert published(hub) == good
     assert len(hub.repositories[REPO].commits) == 2
 
 
+@pytest.mark.slow
 def test_a_pull_request_whose_answer_is_lost_is_found(push, good, hub):
     hub.make(REPO)
     hub.break_("commit", "lost")
@@ -316,14 +335,14 @@ def test_a_pull_request_whose_answer_is_lost_is_found(push, good, hub):
 
 
 STOPPING = [
-    ("info", "401", "the Hub rejected the token"),
-    ("create", "403", "the token has no write access to org/toy"),
-    ("commit", "401", "the Hub rejected the token"),
-    ("commit", "403", "the token has no write access to org/toy"),
-    ("batch", "quota", "the storage quota of org/toy is used up"),
-    ("commit", "quota", "the storage quota of org/toy is used up"),
-    ("commit", "race", "another commit was pushed to org/toy during this push"),
-    ("commit", "422", "the Hub rejected the request (422"),
+    fault("info", "401", "the Hub rejected the token"),
+    fault("create", "403", "the token has no write access to org/toy"),
+    fault("commit", "401", "the Hub rejected the token"),
+    fault("commit", "403", "the token has no write access to org/toy"),
+    fault("batch", "quota", "the storage quota of org/toy is used up"),
+    fault("commit", "quota", "the storage quota of org/toy is used up"),
+    fault("commit", "race", "another commit was pushed to org/toy during this push"),
+    fault("commit", "422", "the Hub rejected the request (422"),
 ]
 
 
@@ -344,6 +363,7 @@ def test_a_fault_that_does_not_pass_is_a_sentence_and_run_again_all_is_well(
     assert files == good
 
 
+@pytest.mark.slow
 def test_a_hub_that_is_down_is_given_up_and_uploads_are_not_repeated(push, good, hub):
     hub.break_("commit", "429", times=99)
     ended = push(hub)
@@ -357,7 +377,7 @@ def test_a_hub_that_is_down_is_given_up_and_uploads_are_not_repeated(push, good,
     assert published(hub) == good
 
 
-@pytest.mark.parametrize("after", [0, 3])
+@pytest.mark.parametrize("after", [pytest.param(0, marks=pytest.mark.slow), 3])
 def test_killed_in_the_midst_and_run_again(publish, good, hub, after):
     hub.on = ("put", after)
     command = [sys.executable, "-m", "factory.cli", "publish", "recipe.yaml", "--repo", REPO]
@@ -411,6 +431,7 @@ def test_longer_than_five_minutes_it_does_not_wait(push, hub):
     assert "wait 60 minutes, then run the same command again" in ended.stderr
 
 
+@pytest.mark.slow
 def test_a_commit_that_lacks_something_is_told(push, good, hub):
     hub.make(REPO)
     hub.change(REPO, {".gitignore": b"data/*"})
@@ -463,7 +484,7 @@ def test_somebody_elses_dataset_is_left_alone(publish, hub):
 
 def test_a_lake_that_fails_verify(tmp_path, hub):
     toy = publishable(tmp_path / "toy", 12)
-    toy.run()
+    toy.finish()
     (file, *_) = toy.lake.glob("models/*/model/scripted.json")
     file.write_text(file.read_text()[:-1] + " ")
     ended = Publisher(toy)(hub)

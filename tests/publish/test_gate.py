@@ -35,7 +35,7 @@ KEYS = {
 def clean(tmp_path_factory):
     place = tmp_path_factory.mktemp("gate")
     toy = publishable(place / "toy")
-    toy.run()
+    toy.finish()
     return write_published(toy, place / "folder")
 
 

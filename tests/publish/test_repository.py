@@ -22,7 +22,7 @@ def made(tmp_path_factory):
     """Return a finished toy recipe and its published folder."""
     place = tmp_path_factory.mktemp("repository")
     toy = publishable(place / "toy")
-    toy.run()
+    toy.finish()
     return toy, write_published(toy, place / "folder")
 
 
@@ -96,7 +96,7 @@ def test_the_views_open_in_plain_duckdb_in_the_folder(made, monkeypatch):
 
 def test_a_further_iteration_adds_files_and_rewrites_none(tmp_path):
     toy = publishable(tmp_path / "toy")
-    toy.run()
+    toy.finish()
     first = write_published(toy, tmp_path / "first")
     toy.run("loop.iterations=2")
     second = write_published(toy, tmp_path / "second", "loop.iterations=2")
@@ -247,6 +247,7 @@ def even(rows):
 """
 
 
+@pytest.mark.slow
 def test_several_judges_travel_with_the_dataset(tmp_path):
     toy = publishable(tmp_path / "toy", 16)
     (toy.folder / "gold.py").write_text(MANY)

@@ -196,7 +196,7 @@ def test_what_a_judge_reads_of_a_prompt_is_part_of_what_it_is_asked(toy):
 
 def test_other_template_kwargs_are_other_answers_and_the_old_ones_play_no_role(toy):
     toy.write(loop={"policy": "self_rewarding", "iterations": 1})
-    toy.run()
+    toy.finish()
     old = {row["sample_id"] for row in toy.query("select sample_id from candidates")}
     lines = [json.loads(line) for line in toy.prompts.read_text().splitlines()]
     toy.prompts.write_text(
@@ -232,7 +232,7 @@ def test_a_pair_names_the_judge_that_scored_it(toy):
     toy.write(
         judge={"function": "gold.py:grade"}, loop={"policy": "self_rewarding", "iterations": 1}
     )
-    toy.run()
+    toy.finish()
     (toy.folder / "gold.py").write_text((toy.folder / "gold.py").read_text() + "# a comment\n")
     toy.run()
     (said,) = toy.query("select distinct judge_model from pairs")
@@ -241,7 +241,7 @@ def test_a_pair_names_the_judge_that_scored_it(toy):
 
 
 def test_a_dry_run_is_no_answer_of_the_real_model(toy):
-    toy.run()
+    toy.finish()
     (toy.folder / "m0" / "config.json").write_text("{}")
     (toy.folder / "m0" / "model.safetensors").write_text("")
     (toy.folder / "m0" / "chat_template.jinja").write_text("")
@@ -285,6 +285,7 @@ def test_arguments_of_vllm_that_say_how_it_is_run_are_not():
     assert digest_in("vllm", **how) == digest_in("vllm") == digest_in("transformers") == "digest"
 
 
+@pytest.mark.vllm
 def test_every_argument_that_bears_identity_is_one_that_vllm_has():
     pytest.importorskip("vllm.version", reason="vllm is not installed")
     from factory.engines.vllm import RESERVED, argument_names
@@ -344,7 +345,7 @@ def test_golden_keys(toy):
     its stage, and mention it in the release notes."""
     survey = toy.look()
     keys = {step.stage: at.folder.key for step, at in survey.steps.items() if at.folder}
-    toy.run()
+    toy.finish()
     found = toy.look().steps
     keys["train"] = next(at.folder.key for step, at in found.items() if step.stage == "train")
     assert keys == {

@@ -504,7 +504,7 @@ def test_a_dataset_with_a_broken_file(made, diff, tmp_path, where):
 
 def test_a_lake_with_a_broken_shard(toy, factory):
     toy.write(loop={"iterations": 1})
-    toy.run()
+    toy.finish()
     before = factory("diff", toy.path, toy.path, "--lake", toy.lake)
     assert before.code == 0
     for shard in toy.shards("verdicts"):
@@ -519,7 +519,7 @@ def test_a_lake_with_a_broken_shard(toy, factory):
 
 def test_prompts_that_changed_since_the_run(toy, factory):
     toy.write(loop={"iterations": 1})
-    toy.run()
+    toy.finish()
     lines = toy.prompts.read_text().splitlines()
     toy.prompts.write_text("\n".join(reversed(lines)) + "\n")
     ended = factory("diff", toy.path, toy.path, "--lake", toy.lake)

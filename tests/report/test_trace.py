@@ -12,7 +12,8 @@ from factory.export import write_dataset
 def traced(toy):
     """Return a finished toy run, one of its published pairs, and its dataset."""
     toy.write(loop={"iterations": 1})
-    survey = toy.run()
+    toy.finish()
+    survey = toy.look()
     (pair, *_) = toy.query(
         "from pairs where outcome = 'kept' and phase = 'D2' and split = 'train' order by pair_id"
     )
@@ -52,7 +53,7 @@ def test_a_trace_is_read_by_people(traced, factory):
 
 
 def test_a_model_that_the_lake_trained_is_named_with_its_pairs(toy, factory):
-    toy.run()
+    toy.finish()
     (pair, *_) = toy.query("from pairs where outcome = 'kept' and chosen_role = 'future'")
     told = factory("trace", pair["pair_id"], "--lake", toy.lake, "--json").json()
     model = told["chosen"]["model"]

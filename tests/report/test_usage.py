@@ -61,7 +61,7 @@ def test_a_second_run_adds_nothing(toy):
 
 
 def test_what_was_taken_over_is_no_work(toy):
-    toy.run()
+    toy.finish()
     survey = toy.run("sampling.max_tokens=128")
     rows = {row["stage"]: row for row in work_rows(survey)}
     assert rows["samples"]["made"] > 0
@@ -74,7 +74,7 @@ def test_costs_add_up():
 
 
 def test_a_plan_takes_time_and_tokens_from_the_same_kind_of_work(toy):
-    toy.run()
+    toy.finish()
     toy.write_prompts(24)
     more = toy.look()
     spent, rows = usage_by_stage(more)["samples"], plan_rows(more)
@@ -95,7 +95,7 @@ def test_a_plan_takes_time_and_tokens_from_the_same_kind_of_work(toy):
 
 
 def test_a_plan_of_another_recipe_takes_what_the_lake_knows(toy):
-    toy.run()
+    toy.finish()
     other = toy.look("seed=9")
     assert all(not about.at_most for about in estimates(other).values())
 
@@ -110,7 +110,7 @@ def test_a_plan_without_experience_says_at_most_and_no_time(toy):
 
 
 def test_the_cost_is_told_where_the_manifests_have_one(toy, factory):
-    toy.run()
+    toy.finish()
     for folder in Lake(toy.lake).folders("judgments"):
         labels = {event["step"] for event in folder.events() if "step" in event}
         folder.record({"step": max(labels), "cost": 0.25})

@@ -12,7 +12,7 @@ def made(tmp_path_factory):
 
     toy = Toy(tmp_path_factory.mktemp("builds") / "toy", n_prompts=30)
     toy.script("def answer(messages, seed):\n    return f'{seed % 97}\\nScore: {seed % 6}'")
-    toy.run()
+    toy.finish()
     return toy
 
 
@@ -124,7 +124,7 @@ def test_what_cannot_be_built_is_said_in_a_sentence(pairs, made, name, change, s
 
 def test_roles_that_were_never_sampled(toy, factory):
     toy.write(loop={"policy": "self_rewarding"})
-    toy.run()
+    toy.finish()
     ended = factory(
         "pairs", toy.path, "--lake", toy.lake, "--name", "w", "--set", "loop.policy=temporal"
     )

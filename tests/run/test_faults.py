@@ -68,6 +68,7 @@ def test_a_read_only_lake_is_a_sentence(toy):
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.slow
 @needs_mount
 def test_a_finished_lake_that_became_read_only_can_be_looked_at(toy):
     ended = in_a_tmpfs(
@@ -211,6 +212,7 @@ def quickly_made(tmp_path_factory):
     return made_small(tmp_path_factory.mktemp("made"))
 
 
+@pytest.mark.slow
 def test_a_real_run_killed_while_it_samples_and_judges_goes_on(small):
     small.write(shards={"rows": 40, "seconds": 0.3}, engine={"batch_size": 16, "window": 1})
     args = ("run", str(small.path), "--lake", str(small.lake))

@@ -23,7 +23,8 @@ def judged(toy):
 
 
 def test_one_judge_scores_all_iterations(judged):
-    survey = judged.run()
+    judged.finish()
+    survey = judged.look()
     digest = survey.models["judge"].digest
     assert digest not in {survey.models[name].digest for name in ("M_0", "F_0", "M_1", "M_2")}
     for table in ("judgments", "pairs"):
@@ -66,7 +67,7 @@ def first_missing(toy, *overrides):
     ],
 )
 def test_another_judge_judges_again_and_samples_nothing(judged, change):
-    judged.run()
+    judged.finish()
     again = first_missing(judged, change)
     assert "judgments" in again
     assert "samples" not in again
@@ -76,12 +77,12 @@ def test_another_judge_judges_again_and_samples_nothing(judged, change):
     "change", ["judge.engine.replicas=2", "judge.engine.delay=0.1", "judge.engine.hang_seconds=9"]
 )
 def test_how_the_judge_is_run_makes_nothing_again(judged, change):
-    judged.run()
+    judged.finish()
     assert judged.to_do(change) == set()
 
 
 def test_other_weights_of_the_judge_judge_again(judged):
-    judged.run()
+    judged.finish()
     (judged.folder / "big" / "model.safetensors").write_text("other")
     again = first_missing(judged)
     assert "judgments" in again
@@ -116,7 +117,11 @@ def test_without_an_engine_of_its_own_it_runs_on_the_recipe_s(judged):
         ("judge.model=null", "judge.engine: the judge has an engine but no model"),
         ("judge.engine={name: vlm}", "judge.engine.name: got"),
         ("judge.engine.scrpt=x", "judge.engine.scrpt: unknown field: did you mean"),
-        ("judge.engine={name: vllm, enforce_eagre: true}", "did you mean enforce_eager"),
+        pytest.param(
+            "judge.engine={name: vllm, enforce_eagre: true}",
+            "did you mean enforce_eager",
+            marks=pytest.mark.vllm,
+        ),
     ],
 )
 def test_what_a_judge_cannot_be_is_said_in_a_sentence(judged, factory, change, said):

@@ -47,7 +47,8 @@ def tables(toy):
 
 def test_every_step_accounts_for_all_it_wanted(toy):
     toy.add_probe()
-    survey = toy.run()
+    toy.finish()
+    survey = toy.look()
     for found in survey.steps.values():
         assert found.wanted == found.answered + found.failed + found.filtered
     wanted = {step.label: found.wanted for step, found in survey.steps.items()}
@@ -57,7 +58,7 @@ def test_every_step_accounts_for_all_it_wanted(toy):
 
 
 def test_past_and_current_are_different_draws_of_the_same_model(toy):
-    toy.run()
+    toy.finish()
     rows = toy.query(
         "select role, min(draw) as first, max(draw) as last, count(distinct model) as models "
         "from candidates where iteration = 0 and role != 'future' group by role order by role"
@@ -69,7 +70,7 @@ def test_past_and_current_are_different_draws_of_the_same_model(toy):
 
 
 def test_models_do_not_share_noise(toy):
-    toy.run()
+    toy.finish()
     (row,) = toy.query(
         "select count(*) filter (a.text = b.text) as same, count(*) as pairs from candidates a "
         "join candidates b using (iteration, prompt_id, draw) "
@@ -119,7 +120,8 @@ def test_the_probe_is_asked_of_every_model_and_chooses_no_pair(toy):
 
 def test_self_rewarding_takes_both_sides_from_the_current_model(toy):
     toy.write(loop={"policy": "self_rewarding"})
-    survey = toy.run()
+    toy.finish()
+    survey = toy.look()
     assert {name[0] for name in survey.models} == {"M"}
     roles = toy.query("select distinct chosen_role, rejected_role from pairs")
     assert roles == [{"chosen_role": "current", "rejected_role": "current"}]
@@ -242,7 +244,7 @@ def test_reading_the_state_counts_each_step_once(toy, counted):
 
 def test_an_up_to_date_run_needs_no_lock_that_another_run_holds(toy):
     """If all rows are stored, a run waits for no lock and writes nothing."""
-    toy.run()
+    toy.finish()
     lake = Lake(toy.lake)
     (folder, *_) = lake.folders("samples")
     progress = Silent()

@@ -34,7 +34,8 @@ def edit(toy, **fields):
 
 
 def test_references_are_samples_judged_like_all_others(spin):
-    survey = spin.run()
+    spin.finish()
+    survey = spin.look()
     rows = spin.query(
         "select candidates.text, prompts.reference, candidates.draw, model, engine, name, score, "
         "n_judgments from candidates join prompts using (prompt_id) where role = 'reference'"
@@ -73,7 +74,7 @@ def test_no_model_is_loaded_or_paid_for_the_references(spin, factory):
     needed = {step.loads for step in steps(spin.recipe()) if step.loads}
     assert needed == {"M_0", "M_1"}
 
-    spin.run()
+    spin.finish()
     told = factory("status", spin.path, "--lake", spin.lake, "--json").json()
     given = [row for row in told["steps"] if row["step"] == "samples of the references"]
     assert [row["tokens"] for row in given] == [0, 0]
@@ -81,7 +82,7 @@ def test_no_model_is_loaded_or_paid_for_the_references(spin, factory):
 
 
 def test_another_reference_is_another_sample_and_the_old_one_plays_no_role(spin):
-    spin.run()
+    spin.finish()
     old = spin.query("select sample_id, text from candidates where role = 'reference'")
     edit(spin, reference="another")
     missing = {
@@ -126,7 +127,7 @@ def test_the_probe_needs_no_reference(spin):
 
 
 def test_more_prompts_and_other_draws_make_only_what_is_missing(spin):
-    spin.run()
+    spin.finish()
     before = set(spin.shards("samples"))
     spin.write_prompts(14)
     spin.run("sampling.draws=4")
@@ -151,7 +152,7 @@ def test_a_preview_judges_the_references_too(spin, factory):
 
 
 def test_a_trace_says_that_a_side_is_the_reference(spin, factory):
-    spin.run()
+    spin.finish()
     (pair, *_) = spin.query("from pairs where outcome = 'kept' order by pair_id")
     told = factory("trace", pair["pair_id"], "--lake", spin.lake).out
     assert f"Chosen {pair['chosen_id']}: draw 0 of reference\n  samples/" in told
@@ -160,7 +161,7 @@ def test_a_trace_says_that_a_side_is_the_reference(spin, factory):
 
 def test_a_build_from_a_loop_that_judged_no_reference_is_refused(toy, factory):
     toy.write(loop={"policy": "self_rewarding"})
-    toy.run()
+    toy.finish()
     ended = factory(
         "pairs", toy.path, "--lake", toy.lake, "--name", "s", "--set", "loop.policy=spin"
     )

@@ -1,5 +1,6 @@
 """Resuming: a run after a kill, with broken shards, or with added prompts and draws."""
 
+import itertools
 import os
 import random
 import signal
@@ -22,27 +23,28 @@ def n_files(folder) -> int:
     return sum(len(files) for _, _, files in os.walk(folder))
 
 
-def test_killed_again_and_again_it_ends_with_the_pairs_of_an_undisturbed_run(toy, tmp_path):
+@pytest.mark.parametrize("most", [1, pytest.param(1000, marks=pytest.mark.slow)])
+def test_killed_again_and_again_it_ends_with_the_pairs_of_an_undisturbed_run(toy, tmp_path, most):
     toy.add_probe()
     toy.write(shards={"rows": 5, "seconds": 0.2}, engine={"delay": 0.004})
     undisturbed = type(toy)(tmp_path / "undisturbed")
     undisturbed.add_probe()
-    undisturbed.run()
+    undisturbed.finish()
 
     rng = random.Random(0)
     kills = 0
     process = None
     while process is None or process.returncode != 0:
         process = toy.process("run", str(toy.path), "--lake", str(toy.lake), start_new_session=True)
-        grown = n_files(toy.lake) + rng.randint(1, 16)
-        while process.poll() is None and n_files(toy.lake) < grown:
+        grown = n_files(toy.lake) + (rng.randint(1, 16) if most > 1 else 60)
+        while kills < most and process.poll() is None and n_files(toy.lake) < grown:
             time.sleep(0.005)
         time.sleep(rng.uniform(0, 0.05))
-        if process.poll() is None:
+        if kills < most and process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             kills += 1
         assert "Traceback" not in process.communicate()[1]
-    assert kills >= 8
+    assert kills >= min(most, 8)
     assert toy.query(PAIRS) == undisturbed.query(PAIRS)
     assert verify_lake(Lake(toy.lake)).faults == []
     assert not [path for path in toy.lake.rglob("*") if path.name.startswith(".tmp-")]
@@ -93,11 +95,21 @@ def read_by_m0(toy, table):
     )
 
 
-@pytest.mark.parametrize("table", ["prompts", "samples", "judgments", "verdicts", "pairs"])
-@pytest.mark.parametrize("broken", BREAKS)
+TABLES = ["prompts", "samples", "judgments", "verdicts", "pairs"]
+QUICK = set(zip(TABLES, reversed(BREAKS), strict=True))
+"""In the quick set, each table is broken in one way."""
+
+
+@pytest.mark.parametrize(
+    ("table", "broken"),
+    [
+        pytest.param(*each, marks=() if each in QUICK else pytest.mark.slow)
+        for each in itertools.product(TABLES, BREAKS)
+    ],
+)
 def test_a_broken_shard_is_named_and_its_rows_are_made_again(toy, factory, table, broken):
     toy.write(loop={"iterations": 1})
-    toy.run()
+    toy.finish()
     before = toy.query(PAIRS)
     shard = read_by_m0(toy, table)
     BREAKS[broken](shard)
@@ -120,7 +132,7 @@ def test_a_broken_shard_is_named_and_its_rows_are_made_again(toy, factory, table
 
 
 def test_a_trained_model_that_was_touched_is_trained_again(toy, factory):
-    toy.run()
+    toy.finish()
     model = next(toy.lake.glob("models/*/model/scripted.json"))
     model.write_text(model.read_text() + " ")
     checked = factory("verify", "--lake", toy.lake)
@@ -134,7 +146,7 @@ def test_a_trained_model_that_was_touched_is_trained_again(toy, factory):
 
 def test_added_prompts_ask_only_for_the_new_ones(toy):
     toy.write(loop={"policy": "self_rewarding", "iterations": 1})
-    toy.run()
+    toy.finish()
     before = asked(toy)
     toy.write_prompts(20)
     toy.run()
@@ -150,6 +162,7 @@ def test_more_draws_ask_only_for_the_new_ones(toy):
     assert asked(toy) - before == 12 * 3
 
 
+@pytest.mark.slow
 def test_recipes_with_four_and_seven_draws_live_beside_each_other(toy):
     four, seven = ["name=four", "sampling.draws=4"], ["name=seven", "sampling.draws=7"]
     toy.run(*four)
@@ -244,6 +257,7 @@ def test_too_many_failures_stop_the_run_and_keep_what_was_finished(toy, factory)
     toy.run()
 
 
+@pytest.mark.slow
 def test_a_second_run_on_the_same_lake_waits_and_names_the_holder(toy):
     toy.write(engine={"delay": 0.02}, loop={"iterations": 1})
     args = ("run", str(toy.path), "--lake", str(toy.lake))
@@ -260,6 +274,7 @@ def test_a_second_run_on_the_same_lake_waits_and_names_the_holder(toy):
     assert twice["n"] == 0
 
 
+@pytest.mark.slow
 def test_a_larger_max_tokens_makes_again_only_what_was_cut_off(small):
     del small.fields["probe"]
     small.write(sampling={"max_tokens": 6}, loop={"policy": "self_rewarding"})

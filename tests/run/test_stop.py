@@ -64,6 +64,7 @@ def test_too_many_ties(judged):
     assert said.count("both sides 3") == 3
 
 
+@pytest.mark.slow
 def test_a_probe_that_falls(judged):
     judged.write(loop={"iterations": 2})
     judged.add_probe()

@@ -32,6 +32,7 @@ def dataset(folder, letters="cdef"):
     return folder
 
 
+@pytest.mark.slow
 def test_a_dataset_and_its_export_train_the_same_model(tmp_path, factory):
     folder = dataset(tmp_path / "set")
     export_dataset(open_dataset(folder), "trl", tmp_path / "exported")
@@ -97,6 +98,7 @@ def test_a_trainer_that_fails_says_how(tmp_path, factory):
     assert str(out / "train.log") in ended.err
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on(tmp_path, factory):
     folder, out = dataset(tmp_path / "set"), tmp_path / "out"
     command = ["train", folder, "--model", M0, "--out", out]

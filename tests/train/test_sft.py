@@ -21,7 +21,8 @@ def best(toy):
 
 
 def test_the_best_answers_are_kept_and_learned_from(best):
-    survey = best.run()
+    best.finish()
+    survey = best.look()
     kept = best.query("from pairs where outcome = 'kept'")
     assert len(kept) == 12
     (worse,) = best.query(
@@ -54,7 +55,8 @@ def test_its_tables_have_no_gap_and_no_ties(best, factory):
 
 
 def test_a_trace_has_a_chosen_side_alone(best, factory):
-    folder = write_dataset(best.run(), "toy")
+    best.finish()
+    folder = write_dataset(best.look(), "toy")
     (row, *_) = best.query("from pairs where outcome = 'kept' and split = 'train'")
     told = factory("trace", row["pair_id"], "--lake", best.lake)
     assert told.out.startswith(f"Pair {row['pair_id']}: kept; iteration ")
@@ -100,7 +102,7 @@ def test_the_dataset_has_the_answers_alone(best):
 
 def test_another_loop_s_lake_gives_the_best_answers_too(toy, factory):
     toy.write(loop={"policy": "self_rewarding"})
-    toy.run()
+    toy.finish()
     before = len(toy.shards("samples"))
     best = ("--name", "best", "--set", "loop.policy=rejection_sampling")
     built = factory("pairs", toy.path, "--lake", toy.lake, *best, "--json")
@@ -168,12 +170,12 @@ def test_fields_that_sft_does_not_have_are_refused_before_any_generation(
 
 
 def test_each_method_has_its_own_fields(best, toy):
-    best.run()
+    best.finish()
     assert best.to_do("train.sft.learning_rate=1e-5") >= {"train"}
     assert best.to_do("train.dpo.beta=0.2") == set()
     assert best.to_do("train.sft.logging_steps=3") == set()
     toy.write(loop={"policy": "self_rewarding"})
-    toy.run()
+    toy.finish()
     assert toy.to_do("train.sft.learning_rate=1e-5") == set()
     assert toy.to_do("train.dpo.beta=0.2") >= {"train"}
 
@@ -252,6 +254,7 @@ def test_trl_learns_the_best_answers(small, tmp_path):
     assert trainer.train().global_step == 2
 
 
+@pytest.mark.slow
 def test_adapters_are_trained_so_too(small):
     pytest.importorskip("peft")
     del small.fields["probe"]

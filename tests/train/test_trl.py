@@ -39,6 +39,7 @@ def test_a_run_refuses_such_fields_before_any_generation(small, factory, field):
     assert not list(small.lake.glob("samples/*"))
 
 
+@pytest.mark.slow
 def test_a_training_killed_in_its_middle_goes_on_from_its_checkpoint(small):
     steps = {"save_strategy": "steps", "save_steps": 1, "per_device_train_batch_size": 1}
     small.write(train={"dpo": {**small.fields["train"]["dpo"], **steps}})
@@ -62,6 +63,7 @@ def test_a_training_killed_in_its_middle_goes_on_from_its_checkpoint(small):
     assert verify_lake(Lake(small.lake)).faults == []
 
 
+@pytest.mark.slow
 def test_a_trainer_that_fails_is_a_sentence_that_names_its_log(small, factory):
     # TRL accepts this value, but then drops every pair, so the training fails.
     small.write(train={"dpo": {**small.fields["train"]["dpo"], "max_steps": 2, "max_length": 1}})
@@ -73,7 +75,8 @@ def test_a_trainer_that_fails_is_a_sentence_that_names_its_log(small, factory):
 
 
 def test_a_trained_model_keeps_the_tokenizer_and_the_template_of_its_parent(small):
-    survey = small.run()
+    small.finish()
+    survey = small.look()
     parent, trained = survey.models["M_0"], survey.models["M_1"]
     for name in ("tokenizer.json", "chat_template.jinja", "tokenizer_config.json"):
         assert (parent.path / name).read_bytes() == (trained.path / name).read_bytes()
