@@ -113,7 +113,7 @@ def kept_pairs(phase: str, iteration: int | None = None, split: str | None = Non
 
 
 def select_pairs(views: Views, condition: str) -> None:
-    """Define the DuckDB view `pair_rows`: the pairs that meet a SQL condition, with their texts.
+    """Define the view `pair_rows`: the pairs that meet a SQL condition, with their texts.
 
     Call `views.read_texts` for these pairs first.
     """

@@ -54,7 +54,7 @@ class Lake:
         return Folder(self, table, key)
 
     def folders(self, table: str) -> list["Folder"]:
-        """Return all folders of a table in the lake, sorted by key."""
+        """Return every folder of a table in the lake, sorted by key."""
         root = self.root / table
         keys = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
         return [Folder(self, table, key) for key in keys if (root / key).is_dir()]
