@@ -1,4 +1,4 @@
-"""The factory's exceptions, and the exit codes that they give on the command line.
+"""Exceptions that the factory raises, and their exit codes on the command line.
 
     FactoryError
     ├── UserError            exit 2: the user's input is wrong
@@ -132,7 +132,7 @@ class HandOver(FactoryError):
 
 
 class WorkError(FactoryError):
-    """Base class of errors in the work itself, although the user's input is valid."""
+    """Base class of errors that occur although the user's input is valid."""
 
     exit_code = 1
 

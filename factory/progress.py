@@ -26,7 +26,7 @@ class Task(Protocol):
 
 
 class Progress(Protocol):
-    """Interface that shows messages and the progress of tasks to the user."""
+    """Interface for showing messages and the progress of tasks to the user."""
 
     def say(self, message: str) -> None:
         """Show a message to the user."""

@@ -14,7 +14,7 @@ _TAGS: dict[Method, list[str]] = {"dpo": ["dpo", "preference"], "sft": ["sft"]}
 
 
 def render_folder_card(recipe: Recipe, trains: Method, rows: Mapping[str, int]) -> str:
-    """Return the text of the README.md in a dataset folder.
+    """Return the text of the README.md for a dataset folder.
 
     `rows` has the number of rows by split.
     """

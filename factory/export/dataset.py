@@ -1,4 +1,4 @@
-"""Write dataset folders: kept pairs that `datasets.load_dataset` opens and DPO trainers read.
+"""Write kept pairs to dataset folders, which `datasets.load_dataset` and DPO trainers can read.
 
 If the policy has no rejected side, the rows are prompts and chosen answers for SFT trainers.
 
@@ -102,7 +102,7 @@ def _write(state: RecipeState, folder: Path, builds: list[str]) -> None:
 
 
 def kept_pairs(phase: str, iteration: int | None = None, split: str | None = None) -> str:
-    """Return a SQL condition for the kept pairs of a phase, and optionally of an iteration and a
+    """Return a SQL condition that selects kept pairs by phase, and optionally by iteration and
     split."""
     condition = f"outcome = 'kept' and phase = {literal(phase)}"
     if iteration is not None:

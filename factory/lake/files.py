@@ -60,7 +60,7 @@ def remove_unfinished(folder: Path) -> None:
 
 @contextmanager
 def writing(root: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Convert errors of a full or read-only disk to LakeError, and always remove the file
+    """Context manager that raises LakeError if the disk is full or read-only, and removes
     `temporary`."""
     try:
         yield

@@ -60,7 +60,7 @@ class Lake:
         return [Folder(self, table, key) for key in keys if (root / key).is_dir()]
 
     def relative(self, path: Path) -> str:
-        """Return a path relative to the lake, with forward slashes."""
+        """Return the relative path of a file in the lake, with forward slashes."""
         return path.relative_to(self.root).as_posix()
 
     def is_whole(self, path: Path) -> bool:
@@ -111,8 +111,8 @@ class Lake:
 
     @contextmanager
     def try_lock(self, name: str, doing: str) -> Iterator[Lock | None]:
-        """Hold a lock like `lock`, but do not wait: yield None if another process holds it or the
-        lake is read-only."""
+        """Try to hold a lock of the lake without waiting, and yield the lock file. Yield None if
+        another process holds the lock or the lake is read-only."""
         with ExitStack() as stack:
             try:
                 file = stack.enter_context(self._lock_file(name))
@@ -162,8 +162,8 @@ class Folder:
         return f"{self.table}/{self.key}"
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings that the folder's key hashes, or an empty dict if they were not
-        recorded."""
+        """Return the settings from which the folder's key was computed, or an empty dict if they
+        are unknown."""
         return self.lake.load_json(f"{self.table}/{self.key}/settings.json")
 
     def shards(self) -> list[Path]:
@@ -255,14 +255,15 @@ class Folder:
 
     @contextmanager
     def try_lock(self, doing: str) -> Iterator[Lock | None]:
-        """Lock the folder like `lock`, but yield None instead of waiting. See `Lake.try_lock`."""
+        """Try to lock the folder for writing without waiting, and yield None if another process
+        holds the lock. See `Lake.try_lock`."""
         with self.lake.try_lock(self.lock_name, doing) as file:
             if file is not None:
                 remove_unfinished(self.path)
             yield file
 
     def create(self, settings: dict[str, Any]) -> None:
-        """Create the folder, and record the settings that its key hashes."""
+        """Create the folder, and record the settings from which its key was computed."""
         with writing(self.lake.root):
             self.path.mkdir(parents=True, exist_ok=True)
             if not (self.path / "settings.json").exists():

@@ -66,7 +66,7 @@ def _declared(text: str, what: str) -> frozenset[str]:
 
 @cache
 def load_query(address: str) -> Query:
-    """Return the SQL file with a short address. For example, `run/unparsed` stands for
+    """Return the SQL file at an address such as `run/unparsed`. This address stands for
     `factory/run/sql/unparsed.sql`, and `export/shapes/margin` for
     `factory/export/shapes/margin.sql`."""
     package, _, path = address.partition("/")

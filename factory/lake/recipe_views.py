@@ -52,7 +52,7 @@ class RecipeViews:
         return Views(self.recipe.query_memory)
 
     def open(self, scope: Scope) -> Views:
-        """Return DuckDB views of the rows in a scope.
+        """Return DuckDB views of the rows that belong to the roles and judges in a scope.
 
         There is only one connection, so views that were opened earlier can no longer be used.
         """

@@ -25,7 +25,7 @@ class Fault:
 
 @dataclass
 class VerifyReport:
-    """Result of a check of the lake: the faults, and the numbers of checked shards, rows, and
+    """Result of checking a lake: the faults, and the numbers of checked shards, rows, and
     models."""
 
     shards: int = 0

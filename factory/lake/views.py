@@ -154,13 +154,13 @@ class Views:
         self._register(name, schema.empty_table())
 
     def register(self, name: str, table: pa.Table) -> None:
-        """Register an Arrow table as an input."""
+        """Register an Arrow table as an input of queries."""
         self._inputs.add(name)
         self._shared.registered.pop(name, None)
         self._register(name, table)
 
     def register_row(self, name: str, values: Mapping[str, Any]) -> None:
-        """Register settings as an input table with one row."""
+        """Register settings as an input of queries, a table with one row."""
         self.register(name, pa.Table.from_pylist([dict(values)]))
 
     def _register(self, name: str, table: pa.Table) -> None:
@@ -204,7 +204,7 @@ class Views:
             self._inputs.discard(name)
 
     def use_table(self, name: str) -> None:
-        """Register, as an input, a table that was created on this connection before `renew`."""
+        """Make a table that was created before `renew` available as an input."""
         self._inputs.add(name)
 
     def read_texts(self, of: str) -> None:

@@ -47,7 +47,7 @@ def as_run(digest: str, engine: Engine) -> str:
 
 
 def folder_digest(path: Path, dtype: str, known: dict[str, str]) -> str:
-    """Return the digest of the model in a folder, when it runs in the data type `dtype`.
+    """Return the digest of a model that is stored in a folder and runs in the data type `dtype`.
 
     `known` caches file hashes; see `cached_digest`.
     """

@@ -1,4 +1,4 @@
-"""Score and filter candidate answers as the `pairs` section of a recipe says.
+"""Score and filter candidate answers as the `pairs` section of a recipe specifies.
 
 This module builds the queries between the candidates and a policy, builds the settings that
 identify a set of pairs, and checks the rows that a policy returns.
@@ -77,15 +77,14 @@ class Choice:
 
     @property
     def digest(self) -> str:
-        """Hash of all SQL statements that lead from candidates to pairs, except the policy's."""
+        """Hash of all SQL statements that turn candidates into pairs, except the policy's own."""
         statements = [statement_of(query) for query in self.queries.values()]
         shared = [load_query(name).statement for name in ("lake/macros", "pairs/pairs")]
         return short_hash("\n".join([*shared, *statements]))
 
     @property
     def parameters(self) -> dict[str, Value]:
-        """The recipe's settings of pairs, which the SQL queries read from the table
-        `pair_settings`."""
+        """The recipe's pair settings, which the SQL queries read from the table `pair_settings`."""
         spec = self.recipe.pairs
         return {
             "trains": self.policy.trains,
@@ -101,14 +100,12 @@ class Choice:
         }
 
     def evaluated(self, expression: str) -> str:
-        """Return a query that evaluates a SQL expression over judges' scores, in a column
-        `value`."""
+        """Return a query whose column `value` evaluates a SQL expression over judges' scores."""
         return _scored_by(list(self.recipe.all_judges), f"({expression}) as value")
 
     def build_settings(self, iteration: int, phase: str, judge: str, rows: str) -> dict[str, Any]:
-        """Return the settings that determine the pairs of a phase, and that the key of the pairs
-        hashes. `judge` has the digests of the judges that score, and `rows` is a digest of the
-        candidates."""
+        """Return the settings from which the key of a phase's pairs is computed. `judge` has the
+        digests of the judges that score, and `rows` is a digest of the candidates."""
         changed = changed_fields(self.recipe.pairs)
         return {
             "iteration": iteration,

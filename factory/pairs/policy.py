@@ -1,4 +1,4 @@
-"""Pair policies: SQL files that select the chosen and the rejected answer for each prompt."""
+"""Pair policies: SQL files that select the chosen and the rejected answer to each prompt."""
 
 import re
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ _TRAINS = re.compile(r"^-- Trains:(.*)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Policy:
-    """A pair policy: a SQL query that selects the chosen and rejected answers to each prompt."""
+    """A pair policy: a SQL query that selects the chosen and the rejected answer to each prompt."""
 
     name: str
     """Name of a shipped policy, or the path of the user's file."""

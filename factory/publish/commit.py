@@ -215,7 +215,7 @@ def _check_landed(repository: Repository, change: Change, landed: Landed) -> Non
 
 
 def change_to(folder: Path, remote: State) -> Change:
-    """Return the change that makes a repository match a local folder.
+    """Return the file changes that make a Hub repository match a local folder.
 
     Files outside the folders that `factory publish` writes are never deleted.
     """

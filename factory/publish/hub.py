@@ -47,7 +47,7 @@ class State:
 
 @dataclass(frozen=True)
 class Change:
-    """Files to write to a repository and files to delete from it."""
+    """A change to a repository: the files to write and the files to delete."""
 
     write: dict[str, Path] = field(default_factory=dict)
     delete: list[str] = field(default_factory=list)

@@ -56,7 +56,7 @@ def short(error: BaseException) -> str:
 
 
 def waiting(error: BaseException, n: int) -> float:
-    """Return the number of seconds to wait before the next attempt of a request to the Hub.
+    """Return the number of seconds to wait before a request to the Hub is retried.
 
     This is the time that the Hub asks for, or else 2**n seconds after attempt n, counted from 0.
     """

@@ -13,7 +13,7 @@ from factory.publish.repository import iterations
 
 @dataclass(frozen=True)
 class PublishOptions:
-    """Options of `factory publish`, without the recipe and the lake."""
+    """Options of `factory publish`, except the recipe and the lake."""
 
     repository: str
     """Name of the dataset repository, as ORG/NAME."""

@@ -166,7 +166,7 @@ class Size:
     """Size of the files, in bytes."""
 
     def add(self, file: Path) -> None:
-        """Add the number of rows and bytes of a Parquet file to this split size."""
+        """Add a Parquet file's number of rows and bytes to the size of this split."""
         metadata = pq.read_metadata(file)
         groups = [metadata.row_group(place) for place in range(metadata.num_row_groups)]
         self.rows += metadata.num_rows
@@ -315,8 +315,7 @@ def open_views(folder: Path, memory: str | None = None) -> Views:
 
 
 def views_sql(root: str = "") -> str:
-    """Return a SQL script that creates the views of `factory sql` from a repository's files in
-    DuckDB.
+    """Return a SQL script with which plain DuckDB creates the views of `factory sql`.
 
     `root` is the path of the folder with a final slash, or empty for the current folder.
     """

@@ -100,7 +100,8 @@ ADVANCED = Advanced()
 
 
 class Section(BaseModel):
-    """Base class of all sections of a recipe: immutable, with strict types and no unknown fields.
+    """Base class of all recipe sections, which are immutable, strictly typed, and reject unknown
+    fields.
 
     The docstrings of the fields are the text of the recipe reference and of the JSON Schema.
     """
@@ -124,7 +125,7 @@ class InvalidField(ValueError):
 
 
 def fields_of(section: type[Section]) -> Mapping[str, FieldInfo]:
-    """Return the fields of a recipe section by their names in YAML."""
+    """Return a dict from YAML name to field definition, for all fields of a recipe section."""
     return {
         field.alias or name: field
         for name, field in section.model_fields.items()
@@ -154,7 +155,7 @@ def section_types(annotation: Any) -> list[type[Section]]:
 
 
 def union_members(annotation: Any) -> list[Any]:
-    """Return the members of a union type, without None, or the type itself in a list."""
+    """Return a list with the members of a union type except None, or with the type itself."""
     if typing.get_origin(annotation) is typing.Annotated:
         return union_members(typing.get_args(annotation)[0])
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):

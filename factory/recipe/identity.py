@@ -1,4 +1,4 @@
-"""Find the stages that each recipe field affects, and fill in settings from generation_config."""
+"""Find the stages that each recipe field affects, and fill in unset sampling settings."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
@@ -51,7 +51,7 @@ the same as those of `judge`. The arguments of vLLM are not in this table; see V
 
 
 def resolved(recipe: Recipe, configs: Mapping[str, Mapping[str, Any]]) -> Recipe:
-    """Return the recipe with its unset sampling settings filled in from generation_config.
+    """Return the recipe with unset sampling settings filled in from the models' generation_config.
 
     These are the settings in NEUTRAL. `configs` contains the generation_config of M_0 under
     `sampling`, and the generation_config of each judge's model under the judge's name.

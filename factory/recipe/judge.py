@@ -142,12 +142,13 @@ class Judge(Generation):
 
     @property
     def has_rubric(self) -> bool:
-        """Whether the judge writes judgments by a rubric, instead of returning numbers."""
+        """Whether the judge follows a rubric and writes text, instead of returning a number."""
         return self.function is None and self.reward_model is None
 
     @property
     def n_draws(self) -> int:
-        """Number of judgments per answer, or per order if the rubric compares two answers."""
+        """Number of judgments per answer, or per order of the two answers if the rubric compares
+        them."""
         return self.draws if self.has_rubric else 1
 
 

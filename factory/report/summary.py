@@ -40,7 +40,7 @@ def _model_order(recipe: Recipe) -> list[str]:
 
 
 def step_rows(state: RecipeState) -> Rows:
-    """Return one row per step of the plan, with its number of wanted, stored, and missing rows."""
+    """Return one row per step of the plan, with its numbers of wanted, stored, and missing rows."""
     return [_step_row(state, step, step_state) for step, step_state in state.steps.items()]
 
 

@@ -82,7 +82,8 @@ def drop_empty_columns(rows: Rows, *columns: str) -> Rows:
 
 
 def round_rate(rate: float | None) -> float | None:
-    """Round a rate for a table: from 10 on to a whole number, below 10 to fewer digits."""
+    """Round a rate for a table: to a whole number from 10 on, and otherwise to one or two
+    digits."""
     if rate is None:
         return None
     return round(rate) if rate >= 9.95 else float(format_rate(rate))

@@ -26,8 +26,8 @@ class Verdict:
 def render_rubric(
     rubric: Rubric, item: Mapping[str, str | None], control: Sequence[str] = ()
 ) -> list[dict[str, str]]:
-    """Return the chat messages that ask a judge to judge an answer. `control` has the judge's
-    control tokens.
+    """Render a rubric for an answer, and return the chat messages for the judge. `control` has the
+    judge's control tokens.
 
     Values are untrusted input. Placeholders are replaced in one pass over the template, so the name
     of a placeholder inside an answer stays text. A value cannot open or close the template's tags,
@@ -80,7 +80,7 @@ def parse_score(text: str | None, parser: re.Pattern[str], scale: tuple[float, f
 
 
 def parse_preference(text: str | None, parser: re.Pattern[str], *, second: bool) -> Verdict:
-    """Parse the comparison of two answers, and return one answer's score or why it has none.
+    """Parse a judgment that compares two answers, and return the score of one of the answers.
 
     The score is 1 if the judge prefers the answer, 0 if it prefers the other answer, and 0.5 for a
     tie. `second` is true if the answer was shown second.
@@ -118,8 +118,7 @@ def shown_second(draw: int) -> bool:
 
 
 def check_value(value: float | None, scale: tuple[float, float] | None) -> Verdict:
-    """Return the verdict for a number from a function or reward model: a score if it is in the
-    scale."""
+    """Check a number that a function or reward model returned, and return it as a verdict."""
     if value is None:
         return Verdict(None, "no score")
     if not in_scale(value, scale):

@@ -19,7 +19,7 @@ VERSION = 2
 def settings(
     judge: Checkpoint | Function, rubric: Rubric | None, generation: Judge, seed: int
 ) -> dict[str, Any]:
-    """Return the settings that determine a judge's output, and that the key of judgments hashes.
+    """Return a judge's settings from which the key of its judgments is computed.
 
     For a model they include the rubric's prompt, but not its parser or scale. `rubric` is None for
     functions and reward models.

@@ -13,14 +13,14 @@ VERSION = 1
 
 
 def settings(model: Checkpoint, generation: Generation, seed: int) -> dict[str, Any]:
-    """Return the settings that determine the distribution of a model's answers, except
-    `max_tokens`. The key of samples hashes them."""
+    """Return the settings from which the key of a model's answers is computed. They determine the
+    distribution of the answers, so `max_tokens` is not among them."""
     return {"model": model.digest, **generation.identity, "seed": seed}
 
 
 def reference_settings(tokenizer: str | None) -> dict[str, Any]:
-    """Return the settings that the key of samples hashes if the samples are reference answers. The
-    texts are part of each request, so only the tokenizer that counts their tokens is left."""
+    """Return the settings from which the key of the reference answers is computed. The texts are
+    part of each request, so only the tokenizer that counts their tokens is left."""
     return {"role": REFERENCE, "tokenizer": tokenizer}
 
 

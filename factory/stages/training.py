@@ -105,7 +105,7 @@ def training_settings(
     seed: int,
     files: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Return the settings that determine a trained model, and that its key hashes.
+    """Return the settings from which the key of a trained model is computed.
 
     `parent` is the digest of the model that the training starts from, and `rows_read` a digest of
     the training pairs. `files` has the digests, by name, of the files next to the recipe that

@@ -1,4 +1,4 @@
-"""Parse judgments into verdicts, which have the scores, without calling a model."""
+"""Parse the scores in judgments, which become verdicts, without calling a model."""
 
 from collections.abc import Callable
 from functools import partial

@@ -113,7 +113,7 @@ def _environment(recipe: Recipe) -> dict[str, str]:
 
 
 def take_over(path: Path, parent: Checkpoint, folder: Folder) -> None:
-    """Copy the model that another trainer wrote into its folder in the lake.
+    """Copy a model from another trainer to the model's folder in the lake.
 
     The model must be checked before. Missing tokenizer files are copied from the parent.
     """

@@ -43,7 +43,7 @@ def judge_prompt(prompt: str, answer: str) -> str:
 
 
 def verdict(answer: str, reference: str) -> str:
-    """Return the correct judgment of an answer, which M_0 learns to write.
+    """Return the correct judgment for an answer, which M_0 learns to write.
 
     It contains the correct letter, the given letter, and + or - for each position, then the score.
     """

@@ -50,8 +50,8 @@ class PromptFiles:
         return context - self.recipe.sampling.max_tokens
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings that determine the rows of these prompt files, for their key. Raises
-        PromptsError if a file is missing."""
+        """Return the settings from which the key of the prompts is computed. Raises PromptsError if
+        a file is missing."""
         digests = [file_digest(path) for _, path in self._paths()]
         most = self._most_tokens
         tokenizer = self.model.tokenizer_digest if most is not None else None

@@ -50,8 +50,8 @@ class Limit:
 def settings(
     prompts: Prompts, files: list[str], tokenizer: str | None, most: int | None
 ) -> dict[str, Any]:
-    """Return the settings that determine the rows of prompt files: file digests, defaults, and
-    limits. The key of prompts hashes them."""
+    """Return the settings from which the key of the prompts is computed. They include the digests
+    of the files and the length limit."""
     return {
         "files": files,
         "on_error": prompts.on_error,
