@@ -81,7 +81,7 @@ def open(
     set: Overrides | None = None,
     progress: bool | None = None,
 ) -> "Factory":
-    """Open a recipe, and the lake that stores its tables.
+    """Open a recipe and the lake that stores its tables.
 
     >>> f = factory.open("recipe.yaml", lake="lake", set={"sampling.draws": 4})
     >>> f.recipe.sampling.draws
@@ -332,7 +332,7 @@ class Factory:
         return trace(pair_id, self.lake)
 
     def diff(self, other: "Factory | Dataset | AnyPath", limit: int = 10) -> Diff:
-        """Compare the final pairs with those of another recipe or dataset, and explain differences.
+        """Compare the final pairs with those of another recipe or dataset, and give the reasons.
 
         >>> f = factory.open("recipe.yaml")
         >>> _ = f.run()
@@ -346,7 +346,10 @@ class Factory:
         return _diff(self._pair_set(), _pair_set_of(other, self.lake), limit)
 
     def diff_sql(self, other: "Factory | Dataset | AnyPath") -> str:
-        """Return SQL that gives every row of `diff` in plain DuckDB, in the current folder."""
+        """Return a SQL script that prints every row of `diff` in plain DuckDB.
+
+        Relative paths in the script refer to the current folder.
+        """
         return script(self._pair_set(), _pair_set_of(other, self.lake))
 
     def _pair_set(self) -> PairSet:
@@ -503,7 +506,10 @@ class Dataset:
         return _diff(self._pair_set(), _pair_set_of(other, None), limit)
 
     def diff_sql(self, other: "Factory | Dataset | AnyPath") -> str:
-        """Return SQL that gives every row of `diff` in plain DuckDB, in the current folder."""
+        """Return a SQL script that prints every row of `diff` in plain DuckDB.
+
+        Relative paths in the script refer to the current folder.
+        """
         return script(self._pair_set(), _pair_set_of(other, None))
 
     def _pair_set(self) -> PairSet:

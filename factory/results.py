@@ -80,7 +80,7 @@ class Table:
         return self.to_arrow().to_pandas()
 
     def to_dict(self) -> Any:
-        """Return the result as the command line prints it with `--json`; by default, the rows."""
+        """Return the data that the command line prints with `--json`, by default the rows."""
         return self.rows
 
     def __len__(self) -> int:

@@ -53,7 +53,7 @@ class Child:
             self._process.wait(seconds)
 
     def kill(self) -> str:
-        """Kill the process and all processes that it started, and return a text on how it ended."""
+        """Kill the process and all processes that it started, and describe how it ended."""
         code = self._process.poll()
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)

@@ -145,7 +145,7 @@ class Fleet:
                     yield from self._bury(worker)
 
     def _deal(self, left: Iterator[Request]) -> bool:
-        """Send requests to each engine with capacity, and return whether no requests are left."""
+        """Send requests to each engine with free capacity. Return whether no requests are left."""
         ended = False
         for worker in self._workers:
             if worker.room <= 0:
@@ -288,10 +288,10 @@ def start_failure(name: str, why: str, log: Path) -> EngineError:
 def open_fleet(
     start: Start, environments: Sequence[Mapping[str, str]], logs: Path
 ) -> Iterator[Fleet]:
-    """Start one engine process per environment, and stop the engines when the context ends.
+    """Start one engine process for each set of environment variables, until the context ends.
 
-    An environment is a mapping of variables that are added to this process's variables. Logs are
-    written to the folder `logs`, and deleted if the context ends without an exception.
+    Each set is added to the environment variables of this process. Logs are written to the folder
+    `logs`, and deleted if the context ends without an exception.
     """
     fleet = Fleet(start, environments, logs)
     try:

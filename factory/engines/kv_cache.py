@@ -1,4 +1,4 @@
-"""Copies of a prompt's KV cache for the rows that generate answers to the prompt."""
+"""Copying a prompt's KV cache to the batch rows that generate answers to the prompt."""
 
 from typing import Any
 

@@ -16,7 +16,7 @@ plain text."""
 def label_tokens(
     vocabulary: Mapping[str, int], encode: Callable[[str], Sequence[str]], labels: Iterable[str]
 ) -> dict[str, list[int]]:
-    """Return, for each label, the IDs of the tokens that spell it, with or without a space first.
+    """Return the IDs of the tokens that spell each label, with or without a leading space.
 
     The list is empty for a label that the tokenizer splits into several tokens. `encode` returns
     the tokens of a text as they are spelled in the vocabulary.

@@ -95,7 +95,7 @@ def failures(
 
 
 def runs(draws: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Split sorted draw numbers into consecutive runs, such as 0 1 2 5 6 into 0 1 2 and 5 6.
+    """Split sorted draw numbers into runs without gaps, such as 0 1 2 5 6 into 0 1 2 and 5 6.
 
     One call can generate a run of draws, since vLLM seeds the k-th answer with the call's seed + k.
     """

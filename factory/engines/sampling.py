@@ -31,7 +31,7 @@ class Choices:
             self._next.setdefault(tuple(answer), set()).update(ends)
 
     def after(self, written: Sequence[int]) -> list[int]:
-        """Return the tokens that may follow the tokens `written`.
+        """Return the tokens that may follow `written`, the tokens generated so far.
 
         After a complete answer, only stop tokens may follow.
         """

@@ -1,4 +1,4 @@
-"""The installed packages and the memory of this machine."""
+"""Information about this machine: its installed packages and its memory."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""The SQL views of a recipe, used by `factory sql` and to write datasets."""
+"""The SQL views of a recipe, for `factory sql` and for writing datasets."""
 
 from factory.lake import Folder, Views, load_query
 from factory.plan.recipe_state import RecipeState

@@ -146,7 +146,7 @@ class RecipeState:
         )
 
     def step_scope(self, step: Step) -> Scope:
-        """Return the scope of a step's queries: its role and, for a judging step, its judge.
+        """Return the scope of a step's queries: the step's role and, for a judging step, its judge.
 
         If the judge compares answers, the scope starts with the current role, whose answers are the
         opponents.

@@ -29,7 +29,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 
 
 def check_changes(overrides: Sequence[str]) -> list[str]:
-    """Return the overrides that affect only how a build runs, not which pairs it chooses.
+    """Return the overrides that affect only how `factory pairs` runs, not which pairs it chooses.
 
     Raises RecipeError for an override that a build cannot apply.
     """
@@ -105,7 +105,7 @@ def _make(state: RecipeState, iteration: int, progress: Progress) -> str | None:
 
 
 def write_build(state: RecipeState, name: str) -> Path:
-    """Write the pairs of a build as a dataset.
+    """Write the dataset of the pairs that `factory pairs` chose.
 
     The dataset folder is named after the recipe, the build, and the content.
     """

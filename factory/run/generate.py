@@ -1,4 +1,4 @@
-"""Generation of missing rows: sends requests to an engine, and stores the results in shards.
+"""Generation of missing rows: requests go to an engine, and results are stored in shards.
 
 This module connects stages, engines, and the lake. Its callers lock the folders of the steps and
 decide which steps run.
@@ -314,7 +314,7 @@ def reuse_rows(
 
 
 def pass_title(step_states: Sequence[StepState]) -> str:
-    """Return the title of a pass: the label of its only step, or a title for all its steps."""
+    """Return the title of an engine pass over one step or several steps."""
     first = step_states[0].step
     if len(step_states) == 1:
         return first.label
