@@ -125,7 +125,7 @@ class _Server:
         return f"vllm {info['version']}"
 
     async def name(self, model: Checkpoint) -> str:
-        """Return the server's name for a model. If the server lacks its adapter, load it."""
+        """Return the name under which the server serves a model, and load a missing adapter."""
         async with self._naming:
             if model.digest not in self._names:
                 self._names[model.digest] = await self._find(model)
