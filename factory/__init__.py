@@ -65,7 +65,7 @@ def __getattr__(name: str) -> Any:
 
 
 def check_files() -> None:
-    """Raise ImportError if files of factory_boy, which has the same name, replaced ours."""
+    """Raise ImportError if factory_boy, which is also imported as `factory`, replaced our files."""
     if not hasattr(import_module("factory.errors"), "UserError"):
         raise ImportError(
             "factory_boy, which is also imported as `factory`, has overwritten files of "

@@ -1,4 +1,4 @@
-"""The Python API: a recipe with its lake, or a dataset's folder, and what can be done with it.
+"""The Python API for recipes, their lakes, and dataset folders.
 
 Prints nothing. Long work shows a progress bar in notebooks and on terminals.
 """
@@ -81,7 +81,7 @@ def open(
     set: Overrides | None = None,
     progress: bool | None = None,
 ) -> "Factory":
-    """Open a recipe with its lake.
+    """Open a recipe and the lake that stores its tables.
 
     >>> f = factory.open("recipe.yaml", lake="lake", set={"sampling.draws": 4})
     >>> f.recipe.sampling.draws
@@ -110,7 +110,7 @@ def open_dataset(folder: AnyPath, progress: bool | None = None) -> "Dataset":
 
 
 def verify(lake: AnyPath | None = None) -> Verification:
-    """Check the hash, schema, and ids of every shard in a lake, and every trained model.
+    """Check every shard in a lake (hash, schema, and row IDs), and every trained model.
 
     >>> factory.open("recipe.yaml").run().n_rows["train"] > 0
     True
@@ -123,9 +123,9 @@ def verify(lake: AnyPath | None = None) -> Verification:
 
 
 def trace(pair_id: str, lake: AnyPath | None = None) -> Trace:
-    """Show where a pair in a lake comes from, whichever recipe it belongs to.
+    """Show where a preference pair in a lake comes from. The pair can belong to any recipe.
 
-    Raises UserError if the lake does not exist, and QueryError if it does not have the pair.
+    Raises UserError if the lake does not exist, and QueryError if it does not contain the pair.
     """
     return _trace(trace_lake(_existing_lake(_lake_path(lake)), pair_id))
 
@@ -141,7 +141,7 @@ def named_queries() -> Table:
 
 
 class Factory:
-    """A recipe with its lake. `factory.open` returns it.
+    """A recipe and the lake that stores its tables, as returned by `factory.open`.
 
     Every method reads the lake again, so its results are never out of date. The methods raise
     `factory.FactoryError` for every failure that they understand.
@@ -168,7 +168,7 @@ class Factory:
         return f"factory.open({str(self.path)!r}, lake={str(self.lake)!r})"
 
     def plan(self) -> Plan:
-        """Show what will run, why, and an estimate of tokens and time. Changes nothing.
+        """Show which steps will run and why, with an estimate of tokens and time. Changes nothing.
 
         >>> f = factory.open("recipe.yaml", lake="new-lake")
         >>> f.plan().is_done
@@ -193,7 +193,9 @@ class Factory:
         )
 
     def preview(self, first: int = 3) -> Preview:
-        """Sample and judge the first prompts with M_0. Stores the rows, so `run` reuses them.
+        """Sample answers to the first prompts with the base model M_0, and judge the answers.
+
+        Stores the rows, so that `run` reuses them.
 
         >>> f = factory.open("recipe.yaml")
         >>> len({row["prompt"] for row in f.preview(first=2)})
@@ -206,7 +208,7 @@ class Factory:
         return Preview(preview_rows(state, first), scale=rubric.scale if rubric else None)
 
     def run(self) -> Run:
-        """Run every step that is not done, and write the dataset.
+        """Run every unfinished step of the recipe, and write the dataset.
 
         >>> f = factory.open("recipe.yaml")
         >>> [(row["iteration"], row["phase"]) for row in f.run()]
@@ -231,7 +233,7 @@ class Factory:
         )
 
     def status(self) -> Status:
-        """Show what each step has produced so far. Changes nothing."""
+        """Show what each step of the recipe has produced so far. Changes nothing."""
         state = self._state()
         tables = iterations(state)
         return Status(
@@ -243,7 +245,7 @@ class Factory:
         )
 
     def pairs(self, name: str, set: Overrides | None = None) -> Pairs:
-        """Choose another set of pairs from the stored answers and scores, and write its dataset.
+        """Choose another set of pairs from the stored answers and scores, and write a dataset.
 
         >>> f = factory.open("recipe.yaml")
         >>> all_pairs = f.run()
@@ -274,7 +276,7 @@ class Factory:
         )
 
     def sql(self, query: str) -> Table:
-        """Run a query over the recipe's views, or a named query (see `factory.named_queries`).
+        """Run a SQL query or a named query on the recipe's views (see `factory.named_queries`).
 
         >>> f = factory.open("recipe.yaml")
         >>> f.sql("select count(*) as prompts from prompts").rows
@@ -285,7 +287,7 @@ class Factory:
         return Table(self.views().answer(query_text(query, VIEWS)))
 
     def table(self, name: str) -> "pl.LazyFrame":
-        """Return a view as a Polars LazyFrame, which reads only the columns and rows it needs.
+        """Return a view as a Polars LazyFrame, which reads only the columns and rows that you use.
 
         >>> f = factory.open("recipe.yaml")
         >>> _ = f.run()
@@ -300,7 +302,7 @@ class Factory:
         return frame
 
     def picture(self) -> Picture:
-        """Draw the score gap of each iteration, and the distribution of the scores.
+        """Draw charts of the score gap in each iteration and of the score distribution.
 
         >>> f = factory.open("recipe.yaml")
         >>> _ = f.run()
@@ -313,11 +315,11 @@ class Factory:
         return Picture(draw_picture(final_gaps, scores))
 
     def views(self) -> Views:
-        """Open the recipe's views for several queries. They show the lake as it is now."""
+        """Open the recipe's SQL views for several queries. They show the lake as it is now."""
         return all_views(self._state())
 
     def trace(self, pair_id: str) -> Trace:
-        """Show where a pair comes from: prompt, samples, judgments, scores, policy, and models.
+        """Show a pair's prompt, samples, judgments, scores, pair policy, and models.
 
         >>> f = factory.open("recipe.yaml")
         >>> _ = f.run()
@@ -325,12 +327,12 @@ class Factory:
         >>> f.trace(pair["pair_id"]).found["pair"]["chosen_id"] == pair["chosen_id"]
         True
 
-        Raises QueryError if the lake does not have the pair.
+        Raises QueryError if the lake does not contain the pair.
         """
         return trace(pair_id, self.lake)
 
     def diff(self, other: "Factory | Dataset | AnyPath", limit: int = 10) -> Diff:
-        """Compare the final pairs with those of another recipe or dataset, and say why they differ.
+        """Compare the final pairs with those of another recipe or dataset, and give the reasons.
 
         >>> f = factory.open("recipe.yaml")
         >>> _ = f.run()
@@ -344,14 +346,17 @@ class Factory:
         return _diff(self._pair_set(), _pair_set_of(other, self.lake), limit)
 
     def diff_sql(self, other: "Factory | Dataset | AnyPath") -> str:
-        """Return SQL that gives every row of `diff` in plain DuckDB, in the current folder."""
+        """Return a SQL script that prints every row of `diff` in plain DuckDB.
+
+        Relative paths in the script refer to the current folder.
+        """
         return script(self._pair_set(), _pair_set_of(other, self.lake))
 
     def _pair_set(self) -> PairSet:
         return pair_set(self.path, self.lake, self._overrides)
 
     def export(self, to: str, out: AnyPath) -> Export:
-        """Write the pairs in the format of a trainer, with its config.
+        """Write the pairs in the format that a trainer expects, with a config for the trainer.
 
         >>> f = factory.open("recipe.yaml")
         >>> _ = f.run()
@@ -377,7 +382,7 @@ class Factory:
         allow: Sequence[str] = (),
         dry_run: AnyPath | None = None,
     ) -> Published | DryRun:
-        """Publish the dataset on the Hugging Face Hub as one commit.
+        """Publish the dataset to the Hugging Face Hub in one commit.
 
         >>> f = factory.open("recipe.yaml")
         >>> _ = f.run()
@@ -385,9 +390,10 @@ class Factory:
         >>> (checked.folder / "README.md").is_file()
         True
 
-        `dry_run` writes the folder there and sends nothing. `evaluation` names benchmark files that
-        no prompt may overlap with. `allow` names checks that may fail. A new repository is private
-        unless `public` is True. The token is the one of `hf auth login` or HF_TOKEN.
+        `dry_run` is a folder to write the files to instead of publishing them. `evaluation` names
+        benchmark files that no prompt may overlap with. `allow` names checks that may fail. A new
+        repository is private unless `public` is True. The token is read from `hf auth login` or
+        HF_TOKEN.
 
         Raises PublishError for a wrong option, Refused if a check fails, and HubError if the Hub
         refuses the push.
@@ -405,7 +411,7 @@ class Factory:
         return DryRun([vars(finding) for finding in findings], folder=folder)
 
     def adopt(self, folder: AnyPath, iteration: int, role: str) -> str:
-        """Add a model that you trained to the loop, and return its digest.
+        """Add your own trained model to the loop, and return the model's digest.
 
         For recipes with `train.with: manual`. `role` is `future`, or `current` from iteration 1 on.
 
@@ -419,7 +425,7 @@ class Factory:
         )
 
     def verify(self) -> Verification:
-        """Check the hash, schema, and ids of the recipe's shards, and its trained models.
+        """Check the recipe's shards (hash, schema, and row IDs) and its trained models.
 
         >>> f = factory.open("recipe.yaml")
         >>> _ = f.run()
@@ -454,7 +460,7 @@ class Factory:
 
 
 class Dataset:
-    """A dataset folder. `factory.open_dataset` returns it."""
+    """A dataset folder, as returned by `factory.open_dataset`."""
 
     def __init__(self, folder: Path, progress: Progress | None = None) -> None:
         self.folder = folder
@@ -464,7 +470,7 @@ class Dataset:
         return f"factory.open_dataset({str(self.folder)!r})"
 
     def export(self, to: str, out: AnyPath) -> Export:
-        """Write the pairs in the format of a trainer, with its config.
+        """Write the pairs in the format that a trainer expects, with a config for the trainer.
 
         `out` is a new or empty folder. Raises ExportError if the trainer cannot read these pairs.
         """
@@ -475,10 +481,11 @@ class Dataset:
         return _export(open_source(self.folder), to, Path(out))
 
     def train(self, model: AnyPath, out: AnyPath, set: Overrides | None = None) -> Path:
-        """Train a model on the pairs by DPO with TRL, and return the folder of the trained model.
+        """Train a model with DPO on the dataset's pairs, and return the trained model's folder.
 
-        `model` is a folder or a repository on the Hub, and `set` overrides fields of a recipe's
-        `train`. If it is interrupted, run it again to continue from the last checkpoint.
+        TRL does the training. `model` is a folder or a repository on the Hub, and `set` overrides
+        fields of a recipe's `train` section. After an interruption, call it again to continue from
+        the last checkpoint.
 
         Raises ExportError if `out` contains other files, and TrainError if the training fails.
         """
@@ -488,15 +495,21 @@ class Dataset:
         return fit_dataset(self.folder, training, Path(out), self._progress)
 
     def trace(self, pair_id: str) -> Trace:
-        """Show the row of a pair. Raises QueryError if the dataset does not have it."""
+        """Show the dataset row of a pair. Raises QueryError if the dataset has no such pair."""
         return Trace([], found=trace_dataset(self.folder, pair_id))
 
     def diff(self, other: "Factory | Dataset | AnyPath", limit: int = 10) -> Diff:
-        """Compare the pairs with those of a recipe or another dataset (see `Factory.diff`)."""
+        """Compare the dataset's pairs with those of a recipe or another dataset.
+
+        See `Factory.diff`.
+        """
         return _diff(self._pair_set(), _pair_set_of(other, None), limit)
 
     def diff_sql(self, other: "Factory | Dataset | AnyPath") -> str:
-        """Return SQL that gives every row of `diff` in plain DuckDB, in the current folder."""
+        """Return a SQL script that prints every row of `diff` in plain DuckDB.
+
+        Relative paths in the script refer to the current folder.
+        """
         return script(self._pair_set(), _pair_set_of(other, None))
 
     def _pair_set(self) -> PairSet:
@@ -516,7 +529,7 @@ def _existing_lake(path: Path) -> Lake:
 
 
 def _override_lines(overrides: Overrides) -> list[str]:
-    """Return overrides as `field=value`, with the value as YAML."""
+    """Return overrides as a list of `field=value` texts, with each value as YAML."""
     if isinstance(overrides, Mapping):
         return [f"{field}={json.dumps(value, default=str)}" for field, value in overrides.items()]
     return list(overrides)

@@ -1,7 +1,8 @@
-"""The results that the Python API returns.
+"""Classes for the results of the Python API.
 
-Each is a table: it has `.rows`, converts to Polars, pandas, and Arrow, and shows itself in a
-notebook. `to_dict()` returns what the command line prints with `--json`. Nothing here reads a lake.
+Each result is a table with `.rows`. It can be converted to Polars, pandas, and Arrow, and notebooks
+display it. `to_dict()` returns what the command line prints with `--json`. This module does not
+read the lake.
 """
 
 import html
@@ -33,12 +34,12 @@ if TYPE_CHECKING:
     import polars as pl
 
 SHOWN_ROWS = 100
-"""The largest number of rows that a result shows; `.rows` has all of them."""
+"""The maximum number of rows that a result displays; `.rows` has all rows."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Table:
-    """Rows of a result.
+    """The rows of a result, which can be converted to Polars, pandas, or Arrow.
 
     >>> table = factory.open("recipe.yaml").sql("select 1 as one, 'a' as letter")
     >>> table.rows
@@ -54,7 +55,7 @@ class Table:
 
     @property
     def rows(self) -> Rows:
-        """All rows, each a dictionary from column name to value."""
+        """All rows, each as a dictionary from column name to value."""
         if isinstance(self.data, pa.Table):
             rows: Rows = self.data.to_pylist()
             return rows
@@ -79,7 +80,7 @@ class Table:
         return self.to_arrow().to_pandas()
 
     def to_dict(self) -> Any:
-        """Return what the command line prints with `--json`: here, the rows."""
+        """Return the data that the command line prints with `--json`, by default the rows."""
         return self.rows
 
     def __len__(self) -> int:
@@ -89,12 +90,12 @@ class Table:
         return iter(self.rows)
 
     def tables(self) -> list[tuple[str, Rows]]:
-        """Return the tables that a person sees, each with its title."""
+        """Return the tables that are displayed for the result, each with its title."""
         shown = self.data[:SHOWN_ROWS]
         return [("", shown.to_pylist() if isinstance(shown, pa.Table) else shown)]
 
     def notes(self) -> list[str]:
-        """Return the lines below the tables."""
+        """Return the lines that are displayed below the tables."""
         hidden = len(self) - SHOWN_ROWS
         return [f"… and {hidden:,} more rows"] if hidden > 0 else []
 
@@ -131,7 +132,7 @@ class Plan(Table):
 
     @property
     def is_done(self) -> bool:
-        """Whether every step is done."""
+        """Whether every step of the recipe is done."""
         return not self.totals["steps"]
 
     def to_dict(self) -> dict[str, Any]:
@@ -160,7 +161,7 @@ class Preview(Table):
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
 class Run(Table):
-    """The result of a run: one row per iteration and phase, with pairs and score gaps."""
+    """The result of a run: one row per iteration and phase, with its pairs and score gap."""
 
     probe: Table
     """The mean probe score of each model; empty if the recipe has no probe."""
@@ -192,7 +193,7 @@ class Run(Table):
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
 class Status(Table):
-    """What each step has produced so far, one row per step."""
+    """The progress of a recipe: one row per step, with the rows that it has produced so far."""
 
     title: str
     gaps: Table
@@ -229,7 +230,7 @@ def _describe_dataset(folder: Path, n_rows: dict[str, int]) -> str:
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
 class Pairs(Table):
-    """Another set of pairs: one row per iteration, with the number of pairs and score gaps."""
+    """Another set of pairs: one row per iteration, with its number of pairs and score gap."""
 
     outcomes: Table
     """The number of considered pairs by iteration and outcome."""
@@ -238,7 +239,7 @@ class Pairs(Table):
     n_rows: dict[str, int]
     """The number of rows per split."""
     inside_the_loop: dict[str, Any]
-    """The totals of a plan that trains the loop on these pairs."""
+    """The remaining work, as in `Plan.totals`, if the loop is to be trained on these pairs."""
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -264,7 +265,7 @@ class Pairs(Table):
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawing, which a notebook shows."""
+    """An SVG drawing, which notebooks display."""
 
     svg: str
     """The drawing as SVG."""
@@ -315,19 +316,19 @@ class Diff(Table):
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
 class Export(Table):
-    """The files of an export, for a trainer: one row per split."""
+    """The files that were exported for a trainer, one row per split."""
 
     out: Path
     """The folder of the export."""
     trainer: str
     command: str
-    """The command that starts the training, in the folder."""
+    """The command that starts the training when it is run in the folder."""
     left_out: list[str]
     """Steps of the recipe whose pairs do not exist yet."""
 
     @property
     def n_rows(self) -> dict[str, int]:
-        """The number of rows per split."""
+        """The number of exported rows per split."""
         return {row["split"]: row["rows"] for row in self.rows}
 
     def to_dict(self) -> dict[str, Any]:
@@ -345,7 +346,7 @@ class Export(Table):
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
 class DryRun(Table):
-    """The pre-publish checks of a folder that was written and not sent: one row per check."""
+    """The result of publishing with `dry_run`: one row per pre-publish check."""
 
     folder: Path
     """The folder that would be pushed."""
@@ -367,7 +368,7 @@ class DryRun(Table):
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
 class Published(Table):
-    """The result of a push to the Hub, in one row."""
+    """The result of a push to the Hugging Face Hub, as a table with one row."""
 
     url: str
     """The address of the commit or the pull request."""
@@ -388,7 +389,7 @@ class Verification(Table):
 
     @property
     def ok(self) -> bool:
-        """Whether no file has changed."""
+        """Whether all files that were checked are unchanged."""
         return not len(self)
 
     def to_dict(self) -> dict[str, Any]:
@@ -403,7 +404,7 @@ class Verification(Table):
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
 class Diagnosis(Table):
-    """The checks of this machine for a recipe, one row per check."""
+    """The results of checking whether this machine can run a recipe, one row per check."""
 
     @property
     def n_problems(self) -> int:

@@ -1,4 +1,4 @@
-"""The `factory` command, with its subcommands in the groups that its help shows.
+"""The `factory` command and its subcommands, grouped as in `factory --help`.
 
 Commands import everything heavy inside their functions, so that `factory --help` is fast.
 """
@@ -41,10 +41,10 @@ GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
 
 
 class Command(TyperCommand):
-    """A command that prints a FactoryError as a sentence, and with --json also as JSON."""
+    """A subcommand that prints a FactoryError as one sentence, and with `--json` also as JSON."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        pieces = super().collect_usage_pieces(ctx)  # arguments as {RECIPE}
+        pieces = super().collect_usage_pieces(ctx)  # Typer writes arguments as {RECIPE}
         return [piece.removesuffix("...").strip("{}") for piece in pieces]
 
     def invoke(self, ctx: Any) -> Any:
@@ -57,7 +57,7 @@ class Command(TyperCommand):
 
 
 class Groups(TyperGroup):
-    """The help of `factory`: one section per group of commands."""
+    """A command group whose help lists the subcommands in one section per topic."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         for title, commands in GROUPS.items():

@@ -1,4 +1,4 @@
-"""`factory verify` and `factory doctor`."""
+"""The commands `factory verify` and `factory doctor`."""
 
 import sys
 from pathlib import Path
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 def verify(
     recipe: Annotated[
-        Path | None, typer.Argument(metavar="[RECIPE]", help="Check this recipe's files only")
+        Path | None, typer.Argument(metavar="[RECIPE]", help="Check only the files of this recipe")
     ] = None,
     lake: LakePath = LAKE,
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Check that no file of the lake has changed.
+    """Check that no file in the lake has changed.
 
-    Checks the hash, schema, and ids of every shard, and every trained model. Prints the names of
-    the files that have changed, and exits with code 1 if there are any. Without a recipe, it checks
-    the whole lake.
+    Checks every shard (hash, schema, and row IDs) and every trained model. Prints the names of the
+    files that have changed, and exits with code 1 if there are any. Without a recipe, it checks
+    the entire lake.
 
     Example: factory verify recipes/quickstart/recipe.yaml
     """
@@ -60,7 +60,7 @@ def doctor(
 
 
 def print_verify(result: "Verification") -> None:
-    """Print the files that have changed, and how much was checked."""
+    """Print the files that have changed, and the number of files that were checked."""
     for row in result:
         print(f"{row['file']}: {row['why']}")
     for note in result.notes():
@@ -68,7 +68,7 @@ def print_verify(result: "Verification") -> None:
 
 
 def print_doctor(result: "Diagnosis") -> None:
-    """Print one line per check, and whether a run is possible."""
+    """Print one line per check, and whether this machine can run the recipe."""
     width = max(len(row["name"]) for row in result)
     for row in result:
         print(f"{row['mark']:<4}  {row['name']:<{width}}  {row['message']}")

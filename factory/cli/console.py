@@ -1,7 +1,4 @@
-"""`factory sql` without a query: a prompt on a terminal, else the queries of standard input.
-
-Knows lines, statements, and completions.
-"""
+"""The interactive prompt of `factory sql`, which also runs queries from standard input."""
 
 import os
 import re
@@ -20,7 +17,7 @@ PROMPT, CONTINUED = "factory> ", "    ...> "
 COMMANDS = (".help", ".list", ".exit")
 
 HELP = """\
-End a query with a semicolon; it may take several lines. The name of a named query needs none.
+End a query with a semicolon; a query may span several lines. A named query needs no semicolon.
 Tab completes views, columns, named queries, and keywords. Queries see the lake as it was when the
 prompt started.
   .list   list the named queries and what each shows
@@ -35,19 +32,19 @@ KEYWORDS = (
     "limit list max median min not null offset on or order over partition qualify quantile_cont "
     "replace round row_number select semi sum then union using values when where with"
 ).split()
-"""The most common keywords: the hundreds that DuckDB knows would bury the columns."""
+"""The most common SQL keywords. Completing all of DuckDB's hundreds would hide the columns."""
 
 HISTORY_LINES = 1000
 
-# A word at a time, so that a point keeps a view and its column together.
+# Without the dot, so that a view and its column are completed as one word.
 _DELIMITERS = " \t\n\"'`@$><=;|&{}()[]+-*/%,:!?"
 
 
 def run_console(views: Views, output: str) -> None:
-    """Answer queries until there are no more: from a terminal, or from standard input.
+    """Run the SQL queries that the user types on a terminal, or the queries on standard input.
 
-    Raises QueryError for the first query of standard input that fails. The prompt prints the error
-    and goes on.
+    Raises QueryError if a query from standard input fails. On a terminal, prints the error and
+    continues.
     """
     if not sys.stdin.isatty():
         _answer_all(views, sys.stdin.read(), output)
@@ -86,13 +83,15 @@ def _answer_all(views: Views, text: str, output: str) -> None:
 
 
 def _print_answer(views: Views, query: str, output: str) -> None:
-    """Print the rows of a user's query, or of the named query. Raises QueryError where it fails or
-    writes."""
+    """Run a SQL query or a named query, and print its rows.
+
+    Raises QueryError if the query fails or would write.
+    """
     print_rows(views.answer(query_text(query, VIEWS)), output)
 
 
 def split(text: str) -> tuple[list[str], str]:
-    """Split text into complete statements, without their semicolons, and the unfinished rest.
+    """Split text into complete SQL statements, without semicolons, and the unfinished rest.
 
     Semicolons in quotes and comments do not end a statement. A rest with only comments is empty.
     """
@@ -109,7 +108,7 @@ def split(text: str) -> tuple[list[str], str]:
 
 
 class Prompt:
-    """Read lines from a terminal, and answer each statement once it is complete."""
+    """An interactive prompt that runs each SQL statement as soon as it is complete."""
 
     def __init__(self, views: Views, output: str) -> None:
         self._views = views
@@ -120,8 +119,8 @@ class Prompt:
         self._offered: list[str] = []
 
     def run(self) -> None:
-        """Answer statements until the user leaves."""
-        # A shell that starts a command in the background has it ignore Ctrl-C for good.
+        """Read SQL statements and print their results until the user exits."""
+        # Restore Ctrl-C: a command that a shell starts in the background ignores it.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         save_history = self._edit_lines()
         print("End a query with a semicolon. Type .help for help, Ctrl-D to leave.")
@@ -138,7 +137,7 @@ class Prompt:
                 self._begun = ""
                 print()
             finally:
-                save_history()  # after every line: a closed terminal ends this without a word
+                save_history()  # after every line, since closing the terminal kills the process
 
     def _take(self, line: str) -> None:
         word = line.strip()
@@ -156,12 +155,12 @@ class Prompt:
                 print(f"factory: {error}", file=sys.stderr)
 
     def completions(self, text: str, before: str) -> list[str]:
-        """Return the completions of `text`; `before` is the line up to it."""
+        """Return the completions of the word `text`, which follows `before` on the line."""
         view, point, _ = text.rpartition(".")
         words: set[str]
         if not self._begun and not before.strip():
             words = {*COMMANDS, *shipped_queries(), *BEGINNINGS}
-        elif point:  # a name that is no view's may stand for any
+        elif point:  # an unknown name may be an alias of any view
             found = self._columns.get(view, [*self._all_columns()])
             words = {f"{view}.{column}" for column in found}
         elif re.search(r"\b(from|join)\s+$", before, re.IGNORECASE):
@@ -174,10 +173,10 @@ class Prompt:
         return {column for columns in self._columns.values() for column in columns}
 
     def _edit_lines(self) -> Callable[[], None]:
-        """Set up editing, completion, and history. Return a function that saves the history."""
+        """Set up line editing, completion, and history. Return a function to save the history."""
         try:
             import readline
-        except ImportError:  # some builds of Python are without: lines are then typed plainly
+        except ImportError:  # some builds of Python lack readline
             return lambda: None
 
         def complete(text: str, place: int) -> str | None:
@@ -188,7 +187,7 @@ class Prompt:
 
         readline.set_completer(complete)
         readline.set_completer_delims(_DELIMITERS)
-        is_libedit = "libedit" in (readline.__doc__ or "")  # macOS; it has commands of its own
+        is_libedit = "libedit" in (readline.__doc__ or "")  # on macOS; its commands differ
         readline.parse_and_bind("bind ^I rl_complete" if is_libedit else "tab: complete")
         try:
             file = history_file()
@@ -214,8 +213,10 @@ def _command(word: str) -> None:
 
 
 def history_file() -> Path:
-    """Return the file with the history, in the user's state folder (XDG Base Directory
-    Specification) and never in the lake."""
+    """Return the path of the file that stores the history of SQL queries.
+
+    It is in the user's state folder (XDG Base Directory Specification), never in the lake.
+    """
     state = Path(os.environ.get("XDG_STATE_HOME", ""))
     if not state.is_absolute():
         state = Path.home() / ".local" / "state"

@@ -1,4 +1,4 @@
-"""`factory diff`."""
+"""The command `factory diff`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,31 +16,41 @@ if TYPE_CHECKING:
 
 
 def diff(
-    first: Annotated[Path, typer.Argument(metavar="A", help="Recipe or dataset folder")],
-    second: Annotated[Path, typer.Argument(metavar="B", help="Recipe or dataset to compare with")],
+    first: Annotated[Path, typer.Argument(metavar="A", help="First recipe or dataset folder")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Second recipe or dataset folder")],
     lake: LakePath = LAKE,
     lake_b: Annotated[
-        Path | None, typer.Option("--lake-b", help="Lake of B, if it is another")
+        Path | None, typer.Option("--lake-b", help="Lake of B, if it differs from A's lake")
     ] = None,
     set_a: Annotated[
         list[str] | None,
-        typer.Option("--set-a", metavar="FIELD=VALUE", help="Override a field of A (repeatable)"),
+        typer.Option(
+            "--set-a",
+            metavar="FIELD=VALUE",
+            help="Override a field of the first recipe, A (repeatable)",
+        ),
     ] = None,
     set_b: Annotated[
         list[str] | None,
-        typer.Option("--set-b", metavar="FIELD=VALUE", help="Override a field of B (repeatable)"),
+        typer.Option(
+            "--set-b",
+            metavar="FIELD=VALUE",
+            help="Override a field of the second recipe, B (repeatable)",
+        ),
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="Number of examples")] = 10,
+    limit: Annotated[
+        int, typer.Option("--limit", min=0, help="Maximum number of example pairs to print")
+    ] = 10,
     as_sql: Annotated[
-        bool, typer.Option("--sql", help="Print SQL that gives all rows in plain DuckDB")
+        bool, typer.Option("--sql", help="Print a SQL script that lists all pairs in plain DuckDB")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Compare the pairs of two recipes or datasets.
 
     Shows which final pairs were gained, lost, flipped, or changed, and why. To compare a set that
-    `factory pairs` wrote, name the folder of its dataset. Reasons need the lake: it has the
-    candidates of a recipe, and the outcomes of a dataset in it.
+    `factory pairs` wrote, give its dataset folder. The reasons come from the lake, which stores the
+    candidates of its recipes and the outcomes of its datasets.
 
     Example: factory diff recipes/quickstart/recipe.yaml lake/datasets/quickstart-wide-5ac81f0e
     """
@@ -68,7 +78,7 @@ def _open(path: Path, lake: Path, overrides: list[str] | None) -> "Factory | Dat
 
 
 def print_diff(result: "Diff") -> None:
-    """Print both sets, the counts by status and reason, and the examples."""
+    """Print both sets of pairs, the number of pairs per status and reason, and the examples."""
     for name, pair_set in zip("AB", result.sets, strict=True):
         print(f"{name}  {_describe_set(pair_set)}")
     print()

@@ -1,4 +1,4 @@
-"""`factory export`."""
+"""The command `factory export`."""
 
 import shlex
 from pathlib import Path
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 def export(
     source: Annotated[
-        Path, typer.Argument(metavar="RECIPE", help="Recipe that was run, or dataset folder")
+        Path, typer.Argument(metavar="RECIPE", help="Recipe that has been run, or dataset folder")
     ],
     trainer: Annotated[
         str, typer.Option("--to", metavar="TRAINER", help="Target trainer (listed above)")
     ],
-    out: Annotated[Path, typer.Option("--out", help="New or empty folder")],
+    out: Annotated[Path, typer.Option("--out", help="New or empty folder to write to")],
     lake: LakePath = LAKE,
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Write the pairs in the format of a trainer.
+    """Write pairs in the format a trainer expects.
 
     Writes a config next to the pairs, and prints the command that starts the training. Never
     overwrites a file that it did not write.
@@ -55,7 +55,7 @@ def export(
 
 
 def print_export(result: "Export") -> None:
-    """Print what was written for a trainer, and the command that starts it."""
+    """Print the files written for a trainer, and the command that starts the training."""
     from factory.report import format_splits
 
     if result.left_out:

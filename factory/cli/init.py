@@ -1,4 +1,4 @@
-"""`factory init`."""
+"""The command `factory init`."""
 
 import shlex
 from pathlib import Path
@@ -8,17 +8,19 @@ import typer
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New or empty folder")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="New or empty folder for the recipe")
+    ],
     name: Annotated[
         str, typer.Option("--from", metavar="NAME", help="Example to copy: starter or quickstart")
     ] = "starter",
 ) -> None:
-    """Write a starter recipe.
+    """Create a folder with an example recipe.
 
     starter: a commented recipe for your own model and prompts, with example prompts.
     quickstart: a complete example with a real small model, which runs without a GPU or a network.
 
-    Also writes recipe.schema.json, so that editors complete and check the fields.
+    Also writes recipe.schema.json, so that editors can autocomplete and validate the fields.
 
     Example: factory init my-recipe
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, and how a command opens its recipe."""
+"""Options that several commands share, and a function that opens a command's recipe."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +8,7 @@ import typer
 if TYPE_CHECKING:
     from factory.api import Factory
 
-RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe, a YAML file")]
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file (YAML)")]
 LakePath = Annotated[
     Path,
     typer.Option(
@@ -20,16 +20,16 @@ Overrides = Annotated[
     typer.Option(
         "--set",
         metavar="FIELD=VALUE",
-        help="Override a field, such as sampling.draws=4 (repeatable)",
+        help="Override a recipe field, such as sampling.draws=4 (repeatable)",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON")]
 
 LAKE = Path("lake")
 
 
 def open_recipe(path: Path, lake: Path, overrides: list[str] | None) -> "Factory":
-    """Open a recipe with its lake, and show progress as bars or lines."""
+    """Open a recipe and its lake, with progress shown as bars or lines."""
     from factory import api
 
     return api.open(path, lake, overrides, progress=True)

@@ -1,4 +1,4 @@
-"""`factory pairs`."""
+"""The command `factory pairs`."""
 
 from typing import Annotated
 
@@ -11,15 +11,15 @@ from factory.cli.tables import print_json, print_result
 
 def pairs(
     recipe: RecipePath,
-    name: Annotated[str, typer.Option("--name", help="Name of the new set")],
+    name: Annotated[str, typer.Option("--name", help="Name of the new set of pairs")],
     lake: LakePath = LAKE,
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Build another set of pairs, without a model.
+    """Build another set of pairs from stored scores.
 
-    Chooses pairs from the answers and scores in the lake, in seconds, and writes a dataset next to
-    the one that the loop trained on. `--set` overrides loop.policy, query_memory, and the fields of
+    Calls no model, so it takes only seconds. Writes a new dataset, and does not change the pairs
+    that the loop trained on. `--set` overrides loop.policy, query_memory, and the fields of
     `pairs`.
 
     Example: factory pairs recipes/quickstart/recipe.yaml --name wide --set pairs.min_margin=2

@@ -1,4 +1,4 @@
-"""`factory plan` and `factory status`."""
+"""The commands `factory plan` and `factory status`."""
 
 from factory.cli.options import LAKE, Json, LakePath, Overrides, RecipePath, open_recipe
 from factory.cli.tables import print_json, print_result
@@ -10,7 +10,7 @@ def plan(
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Show what will run, why, and what it costs.
+    """Show which steps will run and why.
 
     Lists every step with the rows that are in the lake and the rows that are missing, and estimates
     tokens and time. Changes nothing.
@@ -29,7 +29,7 @@ def status(
 ) -> None:
     """Show what each step has produced so far.
 
-    Lists every step with its rows, tokens, and time, and then the pairs of each iteration.
+    Lists every step with its rows, tokens, and time, followed by the pairs of each iteration.
 
     Example: factory status recipes/quickstart/recipe.yaml
     """

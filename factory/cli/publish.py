@@ -1,4 +1,4 @@
-"""`factory publish`."""
+"""The command `factory publish`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,22 +21,26 @@ def publish(
         bool, typer.Option("--public", help="Make a new repository public instead of private")
     ] = False,
     revision: Annotated[
-        str | None, typer.Option("--revision", metavar="BRANCH", help="Branch instead of main")
+        str | None,
+        typer.Option("--revision", metavar="BRANCH", help="Branch to commit to, instead of main"),
     ] = None,
     create_pr: Annotated[
-        bool, typer.Option("--create-pr", help="Open a pull request instead of a commit")
+        bool,
+        typer.Option("--create-pr", help="Open a pull request instead of committing to the branch"),
     ] = False,
-    tag: Annotated[str | None, typer.Option("--tag", help="Tag the commit")] = None,
+    tag: Annotated[str | None, typer.Option("--tag", help="Tag to give the commit")] = None,
     dry_run: Annotated[
         Path | None,
-        typer.Option("--dry-run", metavar="DIR", help="Write the folder and send nothing"),
+        typer.Option(
+            "--dry-run", metavar="DIR", help="Write the files to this folder, and publish nothing"
+        ),
     ] = None,
     evaluation: Annotated[
         list[Path] | None,
         typer.Option(
             "--evaluation",
             metavar="FILE",
-            help="Benchmark file that prompts must not overlap with (repeatable)",
+            help="Benchmark file that no prompt may overlap with (repeatable)",
         ),
     ] = None,
     allow: Annotated[
@@ -47,10 +51,10 @@ def publish(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Publish the dataset on the Hugging Face Hub.
+    """Publish the dataset to the Hugging Face Hub.
 
     Pushes pairs, candidates, judgments, and the dataset card in one commit. Runs checks first, and
-    publishes nothing if one fails. Makes no commit if nothing has changed. If the push is
+    publishes nothing if a check fails. Makes no commit if nothing has changed. If the push is
     interrupted, run the same command again to finish it.
 
     Example: factory publish recipes/quickstart/recipe.yaml --repo ORG/NAME --dry-run pairs
@@ -76,7 +80,7 @@ def publish(
 
 
 def print_push(pushed: dict[str, Any]) -> None:
-    """Print the commit, or that there was nothing to commit."""
+    """Print the URL of the new commit, or a note that nothing has changed."""
     if not pushed["changed"]:
         print(f"Nothing has changed, so there is no new commit: {pushed['url']}")
         return

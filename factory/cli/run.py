@@ -1,4 +1,4 @@
-"""`factory run` and `factory preview`."""
+"""The commands `factory run` and `factory preview`."""
 
 import os
 import shlex
@@ -20,7 +20,7 @@ def run(
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Run every step that is not done.
+    """Run every unfinished step of a recipe.
 
     Reuses the rows that are already in the lake. Run the same command again to continue after an
     interruption. When all steps are done, it writes the dataset.
@@ -41,13 +41,13 @@ def preview(
     recipe: RecipePath,
     lake: LakePath = LAKE,
     overrides: Overrides = None,
-    first: Annotated[int, typer.Option("--first", min=1, help="Number of prompts")] = 3,
+    first: Annotated[int, typer.Option("--first", min=1, help="Number of prompts to use")] = 3,
     as_json: Json = False,
 ) -> None:
-    """Sample and judge a few prompts with M_0.
+    """Sample and judge answers to a few prompts.
 
-    Prints the answers with their judgments and scores. Stores the rows in the lake, so a later run
-    reuses them.
+    Prints the answers of the base model M_0 with their judgments and scores. Stores the rows in the
+    lake, so that a later run reuses them.
 
     Example: factory preview recipes/quickstart/recipe.yaml --first 2
     """
@@ -63,7 +63,7 @@ def preview(
 
 
 def print_next_commands(recipe: Path, lake: Path, dataset: Path) -> None:
-    """Print commands to try after a run."""
+    """Print example commands to try after a run."""
     is_default = lake == Path(os.environ.get("FACTORY_LAKE") or LAKE)
     option = "" if is_default else f" --lake {shlex.quote(str(lake))}"
     path = shlex.quote(str(recipe))
@@ -76,7 +76,7 @@ def print_next_commands(recipe: Path, lake: Path, dataset: Path) -> None:
 
 
 def _find_commands() -> tuple[str, str]:
-    """Return how to call this command and its Python from the user's shell."""
+    """Return the commands that start `factory` and its Python in the user's shell."""
     command = Path(sys.argv[0])
     if command.name != "factory" or shutil.which("factory") == str(command):
         return "factory", "python"

@@ -1,4 +1,4 @@
-"""`factory schema`."""
+"""The command `factory schema`."""
 
 from typing import Annotated
 
@@ -9,12 +9,14 @@ from factory.cli.tables import print_json
 
 def schema(
     as_markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print the recipe reference as Markdown")
+        bool,
+        typer.Option("--markdown", help="Print the reference of all recipe fields as Markdown"),
     ] = False,
 ) -> None:
-    """Print the JSON Schema of a recipe.
+    """Print the JSON Schema for recipe files.
 
-    Editors use it to complete and check recipes. `factory init` writes it next to a new recipe.
+    Editors use it to autocomplete and validate recipes. `factory init` writes it next to a new
+    recipe.
 
     Example: factory schema > recipe.schema.json
     """

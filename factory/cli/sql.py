@@ -1,4 +1,4 @@
-"""`factory sql`."""
+"""The command `factory sql`."""
 
 from typing import Annotated
 
@@ -13,21 +13,23 @@ def sql(
     recipe: RecipePath,
     query: Annotated[
         str | None,
-        typer.Argument(metavar="QUERY", help="SQL query, or name of a named query"),
+        typer.Argument(metavar="QUERY", help="SQL query, or the name of a named query"),
     ] = None,
     lake: LakePath = LAKE,
     overrides: Overrides = None,
-    output: Annotated[str, typer.Option("--format", help="table, csv, json, or parquet")] = "table",
+    output: Annotated[
+        str, typer.Option("--format", help="Output format: table, csv, json, or parquet")
+    ] = "table",
     list_queries: Annotated[
-        bool, typer.Option("--list", help="List the named queries and what each shows")
+        bool, typer.Option("--list", help="List the named queries with an explanation of each")
     ] = False,
 ) -> None:
     """Query the tables of a recipe with SQL.
 
     Views: prompts, samples, judgments, verdicts, scores, pairs, models, roles, panel (the judges of
     each role), judges, judge_scores, candidates (samples with their roles and scores), and gaps
-    (the score gap per iteration and phase). Without a query, it opens a prompt, or reads queries
-    from standard input.
+    (the score gap per iteration and phase). Without a query, it opens an interactive prompt, or
+    reads queries from standard input.
 
     Example: factory sql recipes/quickstart/recipe.yaml score_gap
     """

@@ -1,6 +1,6 @@
-"""Print results: tables for people, JSON and data formats for programs.
+"""Printing of results as tables, JSON, CSV, or Parquet.
 
-Results go to standard output, progress and errors to standard error. Knows no command.
+Results go to standard output. Progress and errors go to standard error.
 """
 
 import json
@@ -18,7 +18,7 @@ Rows = list[dict[str, Any]]
 
 
 def print_result(result: "Table") -> None:
-    """Print the tables of a result, and the notes below them."""
+    """Print the tables of a result, followed by its notes."""
     for title, rows in result.tables():
         print_table(rows, title)
     if notes := result.notes():
@@ -28,7 +28,7 @@ def print_result(result: "Table") -> None:
 
 
 def print_table(rows: Rows, title: str | None = None) -> None:
-    """Print rows as a table: as wide as the terminal, or one line per row elsewhere."""
+    """Print rows as a table that fits the terminal, or with one line per row in a pipe or file."""
     if sys.stdout.isatty():
         _draw_table(rows, title)
         return
@@ -53,7 +53,7 @@ def _draw_table(rows: Rows, title: str | None) -> None:
     for column in columns:
         numeric = is_numeric(rows, column)
         justify: Literal["left", "right"] = "right" if numeric else "left"
-        # Text may wrap, numbers may not.
+        # Text may wrap, but numbers may not.
         drawn.add_column(
             column.replace("_", " "), justify=justify, overflow="fold", no_wrap=numeric
         )
@@ -70,7 +70,7 @@ def print_json(value: Any) -> None:
 
 
 def print_rows(rows: "pa.Table", output: str) -> None:
-    """Print the rows of a query in one of FORMATS."""
+    """Print the rows of a query as a table, CSV, JSON, or Parquet."""
     match output:
         case "parquet":
             import pyarrow.parquet as pq

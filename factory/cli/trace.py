@@ -1,4 +1,4 @@
-"""`factory trace`."""
+"""The command `factory trace`."""
 
 import json
 import textwrap
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 def trace(
     arguments: Annotated[
-        list[str], typer.Argument(metavar="[RECIPE] PAIR_ID", help="Recipe, and id of a pair")
+        list[str],
+        typer.Argument(metavar="[RECIPE] PAIR_ID", help="Pair ID, after an optional recipe"),
     ],
     lake: LakePath = LAKE,
     overrides: Overrides = None,
@@ -27,10 +28,10 @@ def trace(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show where a pair comes from.
+    """Show where a preference pair comes from.
 
-    Prints its prompt, samples, judgments, scores, policy, and models. The recipe is optional: ids
-    are unique in a lake.
+    Prints the pair's prompt, samples, judgments, scores, policy, and models. The recipe is
+    optional, because pair IDs are unique in a lake.
 
     Example: factory trace recipes/quickstart/recipe.yaml 41b6e2a09c5d7f83e1a2b3c4
     """
@@ -56,7 +57,7 @@ def trace(
 
 
 def print_trace(trace: "Trace") -> None:
-    """Print everything that the lake has about a pair."""
+    """Print everything that the lake stores about a pair."""
     from factory.report import SIDES
     from factory.stages import transcript
 
@@ -130,7 +131,7 @@ def _print_indented(text: str, prefix: str = "  ") -> None:
 
 
 def print_dataset_row(row: "Trace") -> None:
-    """Print what the row of a dataset tells about a pair."""
+    """Print a pair's prompt, answers, scores, and judge from the pair's row in a dataset."""
     from factory.report import SIDES
     from factory.stages import transcript
 

@@ -48,12 +48,12 @@ class Child:
         return self._process.poll() is None
 
     def wait(self, seconds: float) -> None:
-        """Wait until the process has exited, but no longer than `seconds`."""
+        """Wait until the process has exited, for at most `seconds` seconds."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)
 
     def kill(self) -> str:
-        """Kill the process and all processes that it started, and return how it ended."""
+        """Kill the process and all processes that it started, and describe how it ended."""
         code = self._process.poll()
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)

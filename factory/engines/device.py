@@ -16,7 +16,7 @@ _Loaded = TypeVar("_Loaded")
 
 
 def find_device(name: str) -> torch.device:
-    """Return the torch device for a value of `engine.device`. Raises EngineError if unavailable.
+    """Return the torch device that `engine.device` selects. Raises EngineError if unavailable.
 
     The value `auto` selects the first GPU, or the CPU if there is none.
     """

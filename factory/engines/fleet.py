@@ -1,4 +1,4 @@
-"""Engines in separate processes, which run in parallel and restart after a crash.
+"""Engines in separate processes, which run in parallel and are restarted after a crash.
 
 Each engine gets slices of consecutive requests, so that requests with a common prefix share one
 engine's cache. No engine gets more requests than it has capacity for. If a process dies, or is busy
@@ -72,7 +72,7 @@ class _Worker:
         return bool(self.in_flight) and time.monotonic() - self.heard > seconds
 
     def unfinished(self) -> list[Request]:
-        """Return the pending requests, each with its unanswered draws."""
+        """Return the pending requests, each with only its unanswered draws."""
         draws: dict[int, list[int]] = {}
         requests = {id(request): request for request in self.in_flight.values()}
         for (_, draw), request in self.in_flight.items():
@@ -92,7 +92,7 @@ class _Worker:
         self.kill()
 
     def kill(self) -> str:
-        """Kill the process and its children, and return why it ended."""
+        """Kill the process and its children, and return the reason why it ended."""
         how = self._child.kill()
         return how if self.error is None else self.error
 
@@ -145,7 +145,7 @@ class Fleet:
                     yield from self._bury(worker)
 
     def _deal(self, left: Iterator[Request]) -> bool:
-        """Send requests to each engine with capacity, and return whether no requests are left."""
+        """Send requests to each engine with free capacity. Return whether no requests are left."""
         ended = False
         for worker in self._workers:
             if worker.room <= 0:
@@ -224,7 +224,10 @@ class Fleet:
             (self._suspects if suspect else self._again).append(request)
 
     def close(self, *, at_once: bool) -> None:
-        """Stop the processes. With `at_once`, kill them without waiting for pending requests."""
+        """Stop all engine processes.
+
+        With `at_once`, kill them without waiting for pending requests.
+        """
         if at_once:
             for worker in self._workers:
                 worker.kill()
@@ -285,10 +288,10 @@ def start_failure(name: str, why: str, log: Path) -> EngineError:
 def open_fleet(
     start: Start, environments: Sequence[Mapping[str, str]], logs: Path
 ) -> Iterator[Fleet]:
-    """Start one engine per environment, and stop the engines when the context ends.
+    """Start one engine process for each set of environment variables, until the context ends.
 
-    Each environment is a mapping of variables to add to this process's. Logs are written to the
-    folder `logs`, and deleted if the context ends without an exception.
+    Each set is added to the environment variables of this process. Logs are written to the folder
+    `logs`, and deleted if the context ends without an exception.
     """
     fleet = Fleet(start, environments, logs)
     try:

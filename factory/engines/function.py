@@ -1,4 +1,4 @@
-"""The `function` engine, a judge that calls a Python function named in the recipe.
+"""The `function` engine, which judges answers with a Python function named in the recipe.
 
 The function receives a list of rows {messages, answer, reference, criteria, meta} and returns one
 number per row. It runs in a separate process (`factory.function_worker`) on batches, which grow
@@ -72,7 +72,10 @@ class _Process:
             raise failed
 
     def call(self, rows: list[dict[str, Any]], seconds: float) -> Answer:
-        """Return the function's values for rows. Raises _Gone after a timeout or a crash."""
+        """Call the function on a batch of rows, and return its values.
+
+        Raises _Gone after a timeout or a crash.
+        """
         answer: Answer = self._ask(rows, seconds)
         return answer
 
@@ -96,7 +99,7 @@ class _Process:
         raise _Gone(f"took longer than {seconds:g} s")
 
     def end(self) -> None:
-        """Ask the process to exit, and kill it if it takes longer than ENDING seconds."""
+        """Ask the process to exit, and kill it if it does not exit within ENDING seconds."""
         self._child.connection.close()
         self._child.wait(ENDING)
         self.kill()
@@ -187,7 +190,7 @@ def _results(requests: Sequence[Request], answer: Answer) -> Iterator[Result]:
 
 @contextmanager
 def open_engine(function: Function, timeout: float, logs: Path) -> Iterator[_Engine]:
-    """Start a process that imports the function's file, and end it when the context ends.
+    """Start a process that imports the judge function's file, and stop it when the context ends.
 
     The function may take `timeout` seconds per batch. Its output goes to a file in the folder
     `logs`. Raises FunctionError if the file cannot be imported.

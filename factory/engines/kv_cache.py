@@ -1,4 +1,4 @@
-"""Copies of a prompt's KV cache for the rows that generate answers to the prompt."""
+"""Copying a prompt's KV cache to the batch rows that generate answers to the prompt."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ class _RoomyLayer(DynamicLayer):  # type: ignore[misc]
 
 
 def copy_to_rows(cache: Cache, rows: torch.Tensor, room: int) -> DynamicCache | None:
-    """Copy the KV cache of prompts to rows, with space for `room` more tokens per row.
+    """Copy each prompt's KV cache to its batch rows, with space for `room` more tokens per row.
 
     `rows` has shape (rows,) and contains the index of each row's prompt. Return None if the model
     does not use a plain KV cache.

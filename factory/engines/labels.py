@@ -1,4 +1,4 @@
-"""The position of the score in a judgment, and the log-probabilities of the labels there.
+"""Location of the score in a judgment, and log-probabilities of the labels at that position.
 
 A label can match several tokens, with and without a space before it. Their probabilities are added.
 """
@@ -16,7 +16,7 @@ plain text."""
 def label_tokens(
     vocabulary: Mapping[str, int], encode: Callable[[str], Sequence[str]], labels: Iterable[str]
 ) -> dict[str, list[int]]:
-    """Return the ids of the tokens that equal each label, with or without a space before it.
+    """Return the IDs of the tokens that spell each label, with or without a leading space.
 
     The list is empty for a label that the tokenizer splits into several tokens. `encode` returns
     the tokens of a text as they are spelled in the vocabulary.
@@ -34,7 +34,7 @@ def label_tokens(
 
 
 def score_start(text: str, score_at: str, reasoning: tuple[str, str] | None) -> int | None:
-    """Return the index of the character where the score begins in an answer; None without a score.
+    """Return the index of the score's first character in an answer, or None without a score.
 
     `score_at` is a regular expression whose only group matches the score. Skip the reasoning, which
     ends with the second of the tags in `reasoning`.
@@ -50,7 +50,7 @@ def score_token(
     score_at: str,
     reasoning: tuple[str, str] | None = None,
 ) -> int | None:
-    """Return the index of the token where the score begins in an answer; None without a score."""
+    """Return the index of the score's first token in an answer, or None without a score."""
     start = score_start(decode(answer), score_at, reasoning)
     if start is None:
         return None
@@ -67,7 +67,7 @@ def score_token(
 def by_label(
     logprobs: Mapping[int, float], tokens: Mapping[str, Sequence[int]]
 ) -> list[dict[str, Any]]:
-    """Return the log of each label's total probability over its tokens.
+    """Return each label's log-probability, adding up the probabilities of the label's tokens.
 
     `logprobs` maps token ids to log-probabilities. Omit labels without any token in `logprobs`.
     """

@@ -125,7 +125,7 @@ class _Server:
         return f"vllm {info['version']}"
 
     async def name(self, model: Checkpoint) -> str:
-        """Return the server's name for a model. If the server lacks its adapter, load it."""
+        """Return the name under which the server serves a model, and load a missing adapter."""
         async with self._naming:
             if model.digest not in self._names:
                 self._names[model.digest] = await self._find(model)
@@ -173,7 +173,7 @@ class _Server:
         await asyncio.get_running_loop().shutdown_default_executor()
 
     def fatal_error(self, error: openai.APIError) -> EngineError:
-        """Return the error that stops the step, for failures that affect every request."""
+        """Return the error that stops the step after a failure that affects every request."""
         settings, status = self.settings, getattr(error, "status_code", None)
         if status in (401, 403):
             unset = "" if self._key else f", and {settings.key} is not set"
@@ -365,7 +365,7 @@ def _loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 @contextmanager
 def open_engine(settings: OpenaiEngine, models: Sequence[Checkpoint]) -> Iterator[_Engine]:
-    """Connect to the server given in `settings`, and load the models' adapters on it.
+    """Connect to the server given in `settings`, and load the models' adapters into it.
 
     Pending requests are canceled when the context ends. Raises EngineError if the server cannot be
     reached, refuses the API key, or cannot serve one of the models.

@@ -25,7 +25,7 @@ FINISHED = ("stop", "length", "tool_calls")
 def read_answers(
     request: Request, draws: Sequence[int], completion: ChatCompletion, context: int | None
 ) -> Iterator[Result]:
-    """Yield one result per draw from the completion of one request.
+    """Yield one result per draw from the chat completion of a request.
 
     `context` is the maximum number of tokens of a prompt and its answer; None if unknown.
     """

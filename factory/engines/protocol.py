@@ -45,7 +45,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Result:
-    """The answer to one draw of a request, or the error that prevented it, but never both."""
+    """The answer to one draw of a request, or the error that prevented the answer; never both."""
 
     request_id: str
     draw: int
@@ -69,7 +69,7 @@ class Result:
 
 
 class Engine(Protocol):
-    """A backend that answers requests."""
+    """An inference backend, which answers requests with a model, a server, or a function."""
 
     name: str
 
@@ -89,13 +89,13 @@ class Engine(Protocol):
 def failures(
     request: Request, error: str, kind: ErrorKind, draws: Sequence[int] | None = None
 ) -> Iterator[Result]:
-    """Yield one failed result per draw of a request: its `draws`, or only the given ones."""
+    """Yield one failed result for each draw of a request, or only for the given draws."""
     for draw in request.draws if draws is None else draws:
         yield Result(request.id, draw, error=error, error_kind=kind)
 
 
 def runs(draws: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Split sorted draw numbers into runs of consecutive numbers: 0 1 2 5 6 into 0 1 2 and 5 6.
+    """Split sorted draw numbers into runs without gaps, such as 0 1 2 5 6 into 0 1 2 and 5 6.
 
     One call can generate a run of draws, since vLLM seeds the k-th answer with the call's seed + k.
     """

@@ -1,4 +1,4 @@
-"""Requests tokenized ahead of time and sorted by length, so that batches have little padding."""
+"""Tokenizing requests in advance and sorting them by length, so that batches need less padding."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class PromptRefused(Exception):
 
 @dataclass(frozen=True)
 class Row:
-    """One draw of a request, with the tokens of the prompt."""
+    """One draw of a request, with the prompt's tokens."""
 
     request: Request
     draw: int
@@ -68,7 +68,7 @@ def check_length(n_tokens: int, max_tokens: int, context: int | None, owner: str
 def read_windows(
     requests: Iterable[Request], read: Callable[[Request], list[int]], size: int
 ) -> Iterator[tuple[list[Row], list[Result]]]:
-    """Yield windows of at least `size` rows each, with the shortest prompts first.
+    """Yield windows of at least `size` rows, each sorted from the shortest prompt to the longest.
 
     Each window comes with the failed results of the requests that `read` refused. The last window
     may be smaller.

@@ -1,4 +1,4 @@
-"""The `reference` engine, which answers each prompt with its reference and uses no model."""
+"""The `reference` engine, which returns each prompt's reference answer and uses no model."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -20,5 +20,5 @@ class _Engine:
 
 @contextmanager
 def open_engine() -> Iterator[_Engine]:
-    """Open the engine that answers each prompt with its reference."""
+    """Open the engine that answers each prompt with the prompt's reference answer."""
     yield _Engine()

@@ -15,7 +15,7 @@ from factory.recipe import Generation
 
 
 class Choices:
-    """The tokens that may come next if the answer is restricted to a list of texts."""
+    """The tokens that may come next in an answer that is restricted to a list of texts."""
 
     def __init__(self, answers: Iterable[Sequence[int]], ends: Sequence[int]) -> None:
         """Build the table of allowed tokens.
@@ -31,7 +31,10 @@ class Choices:
             self._next.setdefault(tuple(answer), set()).update(ends)
 
     def after(self, written: Sequence[int]) -> list[int]:
-        """Return the tokens that may follow `written`; only stop tokens after a full answer."""
+        """Return the tokens that may follow `written`, the tokens generated so far.
+
+        After a complete answer, only stop tokens may follow.
+        """
         return sorted(self._next.get(tuple(written), self._ends))
 
 

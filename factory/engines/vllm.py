@@ -114,7 +114,7 @@ def check_arguments(settings: VllmEngine, rank: int, field: str) -> None:
 
 
 def environments(settings: VllmEngine) -> list[dict[str, str]]:
-    """Return the environment variables of each engine's process, which select its GPUs or cores.
+    """Return each engine process's environment variables, which select its GPUs or CPU cores.
 
     Raises RecipeError if the machine has too few GPUs.
     """
@@ -416,7 +416,7 @@ def _waiting(inbox: "queue.SimpleQueue[Any]", *, block: bool) -> Iterator[Any]:
 def open_engine(
     settings: VllmEngine, models: Sequence[Checkpoint], rank: int, beat: Callable[[], None]
 ) -> Iterator[_Engine]:
-    """Start vLLM with the base weights that all models share, until the context ends.
+    """Start vLLM with the base weights that all models share, and stop it when the context ends.
 
     `rank` is the largest rank of the adapters, 0 without adapters. The engine calls `beat` after
     every step that generated tokens.

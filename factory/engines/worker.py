@@ -1,4 +1,4 @@
-"""The process that runs one engine.
+"""The code that runs in an engine's separate process.
 
 `factory.engines.fleet` starts the process and passes the number of a connected socket. The process
 receives the engine's settings, then requests, and sends results. When the connection closes, the
@@ -32,7 +32,7 @@ BEAT = 1.0
 
 @dataclass(frozen=True)
 class Start:
-    """The first message to an engine's process: the engine's settings and models."""
+    """The first message to an engine's process, with the engine's settings and models."""
 
     settings: VllmEngine | ScriptedEngine
     models: tuple[Checkpoint, ...]
@@ -44,7 +44,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Ready:
-    """The message that an engine has started."""
+    """The message that an engine sends when it has started."""
 
     name: str
     version: str
@@ -54,12 +54,12 @@ class Ready:
 
 @dataclass(frozen=True)
 class Alive:
-    """The heartbeat of an engine that is generating tokens."""
+    """The heartbeat that an engine sends while it is generating tokens."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """The message that an engine raised an exception."""
+    """The message that an engine sends if it raises an exception."""
 
     error: str
 

@@ -1,4 +1,4 @@
-"""Checks that models and trainings fit into this machine's memory and disk.
+"""Checks that models and their training fit into this machine's memory and on its disk.
 
 All sizes are estimates. Each function documents what its estimate leaves out.
 """
@@ -79,7 +79,7 @@ def _check_vllm_memory(
 def check_training_memory(
     train: Train, method: Method, found: Sequence[Gpu], weights: Weights
 ) -> Check:
-    """Check that a training with TRL fits into memory, as estimated by `training_bytes`.
+    """Check that training with TRL fits into memory, as estimated by `training_bytes`.
 
     Other launchers and optimizers may need less memory. With them, the result is at most a note.
     """
@@ -113,7 +113,7 @@ def _fits(name: str, what: str, need: float, room: Room, remedy: str, *, certain
 
 
 def check_disk(recipe: Recipe, lake: Path, weights: Weights | None) -> Check:
-    """Check that the models that the recipe trains fit on the lake's disk.
+    """Check that the lake's disk has space for the models that the recipe trains.
 
     The estimate does not subtract models that are already in the lake. If there are any, the result
     is at most a note. The estimate leaves out downloads and the tables, which are small next to

@@ -1,4 +1,4 @@
-"""Result of one check of `factory doctor`."""
+"""The result of one check by `factory doctor`."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ Mark = Literal["ok", "note", "stop"]
 
 @dataclass(frozen=True)
 class Check:
-    """Result of one check of `factory doctor`."""
+    """The result of one check by `factory doctor`."""
 
     name: str
     mark: Mark
@@ -17,5 +17,5 @@ class Check:
 
 
 def readable_size(n_bytes: float) -> str:
-    """Return a number of bytes in decimal units, such as "4 MB" or "23.4 GB"."""
+    """Format a number of bytes in decimal units, such as "4 MB" or "23.4 GB"."""
     return f"{n_bytes / 1e9:,.1f} GB" if n_bytes >= 1e8 else f"{n_bytes / 1e6:,.0f} MB"

@@ -51,7 +51,7 @@ class _Loaded:
 
 
 def examine(recipe: Recipe, lake: Path) -> list[Check]:
-    """Check whether this machine can run a recipe, and return the results in reading order.
+    """Check whether this machine can run a recipe, and return the results in display order.
 
     Raises ModelError if the folder of M_0 or of a judge is not a usable model, and RecipeError if a
     setting that must be a number is not one.

@@ -1,4 +1,4 @@
-"""Checks of the recipe's SQL expressions over its judges, before the first answer is generated."""
+"""Checks of the SQL expressions with which a recipe combines its judges' scores."""
 
 from collections.abc import Mapping
 from itertools import combinations
@@ -18,7 +18,7 @@ _EXPECTED = {
 
 
 def check_expressions(choice: Choice) -> None:
-    """Check the SQL expressions of the recipe's `pairs` section.
+    """Check the SQL expressions in the recipe's `pairs` section.
 
     Raises RecipeError if an expression cannot be evaluated, has the wrong type, or names a score
     that no judge produces.
@@ -79,7 +79,7 @@ def _check_expected_scores(recipe: Recipe, field: str, text: str) -> None:
 
 
 def check_opponents(recipe: Recipe, rubrics: Mapping[str, Rubric | None]) -> None:
-    """Check that no two comparing judges differ only in `opponents`.
+    """Check that no two judges that compare answers differ only in `opponents`.
 
     Raises RecipeError if two of them do, because they would share their judgments.
     """

@@ -1,4 +1,4 @@
-"""Inputs of a step: the earlier steps whose rows it reads, and the folders of these rows."""
+"""The inputs of a step: the earlier steps whose rows it reads, and the folders of these rows."""
 
 from pathlib import Path
 

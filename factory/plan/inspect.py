@@ -1,4 +1,4 @@
-"""Inspection of a recipe's steps: where each step's rows are, and how many are missing.
+"""Inspection of a recipe's steps: where each step's rows are stored, and how many are missing.
 
 Each stage has two functions. One locates a step: it finds the folder of the step's rows. The other
 counts these rows. A run locates a step, locks its folder, and then counts.
@@ -34,7 +34,7 @@ UNREADABLE = (duckdb.Error, pa.ArrowException, OSError)
 
 
 def inspect_step(state: RecipeState, step: Step, limit: int | None = None) -> StepState:
-    """Find the folder of a step's rows, and count the rows.
+    """Find the folder that stores a step's rows, and count the rows.
 
     With a `limit`, count only the rows of the first `limit` prompts of the training split.
     """
@@ -42,7 +42,7 @@ def inspect_step(state: RecipeState, step: Step, limit: int | None = None) -> St
 
 
 def locate_step(state: RecipeState, step: Step, limit: int | None = None) -> StepState:
-    """Find the folder of a step's rows without counting them."""
+    """Find the folder that stores a step's rows, without counting the rows."""
     return _LOCATE[step.stage](state, step, limit)
 
 

@@ -1,4 +1,4 @@
-"""Installed packages and memory of this machine."""
+"""Information about this machine: its installed packages and its memory."""
 
 import os
 import platform
@@ -37,7 +37,7 @@ def _sum(parts: Sequence[int | None]) -> int | None:
 
 
 def machine_memory() -> Room:
-    """Return the memory of this machine, or the smaller limit of its container (cgroup v2)."""
+    """Return this machine's memory, or its container's limit (cgroup v2) if that is smaller."""
     page = os.sysconf("SC_PAGE_SIZE")
     total = free = page * os.sysconf("SC_PHYS_PAGES")
     info = Path("/proc/meminfo")

@@ -39,7 +39,7 @@ class OpenedRecipe:
     digests: dict[str, str] = field(default_factory=dict, compare=False)
 
     def section(self, step: Step) -> Judge | None:
-        """Return the recipe section of a step's judge; None for the probe's function."""
+        """Return the recipe section of a step's judge, or None for the probe's function."""
         return self.recipe.all_judges.get(step.judge_name)
 
     def reading(self, step: Step) -> tuple[Rubric | None, tuple[float, float] | None]:
@@ -54,13 +54,13 @@ class OpenedRecipe:
         return 1 if step.role == REFERENCE else self.recipe.sampling.draws
 
     def n_judge_draws(self, step: Step) -> int:
-        """Return the number of judgments per sample, or per comparison, counting both orders."""
+        """Return the number of judgments per sample or, over both orders, per comparison."""
         section = self.section(step)
         orders = 1 if self.opponents(step) is None else 2
         return orders * section.n_draws if section else 1
 
     def opponents(self, step: Step) -> int | None:
-        """Return how many answers a judge compares each answer with; None if it compares none."""
+        """Return how many opponents each answer is compared with, or None without comparisons."""
         section, rubric = self.section(step), self.rubrics.get(step.judge_name)
         return section.opponents if section and rubric and rubric.compares else None
 
@@ -72,14 +72,14 @@ class OpenedRecipe:
 
     @property
     def counts_references(self) -> bool:
-        """Whether the lengths of references are counted, in tokens of M_0.
+        """Whether the length of reference answers is counted, in tokens of the base model M_0.
 
         A scripted model has no tokenizer to count with.
         """
         return self.recipe.engine.name != "scripted"
 
     def with_pairs_of(self, changed: Recipe) -> "OpenedRecipe":
-        """Return a copy with the pair policy and the `pairs` section of another recipe.
+        """Return a copy that has the pair policy and the `pairs` section of another recipe.
 
         Models and judges stay the same. Raises RecipeError if an expression of `pairs` cannot be
         evaluated.
@@ -171,7 +171,7 @@ def _find_functions(recipe: Recipe) -> dict[str, Function | None]:
 
 
 def largest_rank(recipe: Recipe, models: Mapping[str, Checkpoint], name: str) -> int:
-    """Return the largest LoRA rank that a model's engine must support; 0 without adapters."""
+    """Return the largest LoRA rank that a model's engine must support, or 0 without adapters."""
     judges = recipe.all_judges.keys()
     together = [name] if name in judges else models.keys() - judges
     adapters = [adapter for each in together if (adapter := models[each].adapter)]

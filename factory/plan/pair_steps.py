@@ -1,4 +1,4 @@
-"""Folders and row counts of the steps that choose pairs and the steps that train on them."""
+"""Folders and row counts of the steps that choose pairs, and of the steps that train on them."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ from factory.stages import (
 
 
 def locate_pairs(state: RecipeState, step: Step, _: int | None) -> StepState:
-    """Find the folder of a pairs step.
+    """Find the lake folder of a pairs step.
 
     Its key covers the candidates, their scores, and the choice of pairs.
     """
@@ -52,7 +52,7 @@ def count_pairs(state: RecipeState, located: StepState, _: int | None) -> StepSt
 
 
 def locate_training(state: RecipeState, step: Step, _: int | None) -> StepState:
-    """Find the folder of a training.
+    """Find the lake folder of a training step.
 
     Its key covers the parent model, the training pairs, and the settings.
     """
@@ -75,7 +75,7 @@ def locate_training(state: RecipeState, step: Step, _: int | None) -> StepState:
 
 
 def count_training(state: RecipeState, located: StepState, _: int | None) -> StepState:
-    """Read the manifest of a training, and record the model if the training is done."""
+    """Read the manifest of a training step, and record the model if training is done."""
     step = located.step
     folder = folder_of(located).path
     model = trained_model(step.name, folder, state.models["M_0"], state.recipe)

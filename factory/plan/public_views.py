@@ -1,4 +1,4 @@
-"""Views of a recipe for `factory sql` and for writing datasets."""
+"""The SQL views of a recipe, for `factory sql` and for writing datasets."""
 
 from factory.lake import Folder, Views, load_query
 from factory.plan.recipe_state import RecipeState
@@ -22,7 +22,7 @@ PUBLIC_VIEWS = (
 
 
 def all_views(state: RecipeState) -> Views:
-    """Open every view of a recipe. Views opened earlier can no longer be used."""
+    """Open every SQL view of a recipe. Views opened earlier can no longer be used."""
     views = state.views(state.everything)
     builds = [
         found.folder
@@ -38,7 +38,7 @@ def all_views(state: RecipeState) -> Views:
 
 
 def count_outcomes(state: RecipeState, folder: Folder) -> dict[str, int]:
-    """Count the pairs in a folder by outcome, with the most frequent outcome first."""
+    """Count the pairs in a folder by outcome, starting with the most frequent outcome."""
     views = state.views()
     views.register_shards("pairs", "pairs", folder.shards())
     rows = views.all(load_query("plan/outcomes"))

@@ -1,4 +1,4 @@
-"""State of a recipe in its lake: models, roles, judges, and the state of each step.
+"""The state of a recipe in its lake: models, roles, judges, and the state of each step.
 
 The state grows as steps are inspected in the plan's order, because a step's key may depend on the
 rows of an earlier step. This module only reads the lake's tables.
@@ -42,7 +42,7 @@ RoleKey = tuple[int, str, str]
 
 @dataclass
 class RecipeState:
-    """State of a recipe in its lake: models, roles, judges, and the state of each step."""
+    """The state of a recipe in its lake: models, roles, judges, and the state of each step."""
 
     opened: OpenedRecipe
     stored: RecipeViews
@@ -80,7 +80,7 @@ class RecipeState:
         return self.opened.policy
 
     def with_pairs_of(self, changed: Recipe) -> "RecipeState":
-        """Return a copy with the pair policy and the `pairs` section of another recipe.
+        """Return a copy that has the pair policy and the `pairs` section of another recipe.
 
         Samples and scores stay the same.
         """
@@ -93,7 +93,7 @@ class RecipeState:
             self.stored.save_cache()
 
     def judge(self, step: Step) -> Checkpoint | Function | None:
-        """Return the model or function that judges in a step; None for a model not yet trained."""
+        """Return the model or function that judges in a step, or None if it is not trained yet."""
         if step.judge:
             return self.models.get(step.judge)
         return self.opened.functions[step.judge_name]
@@ -103,7 +103,7 @@ class RecipeState:
         return largest_rank(self.recipe, self.models, name)
 
     def count_prompts(self, step: Step, limit: int | None) -> int:
-        """Return the number of prompts of a step.
+        """Return the number of prompts that a step uses.
 
         With a `limit`, count at most that many, and only prompts of the training split.
         """
@@ -113,24 +113,24 @@ class RecipeState:
     # roles and judges
 
     def role(self, step: Step) -> Row:
-        """Return the row of `roles` that a step's samples belong to. Create it if it is missing."""
+        """Return a step's row in the `roles` table. Create the row if it is missing."""
         key = (step.iteration, step.role, step.name)
         row = dict(zip(("iteration", "role", "name"), key, strict=True))
         return self.roles.setdefault(key, {"recipe": self.recipe.name, **row})
 
     def panel_row(self, step: Step) -> Row:
-        """Return the row of `panel` for a judging step. Create it if it is missing."""
+        """Return a judging step's row in the `panel` table. Create the row if it is missing."""
         key = (step.iteration, step.role, step.name, step.judge_name)
         row = dict(zip(("iteration", "role", "name", "judge_name"), key, strict=True))
         return self.panel.setdefault(key, {"recipe": self.recipe.name, **row})
 
     @property
     def everything(self) -> Scope:
-        """All roles of the recipe, with all judges."""
+        """The scope with all roles and all judges of the recipe."""
         return Scope(list(self.roles.values()), list(self.panel.values()))
 
     def phase_scope(self, step: Step) -> Scope:
-        """Return the roles whose samples are candidates of a pairs step, and the judges it uses."""
+        """Return the roles that provide a pairs step's candidates, and the judges that it uses."""
         wanted, used = self.policy.candidates(step.phase), self.opened.choice.judges
         return Scope(
             [
@@ -146,7 +146,7 @@ class RecipeState:
         )
 
     def step_scope(self, step: Step) -> Scope:
-        """Return the scope of a step's queries: its role and, for a judging step, its judge.
+        """Return the scope of a step's queries: the step's role and, for a judging step, its judge.
 
         If the judge compares answers, the scope starts with the current role, whose answers are the
         opponents.
@@ -172,14 +172,14 @@ class RecipeState:
     # queries
 
     def views(self, scope: Scope | None = None) -> Views:
-        """Open views of the rows that a scope covers, by default of the prompts only.
+        """Open SQL views of the rows in a scope, or of the prompts only if no scope is given.
 
         Views opened earlier can no longer be used.
         """
         return self.stored.open(scope or Scope())
 
     def step_views(self, located: StepState, limit: int | None) -> Views:
-        """Open the views that the queries of a step read."""
+        """Open the SQL views that a step's queries read."""
         return self._define_step(self.views(self.step_scope(located.step)), located, limit)
 
     def _define_step(self, views: Views, located: StepState, limit: int | None) -> Views:
@@ -199,7 +199,7 @@ class RecipeState:
         return views
 
     def count_rows(self, query: str, located: StepState, limit: int | None) -> dict[str, Any]:
-        """Run a query of this package that returns one row on a step's views, and cache the row."""
+        """Run one of this package's single-row queries on a step's views, and cache the row."""
         step, scope = located.step, self.step_scope(located.step)
         place = f"{query} {step.stage} {step.iteration} {step.role} {step.name} {step.judge_name}"
 
@@ -209,7 +209,7 @@ class RecipeState:
         return self.stored.recall(place, [self._step_row(located, limit)], scope, compute)
 
     def recall(self, place: str, scope: Scope, compute: Callable[[Views], Row]) -> Row:
-        """Compute a row from the views of a scope, or return it from the lake's cache.
+        """Return a row from the lake's cache, or compute it from the views of a scope.
 
         `place` names the computation in the cache.
         """
@@ -233,7 +233,7 @@ class RecipeState:
         }
 
     def models_table(self) -> pa.Table:
-        """Return the recipe's existing models as a table with the columns of `models`."""
+        """Return the recipe's existing models as an Arrow table with the columns of `models`."""
         rows: list[Row] = []
         for model in self.models.values():
             row: Row = {"digest": model.digest, "dtype": model.dtype}

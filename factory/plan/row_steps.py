@@ -22,7 +22,10 @@ from factory.stages import (
 
 
 def locate_prompts(state: RecipeState, step: Step, _: int | None) -> StepState:
-    """Find the folder of a prompts step. Its key covers the prompts files and how they are read."""
+    """Find the lake folder of a prompts step.
+
+    Its key covers the prompts files and how they are read.
+    """
     files = PromptFiles(state.recipe, step.role, state.models["M_0"])
     settings = files.settings()
     folder = state.lake.folder("prompts", folder_key("prompts", PROMPTS_VERSION, settings))
@@ -30,7 +33,7 @@ def locate_prompts(state: RecipeState, step: Step, _: int | None) -> StepState:
 
 
 def count_prompts(state: RecipeState, located: StepState, _: int | None) -> StepState:
-    """Count the stored prompts, or read the prompts files if no prompt is stored.
+    """Count the stored prompts, or the prompts in the prompts files if none is stored yet.
 
     Raises PromptsError if the probe and the loop share prompts.
     """
@@ -91,7 +94,7 @@ def _check_probe_is_apart(state: RecipeState) -> None:
 
 
 def locate_samples(state: RecipeState, step: Step, limit: int | None) -> StepState:
-    """Find the folder of a samples step.
+    """Find the lake folder of a samples step.
 
     Its key covers the model, the sampling settings, and the seed.
     """
@@ -146,7 +149,7 @@ def count_samples(state: RecipeState, located: StepState, limit: int | None) -> 
 
 
 def locate_judgments(state: RecipeState, step: Step, limit: int | None) -> StepState:
-    """Find the folder of a judgments step.
+    """Find the lake folder of a judgments step.
 
     Its key covers the judge, the rubric, and the judge's settings.
     """
@@ -189,7 +192,7 @@ def count_judgments(state: RecipeState, located: StepState, limit: int | None) -
 
 
 def locate_verdicts(state: RecipeState, step: Step, limit: int | None) -> StepState:
-    """Find the folder of a verdicts step.
+    """Find the lake folder of a verdicts step.
 
     Its key covers the judgments, the parser, and the scale.
     """
@@ -223,7 +226,7 @@ def _count_reused(state: RecipeState, counted: StepState, limit: int | None) -> 
 
 
 def shards_to_reuse(state: RecipeState, located: StepState) -> list[Path]:
-    """Return the shards of folders whose settings differ from the step's only in `max_tokens`."""
+    """Return the shards of folders that differ from a step's folder only in `max_tokens`."""
     if located.folder is None or "max_tokens" not in located.settings:
         return []
     mine = canonical({**located.settings, "max_tokens": None})
@@ -237,7 +240,7 @@ def shards_to_reuse(state: RecipeState, located: StepState) -> list[Path]:
 
 
 def reused_views(state: RecipeState, located: StepState, limit: int | None) -> Views:
-    """Open a step's views, with the reusable rows of other folders as the view `reused`.
+    """Open a step's views, including a view `reused` of rows to copy from other folders.
 
     These rows answer missing requests. They come from folders with another `max_tokens`.
     """

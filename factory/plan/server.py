@@ -1,4 +1,4 @@
-"""Checks that the server of an `openai` engine answers, accepts the key, and serves the model."""
+"""Checks that an `openai` engine's server responds, accepts the key, and serves the model."""
 
 import json
 import os
@@ -14,14 +14,14 @@ SECONDS = 3
 
 
 def check_key(engine: OpenaiEngine) -> Check:
-    """Check that the environment variable with the server's API key is set."""
+    """Check that the environment variable for the server's API key is set."""
     if _key(engine):
         return Check("key", "ok", f"{engine.key} is set")
     return Check("key", "note", f"{engine.key} is not set (fine if the server needs no key)")
 
 
 def check_server(engine: OpenaiEngine) -> Check:
-    """Request the list of models from an engine's server.
+    """Check that an engine's server responds and lists the engine's model.
 
     The message quotes an error only if its text cannot contain the API key.
     """

@@ -1,4 +1,4 @@
-"""State of one step: the folder of its rows in the lake, and counts of stored and missing rows."""
+"""The state of one step: its lake folder, and the numbers of stored and missing rows."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +9,7 @@ from factory.plan.step import Step
 
 @dataclass(frozen=True)
 class StepState:
-    """State of one step: the folder of its rows, and counts of stored and missing rows."""
+    """The state of one step: its lake folder, and the numbers of stored and missing rows."""
 
     step: Step
     folder: Folder | None = None
@@ -37,7 +37,7 @@ class StepState:
 
     @property
     def missing(self) -> int:
-        """Rows that a run still has to produce, including temporary failures."""
+        """The number of rows that a run still has to produce, including temporary failures."""
         return self.wanted - self.answered - self.failed - self.filtered
 
     @property
@@ -47,6 +47,6 @@ class StepState:
 
 
 def folder_of(state: StepState) -> Folder:
-    """Return the folder of a step whose key is known."""
+    """Return the lake folder of a step whose key is known."""
     assert state.folder is not None, f"{state.step.label} has no key yet"
     return state.folder

@@ -1,4 +1,4 @@
-"""Steps of a recipe and their order, derived from the recipe alone.
+"""The steps of a recipe and their order, which depend only on the recipe.
 
 The order minimizes model loads. With full fine-tuning, an iteration needs three loads: M_i samples
 and judges, the future model samples, and M_i judges the future model's answers. M_0 samples the
@@ -17,7 +17,7 @@ from factory.recipe import JUDGE, PAST_OFFSET, PROBE, REFERENCE, Recipe
 
 @dataclass(frozen=True)
 class Step:
-    """One unit of work in the plan: a stage for one role, judge, or model of an iteration."""
+    """A unit of work in the plan: one stage for one role, judge, or model in an iteration."""
 
     stage: str
     """One of prompts, samples, judgments, verdicts, pairs, train."""
@@ -40,14 +40,14 @@ class Step:
 
     @property
     def loads(self) -> str | None:
-        """Model that an engine must load for this step; None if the step needs no engine."""
+        """The model that an engine must load for this step, or None if it needs no engine."""
         if self.stage == "samples":
             return None if self.name == REFERENCE else self.name
         return (self.judge or None) if self.stage == "judgments" else None
 
     @property
     def judge_title(self) -> str:
-        """Display name of the judge: `M_1`, `the judge`, `honest`, or `M_1 (honest)`."""
+        """The display name of the judge: `M_1`, `the judge`, `honest`, or `M_1 (honest)`."""
         if not self.judge or self.judge.islower():
             named = self.judge_name not in (JUDGE, PROBE)
             fallback = "the judge" if self.judge else "a function"
@@ -56,12 +56,12 @@ class Step:
 
     @property
     def player(self) -> str:
-        """Display name of the model and role whose samples the step produces or judges."""
+        """The display name of the model and role whose samples the step produces or judges."""
         return "the references" if self.name == REFERENCE else f"{self.name} as {self.role}"
 
     @property
     def title(self) -> str:
-        """Description of the step for tables, such as `samples of M_0 as past`."""
+        """The description of the step in tables, such as `samples of M_0 as past`."""
         match self.stage:
             case "prompts":
                 return "prompts" if self.role == "loop" else "prompts of the probe"
@@ -79,7 +79,7 @@ class Step:
 
     @property
     def label(self) -> str:
-        """The title with the iteration, for messages and manifests.
+        """The step's title with the iteration, for messages and manifests.
 
         Usage is looked up in manifests by this label.
         """
@@ -89,7 +89,7 @@ class Step:
 
 
 def first_draw(step: Step) -> int:
-    """Return the number of a step's first draw.
+    """Return the number of the first draw in a step.
 
     Past and current are the same model in iteration 0, so their draws must not overlap.
     """
@@ -167,7 +167,7 @@ def _probe(recipe: Recipe, i: int, name: str) -> Iterator[Step]:
 
 
 def engine_needed(recipe: Recipe, step: Step) -> str | None:
-    """Return a name for the model that an engine must load for a step; None if it needs no engine.
+    """Return a name for the model that a step's engine must load, or None without an engine.
 
     Steps with the same name can share one engine.
     """
@@ -177,7 +177,7 @@ def engine_needed(recipe: Recipe, step: Step) -> str | None:
 
 
 def steps_of_one_pass(recipe: Recipe, first: Step, later: Sequence[Step]) -> list[Step]:
-    """Return a generating step and the steps directly after it that one engine can answer together.
+    """Return a generating step and the steps after it that can run in the same engine pass.
 
     None of these steps needs the rows of another one.
     """

@@ -1,4 +1,4 @@
-"""Views of a recipe as SQL text for plain DuckDB: `views.sql` in the lake, and `factory diff`."""
+"""A recipe's views as SQL text for plain DuckDB, for the file `views.sql` and `factory diff`."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +27,7 @@ _HOW_TO_READ = """\
 
 
 def write_views_sql(state: RecipeState) -> Path:
-    """Write the views of `factory sql` to `recipes/<name>/views.sql` in the lake.
+    """Write a recipe's SQL views to the file `recipes/<name>/views.sql` in the lake.
 
     Paths in the file are relative to the lake. Nothing is written if the lake is read-only or the
     file is up to date.
@@ -70,7 +70,7 @@ def _views_sql(state: RecipeState) -> str:
 def recipe_inputs(
     state: RecipeState, scope: Scope, shards: Mapping[str, Sequence[Path]]
 ) -> dict[str, str]:
-    """Return the queries of the relations that the base views read, by relation name.
+    """Return a dict from relation name to query, for each relation that the base views use.
 
     These are the roles and judges of a scope, the recipe's settings, and the shards of each table.
     """
@@ -85,7 +85,7 @@ def recipe_inputs(
 
 
 def _shards(table: str, paths: Sequence[Path]) -> str:
-    """Return the query of a table's shards, with the columns of `Views.register_shards`."""
+    """Return a query that reads a table's shards, with the columns of `Views.register_shards`."""
     numbered = table in SHARD_TABLES
     if paths:
         row_number = ", file_row_number = true" if numbered else ""
@@ -99,13 +99,13 @@ def _shards(table: str, paths: Sequence[Path]) -> str:
 
 
 def read_parquet(paths: Iterable[Path], options: str = "") -> str:
-    """Return the query that reads the rows of Parquet files."""
+    """Return a SQL query that reads all rows of the given Parquet files."""
     listed = ",\n    ".join(literal(path) for path in paths)
     return f"from read_parquet([\n    {listed}\n]{options and ', ' + options})"
 
 
 def values_of(table: str, rows: Sequence[Row]) -> str:
-    """Return a query of literal rows that has the column names and types of a table."""
+    """Return a SQL query that lists the given rows with the columns and types of a table."""
     typed = ", ".join(
         f"{column.name}::{_sql_type(column.type)} as {column.name}" for column in TABLES[table]
     )
@@ -129,16 +129,16 @@ def _sql_type(kind: pa.DataType) -> str:
 
 
 def create_macros() -> str:
-    """Return the SQL statements that define the macros of the queries."""
+    """Return the SQL statements that create the macros used in the queries."""
     macros = "\n".join(load_query(name).text for name in MACROS)
     return macros.replace("create macro", "create or replace temp macro")
 
 
 def create_view(name: str, text: str) -> str:
-    """Return the SQL statement that defines a view."""
+    """Return the SQL statement that creates a temporary view."""
     return f"create or replace temp view {name} as\n{text.rstrip()};\n"
 
 
 def create_table(name: str, text: str) -> str:
-    """Return the SQL statement that creates a table."""
+    """Return the SQL statement that creates a temporary table."""
     return f"create or replace temp table {name} as\n{text.rstrip()};\n"

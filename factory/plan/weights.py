@@ -1,4 +1,4 @@
-"""Estimates of a model's size and of its training's memory, from the headers of its files.
+"""Estimates of a model's size and of the memory to train it, from the model's file headers.
 
 All sizes are estimates. Each function documents what its estimate leaves out.
 """
@@ -20,7 +20,7 @@ _BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 
 @dataclass(frozen=True)
 class Weights:
-    """Size of a model, computed from its files."""
+    """The size of a model, computed from its files."""
 
     parameters: int
     dtype: str
@@ -31,7 +31,7 @@ class Weights:
 
 
 def weigh(model: Model, path: Path, field: str, train: Train | None = None) -> Weights | None:
-    """Return the size of the model in the folder `path`; None if the folder has no weights.
+    """Return the size of the model in the folder `path`, or None if it contains no weights.
 
     `field` is the recipe section that names the model, and `train` the recipe's training settings.
     The scripted engine needs no weights. Raises ModelError if a file is truncated, and RecipeError
@@ -101,7 +101,7 @@ def _targeted(module: str, targets: Any) -> bool:
 
 
 def training_bytes(train: Train, method: Method, weights: Weights) -> int:
-    """Estimate the memory of a training with AdamW, in bytes.
+    """Estimate the memory in bytes that training with AdamW needs.
 
     The estimate counts the weights, their gradients, and two moments, each in the training dtype
     (in float32, 4 + 4 + 8 bytes per parameter). DPO adds the reference model (4 bytes per
@@ -122,12 +122,12 @@ def training_bytes(train: Train, method: Method, weights: Weights) -> int:
 
 
 def stored_bytes(train: Train, weights: Weights) -> int:
-    """Return the size of a trained model on disk in bytes. Adapters are stored in float32."""
+    """Return the size in bytes of a trained model on disk. Adapters are stored in float32."""
     return weights.loaded if train.lora is None else 4 * weights.adapter
 
 
 def checkpoint_bytes(train: Train, weights: Weights) -> int:
-    """Return the disk space in bytes that a training needs in addition to the trained model.
+    """Return the disk space in bytes that training needs in addition to the trained model.
 
     It holds two checkpoints with weights and AdamW's moments in float32, and for full fine-tuning
     the float32 weights before they are cast.

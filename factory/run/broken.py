@@ -1,4 +1,4 @@
-"""Detection of broken files: broken shards are set aside, and broken models are discarded."""
+"""Detection of broken shards, which are set aside, and of broken models, which are discarded."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from factory.progress import Progress
 def repair_inputs(
     state: RecipeState, steps: Sequence[Step], own: Sequence[Folder], progress: Progress
 ) -> bool:
-    """Set aside the broken shards and discard the broken models that steps read.
+    """Set aside broken shards and discard broken models if the given steps read them.
 
     Their rows then count as missing. `own` are the folders of the steps themselves, which are
     checked too. Returns False if no file was broken.

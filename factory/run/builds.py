@@ -1,4 +1,4 @@
-"""Other sets of pairs from stored samples and scores, without calling or training a model.
+"""Building other sets of pairs from stored samples and scores, without calling a model.
 
 Such a set of pairs is called a build. It is stored like the loop's own pairs, in a folder whose key
 hashes everything that affects the pairs. A build that is already stored is reused.
@@ -29,7 +29,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 
 
 def check_changes(overrides: Sequence[str]) -> list[str]:
-    """Return the overrides that affect only how a build runs, not which pairs it chooses.
+    """Return the overrides that affect only how `factory pairs` runs, not which pairs it chooses.
 
     Raises RecipeError for an override that a build cannot apply.
     """
@@ -51,7 +51,7 @@ def check_changes(overrides: Sequence[str]) -> list[str]:
 def build_pairs(
     recipe: Recipe, changed: Recipe, lake: Lake, name: str, progress: Progress
 ) -> RecipeState:
-    """Choose pairs with the settings of `changed`, from the samples and scores of `recipe`.
+    """Choose pairs from the samples and scores of `recipe`, with the settings in `changed`.
 
     Returns a state with these pairs instead of the loop's own. Raises RecipeError if the changed
     policy needs roles that the loop never sampled, or if no iteration is complete.
@@ -105,5 +105,8 @@ def _make(state: RecipeState, iteration: int, progress: Progress) -> str | None:
 
 
 def write_build(state: RecipeState, name: str) -> Path:
-    """Write the dataset of a build. Its folder is named after recipe, build, and content."""
+    """Write the dataset of the pairs that `factory pairs` chose.
+
+    The dataset folder is named after the recipe, the build, and the content.
+    """
     return write_dataset(state, f"{state.recipe.name}-{name}")

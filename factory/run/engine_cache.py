@@ -1,4 +1,4 @@
-"""Cache that keeps one engine open while consecutive steps need the same model."""
+"""A cache that keeps one engine open while consecutive steps need the same model."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -11,7 +11,7 @@ from factory.recipe import TransformersEngine
 
 
 class EngineCache(AbstractContextManager["EngineCache"]):
-    """Cache that keeps one engine open while steps need the same model."""
+    """A cache that keeps one engine open while consecutive steps need the same model."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -28,7 +28,7 @@ class EngineCache(AbstractContextManager["EngineCache"]):
 
     @contextmanager
     def for_step(self, state: RecipeState, step: Step) -> Iterator[Engine]:
-        """Yield the engine that answers the requests of a step, and open it if necessary.
+        """Yield the engine for the requests of a step, opening the engine if necessary.
 
         Functions and references get a separate engine for each step, which needs no model.
         """

@@ -1,4 +1,4 @@
-"""Generation of missing rows: missing rows → requests → engine → results → rows → shards.
+"""Generation of missing rows: requests go to an engine, and results are stored in shards.
 
 This module connects stages, engines, and the lake. Its callers lock the folders of the steps and
 decide which steps run.
@@ -49,7 +49,7 @@ class _Maker(Protocol):
     def row(self, result: Result, subject: "_Subject") -> Row: ...
 
     def is_bad(self, result: Result) -> bool:
-        """Return whether a result counts toward the limit in `stop_if`."""
+        """Return whether a result counts as bad for the limits in `stop_if`."""
         ...
 
 
@@ -132,7 +132,7 @@ class _Work:
         self.count = WorkCount()
 
     def take(self, result: Result, subject: "_Subject") -> None:
-        """Store the row of a result, and count the result.
+        """Store a result as a row, and count the result.
 
         Raises StepFailed once more requests of the step have failed than `max_failed` allows, or
         once too many results are bad for `stop_if`.
@@ -196,7 +196,9 @@ def generate(
     progress: Progress,
     limit: int | None = None,
 ) -> None:
-    """Send the missing requests of several steps of one stage to an engine in one pass.
+    """Send the missing requests of several steps to an engine in one pass.
+
+    All steps belong to the same stage.
 
     Raises StepFailed once more requests of a step have failed than `max_failed` allows, or once a
     limit in `stop_if` is exceeded. Finished rows are saved in either case.
@@ -293,7 +295,7 @@ def _pending_views(
 def reuse_rows(
     state: RecipeState, step_state: StepState, limit: int | None, progress: Progress
 ) -> None:
-    """Copy rows from folders with another `max_tokens` whose answers ended within both limits."""
+    """Copy rows from folders with another `max_tokens` if the answer ended within both limits."""
     folder, stage = folder_of(step_state), step_state.step.stage
     folder.create(step_state.settings)
     views = reused_views(state, step_state, limit)
@@ -312,7 +314,7 @@ def reuse_rows(
 
 
 def pass_title(step_states: Sequence[StepState]) -> str:
-    """Return the title of a pass: the label of its only step, or one title for all its steps."""
+    """Return the title of an engine pass over one step or several steps."""
     first = step_states[0].step
     if len(step_states) == 1:
         return first.label
@@ -353,7 +355,7 @@ def too_many(
 
 @dataclass
 class WorkCount:
-    """Counts of the results of one step in one run, for the manifest."""
+    """Counts of a step's results in one run, for the step's manifest."""
 
     answered: int = 0
     failed: int = 0

@@ -1,4 +1,4 @@
-"""The loop of `factory run`: it runs every unfinished step of a recipe in the plan's order.
+"""The loop of `factory run`, which runs every unfinished step of a recipe in plan order.
 
 A run keeps no state except the rows in the lake. The stored rows determine what it does next.
 """
@@ -52,9 +52,9 @@ def run_recipe(recipe: Recipe, lake: Lake, progress: Progress) -> RecipeState:
 
 
 def preview_recipe(recipe: Recipe, lake: Lake, progress: Progress, limit: int) -> RecipeState:
-    """Sample and judge the first `limit` training prompts with M_0, and store the rows.
+    """Sample and judge answers of the base model M_0 to the first `limit` training prompts.
 
-    If the policy uses references, they are judged too.
+    The rows are stored in the lake. If the policy uses references, they are judged too.
     """
     opened = open_recipe(recipe, lake, download=True)
     first = [
@@ -110,12 +110,12 @@ class _Run:
     is_checked: bool = False
 
     def next_pass(self, place: int) -> list[Step]:
-        """Return the steps that run together, starting at a position of the plan."""
+        """Return the steps that run together in one pass, starting at a position in the plan."""
         first, later = self.wanted[place], self.wanted[place + 1 :]
         return steps_of_one_pass(self.state.recipe, first, later)
 
     def do_pass(self, together: Sequence[Step]) -> bool:
-        """Run the unfinished steps of one pass.
+        """Run the unfinished steps of one pass, in which several steps share an engine.
 
         Returns False if broken files were found. They are set aside, so earlier steps may have
         missing rows.
@@ -155,8 +155,10 @@ class _Run:
         return ended
 
     def _do(self, located: Sequence[StepState], lock: Lock | None) -> _Ended:
-        """Count the rows of a pass and produce the missing ones. `lock` is None without the locks
-        of the folders."""
+        """Count the rows of a pass, and produce the missing rows.
+
+        `lock` is None if the folders are not locked.
+        """
         if any(
             folder_of(each).broken(content=False) for each in located if each.step.stage != "train"
         ):

@@ -15,7 +15,7 @@ from factory.train import check_command, check_fields, check_lora, trainer_field
 
 
 def check_before_run(state: RecipeState, wanted: Sequence[Step]) -> None:
-    """Check that the recipe's engines, trainer, judges, and prompts can complete the wanted steps.
+    """Check that the recipe's engines, trainer, judges, and prompts can complete the given steps.
 
     Raises a UserError if one of them cannot, for example if a prompt lacks a field that a rubric or
     the policy reads.

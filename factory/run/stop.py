@@ -32,7 +32,7 @@ _QUERIES = {"samples": ("truncated", "truncated"), "verdicts": ("unparsed", "uns
 
 
 class ShareLimit:
-    """Check of a running step against one limit in `stop_if`.
+    """A check of a running step against one limit in `stop_if`.
 
     `earlier` results from previous runs count as good, because the remaining requests may be the
     difficult ones.

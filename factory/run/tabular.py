@@ -51,7 +51,7 @@ def make_verdicts(
 
 
 def make_pairs(state: RecipeState, step_state: StepState, progress: Progress) -> None:
-    """Store every pair that the policy considers, with the pair's outcome."""
+    """Store every pair that the pair policy considers, with the pair's outcome."""
     step, folder, choice = step_state.step, folder_of(step_state), state.opened.choice
     folder.create(step_state.settings)
     began = time.time()
