@@ -144,7 +144,7 @@ def test_a_function_that_is_quick_is_given_all_that_a_batch_holds(tmp_path):
 
 def test_a_function_that_works_for_no_row_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr(function, "MOST_FRUITLESS", 2)
-    with pytest.raises(EngineError, match=r"failed on 3 consecutive rows; .*code 7"):
+    with pytest.raises(EngineError, match=r"failed on 3 consecutive rows .*code 7"):
         valued(tmp_path, "import os\ndef grade(rows):\n    os._exit(7)\n", n=10)
 
 

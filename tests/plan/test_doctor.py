@@ -270,7 +270,7 @@ def test_a_driver_that_hangs_is_an_error(monkeypatch):
         raise subprocess.TimeoutExpired(command, options["timeout"])
 
     monkeypatch.setattr(subprocess, "run", hang)
-    with pytest.raises(EngineError, match="driver hangs"):
+    with pytest.raises(EngineError, match="driver has probably hung"):
         find_gpus()
 
 

@@ -167,7 +167,7 @@ def test_a_wrong_type_is_refused_with_what_came(refuse, more, sentence):
         ("seed: -1\n", "seed: got -1: expected greater than or equal to 0"),
         (
             "loop: {iterations: 3, chunks: 2}\n",
-            "loop.chunks: got 2 chunks for 3 iterations: set loop.chunks to at",
+            "loop.chunks: got 2 chunks, but there are 3 iterations: set loop.chunks to at",
         ),
     ],
 )

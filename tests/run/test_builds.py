@@ -102,8 +102,8 @@ def test_as_json(made, pairs, factory):
 @pytest.mark.parametrize(
     ("name", "change", "said"),
     [
-        ("Wide", "pairs.min_margin=1", "--name: got Wide: use lower-case letters"),
-        ("a/b", "pairs.min_margin=1", "--name: got a/b: use lower-case"),
+        ("Wide", "pairs.min_margin=1", "--name: got Wide: start the name with a letter"),
+        ("a/b", "pairs.min_margin=1", "--name: got a/b: start the name with"),
         (
             "w",
             "sampling.draws=2",
