@@ -397,7 +397,8 @@ class Verification(Table):
         return {**counts, "faults": self.rows}
 
     def notes(self) -> list[str]:
-        result = "no file has changed" if self.ok else f"{len(self)} files have changed"
+        changed = "1 file has changed" if len(self) == 1 else f"{len(self)} files have changed"
+        result = "no file has changed" if self.ok else changed
         checked = f"{self.n_shards:,} shards with {self.n_rows:,} rows, and {self.n_models} models"
         return [f"Checked {checked}: {result}"]
 

@@ -17,12 +17,13 @@ from factory.api import Factory
 def opened(toy) -> Factory:
     """A toy recipe that was run."""
     toy.add_probe()
-    toy.run()
+    toy.finish()
     return package.open(toy.path, toy.lake)
 
 
 @pytest.mark.parametrize("module", [package, api, results], ids=lambda module: module.__name__)
 def test_the_examples_in_docstrings_run(module, toy, monkeypatch):
+    toy.finish()
     monkeypatch.chdir(toy.folder)
     failed, tried = doctest.testmod(
         module, extraglobs={"factory": package}, optionflags=doctest.ELLIPSIS

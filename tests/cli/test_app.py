@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import shutil
 import subprocess
 import sys
 
@@ -64,16 +65,19 @@ def test_the_version(factory):
 
 
 def test_the_lake_can_come_from_the_environment(toy, factory, monkeypatch):
+    toy.finish()
     monkeypatch.setenv("FACTORY_LAKE", str(toy.lake))
     ran = factory("run", toy.path)
     assert f"Dataset with 8 train, 4 test: {toy.lake}/datasets/toy-" in ran.out
     assert f"factory status {toy.path}\n" in ran.out
     assert factory("plan", toy.path).out.strip().endswith("Nothing to do.")
-    assert "--lake" in factory("run", toy.path, "--lake", toy.folder / "other").out
+    other = toy.folder / "other"
+    shutil.copytree(toy.lake, other)
+    assert f"--lake {other}" in factory("run", toy.path, "--lake", other).out
 
 
 def test_verify_takes_the_recipe_as_other_commands_do(toy, factory):
-    toy.run()
+    toy.finish()
     toy.run("seed=5")
     one = factory("verify", toy.path, "--lake", toy.lake, "--json").json()
     whole = factory("verify", "--lake", toy.lake, "--json").json()
@@ -265,7 +269,7 @@ def test_a_shard_with_ids_that_do_not_follow_from_its_rows_is_a_fault(toy, facto
     forged = folder.append(pa.Table.from_pylist(rows, table.schema))
     told = factory("verify", "--lake", toy.lake)
     assert told.code == 1
-    assert f"{forged.name}: 1 of its rows have ids" in told.out
+    assert f"{forged.name}: 1 rows have an id that does not match their content" in told.out
 
 
 def test_factory_boy_beside_it_is_named(toy, factory, tmp_path, monkeypatch):
@@ -287,7 +291,7 @@ def test_files_that_factory_boy_overwrote_are_a_sentence():
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ran.returncode == 1
-    assert ran.stderr.startswith("factory: the package factory_boy")
+    assert ran.stderr.startswith("factory: factory_boy, which is also imported")
 
 
 def test_a_hub_model_that_is_not_on_this_machine_is_a_sentence(toy, factory, monkeypatch):

@@ -209,7 +209,7 @@ def test_parquet_is_one_query(toy, piped):
     assert pq.read_table(io.BytesIO(ended.stdout)).to_pylist() == [{"n": 1}]
     refused = piped("select 1; select 2", "--format", "parquet")
     assert refused.code == 2
-    assert refused.err.startswith("factory: --format: got parquet for 2 queries: expected one")
+    assert refused.err.startswith("factory: --format: got parquet for 2 queries: expected a single")
 
 
 @pytest.mark.parametrize("text", ["", " \n", ";;", "-- nothing"])
