@@ -95,7 +95,10 @@ def test_a_query_runs_with_its_inputs_and_parameters():
 
 
 def test_a_forgotten_input_is_an_error():
-    with Views() as views, pytest.raises(LookupError, match="test/needs reads rows_of_mine"):
+    with (
+        Views() as views,
+        pytest.raises(LookupError, match="test/needs reads the relation rows_of_mine"),
+    ):
         views.all(NEEDS, least=2)
 
 
@@ -120,7 +123,7 @@ def test_an_input_of_an_earlier_caller_does_not_count():
 def test_training_rows_without_their_texts_are_an_error_and_not_empty():
     with Views() as views:
         views.define("selected_pairs", "select 'p' as prompt_id limit 0")
-        with pytest.raises(LookupError, match=r"reads (prompts|texts)"):
+        with pytest.raises(LookupError, match=r"reads the relation (prompts|texts)"):
             views.define("pair_rows", load_query("export/pair_rows"))
 
 
