@@ -287,7 +287,7 @@ def test_files_that_factory_boy_overwrote_are_a_sentence():
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ran.returncode == 1
-    assert ran.stderr.startswith("factory: the package factory_boy")
+    assert ran.stderr.startswith("factory: factory_boy, which is also imported")
 
 
 def test_a_hub_model_that_is_not_on_this_machine_is_a_sentence(toy, factory, monkeypatch):
