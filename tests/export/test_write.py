@@ -226,10 +226,14 @@ RICH = pa.list_(pa.struct([(name, pa.string()) for name in ("role", "content", "
         ("sft", {}, "an SFT export needs all answers"),
         ("trl", {"rows": [], "test": []}, "give a recipe, or a dataset folder"),
         ("trl", {"rows": []}, "the dataset has no training pairs"),
-        ("kto", {"schema": without("chosen_id")}, "no column chosen_id"),
-        ("reward-model", {"schema": without("margin")}, "no column margin"),
+        ("kto", {"schema": without("chosen_id")}, "columns that the dataset lacks: chosen_id"),
+        ("reward-model", {"schema": without("margin")}, "columns that the dataset lacks: margin"),
         ("trl", {"schema": without("prompt")}, "prompt: the column is missing: provide a list of"),
-        ("trl", {"schema": PAIR_COLUMNS.append(pa.field("tools", pa.string()))}, "column tools"),
+        (
+            "trl",
+            {"schema": PAIR_COLUMNS.append(pa.field("tools", pa.string()))},
+            "the column `tools`",
+        ),
         ("trl", {"schema": PAIR_COLUMNS.set(3, pa.field("prompt", RICH))}, "only role and content"),
     ],
 )

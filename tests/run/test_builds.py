@@ -131,7 +131,7 @@ def test_roles_that_were_never_sampled(toy, factory):
     assert ended.code == 2
     said = "the policy temporal needs past and future answers, but the loop used"
     assert said in ended.err
-    assert "run the recipe with loop.policy=temporal first" in ended.err
+    assert "first run the recipe with loop.policy=temporal" in ended.err
 
 
 def test_a_lake_that_holds_nothing(toy, factory):

@@ -183,9 +183,7 @@ def test_a_rubric_that_is_no_text_is_refused(tmp_path):
     ],
 )
 def test_a_rubric_without_a_header_is_refused(load, text):
-    with pytest.raises(
-        RubricError, match="start the file with a header that sets scale and parser"
-    ):
+    with pytest.raises(RubricError, match="start the file with a header between two --- lines"):
         load(text)
 
 
