@@ -225,7 +225,7 @@ def _parts(kind):
 
 def test_a_recipe_that_was_never_run_is_a_sentence(tmp_path):
     toy = publishable(tmp_path / "toy", 12)
-    with pytest.raises(PublishError, match="no finished iteration of toy"):
+    with pytest.raises(PublishError, match="lake has no finished iteration of the recipe toy"):
         iterations(toy.look())
 
 
@@ -234,7 +234,7 @@ def test_a_dataset_without_pairs_is_a_sentence(tmp_path):
     toy.write(pairs={"min_margin": 100}, loop={"policy": "self_rewarding"})
     with pytest.raises(StepFailed, match="was kept"):
         toy.run()
-    with pytest.raises(PublishError, match="the recipe toy kept no pairs"):
+    with pytest.raises(PublishError, match="the recipe toy has no kept pairs"):
         write_published(toy, tmp_path / "folder")
 
 

@@ -44,7 +44,7 @@ def test_a_build_lies_beside_the_loops_own_set(made, pairs):
     assert {row["pair_id"] for row in wide} == {row["pair_id"] for row in own if row["margin"] >= 3}
     assert 0 < len(wide) < len(own)
     assert "small margin" in told.out
-    assert "Inside the loop the same change would train again: " in told.out
+    assert "To train the loop on these pairs: " in told.out
     assert made.to_do() == set()
 
 
@@ -131,7 +131,7 @@ def test_roles_that_were_never_sampled(toy, factory):
     assert ended.code == 2
     said = "the policy temporal needs past and future answers, but the loop used"
     assert said in ended.err
-    assert "run the recipe with loop.policy=temporal first" in ended.err
+    assert "first run the recipe with loop.policy=temporal" in ended.err
 
 
 def test_a_lake_that_holds_nothing(toy, factory):

@@ -114,7 +114,7 @@ def test_without_an_engine_of_its_own_it_runs_on_the_recipe_s(judged):
     [
         ("judge.model=nowhere", "judge.model.path: nowhere is not a folder"),
         ("judge.function='gold.py:grade'", "function and model are both set"),
-        ("judge.model=null", "judge.engine: the judge has an engine but no model"),
+        ("judge.model=null", "judge.engine: the judge has an engine but no separate model"),
         ("judge.engine={name: vlm}", "judge.engine.name: got"),
         ("judge.engine.scrpt=x", "judge.engine.scrpt: unknown field: did you mean"),
         pytest.param(

@@ -32,7 +32,7 @@ def test_too_many_judgments_without_a_score(judged):
     said = stopped(judged, "stop_if.unparsed=0.3")
     assert "verdicts on M_0 as past, iteration 0: " in said
     assert "judgments have no score" in said
-    assert "but stop_if.unparsed is 0.3" in said
+    assert "more than stop_if.unparsed allows (0.3): " in said
     assert said.count("I would rather not say.") == 3
     assert not judged.shards("pairs")
     assert judged.run("stop_if.unparsed=0.9").models["M_1"]

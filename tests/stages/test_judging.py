@@ -24,7 +24,7 @@ from factory.stages import (
 )
 
 HERE = Path(__file__).parent
-README = (HERE.parents[1] / "README.md").read_text(encoding="utf-8")
+README = (HERE.parents[1] / "factory" / "stages" / "README.md").read_text(encoding="utf-8")
 SHIPPED = shipped_rubrics()
 GRADING = [name for name in SHIPPED if name != "pairwise"]
 """Names of the shipped rubrics that ask for a number."""
@@ -183,9 +183,10 @@ def test_a_rubric_that_is_no_text_is_refused(tmp_path):
     ],
 )
 def test_a_rubric_without_a_header_is_refused(load, text):
-    with pytest.raises(
-        RubricError, match="start the file with a header that sets scale and parser"
-    ):
+    said = (
+        "no valid YAML header: start the file with a header between two --- lines that sets scale"
+    )
+    with pytest.raises(RubricError, match=said):
         load(text)
 
 

@@ -225,7 +225,7 @@ def test_a_person_trains_and_the_run_goes_on(small, factory, tmp_path, policy, r
     trained(small, tmp_path / "mine")
     mine = ("adopt", small.path, tmp_path / "mine", *at)
     adopted = factory(*mine, "--iteration", iteration, "--role", role)
-    assert (adopted.code, adopted.out.startswith("Adopted: ")) == (0, True), adopted.err
+    assert (adopted.code, adopted.out.startswith("Added ")) == (0, True), adopted.err
     again = factory(*mine, "--iteration", iteration, "--role", role)
     assert again.code == 2
     assert "the lake already has the model" in again.err
@@ -327,7 +327,10 @@ def fewer_weights(folder):
     ("change", "sentence"),
     [
         (lambda folder: None, "contains M_0 unchanged: provide a model that was trained"),
-        (lambda folder: changed_config(folder, hidden_size=7), "has hidden_size 7, expected"),
+        (
+            lambda folder: changed_config(folder, hidden_size=7),
+            "sets hidden_size to 7, expected 128 as in M_0",
+        ),
         (lambda folder: (folder / "config.json").unlink(), "contains no config.json"),
         (no_weights, "contains no weights: add the *.safetensors files"),
         (fewer_weights, "lacks the weight model.layers.0"),
