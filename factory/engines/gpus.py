@@ -46,7 +46,7 @@ def find_gpus() -> list[Gpu]:
     except subprocess.TimeoutExpired:
         raise EngineError(
             "nvidia-smi",
-            f"nvidia-smi did not finish within {_SECONDS} s, so the GPU driver has probably hung",
+            f"the command did not finish within {_SECONDS} s, so the GPU driver has probably hung",
             "restart the machine",
         ) from None
     if listed.returncode != 0:

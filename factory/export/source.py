@@ -157,7 +157,7 @@ def open_pairs(source: Source, needs: tuple[str, ...]) -> Views:
     if missing := [name for name in needs if name not in pq.read_schema(files[0]).names]:
         raise ExportError(
             str(source.folder),
-            f"this trainer needs columns that the dataset lacks: {', '.join(missing)}",
+            f"the dataset lacks columns that this trainer needs ({', '.join(missing)})",
             "export a dataset that `factory run` wrote",
         )
     views = Views()

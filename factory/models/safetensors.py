@@ -52,7 +52,7 @@ def read_tensors(file: Path, field: str) -> list[Tensor]:
                 field,
                 f"{file.name} is not a complete safetensors file (perhaps a Git LFS pointer or an "
                 "interrupted download)",
-                "download the file again",
+                "download the file again, with `git lfs pull` in a Git LFS repository",
             ) from None
     tensors = []
     for name, at in header.items():

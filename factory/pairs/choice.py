@@ -246,10 +246,8 @@ def check_policy(views: Views, policy: Policy) -> None:
         types = dict(zip(relation.columns, map(str, relation.types), strict=True))
         for column in ("prompt_id", "chosen_id", "rejected_id"):
             if types.get(column) != "VARCHAR":
-                got = types.get(column, "no such column")
-                raise _policy_error(
-                    policy, f"the column {column} has the type {got}, expected VARCHAR"
-                )
+                got = f"has the type {types[column]}" if column in types else "is missing"
+                raise _policy_error(policy, f"the column {column} {got}, expected VARCHAR")
         views.create_table("chosen_pairs", "select prompt_id, chosen_id, rejected_id from policy")
         views.define("policy", "from chosen_pairs")
         # Shipped policies choose both sides from the eligible candidates, so they need no check.

@@ -140,7 +140,7 @@ def _split(name: str, text: str) -> tuple[dict[str, Any], str]:
     if match is None or not isinstance(header, dict):
         raise RubricError(
             f"rubric {name}",
-            "the file has no YAML header",
+            "the file has no valid YAML header",
             "start the file with a header between two --- lines that sets scale and parser, and "
             "put the judge prompt after the header",
         )

@@ -226,13 +226,13 @@ RICH = pa.list_(pa.struct([(name, pa.string()) for name in ("role", "content", "
         ("sft", {}, "an SFT export needs all answers"),
         ("trl", {"rows": [], "test": []}, "give a recipe, or a dataset folder"),
         ("trl", {"rows": []}, "the dataset has no training pairs"),
-        ("kto", {"schema": without("chosen_id")}, "columns that the dataset lacks: chosen_id"),
-        ("reward-model", {"schema": without("margin")}, "columns that the dataset lacks: margin"),
+        ("kto", {"schema": without("chosen_id")}, "that this trainer needs (chosen_id): export"),
+        ("reward-model", {"schema": without("margin")}, "that this trainer needs (margin): export"),
         ("trl", {"schema": without("prompt")}, "prompt: the column is missing: provide a list of"),
         (
             "trl",
             {"schema": PAIR_COLUMNS.append(pa.field("tools", pa.string()))},
-            "the column `tools`",
+            "has the column `tools`",
         ),
         ("trl", {"schema": PAIR_COLUMNS.set(3, pa.field("prompt", RICH))}, "only role and content"),
     ],
@@ -438,7 +438,7 @@ def test_overrides_are_for_recipes(tmp_path, factory):
         "export", folder, "--to", "trl", "--out", tmp_path / "out", "--set", "sampling.draws=2"
     )
     assert ended.code == 2
-    assert "is a dataset's folder, and not a recipe" in ended.err
+    assert "set is a dataset folder, but overrides apply only to a recipe" in ended.err
 
 
 def test_the_help_names_every_trainer(factory):

@@ -631,7 +631,10 @@ def test_a_policy_of_the_users_own(toy, factory):
             OWN.replace("group by", "grup by").format(rejected="1"),
             "is not a valid query: Parser Error",
         ),
-        (OWN.replace("as chosen_id", "as best").format(rejected="''"), "chosen_id: got no such"),
+        (
+            OWN.replace("as chosen_id", "as best").format(rejected="''"),
+            "the column chosen_id is missing, expected VARCHAR",
+        ),
         (
             OWN.replace("-- Roles: current", "").format(rejected="''"),
             "add a `-- Roles:` comment that lists",

@@ -135,7 +135,7 @@ def good(publish):
     with Hub() as hub:
         ended = publish(hub, "--dry-run", "good")
         assert ended.returncode == 0, ended.stderr
-        assert "nothing was sent" in ended.stdout
+        assert "Nothing was sent. The folder to publish: good" in ended.stdout
         assert hub.repositories == {}
     return content(publish.toy.folder / "good")
 
@@ -194,7 +194,7 @@ def test_pushed_again_nothing_is_sent(publish, hub):
     hub.reset_counts()
     ended = publish(hub)
     assert ended.returncode == 0
-    assert "Nothing has changed, so there is no commit" in ended.stdout
+    assert "Nothing has changed, so there is no new commit: http" in ended.stdout
     assert hub.received == 0
     assert len(hub.repositories[REPO].commits) == 2
 

@@ -44,7 +44,7 @@ def test_a_build_lies_beside_the_loops_own_set(made, pairs):
     assert {row["pair_id"] for row in wide} == {row["pair_id"] for row in own if row["margin"] >= 3}
     assert 0 < len(wide) < len(own)
     assert "small margin" in told.out
-    assert "Inside the loop the same change would train again: " in told.out
+    assert "To train the loop on these pairs: " in told.out
     assert made.to_do() == set()
 
 

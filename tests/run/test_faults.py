@@ -94,7 +94,7 @@ BAD_LINES = {
 @pytest.mark.parametrize("reason", BAD_LINES)
 def test_a_line_that_cannot_be_used_stops_the_run_before_any_generation(toy, factory, reason):
     if "question" in BAD_LINES[reason].decode(errors="replace"):
-        reason = "unknown field question"
+        reason = "the field question is unknown: move it into meta"
         line = BAD_LINES["expected either the field prompt or the field messages"].replace(
             b', "prompt": null', b""
         )
@@ -142,7 +142,7 @@ def test_a_rubric_that_names_what_prompts_have_not_is_refused_before_any_generat
     ended = factory("run", toy.path, "--lake", toy.lake)
     assert ended.code == 2
     assert ended.err.count("\n") == 1
-    assert "12 of 12 prompts have no criteria (for example: Say number " in ended.err
+    assert "12 of 12 prompts have no criteria (for example, Say number " in ended.err
     assert "the rubric prometheus shows {criteria} to the judge: add criteria" in ended.err
     assert not toy.shards("samples")
     given = toy.prompts.read_text().splitlines()
@@ -152,7 +152,7 @@ def test_a_rubric_that_names_what_prompts_have_not_is_refused_before_any_generat
     )
     ended = factory("preview", toy.path, "--lake", toy.lake)
     assert (ended.code, toy.shards("samples")) == (2, [])
-    assert "1 of 12 prompts have no reference (for example: Say number 11.)" in ended.err
+    assert "1 of 12 prompts have no reference (for example, Say number 11.), but" in ended.err
     toy.prompts.write_text("\n".join(map(json.dumps, lines)))
     assert factory("run", toy.path, "--lake", toy.lake).code == 0
 

@@ -219,9 +219,11 @@ FLAKY = (
 def test_a_transient_failure_is_asked_again_by_the_next_run(toy):
     toy.script(FLAKY.replace("{error}", "ConnectionError").replace("{seed", "{seed"))
     toy.write(max_failed=0.5)
-    with pytest.raises(
-        StepFailed, match=r"failed temporarily: no luck.*run the same command again"
-    ):
+    said = (
+        r"\d+ of \d+ rows are missing \(\d+ requests failed with temporary errors: no luck\): "
+        "run the same command again"
+    )
+    with pytest.raises(StepFailed, match=said):
         toy.run()
     (failed,) = toy.query("select count(*) as n from samples where error_kind = 'transient'")
     assert failed["n"] > 0

@@ -24,7 +24,7 @@ from factory.stages import (
 )
 
 HERE = Path(__file__).parent
-README = (HERE.parents[1] / "README.md").read_text(encoding="utf-8")
+README = (HERE.parents[1] / "factory" / "stages" / "README.md").read_text(encoding="utf-8")
 SHIPPED = shipped_rubrics()
 GRADING = [name for name in SHIPPED if name != "pairwise"]
 """Names of the shipped rubrics that ask for a number."""

@@ -225,7 +225,7 @@ def test_a_person_trains_and_the_run_goes_on(small, factory, tmp_path, policy, r
     trained(small, tmp_path / "mine")
     mine = ("adopt", small.path, tmp_path / "mine", *at)
     adopted = factory(*mine, "--iteration", iteration, "--role", role)
-    assert (adopted.code, adopted.out.startswith("Adopted: ")) == (0, True), adopted.err
+    assert (adopted.code, adopted.out.startswith("Added ")) == (0, True), adopted.err
     again = factory(*mine, "--iteration", iteration, "--role", role)
     assert again.code == 2
     assert "the lake already has the model" in again.err

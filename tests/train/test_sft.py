@@ -175,7 +175,7 @@ def test_each_method_has_its_own_fields(best, toy):
     assert best.to_do("train.dpo.beta=0.2") == set()
     assert best.to_do("train.sft.logging_steps=3") == set()
     toy.write(loop={"policy": "self_rewarding"})
-    toy.finish()
+    toy.run()
     assert toy.to_do("train.sft.learning_rate=1e-5") == set()
     assert toy.to_do("train.dpo.beta=0.2") >= {"train"}
 
