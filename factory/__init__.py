@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         VIEWS,
         Dataset,
         Factory,
+        init,
         named_queries,
         open,
         open_dataset,
@@ -23,18 +24,45 @@ if TYPE_CHECKING:
         verify,
     )
     from factory.errors import FactoryError
-    from factory.recipe import Recipe
-    from factory.results import Table
+    from factory.results import (
+        Diagnosis,
+        Diff,
+        DryRun,
+        Export,
+        Pairs,
+        Picture,
+        Plan,
+        Preview,
+        Published,
+        Run,
+        Status,
+        Table,
+        Trace,
+        Verification,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
     "VIEWS",
     "Dataset",
+    "Diagnosis",
+    "Diff",
+    "DryRun",
+    "Export",
     "Factory",
     "FactoryError",
-    "Recipe",
+    "Pairs",
+    "Picture",
+    "Plan",
+    "Preview",
+    "Published",
+    "Run",
+    "Status",
     "Table",
+    "Trace",
+    "Verification",
+    "init",
     "named_queries",
     "open",
     "open_dataset",
@@ -42,18 +70,34 @@ __all__ = [
     "verify",
 ]
 
+_API = "factory.api"
+_RESULTS = "factory.results"
+
 _MODULES = {
-    "VIEWS": "factory.api",
-    "Dataset": "factory.api",
-    "Factory": "factory.api",
+    "VIEWS": _API,
+    "Dataset": _API,
+    "Diagnosis": _RESULTS,
+    "Diff": _RESULTS,
+    "DryRun": _RESULTS,
+    "Export": _RESULTS,
+    "Factory": _API,
     "FactoryError": "factory.errors",
-    "Recipe": "factory.recipe",
-    "Table": "factory.results",
-    "named_queries": "factory.api",
-    "open": "factory.api",
-    "open_dataset": "factory.api",
-    "trace": "factory.api",
-    "verify": "factory.api",
+    "Pairs": _RESULTS,
+    "Picture": _RESULTS,
+    "Plan": _RESULTS,
+    "Preview": _RESULTS,
+    "Published": _RESULTS,
+    "Run": _RESULTS,
+    "Status": _RESULTS,
+    "Table": _RESULTS,
+    "Trace": _RESULTS,
+    "Verification": _RESULTS,
+    "init": _API,
+    "named_queries": _API,
+    "open": _API,
+    "open_dataset": _API,
+    "trace": _API,
+    "verify": _API,
 }
 
 

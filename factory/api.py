@@ -24,7 +24,7 @@ from factory.lake import (
 from factory.pairs import SECOND
 from factory.plan import PUBLIC_VIEWS, RecipeState, all_views, doctor, read_state
 from factory.progress import Progress, open_progress
-from factory.recipe import JUDGE, Recipe, load_recipe, load_training
+from factory.recipe import JUDGE, Recipe, load_recipe, load_training, write_starter
 from factory.report import (
     PairSet,
     compare_pairs,
@@ -96,6 +96,18 @@ def open(
     overrides = _override_lines(set or {})
     path = Path(recipe)
     return Factory(path, load_recipe(path, overrides), _lake_path(lake), overrides, progress)
+
+
+def init(folder: AnyPath, name: str = "starter") -> Path:
+    """Create a folder with an example recipe, and return the path of the recipe.
+
+    >>> factory.init("my-recipe").name
+    'recipe.yaml'
+
+    `name` is `starter`, for your own model and prompts, or `quickstart`, a complete example with a
+    small model. Raises UserError if the folder has files.
+    """
+    return write_starter(name, Path(folder))
 
 
 def open_dataset(folder: AnyPath, progress: bool | None = None) -> "Dataset":

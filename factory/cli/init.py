@@ -26,9 +26,9 @@ def init(
 
     Example: factory init demo --from quickstart
     """
-    from factory.recipe import write_starter
+    from factory import api
 
-    recipe = write_starter(name, folder)
+    recipe = api.init(folder, name)
     print(f"Recipe: {recipe}")
     path = shlex.quote(str(recipe))
     first = "" if name == "quickstart" else f"  edit {path}\n"

@@ -7,6 +7,7 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet as pq
 
+from factory.lake.database import open_database
 from factory.lake.folders import Folder, Lake
 from factory.lake.schema import ROW_ID, TABLES, prompt_id
 from factory.lake.sql_text import literal
@@ -44,8 +45,7 @@ def verify_lake(lake: Lake) -> VerifyReport:
 def verify_folders(folders: Iterable[Folder]) -> VerifyReport:
     """Check every shard or trained model in the given folders."""
     report = VerifyReport()
-    with duckdb.connect() as con:
-        con.execute("set enable_progress_bar = false")
+    with open_database() as con:
         for folder in folders:
             if folder.table == "models":
                 report.faults += _model_faults(folder, report)

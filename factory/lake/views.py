@@ -18,6 +18,7 @@ import duckdb
 import pyarrow as pa
 
 from factory.errors import QueryError, one_line
+from factory.lake.database import open_database
 from factory.lake.query import Query, load_query
 from factory.lake.schema import SHARD_TABLES, TABLES
 from factory.lake.sql_text import Value, fill, literal
@@ -36,7 +37,6 @@ _SHARDS = {
 """For each view over shards, the table that the shards belong to."""
 
 _SETTINGS = (
-    "enable_progress_bar = false",  # the bar would mix with the output of a command
     # Otherwise an unknown name in a query could match a Python variable of this program.
     "python_enable_replacements = false",
     # Return memory to the system at the end of each query. A run mostly waits for its engine, which
@@ -80,7 +80,7 @@ class Views:
         `memory` is DuckDB's memory limit, such as `4GB` (the recipe's query_memory). `script` is
         SQL that defines the views of a published folder instead of the lake's.
         """
-        self._shared = _Connection(duckdb.connect())
+        self._shared = _Connection(open_database())
         self._turn = 0
         self._inputs: set[str] = set()
         for setting in _SETTINGS:

@@ -14,7 +14,7 @@ import duckdb
 
 from factory.errors import RecipeError, one_line
 from factory.fingerprint import short_hash
-from factory.lake import Value, Views, load_query, statement_of
+from factory.lake import Value, Views, load_query, open_database, statement_of
 from factory.pairs.policy import Policy, changed_fields
 from factory.recipe import JUDGE, Pairs, Recipe
 
@@ -171,7 +171,7 @@ def named_columns(expression: str) -> frozenset[str]:
     DuckDB parses the expression, so words inside strings and comments do not count. A star or
     `columns(…)` becomes EVERY_COLUMN.
     """
-    with duckdb.connect() as con:
+    with open_database() as con:
         ((text,),) = con.execute(
             "select json_serialize_sql(?)", [f"select {expression}"]
         ).fetchall()
