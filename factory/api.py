@@ -341,7 +341,10 @@ class Factory:
 
         Raises QueryError if the lake does not contain the pair.
         """
-        return trace(pair_id, self.lake)
+        lake = _existing_lake(self.lake)
+        found = [step.folder for step in self._state().steps.values() if step.folder]
+        builds = [folder.key for folder in found if folder.table == "pairs"]
+        return _trace(trace_lake(lake, pair_id, builds))
 
     def diff(self, other: "Factory | Dataset | AnyPath", limit: int = 10) -> Diff:
         """Compare the final pairs with those of another recipe or dataset, and give the reasons.

@@ -78,9 +78,13 @@ def print_next_commands(recipe: Path, lake: Path, dataset: Path) -> None:
 def _find_commands() -> tuple[str, str]:
     """Return the commands that start `factory` and its Python in the user's shell."""
     command = Path(sys.argv[0])
-    if command.name != "factory" or shutil.which("factory") == str(command):
+    if command.name != "factory":
         return "factory", "python"
-    return str(command), str(command.with_name("python"))
+    python = command.with_name("python")
+    return (
+        "factory" if shutil.which("factory") == str(command) else str(command),
+        "python" if shutil.which("python") == str(python) else str(python),
+    )
 
 
 def print_answers(rows: Rows) -> None:
@@ -94,6 +98,8 @@ def print_answers(rows: Rows) -> None:
 
 def _print_answer(row: dict[str, Any]) -> None:
     score = "no score" if row["score"] is None else f"{row['score']:.2f}"
+    if row["expected_score"] is not None:
+        score += f", expected {row['expected_score']:.2f}"
     print(f"  {row['role']} {row['draw']}  [{score}]  {row['error'] or row['answer']}")
     texts = [text.strip() for text in row["judgments"] or [] if text]
     print("      judgments: " + " | ".join(text.splitlines()[-1] for text in texts if text))

@@ -38,6 +38,7 @@ def trace(
     from factory import api
 
     *recipes, pair_id = arguments
+    pair_id = pair_id.strip("'\"")  # `factory sql --format csv` quotes IDs
     if len(recipes) > 1:
         raise QueryError(
             "PAIR_ID", f"got {len(arguments)} arguments", "expected a recipe and a pair ID"
@@ -111,6 +112,8 @@ def _print_judgment(judgment: "Trace") -> None:
     verdict = "failed" if judgment["error"] else judgment["reason"] or "no verdict"
     if judgment["score"] is not None:
         verdict = f"{judgment['score']:g}"
+        if judgment["expected_score"] is not None:
+            verdict += f", expected {judgment['expected_score']:.3g}"
     folders = f"judgments/{judgment['judge_key']}"
     folders += f", verdicts/{judgment['parser_key']}" if judgment["parser_key"] else ""
     print(f"  judgment {judgment['draw']}: {verdict} ({folders})")

@@ -73,7 +73,7 @@ def describe_totals(totals: dict[str, Any]) -> str:
     time = f", about {duration(totals['seconds'])}" if totals["seconds"] else ""
     cost = f", cost about {format_cost(totals['cost'])}" if totals["cost"] else ""
     return (
-        f"{totals['steps']} steps, {totals['requests']:,} answers, about "
+        f"{totals['steps']} steps, {totals['requests']:,} answers and judgments, about "
         f"{totals['tokens']:,} tokens, {totals['trainings']} trainings, "
         f"{totals['loads']} model loads{time}{cost}"
     )

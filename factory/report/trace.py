@@ -4,6 +4,7 @@ No recipe is needed: IDs lead from the pair to its samples, judgments, and verdi
 lead to the models.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,21 @@ JOIN = "+"
 """Separator between the digests of judges whose scores were combined."""
 
 
-def trace_lake(lake: Lake, pair_id: str) -> Trace:
+def trace_lake(lake: Lake, pair_id: str, preferred: Sequence[str] = ()) -> Trace:
     """Return the history of a pair in a lake: its row, its builds, its prompt, and its two answers.
 
     Each side has the sample, the judgments with their verdicts, and the model. If several builds
-    considered the pair, the row comes from a build that kept it, and preferably from a D2 build.
+    considered the pair, the row comes from one of the preferred builds (keys), then from a build
+    that kept the pair, and preferably from a D2 build.
     Raises QueryError if no build has the pair.
     """
     with Views() as views:
         for table in ("pairs", "samples", "judgments", "verdicts", "prompts"):
             shards = [shard for folder in lake.folders(table) for shard in folder.shards()]
             views.register_shards(table, table, shards)
-        rows = views.all(load_query("report/trace_pairs"), pair_id=pair_id)
+        rows = views.all(
+            load_query("report/trace_pairs"), pair_id=pair_id, preferred=" ".join(preferred)
+        )
         if not rows:
             raise QueryError(
                 "PAIR_ID",

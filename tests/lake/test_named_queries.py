@@ -734,6 +734,17 @@ def test_after_a_run_the_queries_agree_with_the_views(toy):
     for role, column in (("future", "chosen_from_future"), ("past", "rejected_from_past")):
         kept = [row["kept_from_role"] for row in rows["role_wins"] if row["role"] == role]
         assert kept == [row[column] for row in d2]
+    kept = [row["kept"] for row in gaps if row["phase"] == "D2"]
+    assert len(rows["pair_texts"]) == sum(kept)
+    (first, *_) = rows["pair_texts"]
+    assert first["prompt"].startswith("Say number")
+    assert first["margin"] == max(
+        row["margin"] for row in rows["pair_texts"] if row["iteration"] == 0
+    )
+    (sides,) = toy.query(f"from pairs where pair_id = '{first['pair_id']}' and phase = 'D2'")
+    texts = {row["sample_id"]: row["text"] for row in toy.query("from samples")}
+    assert first["chosen"] == texts[sides["chosen_id"]]
+    assert first["rejected"] == texts[sides["rejected_id"]]
     (scored,) = toy.query("select count(score) as n from candidates")
     assert sum(row["answers"] for row in rows["score_distribution"]) == scored["n"]
     assert {row["judge"] for row in rows["self_preference"]} == {"M_0", "M_1"}

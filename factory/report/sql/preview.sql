@@ -34,6 +34,7 @@ select
     candidates.draw,
     candidates.text as answer,
     candidates.score,
+    candidates.expected_score,
     coalesce(candidates.error, '') as error,
     judgment_texts.judgments,
     reasons.unscored
