@@ -152,13 +152,6 @@ def small_recipe(folder: Path) -> Toy:
     return toy
 
 
-def made_small(folder: Path) -> Toy:
-    """The same, run to its end."""
-    toy = small_recipe(folder)
-    toy.finish()
-    return toy
-
-
 def publishable(folder, n_prompts=40):
     toy = Toy(folder, n_prompts)
     toy.write(
