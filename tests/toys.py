@@ -152,13 +152,6 @@ def small_recipe(folder: Path) -> Toy:
     return toy
 
 
-def made_small(folder: Path) -> Toy:
-    """Create the recipe of `small_recipe`, and run it."""
-    toy = small_recipe(folder)
-    toy.finish()
-    return toy
-
-
 def publishable(folder, n_prompts=40):
     toy = Toy(folder, n_prompts)
     toy.write(

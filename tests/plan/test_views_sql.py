@@ -16,6 +16,12 @@ def made(tmp_path_factory):
     return toy
 
 
+@pytest.fixture(scope="module")
+def lake_views(made):
+    """The views of `factory sql`."""
+    return all_views(made.look())
+
+
 def script(toy):
     return (toy.lake / "recipes" / "toy" / "views.sql").read_text()
 
@@ -30,8 +36,8 @@ def plain(made, monkeypatch):
 
 
 @pytest.mark.parametrize("view", PUBLIC_VIEWS)
-def test_the_views_have_the_rows_and_columns_of_factory_sql(made, plain, view):
-    ours = all_views(made.look()).con.sql(f"from {view} order by all").to_arrow_table()
+def test_the_views_have_the_rows_and_columns_of_factory_sql(lake_views, plain, view):
+    ours = lake_views.con.sql(f"from {view} order by all").to_arrow_table()
     theirs = plain.sql(f"from {view} order by all").to_arrow_table()
     assert theirs.schema.names == ours.schema.names
     assert theirs.to_pylist() == ours.to_pylist()
@@ -39,9 +45,9 @@ def test_the_views_have_the_rows_and_columns_of_factory_sql(made, plain, view):
 
 
 @pytest.mark.parametrize("name", shipped_queries())
-def test_named_queries_run_on_them(made, plain, name):
+def test_named_queries_run_on_them(lake_views, plain, name):
     query = shipped_queries()[name].sql
-    ours = all_views(made.look()).all(query)
+    ours = lake_views.all(query)
     assert plain.sql(query).to_arrow_table().to_pylist() == ours
 
 
@@ -60,14 +66,13 @@ def test_it_is_written_again_when_the_lake_has_more(made, toy):
     assert script(toy) != before
 
 
-def test_a_published_folder_exposes_the_same_names(made, tmp_path, monkeypatch):
+def test_a_published_folder_exposes_the_same_names(made, lake_views, tmp_path, monkeypatch):
     folder = write_published(made, tmp_path / "folder")
     monkeypatch.chdir(folder)
-    views = all_views(made.look())
     with duckdb.connect() as con:
         con.execute((folder / "sql" / "views.sql").read_text())
         for view in PUBLIC_VIEWS:
-            ours = views.con.sql(f"from {view} limit 0").columns
+            ours = lake_views.con.sql(f"from {view} limit 0").columns
             theirs = con.sql(f"from {view} limit 0").columns
             assert set(theirs) == set(ours) - UNPUBLISHED.get(view, set()), view
 

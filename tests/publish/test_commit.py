@@ -377,7 +377,8 @@ def test_a_hub_that_is_down_is_given_up_and_uploads_are_not_repeated(push, good,
     assert published(hub) == good
 
 
-@pytest.mark.parametrize("after", [pytest.param(0, marks=pytest.mark.slow), 3])
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [0, 3])
 def test_killed_in_the_midst_and_run_again(publish, good, hub, after):
     hub.on = ("put", after)
     command = [sys.executable, "-m", "factory.cli", "publish", "recipe.yaml", "--repo", REPO]

@@ -326,7 +326,8 @@ def made(tmp_path_factory):
 
     toy = Toy(tmp_path_factory.mktemp("diff") / "toy", n_prompts=30)
     toy.script(SCRIPT)
-    for changes in ((), ("loop.policy=self_rewarding",), JUDGED_MORE):
+    toy.finish()
+    for changes in (("loop.policy=self_rewarding",), JUDGED_MORE):
         toy.run(*changes)
     changed = toy.recipe("pairs.min_margin=3")
     survey = build_pairs(toy.recipe(), changed, Lake(toy.lake), "wide", Silent())

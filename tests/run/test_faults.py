@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from toys import made_small
+from toys import small_recipe
 
 from factory.lake import Lake, verify_lake
 
@@ -189,6 +189,7 @@ def test_a_model_that_cannot_be_used_is_a_sentence_before_any_work(small, factor
     assert not small.lake.exists()
 
 
+@pytest.mark.xdist_group("small")  # workers would wait for the one that runs it
 def test_the_real_loop_on_a_few_prompts_ends_with_a_whole_lake(quickly_made):
     small = quickly_made
     survey = small.look()
@@ -199,6 +200,7 @@ def test_the_real_loop_on_a_few_prompts_ends_with_a_whole_lake(quickly_made):
     assert 3 < row["score"] < 5
 
 
+@pytest.mark.xdist_group("small")  # workers would wait for the one that runs it
 @pytest.mark.parametrize(
     "change",
     ["engine.batch_size=3", "engine.window=2", "engine.device=cpu", "shards.rows=9"],
@@ -209,7 +211,9 @@ def test_how_the_real_engine_is_run_makes_nothing_again(quickly_made, change):
 
 @pytest.fixture(scope="module")
 def quickly_made(tmp_path_factory):
-    return made_small(tmp_path_factory.mktemp("made"))
+    small = small_recipe(tmp_path_factory.mktemp("made"))
+    small.finish()
+    return small
 
 
 @pytest.mark.slow

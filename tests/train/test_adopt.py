@@ -34,19 +34,35 @@ print("nudged by", len(rows), "in", sys.prefix)
 """
 
 
-@pytest.fixture
-def small(tmp_path):
+def trained_by(command, folder):
     """Return a recipe with the quickstart's model, few prompts, and a training command."""
-    pytest.importorskip("torch")
-    toy = small_recipe(tmp_path)
+    toy = small_recipe(folder)
     (toy.folder / "nudge.py").write_text(NUDGE)
     toy.fields["loop"] = {"policy": "self_rewarding", "iterations": 1}
     toy.fields["train"] = {
         "with": "command",
-        "command": f"{sys.executable} nudge.py {{pairs}} {{parent}} {{out}}",
+        "command": f"{command} {{pairs}} {{parent}} {{out}}",
     }
     toy.fields.pop("probe", None)
     toy.write()
+    return toy
+
+
+@pytest.fixture(scope="module")
+def paired(tmp_path_factory):
+    """A lake with every row before the first training."""
+    pytest.importorskip("torch")
+    toy = trained_by("false", tmp_path_factory.mktemp("paired"))
+    with pytest.raises(TrainError):
+        toy.run()
+    shutil.rmtree(toy.lake / "models")
+    return toy.lake
+
+
+@pytest.fixture
+def small(paired, tmp_path):
+    toy = trained_by(f"{sys.executable} nudge.py", tmp_path)
+    shutil.copytree(paired, toy.lake)
     return toy
 
 
