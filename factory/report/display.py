@@ -72,8 +72,9 @@ def describe_totals(totals: dict[str, Any]) -> str:
     """Describe the totals of a plan in one line."""
     time = f", about {duration(totals['seconds'])}" if totals["seconds"] else ""
     cost = f", cost about {format_cost(totals['cost'])}" if totals["cost"] else ""
+    about = "at most" if totals["tokens_are"] == "at most" else "about"
     return (
-        f"{totals['steps']} steps, {totals['requests']:,} answers and judgments, about "
+        f"{totals['steps']} steps, {totals['requests']:,} answers and judgments, {about} "
         f"{totals['tokens']:,} tokens, {totals['trainings']} trainings, "
         f"{totals['loads']} model loads{time}{cost}"
     )

@@ -151,12 +151,14 @@ def plan_totals(state: RecipeState, rows: Rows) -> dict[str, Any]:
         for row, step in zip(rows, state.steps, strict=True)
         if not state.steps[step].done and (step.loads or step.stage == "train")
     ]
+    bounds = {row["tokens_are"] for row in rows if row["expected_tokens"]}
     return {
         "steps": len(to_do),
         "requests": sum(
             row["missing"] - row["reused"] for row in asking if row["stage"] != "train"
         ),
         "tokens": sum(row["expected_tokens"] for row in rows),
+        "tokens_are": "at most" if "at most" in bounds else "from existing answers",
         "trainings": sum(step.stage == "train" for step in to_do),
         "loads": loads(state.recipe, to_do),
         "seconds": _total([row["expected_seconds"] for row in asking]),

@@ -157,7 +157,9 @@ def test_plan_as_json_counts_requests_and_tokens(toy, factory):
     assert planned["totals"]["trainings"] == 4
     first = next(row for row in planned["steps"] if row["stage"] == "samples")
     assert first["expected_tokens"] == first["missing"] * 64
-    assert first["tokens_are"] == "at most"
+    assert first["tokens_are"] == planned["totals"]["tokens_are"] == "at most"
+    printed = factory("plan", toy.path, "--lake", toy.lake).out
+    assert f"at most {planned['totals']['tokens']:,} tokens" in printed
 
 
 def test_a_plan_for_a_longer_run_estimates_from_existing_answers(toy, factory):
