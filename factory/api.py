@@ -327,7 +327,7 @@ class Factory:
         return Picture(draw_picture(final_gaps, scores))
 
     def views(self) -> Views:
-        """Open the recipe's SQL views for several queries. They show the lake as it is now."""
+        """Create the recipe's SQL views for several queries. They show the lake as it is now."""
         return all_views(self._state())
 
     def trace(self, pair_id: str) -> Trace:
@@ -347,7 +347,7 @@ class Factory:
         return _trace(trace_lake(lake, pair_id, builds))
 
     def diff(self, other: "Factory | Dataset | AnyPath", limit: int = 10) -> Diff:
-        """Compare the final pairs with those of another recipe or dataset, and give the reasons.
+        """Compare the final pairs with those of another recipe or dataset, and explain differences.
 
         >>> f = factory.open("recipe.yaml")
         >>> _ = f.run()
@@ -361,7 +361,7 @@ class Factory:
         return _diff(self._pair_set(), _pair_set_of(other, self.lake), limit)
 
     def diff_sql(self, other: "Factory | Dataset | AnyPath") -> str:
-        """Return a SQL script that prints every row of `diff` in plain DuckDB.
+        """Return a SQL script that prints every row of `diff` and needs only DuckDB.
 
         Relative paths in the script refer to the current folder.
         """
@@ -521,7 +521,7 @@ class Dataset:
         return _diff(self._pair_set(), _pair_set_of(other, None), limit)
 
     def diff_sql(self, other: "Factory | Dataset | AnyPath") -> str:
-        """Return a SQL script that prints every row of `diff` in plain DuckDB.
+        """Return a SQL script that prints every row of `diff` and needs only DuckDB.
 
         Relative paths in the script refer to the current folder.
         """

@@ -126,7 +126,7 @@ class MissingExtra(UserError):
 
 
 class HandOver(FactoryError):
-    """The run stopped because the recipe leaves the next training to the user."""
+    """The run stopped because the user has to train the next model."""
 
     exit_code = 3
 

@@ -58,8 +58,7 @@ def row_id(*parts: str | int | None) -> str:
 
 
 def folder_key(stage: str, version: int, settings: Mapping[str, Any]) -> str:
-    """Return the key of a lake folder, a hash of its stage, the stage's version, and its
-    settings."""
+    """Return the key of a lake folder: a hash of a stage, the stage's version, and the settings."""
     return short_hash(canonical({"stage": stage, "version": version, "settings": settings}))
 
 

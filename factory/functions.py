@@ -1,4 +1,4 @@
-"""Python functions that a recipe names as `file.py:function` or `module:function`.
+"""Python functions named in a recipe as `file.py:function` or `module:function`.
 
 A function is identified by its name and the bytes of its file. Changing the file reruns the stages
 that call the function. Changing a module that the file imports does not.
@@ -18,7 +18,7 @@ from factory.fingerprint import file_digest, short_hash
 
 @dataclass(frozen=True)
 class Function:
-    """A Python function that a recipe names, before its file is imported."""
+    """A Python function named in a recipe and not imported yet."""
 
     name: str
     """The function as the recipe writes it, such as `file.py:function`."""
@@ -45,8 +45,7 @@ class Function:
 
 
 def find_function(name: str, folder: Path) -> Function:
-    """Find the function that a name such as `file.py:function` refers to, without importing its
-    file.
+    """Find a Python function by a name such as `file.py:function`, without importing its file.
 
     `folder` is the recipe's folder, which file names are relative to. Raises FunctionError if the
     name is invalid or the file or module is missing.

@@ -16,8 +16,7 @@ class Task(Protocol):
     """A task with a known number of units, whose progress is shown to the user."""
 
     def advance(self, n: int = 1, tokens: int = 0) -> None:
-        """Count `n` more finished units of the task, and the tokens that the model generated for
-        them."""
+        """Add `n` finished units to the task, and the tokens generated for them."""
         ...
 
     def at(self, n: int, of: int) -> None:

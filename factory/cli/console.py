@@ -41,7 +41,7 @@ _DELIMITERS = " \t\n\"'`@$><=;|&{}()[]+-*/%,:!?"
 
 
 def run_console(views: Views, output: str) -> None:
-    """Run the SQL queries that the user types on a terminal, or the queries on standard input.
+    """Run SQL queries typed on a terminal or read from standard input.
 
     Raises QueryError if a query from standard input fails. On a terminal, prints the error and
     continues.
@@ -91,9 +91,9 @@ def _print_answer(views: Views, query: str, output: str) -> None:
 
 
 def split(text: str) -> tuple[list[str], str]:
-    """Split text into complete SQL statements, without semicolons, and the unfinished rest.
+    """Split SQL text into complete statements (without semicolons) and any incomplete remainder.
 
-    Semicolons in quotes and comments do not end a statement. A rest with only comments is empty.
+    Semicolons in quotes and comments do not end a statement. A remainder of comments is empty.
     """
     statements: list[str] = []
     begin, is_empty = 0, True

@@ -42,7 +42,8 @@ def diff(
         int, typer.Option("--limit", min=0, help="Maximum number of example pairs to print")
     ] = 10,
     as_sql: Annotated[
-        bool, typer.Option("--sql", help="Print a SQL script that lists all pairs in plain DuckDB")
+        bool,
+        typer.Option("--sql", help="Print a SQL script that lists all pairs (needs only DuckDB)"),
     ] = False,
     as_json: Json = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Options that several commands share, and a function that opens a command's recipe."""
+"""Shared command-line options, and a function that opens a recipe and its lake."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,7 +29,7 @@ LAKE = Path("lake")
 
 
 def open_recipe(path: Path, lake: Path, overrides: list[str] | None) -> "Factory":
-    """Open a recipe and its lake, with progress shown as bars or lines."""
+    """Open a recipe and its lake, and show progress as bars or lines."""
     from factory import api
 
     return api.open(path, lake, overrides, progress=True)

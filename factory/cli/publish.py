@@ -28,7 +28,7 @@ def publish(
         bool,
         typer.Option("--create-pr", help="Open a pull request instead of committing to the branch"),
     ] = False,
-    tag: Annotated[str | None, typer.Option("--tag", help="Tag to give the commit")] = None,
+    tag: Annotated[str | None, typer.Option("--tag", help="Tag for the commit")] = None,
     dry_run: Annotated[
         Path | None,
         typer.Option(

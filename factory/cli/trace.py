@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def trace(
     arguments: Annotated[
         list[str],
-        typer.Argument(metavar="[RECIPE] PAIR_ID", help="Pair ID, after an optional recipe"),
+        typer.Argument(metavar="[RECIPE] PAIR_ID", help="Optional recipe, then the pair ID"),
     ],
     lake: LakePath = LAKE,
     overrides: Overrides = None,
@@ -134,7 +134,7 @@ def _print_indented(text: str, prefix: str = "  ") -> None:
 
 
 def print_dataset_row(row: "Trace") -> None:
-    """Print a pair's prompt, answers, scores, and judge from the pair's row in a dataset."""
+    """Print the prompt, answers, scores, and judge in a pair's dataset row."""
     from factory.report import SIDES
     from factory.stages import transcript
 

@@ -48,7 +48,7 @@ class Child:
         return self._process.poll() is None
 
     def wait(self, seconds: float) -> None:
-        """Wait until the process has exited, for at most `seconds` seconds."""
+        """Wait at most `seconds` seconds for the process to exit."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)
 

@@ -33,7 +33,7 @@ class Gpu:
 
 
 def find_gpus() -> list[Gpu]:
-    """Return the GPUs that CUDA_VISIBLE_DEVICES lists, in its order, or all GPUs if it is unset.
+    """Return the GPUs listed in CUDA_VISIBLE_DEVICES, in that order, or all GPUs if it is unset.
 
     Return an empty list without nvidia-smi or a driver. Raises EngineError if nvidia-smi does not
     finish in time.
@@ -72,7 +72,7 @@ def _bytes(mebibytes: str) -> int | None:
 
 
 def visible_gpus(found: Sequence[Gpu], named: str | None) -> list[Gpu]:
-    """Return the GPUs that a value of CUDA_VISIBLE_DEVICES selects by number or UUID prefix.
+    """Return the GPUs that match a CUDA_VISIBLE_DEVICES value by number or UUID prefix.
 
     None selects all GPUs. As in CUDA, an unknown entry hides itself and all later entries (CUDA
     Programming Guide, CUDA Environment Variables). A GPU selected by number keeps the number as its

@@ -1,4 +1,4 @@
-"""Copying a prompt's KV cache to the batch rows that generate answers to the prompt."""
+"""Copy a prompt's KV cache to the batch rows that generate answers to the prompt."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Location of the score in a judgment, and log-probabilities of the labels at that position.
+"""Find the score in a judgment, and compute the labels' log-probabilities at that position.
 
 A label can match several tokens, with and without a space before it. Their probabilities are added.
 """
@@ -34,7 +34,7 @@ def label_tokens(
 
 
 def score_start(text: str, score_at: str, reasoning: tuple[str, str] | None) -> int | None:
-    """Return the index of the score's first character in an answer, or None without a score.
+    """Return the character index at which the score starts, or None if there is no score.
 
     `score_at` is a regular expression whose only group matches the score. Skip the reasoning, which
     ends with the second of the tags in `reasoning`.
@@ -50,7 +50,7 @@ def score_token(
     score_at: str,
     reasoning: tuple[str, str] | None = None,
 ) -> int | None:
-    """Return the index of the score's first token in an answer, or None without a score."""
+    """Return the token index at which the score starts, or None if there is no score."""
     start = score_start(decode(answer), score_at, reasoning)
     if start is None:
         return None

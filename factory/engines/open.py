@@ -1,4 +1,4 @@
-"""Selection of the engine that a recipe names. Each engine is imported only when it is used."""
+"""Open the engine named in a recipe. Each engine is imported only when it is used."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -25,7 +25,7 @@ def check_engine(settings: Settings, rank: int, field: str) -> None:
 def open_engine(
     settings: Settings, models: Sequence[Checkpoint], rank: int, folder: Path, logs: Path
 ) -> AbstractContextManager[Engine]:
-    """Open the engine that the recipe names. Its models stay loaded until the context ends.
+    """Open the engine named in the recipe. Its models stay loaded until the context ends.
 
     `rank` is the largest rank of the adapters, 0 without adapters. `folder` is the recipe's folder.
     Engines in separate processes write logs to the folder `logs`. They may still be starting when

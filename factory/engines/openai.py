@@ -173,7 +173,7 @@ class _Server:
         await asyncio.get_running_loop().shutdown_default_executor()
 
     def fatal_error(self, error: openai.APIError) -> EngineError:
-        """Return the error that stops the step after a failure that affects every request."""
+        """Return the error that stops a step if a failure affects every request."""
         settings, status = self.settings, getattr(error, "status_code", None)
         if status in (401, 403):
             unset = "" if self._key else f", and {settings.key} is not set"

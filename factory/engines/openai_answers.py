@@ -1,4 +1,4 @@
-"""Conversion of chat completions from OpenAI-compatible servers into results.
+"""Convert chat completions from OpenAI-compatible servers to results.
 
 Many fields of a completion are optional, and servers differ in which ones they omit.
 """

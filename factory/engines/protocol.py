@@ -45,7 +45,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Result:
-    """The answer to one draw of a request, or the error that prevented the answer; never both."""
+    """The answer to one draw of a request, or an error, but never both."""
 
     request_id: str
     draw: int

@@ -1,4 +1,4 @@
-"""Tokenizing requests in advance and sorting them by length, so that batches need less padding."""
+"""Tokenize requests in advance and sort them by length, so that batches need less padding."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass

@@ -15,7 +15,7 @@ from factory.recipe import Generation
 
 
 class Choices:
-    """The tokens that may come next in an answer that is restricted to a list of texts."""
+    """The tokens allowed next in an answer that must be one of several texts."""
 
     def __init__(self, answers: Iterable[Sequence[int]], ends: Sequence[int]) -> None:
         """Build the table of allowed tokens.
@@ -31,7 +31,7 @@ class Choices:
             self._next.setdefault(tuple(answer), set()).update(ends)
 
     def after(self, written: Sequence[int]) -> list[int]:
-        """Return the tokens that may follow `written`, the tokens generated so far.
+        """Return the tokens that may follow the tokens generated so far (`written`).
 
         After a complete answer, only stop tokens may follow.
         """
@@ -39,7 +39,7 @@ class Choices:
 
 
 class SeededSampling(LogitsProcessor):  # type: ignore[misc]
-    """A logits processor that chooses the next token of each row from the row's own seed.
+    """A logits processor that samples each row's next token with the row's own seed.
 
     Each row has one uniform random number per position. The processor chooses the first token at
     which the cumulative probability exceeds that number, or the most likely token at temperature 0.

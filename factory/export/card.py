@@ -1,4 +1,4 @@
-"""Write the README card of a dataset folder, and the metadata that published cards share."""
+"""Write the README card of a dataset folder, and the metadata shared by published cards."""
 
 from collections.abc import Iterable, Mapping
 from importlib import resources

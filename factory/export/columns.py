@@ -1,4 +1,4 @@
-"""Column schemas of datasets, and their types as the `datasets` library describes them."""
+"""Column schemas of datasets, and the matching types of the `datasets` library."""
 
 from typing import Any
 

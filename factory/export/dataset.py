@@ -46,7 +46,7 @@ PUBLISHED: dict[Method, tuple[str, pa.Schema]] = {
 
 
 def write_dataset(state: RecipeState, name: str) -> Path:
-    """Write the dataset of a recipe's pairs if it does not exist yet, and return its folder.
+    """Write a recipe's pairs to a dataset folder if it does not exist yet, and return the folder.
 
     The folder's name is `name` and a hash of the builds in the dataset. Iterations without pairs
     have no files.

@@ -42,7 +42,7 @@ class Source:
 
 
 def open_recipe_dataset(state: RecipeState, written_as: Path) -> Source:
-    """Write the dataset of a recipe if it does not exist yet, and return it as an export source.
+    """Write a recipe's dataset if it does not exist yet, and return it as an export source.
 
     Raises ExportError if the lake contains no pairs of the recipe, or if the prompts have tools,
     tool calls, or reasoning, which a dataset cannot store.
@@ -135,7 +135,7 @@ def _is_messages(kind: pa.DataType | None) -> bool:
 
 
 def open_pairs(source: Source, needs: tuple[str, ...]) -> Views:
-    """Return the DuckDB views `train_rows` and `test_rows` of a dataset's pairs.
+    """Return the DuckDB views `train_rows` and `test_rows`, with a dataset's pairs.
 
     `select_splits` then defines the view `dataset`, which the export queries read. `needs` names
     required columns. Raises ExportError if a column is missing or there are no training rows.
@@ -177,8 +177,7 @@ def _read(views: Views, name: str, files: list[Path], *, empty: bool) -> None:
 
 
 def open_best_answers(source: Source) -> Views:
-    """Return the DuckDB views `train_rows` and `test_rows` of the best current answer to each
-    prompt.
+    """Return the DuckDB views `train_rows` and `test_rows` with the best current answer per prompt.
 
     Raises ExportError if the source has no recipe, and therefore no lake with all answers.
     """

@@ -107,7 +107,7 @@ def more_than_bare(views: Views) -> str:
 
 
 def snippets(name: str) -> dict[str, str]:
-    """Return a dict from the name of each config file of a trainer to its Jinja template."""
+    """Return the Jinja templates for a trainer's config files, by file name."""
     folder = resources.files("factory.export") / "snippets" / name
     files = [file for file in folder.iterdir() if file.is_file()] if folder.is_dir() else []
     return {

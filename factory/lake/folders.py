@@ -50,7 +50,7 @@ class Lake:
         self._verified: set[tuple[Path, int, int]] = set()
 
     def folder(self, table: str, key: str) -> "Folder":
-        """Return a table's folder for a key, whether or not the folder exists."""
+        """Return the folder of a table for a key, even if the folder does not exist."""
         return Folder(self, table, key)
 
     def folders(self, table: str) -> list["Folder"]:
@@ -97,7 +97,7 @@ class Lake:
     def lock(
         self, name: str, doing: str, say: Callable[[str], None] | None = None
     ) -> Iterator[Lock]:
-        """Hold a lock of the lake for the duration of a `with` block, and yield the lock file. A
+        """Hold a lock on the lake during a `with` block, and yield the lock file. A
         child process that inherits the file holds the lock too. While another process holds the
         lock, wait, and pass `say` a line that names this process and its command."""
         with self._lock_file(name) as file:
@@ -111,7 +111,7 @@ class Lake:
 
     @contextmanager
     def try_lock(self, name: str, doing: str) -> Iterator[Lock | None]:
-        """Try to hold a lock of the lake without waiting, and yield the lock file. Yield None if
+        """Try to lock the lake without waiting, and yield the lock file. Yield None if
         another process holds the lock or the lake is read-only."""
         with ExitStack() as stack:
             try:
@@ -150,7 +150,7 @@ def _flock(file: Lock, *, wait: bool) -> bool:
 
 
 class Folder:
-    """A folder in the lake, which contains the shards of one key or one trained model."""
+    """A folder in the lake, with the shards of one key or with one trained model."""
 
     def __init__(self, lake: Lake, table: str, key: str) -> None:
         self.lake = lake
@@ -162,8 +162,7 @@ class Folder:
         return f"{self.table}/{self.key}"
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings from which the folder's key was computed, or an empty dict if they
-        are unknown."""
+        """Return the settings used to compute the folder's key, or an empty dict if unknown."""
         return self.lake.load_json(f"{self.table}/{self.key}/settings.json")
 
     def shards(self) -> list[Path]:
@@ -247,7 +246,7 @@ class Folder:
 
     @contextmanager
     def lock(self, doing: str, say: Callable[[str], None] | None = None) -> Iterator[Lock]:
-        """Lock the folder for writing, and remove unfinished files of a killed writer. See
+        """Lock the folder for writing, and remove files that a killed process left unfinished. See
         `Lake.lock`."""
         with self.lake.lock(self.lock_name, doing, say) as file:
             remove_unfinished(self.path)
@@ -263,7 +262,7 @@ class Folder:
             yield file
 
     def create(self, settings: dict[str, Any]) -> None:
-        """Create the folder, and record the settings from which its key was computed."""
+        """Create the folder, and record the settings used to compute its key."""
         with writing(self.lake.root):
             self.path.mkdir(parents=True, exist_ok=True)
             if not (self.path / "settings.json").exists():

@@ -136,7 +136,7 @@ class RecipeViews:
         return dict(self._cache[signature])
 
     def shard_names(self, scope: Scope) -> str:
-        """Return a hash of the names of all shards in a scope, including the shards of prompts."""
+        """Return a hash of all shard names in a scope, including the names of prompt shards."""
         prompts = [
             paths if isinstance(paths, Sequence) else []
             for _, paths in sorted(self.prompts.items())
@@ -145,7 +145,7 @@ class RecipeViews:
         return short_hash(canonical([[path.name for path in paths] for paths in shards]))
 
     def shards_of(self, scope: Scope) -> dict[str, list[Path]]:
-        """Return a dict from table name to the paths of the table's shards in a scope."""
+        """Return the paths of the shards in a scope, by table name."""
         return {
             table: [path for paths in folders.values() for path in paths]
             for table, folders in self._folders(scope).items()

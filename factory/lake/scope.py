@@ -20,7 +20,7 @@ class Scope:
     """Rows of the table `panel`, which lists the judges of each role."""
 
     def rows(self, table: str) -> Sequence[Row]:
-        """Return the rows of `roles` or `panel`, whichever has the folder keys of a table."""
+        """Return the rows of `roles` or `panel`, whichever lists a table's folder keys."""
         return self.roles if table == "samples" else self.panel
 
     def keys(self, table: str) -> list[str]:

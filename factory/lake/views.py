@@ -243,7 +243,7 @@ class Views:
         )
 
     def one(self, query: Query, **values: Value) -> dict[str, Any]:
-        """Run a query that returns exactly one row, and return this row. Raises ValueError for any
+        """Run a query that returns exactly one row, and return that row. Raises ValueError for any
         other number of rows."""
         (row,) = self.all(query, **values)
         return row

@@ -47,7 +47,7 @@ def as_run(digest: str, engine: Engine) -> str:
 
 
 def folder_digest(path: Path, dtype: str, known: dict[str, str]) -> str:
-    """Return the digest of a model that is stored in a folder and runs in the data type `dtype`.
+    """Return the digest of the model in a folder, for the data type `dtype`.
 
     `known` caches file hashes; see `cached_digest`.
     """
@@ -56,7 +56,7 @@ def folder_digest(path: Path, dtype: str, known: dict[str, str]) -> str:
 
 
 def adapter_digest(adapter: Path, base: str, known: dict[str, str]) -> str:
-    """Return the digest of a LoRA adapter whose base model has the digest `base`."""
+    """Return the digest of a LoRA adapter, given the digest of its base model (`base`)."""
     files = files_digest((file.name, cached_digest(file, known)) for file in model_files(adapter))
     return folder_key("adapter", 1, {"base": base, "adapter": files})
 

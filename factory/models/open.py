@@ -1,4 +1,4 @@
-"""Find the folders of the models named in a recipe, and compute the models' digests."""
+"""Find the models named in a recipe, and compute their digests."""
 
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def open_checkpoint(
 
 
 def declared_checkpoint(name: str, revision: str, engine: OpenaiEngine) -> Checkpoint:
-    """Return the checkpoint of a model whose weights are only on a server.
+    """Return the checkpoint of a model that runs on a server and has no local weights.
 
     The server's name for the model and the declared revision identify it.
     """

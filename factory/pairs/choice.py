@@ -100,11 +100,11 @@ class Choice:
         }
 
     def evaluated(self, expression: str) -> str:
-        """Return a query whose column `value` evaluates a SQL expression over judges' scores."""
+        """Return a query that evaluates a SQL expression over scores in the column `value`."""
         return _scored_by(list(self.recipe.all_judges), f"({expression}) as value")
 
     def build_settings(self, iteration: int, phase: str, judge: str, rows: str) -> dict[str, Any]:
-        """Return the settings from which the key of a phase's pairs is computed. `judge` has the
+        """Return the settings used to compute the key of a phase's pairs. `judge` has the
         digests of the judges that score, and `rows` is a digest of the candidates."""
         changed = changed_fields(self.recipe.pairs)
         return {
@@ -210,7 +210,7 @@ def _scored_by(judges: Sequence[str], columns: str) -> str:
 
 
 def define_policy(views: Views, choice: Choice) -> None:
-    """Define the DuckDB view `policy`, which selects the pairs, and the views that it reads.
+    """Define the DuckDB view `policy`, which selects the pairs, and all views that it needs.
 
     `measured` becomes a table without texts, so that it is computed only once. Raises RecipeError
     if an expression of the recipe fails, or if the policy is not a valid query.

@@ -60,7 +60,7 @@ class Policy:
         return (FIRST, SECOND) if "future" in self.roles else (SECOND,)
 
     def candidates(self, phase: str) -> tuple[str, ...]:
-        """Return the roles whose answers are candidates for pairs in a phase."""
+        """Return the roles that provide the candidate answers in a phase."""
         return tuple(role for role in self.roles if (role, phase) != ("future", FIRST))
 
 
@@ -71,7 +71,7 @@ def shipped_policies() -> list[str]:
 
 
 def load_policy(recipe: Recipe) -> Policy:
-    """Return the policy that a recipe names, either a shipped policy or the user's own file.
+    """Return the pair policy named in a recipe: a shipped policy or the user's own file.
 
     Raises RecipeError if the policy does not exist, if no comment lists its roles
     (`-- Roles: past, current`), or if the recipe sets a field of `pairs` that concerns the rejected

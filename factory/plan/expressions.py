@@ -1,4 +1,4 @@
-"""Checks of the SQL expressions with which a recipe combines its judges' scores."""
+"""Check the SQL expressions that combine the judges' scores in a recipe."""
 
 from collections.abc import Mapping
 from itertools import combinations
@@ -79,7 +79,7 @@ def _check_expected_scores(recipe: Recipe, field: str, text: str) -> None:
 
 
 def check_opponents(recipe: Recipe, rubrics: Mapping[str, Rubric | None]) -> None:
-    """Check that no two judges that compare answers differ only in `opponents`.
+    """Check that judges for comparing answers differ in more than `opponents`.
 
     Raises RecipeError if two of them do, because they would share their judgments.
     """

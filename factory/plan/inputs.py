@@ -1,4 +1,4 @@
-"""The inputs of a step: the earlier steps whose rows it reads, and the folders of these rows."""
+"""The inputs of a step: the earlier steps and the lake folders that it reads."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from factory.plan.step import Step
 
 
 def inputs(state: RecipeState, step: Step) -> list[StepState]:
-    """Return the earlier steps whose rows a judging step or a pairs step reads."""
+    """Return the earlier steps that provide rows for judging answers or choosing pairs."""
     if step.stage == "judgments":
         roles = {(step.role, step.name)}
         if state.opened.opponents(step) is not None:
@@ -41,7 +41,7 @@ def waits(state: RecipeState, step: Step) -> str | None:
 
 
 def folders_read(state: RecipeState, step: Step) -> list[Folder]:
-    """Return the lake folders whose shards a step reads, including the step's own folder."""
+    """Return the lake folders that a step reads, including the step's own folder."""
     of_iteration = Scope(
         [row for row in state.roles.values() if row["iteration"] == step.iteration],
         [row for row in state.panel.values() if row["iteration"] == step.iteration],

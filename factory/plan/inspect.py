@@ -1,4 +1,4 @@
-"""Inspection of a recipe's steps: where each step's rows are stored, and how many are missing.
+"""Find where each step of a recipe stores its rows, and count the missing rows.
 
 Each stage has two functions. One locates a step: it finds the folder of the step's rows. The other
 counts these rows. A run locates a step, locks its folder, and then counts.

@@ -22,7 +22,7 @@ class Room:
 
 
 def memory_of(gpus: Sequence[Gpu]) -> Room:
-    """Return the combined memory of GPUs, or the memory of the machine if `gpus` is empty."""
+    """Return the combined memory of the GPUs, or this machine's memory if `gpus` is empty."""
     if not gpus:
         return machine_memory()
     where = "the GPU" if len(gpus) == 1 else f"{len(gpus)} GPUs"

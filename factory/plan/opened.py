@@ -1,4 +1,4 @@
-"""Opening and checking a recipe's models, rubrics, functions, and pair policy.
+"""Open and check a recipe's models, rubrics, functions, and pair policy.
 
 This module reads model folders and files next to the recipe. It reads no table of the lake.
 """
@@ -39,7 +39,7 @@ class OpenedRecipe:
     digests: dict[str, str] = field(default_factory=dict, compare=False)
 
     def section(self, step: Step) -> Judge | None:
-        """Return the recipe section of a step's judge, or None for the probe's function."""
+        """Return the recipe section for a step's judge, or None if the judge is a function."""
         return self.recipe.all_judges.get(step.judge_name)
 
     def reading(self, step: Step) -> tuple[Rubric | None, tuple[float, float] | None]:
@@ -72,7 +72,7 @@ class OpenedRecipe:
 
     @property
     def counts_references(self) -> bool:
-        """Whether the length of reference answers is counted, in tokens of the base model M_0.
+        """Whether the length of reference answers is counted in tokens of the base model M_0.
 
         A scripted model has no tokenizer to count with.
         """

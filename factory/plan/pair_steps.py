@@ -1,4 +1,4 @@
-"""Folders and row counts of the steps that choose pairs, and of the steps that train on them."""
+"""Find the lake folders of the steps that choose pairs or train models, and count their pairs."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ from factory.stages import (
 
 
 def locate_pairs(state: RecipeState, step: Step, _: int | None) -> StepState:
-    """Find the lake folder of a pairs step.
+    """Find the lake folder for a step that chooses pairs.
 
     Its key covers the candidates, their scores, and the choice of pairs.
     """
@@ -44,7 +44,7 @@ def _digest_rows(state: RecipeState, query: str, step: Step, scope: Scope) -> st
 
 
 def count_pairs(state: RecipeState, located: StepState, _: int | None) -> StepState:
-    """Count the pairs in the folder of a pairs step."""
+    """Count the pairs that a step has stored."""
     shards = folder_of(located).shards()
     stored = n_rows(shards)
     wanted = stored if shards else max(1, state.count_prompts(located.step, None))
@@ -52,7 +52,7 @@ def count_pairs(state: RecipeState, located: StepState, _: int | None) -> StepSt
 
 
 def locate_training(state: RecipeState, step: Step, _: int | None) -> StepState:
-    """Find the lake folder of a training step.
+    """Find the lake folder for a step that trains a model.
 
     Its key covers the parent model, the training pairs, and the settings.
     """
@@ -75,7 +75,7 @@ def locate_training(state: RecipeState, step: Step, _: int | None) -> StepState:
 
 
 def count_training(state: RecipeState, located: StepState, _: int | None) -> StepState:
-    """Read the manifest of a training step, and record the model if training is done."""
+    """Read a step's training manifest, and record the model if training is done."""
     step = located.step
     folder = folder_of(located).path
     model = trained_model(step.name, folder, state.models["M_0"], state.recipe)

@@ -126,11 +126,11 @@ class RecipeState:
 
     @property
     def everything(self) -> Scope:
-        """The scope with all roles and all judges of the recipe."""
+        """The scope of all roles and judges in the recipe."""
         return Scope(list(self.roles.values()), list(self.panel.values()))
 
     def phase_scope(self, step: Step) -> Scope:
-        """Return the roles that provide a pairs step's candidates, and the judges that it uses."""
+        """Return the roles and judges that a step uses to choose pairs."""
         wanted, used = self.policy.candidates(step.phase), self.opened.choice.judges
         return Scope(
             [
@@ -159,7 +159,7 @@ class RecipeState:
         return Scope(roles, [self.panel_row(step)])
 
     def score_digests(self, step: Step) -> str:
-        """Return the digests of the judges that score a pairs step's candidates, joined by `+`."""
+        """Return the digests of the judges that score a step's candidate answers, joined by `+`."""
         panel = self.phase_scope(step).panel
         digests = [
             row["judge_model"]
@@ -172,14 +172,14 @@ class RecipeState:
     # queries
 
     def views(self, scope: Scope | None = None) -> Views:
-        """Open SQL views of the rows in a scope, or of the prompts only if no scope is given.
+        """Create SQL views of the rows in a scope, or of only the prompts if no scope is given.
 
         Views opened earlier can no longer be used.
         """
         return self.stored.open(scope or Scope())
 
     def step_views(self, located: StepState, limit: int | None) -> Views:
-        """Open the SQL views that a step's queries read."""
+        """Create the SQL views for a step's queries."""
         return self._define_step(self.views(self.step_scope(located.step)), located, limit)
 
     def _define_step(self, views: Views, located: StepState, limit: int | None) -> Views:
@@ -199,7 +199,7 @@ class RecipeState:
         return views
 
     def count_rows(self, query: str, located: StepState, limit: int | None) -> dict[str, Any]:
-        """Run one of this package's single-row queries on a step's views, and cache the row."""
+        """Run a single-row query on a step's views, and cache the row."""
         step, scope = located.step, self.step_scope(located.step)
         place = f"{query} {step.stage} {step.iteration} {step.role} {step.name} {step.judge_name}"
 

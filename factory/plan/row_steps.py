@@ -1,4 +1,4 @@
-"""Folders and row counts of the steps that produce prompts, samples, judgments, and verdicts."""
+"""Find where steps store prompts, samples, judgments, and verdicts, and count these rows."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from factory.stages import (
 
 
 def locate_prompts(state: RecipeState, step: Step, _: int | None) -> StepState:
-    """Find the lake folder of a prompts step.
+    """Find the lake folder for a step that stores prompts.
 
     Its key covers the prompts files and how they are read.
     """
@@ -33,7 +33,7 @@ def locate_prompts(state: RecipeState, step: Step, _: int | None) -> StepState:
 
 
 def count_prompts(state: RecipeState, located: StepState, _: int | None) -> StepState:
-    """Count the stored prompts, or the prompts in the prompts files if none is stored yet.
+    """Count the stored prompts, or the prompts in the prompt files if none are stored yet.
 
     Raises PromptsError if the probe and the loop share prompts.
     """
@@ -94,7 +94,7 @@ def _check_probe_is_apart(state: RecipeState) -> None:
 
 
 def locate_samples(state: RecipeState, step: Step, limit: int | None) -> StepState:
-    """Find the lake folder of a samples step.
+    """Find the lake folder for a step that samples answers.
 
     Its key covers the model, the sampling settings, and the seed.
     """
@@ -142,14 +142,14 @@ def _generating(
 
 
 def count_samples(state: RecipeState, located: StepState, limit: int | None) -> StepState:
-    """Count the answers in the folder of a samples step."""
+    """Count the answers that a step has stored."""
     row = state.count_rows("count_answers", located, limit)
     _check_count(located, row["wanted"], located.wanted)
     return _count_reused(state, _counted(located, row), limit)
 
 
 def locate_judgments(state: RecipeState, step: Step, limit: int | None) -> StepState:
-    """Find the lake folder of a judgments step.
+    """Find the lake folder for a step that judges answers.
 
     Its key covers the judge, the rubric, and the judge's settings.
     """
@@ -178,7 +178,7 @@ def locate_judgments(state: RecipeState, step: Step, limit: int | None) -> StepS
 
 
 def count_judgments(state: RecipeState, located: StepState, limit: int | None) -> StepState:
-    """Count the judgments in the folder of a judgments step."""
+    """Count the judgments that a step has stored."""
     step, opened = located.step, state.opened
     row = state.count_rows("count_answers", located, limit)
     if opened.opponents(step) is None:
@@ -192,7 +192,7 @@ def count_judgments(state: RecipeState, located: StepState, limit: int | None) -
 
 
 def locate_verdicts(state: RecipeState, step: Step, limit: int | None) -> StepState:
-    """Find the lake folder of a verdicts step.
+    """Find the lake folder for a step that parses judgments.
 
     Its key covers the judgments, the parser, and the scale.
     """
@@ -209,7 +209,7 @@ def locate_verdicts(state: RecipeState, step: Step, limit: int | None) -> StepSt
 
 
 def count_verdicts(state: RecipeState, located: StepState, limit: int | None) -> StepState:
-    """Count the verdicts in the folder of a verdicts step."""
+    """Count the verdicts that a step has stored."""
     judged = state.steps[replace(located.step, stage="judgments")]
     row = state.count_rows("count_verdicts", located, limit)
     _check_count(located, row["wanted"], judged.answered + judged.failed + judged.transient)
@@ -240,7 +240,7 @@ def shards_to_reuse(state: RecipeState, located: StepState) -> list[Path]:
 
 
 def reused_views(state: RecipeState, located: StepState, limit: int | None) -> Views:
-    """Open a step's views, including a view `reused` of rows to copy from other folders.
+    """Create a step's SQL views, with a view `reused` of rows to copy from other folders.
 
     These rows answer missing requests. They come from folders with another `max_tokens`.
     """

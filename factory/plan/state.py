@@ -47,6 +47,6 @@ class StepState:
 
 
 def folder_of(state: StepState) -> Folder:
-    """Return the lake folder of a step whose key is known."""
+    """Return the lake folder of a step with a known key."""
     assert state.folder is not None, f"{state.step.label} has no key yet"
     return state.folder

@@ -56,7 +56,7 @@ class Step:
 
     @property
     def player(self) -> str:
-        """The display name of the model and role whose samples the step produces or judges."""
+        """The display name of the model and role that the step samples or judges."""
         return "the references" if self.name == REFERENCE else f"{self.name} as {self.role}"
 
     @property
@@ -177,7 +177,7 @@ def engine_needed(recipe: Recipe, step: Step) -> str | None:
 
 
 def steps_of_one_pass(recipe: Recipe, first: Step, later: Sequence[Step]) -> list[Step]:
-    """Return a generating step and the steps after it that can run in the same engine pass.
+    """Return a step that generates text, and the next steps that can share its engine pass.
 
     None of these steps needs the rows of another one.
     """
@@ -195,7 +195,7 @@ def steps_of_one_pass(recipe: Recipe, first: Step, later: Sequence[Step]) -> lis
 
 
 def loads(recipe: Recipe, recipe_steps: Sequence[Step]) -> int:
-    """Count the model loads that steps need when they run in the given order."""
+    """Count the model loads needed to run steps in the given order."""
     loaded: str | None = None
     count = 0
     for step in recipe_steps:

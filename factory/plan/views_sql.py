@@ -1,4 +1,4 @@
-"""A recipe's views as SQL text for plain DuckDB, for the file `views.sql` and `factory diff`."""
+"""SQL scripts that create a recipe's views in DuckDB, for `views.sql` and `factory diff`."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -70,7 +70,7 @@ def _views_sql(state: RecipeState) -> str:
 def recipe_inputs(
     state: RecipeState, scope: Scope, shards: Mapping[str, Sequence[Path]]
 ) -> dict[str, str]:
-    """Return a dict from relation name to query, for each relation that the base views use.
+    """Return the queries for all relations that the base views use, by relation name.
 
     These are the roles and judges of a scope, the recipe's settings, and the shards of each table.
     """

@@ -1,4 +1,4 @@
-"""Estimates of a model's size and of the memory to train it, from the model's file headers.
+"""Estimate a model's size and training memory from its file headers.
 
 All sizes are estimates. Each function documents what its estimate leaves out.
 """

@@ -1,4 +1,4 @@
-"""The YAML metadata of a dataset card, and the changes that a user made to an existing card.
+"""The YAML metadata of a dataset card, and the user's changes to an existing card.
 
 The Hub defines the names of licenses and size categories; `datasets` defines the form of features.
 """
@@ -36,7 +36,7 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000
 
 @dataclass(frozen=True)
 class Kept:
-    """The parts of an existing dataset card that a user wrote, which the next publish must keep."""
+    """The user-written parts of a dataset card, which `factory publish` keeps."""
 
     before: str = ""
     """Text above the generated part."""
@@ -49,7 +49,7 @@ class Kept:
 
 
 def read_card(text: str, generated: Mapping[str, Any]) -> Kept:
-    """Return the parts of a dataset card that a user wrote.
+    """Return the user-written parts of a dataset card.
 
     `generated` is the metadata that the last publish wrote. A card without the markers belongs to
     the user. All of its text is kept, below the generated part.
@@ -140,8 +140,7 @@ def _yaml(feature: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def merged(generated: Mapping[str, Any], kept: Kept) -> dict[str, Any]:
-    """Merge a dataset card's generated metadata with a user's changes, in the existing card's
-    order.
+    """Merge generated metadata with a user's changes, in the order of the existing dataset card.
 
     The generated tags are always included.
     """

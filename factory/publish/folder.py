@@ -61,7 +61,7 @@ def write_folder(
 
 @dataclass(frozen=True)
 class Published:
-    """The card and the metadata that the last publish wrote to a dataset repository."""
+    """The last published card and metadata of a dataset repository."""
 
     card: str = ""
     metadata: dict[str, Any] | None = None
@@ -69,7 +69,7 @@ class Published:
 
 
 def read_published(files: dict[str, str]) -> Published:
-    """Read the card and metadata of the last publish from a repository's files."""
+    """Read the last published card and metadata from a repository's files."""
     try:
         metadata = json.loads(files.get(LINEAGE, "{}")).get("card")
     except ValueError:

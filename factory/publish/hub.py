@@ -368,7 +368,7 @@ class Repository:
 
 
 def left(change: Change, state: State) -> list[str]:
-    """Return the names of files whose change has not reached the repository yet."""
+    """Return the names of changed files that the repository does not match yet."""
     wrong = [
         name for name, path in change.write.items() if not is_same(path, state.files.get(name))
     ]

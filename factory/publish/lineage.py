@@ -23,7 +23,7 @@ _SNAPSHOT = re.compile(r"/snapshots/([0-9a-f]{40})")
 
 
 def public_recipe(state: RecipeState) -> dict[str, Any]:
-    """Return those fields of a resolved recipe that affect the published data.
+    """Return the fields of a resolved recipe that affect the published data.
 
     Values from the model's generation_config are filled in. Paths are reduced to the file's name.
     """

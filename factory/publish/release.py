@@ -1,4 +1,4 @@
-"""The data from which the card and the metadata of a published dataset are computed."""
+"""The data used to write a published dataset's card and metadata."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -307,7 +307,7 @@ def _write_sql(folder: Path) -> None:
 
 
 def open_views(folder: Path, memory: str | None = None) -> Views:
-    """Open the views of `factory sql` on the local folder of a dataset repository.
+    """Create the views of `factory sql` for a dataset repository in a local folder.
 
     `memory` is the memory limit of queries, as in the recipe's `query_memory`.
     """
@@ -315,7 +315,7 @@ def open_views(folder: Path, memory: str | None = None) -> Views:
 
 
 def views_sql(root: str = "") -> str:
-    """Return a SQL script with which plain DuckDB creates the views of `factory sql`.
+    """Return a SQL script that creates the views of `factory sql` and needs only DuckDB.
 
     `root` is the path of the folder with a final slash, or empty for the current folder.
     """

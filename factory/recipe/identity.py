@@ -10,8 +10,7 @@ from factory.recipe.recipe import Recipe
 
 
 def stages_by_field(section: type[Section]) -> dict[str, tuple[Stage, ...]]:
-    """Return a dict from each field's path in a recipe section to the stages that the field
-    affects.
+    """Return the stages that each field of a recipe section affects, by field path.
 
     The table includes the fields of inner sections. Raises TypeError if a field does not have
     exactly one marker, or if two engines mark a field of the same name differently.

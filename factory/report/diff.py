@@ -239,7 +239,7 @@ def _statements(a: PairSet, b: PairSet) -> str:
 
 
 def script(a: PairSet, b: PairSet) -> str:
-    """Return a SQL script that prints every row of the comparison in plain DuckDB.
+    """Return a SQL script that prints every row of the comparison and needs only DuckDB.
 
     Relative paths in the SQL refer to the current folder.
     """

@@ -1,4 +1,4 @@
-"""Detection of broken shards, which are set aside, and of broken models, which are discarded."""
+"""Find broken shards and models in a lake; set the shards aside and discard the models."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +39,7 @@ def _set_aside(folder: Folder, progress: Progress) -> bool:
 
 
 def are_inputs_whole(state: RecipeState, located: StepState) -> bool:
-    """Return whether the files that a step reads are unchanged since they were written.
+    """Return whether a step's input files are unchanged since they were written.
 
     These are its own shards, the shards of its inputs, and its model. Each model is checked only
     once per run.

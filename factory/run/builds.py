@@ -1,4 +1,4 @@
-"""Building other sets of pairs from stored samples and scores, without calling a model.
+"""Build other sets of pairs from stored samples and scores, without calling a model.
 
 Such a set of pairs is called a build. It is stored like the loop's own pairs, in a folder whose key
 hashes everything that affects the pairs. A build that is already stored is reused.
@@ -105,7 +105,7 @@ def _make(state: RecipeState, iteration: int, progress: Progress) -> str | None:
 
 
 def write_build(state: RecipeState, name: str) -> Path:
-    """Write the dataset of the pairs that `factory pairs` chose.
+    """Write the pairs that `factory pairs` chose as a dataset.
 
     The dataset folder is named after the recipe, the build, and the content.
     """

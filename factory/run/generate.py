@@ -1,4 +1,4 @@
-"""Generation of missing rows: requests go to an engine, and results are stored in shards.
+"""Generate missing rows: send requests to an engine, and store the results in shards.
 
 This module connects stages, engines, and the lake. Its callers lock the folders of the steps and
 decide which steps run.

@@ -52,7 +52,7 @@ def run_recipe(recipe: Recipe, lake: Lake, progress: Progress) -> RecipeState:
 
 
 def preview_recipe(recipe: Recipe, lake: Lake, progress: Progress, limit: int) -> RecipeState:
-    """Sample and judge answers of the base model M_0 to the first `limit` training prompts.
+    """Sample answers to the first `limit` training prompts with the base model M_0, and judge them.
 
     The rows are stored in the lake. If the policy uses references, they are judged too.
     """

@@ -1,4 +1,4 @@
-"""Checks of a recipe before a run, for problems that would otherwise appear only hours later."""
+"""Check a recipe before a run, for problems that could otherwise appear hours later."""
 
 import textwrap
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Early stopping of a run with the limits in the recipe's `stop_if`.
+"""Stop a run early at the limits in the recipe's `stop_if`.
 
 A share is compared with its limit during a step, once enough results are available, and again when
 the step ends.

@@ -14,7 +14,7 @@ from factory.stages import list_problems, verdicts
 
 
 def make_prompts(state: RecipeState, step_state: StepState, progress: Progress) -> None:
-    """Store the prompts that were read from the prompts files, and report the unusable lines."""
+    """Store the prompts read from the prompt files, and report unusable lines."""
     step, folder = step_state.step, folder_of(step_state)
     rows, problems = state.stored.prompts[step.role], state.unusable[step.role]
     assert isinstance(rows, pa.Table), "the prompts were neither stored nor read"

@@ -19,7 +19,7 @@ VERSION = 2
 def settings(
     judge: Checkpoint | Function, rubric: Rubric | None, generation: Judge, seed: int
 ) -> dict[str, Any]:
-    """Return a judge's settings from which the key of its judgments is computed.
+    """Return the settings used to compute the key of a judge's judgments.
 
     For a model they include the rubric's prompt, but not its parser or scale. `rubric` is None for
     functions and reward models.
@@ -49,7 +49,7 @@ def _score_options(rubric: Rubric, generation: Judge) -> dict[str, Any]:
 
 
 def reads(judge: Judge | None, rubric: Rubric | None) -> str:
-    """Return which fields of a prompt a judge reads in addition to the prompt's messages.
+    """Return the prompt fields that a judge reads in addition to the messages.
 
     The result is `context` (reference and criteria) for a rubric that names one of them, `meta`
     (reference, criteria, and the prompt's `meta`) for a function, and an empty string for other

@@ -43,7 +43,7 @@ _CLOSING_TAG = re.compile(r"</([A-Za-z][\w-]*)>")
 
 @dataclass(frozen=True)
 class Rubric:
-    """A rubric: a judge prompt, and the parser and scale of the scores that it asks for."""
+    """A rubric: a judge prompt, and the parser and scale of its scores."""
 
     template: str
     """Judge prompt, with placeholders."""
@@ -77,7 +77,7 @@ class Rubric:
 
     @cached_property
     def tags(self) -> re.Pattern[str] | None:
-        """Regular expression for the `<` of each tag that the judge prompt closes. Case, spacing,
+        """Regular expression for the `<` of each tag closed in the judge prompt. Case, spacing,
         and attributes do not matter. None if the template closes no tag."""
         names = "|".join(sorted(set(_CLOSING_TAG.findall(self.template))))
         if not names:
@@ -88,7 +88,7 @@ class Rubric:
 
 
 def load_rubric(judge: Judge, folder: Path) -> Rubric:
-    """Return the rubric that a judge's settings name. The judge's parser and scale override those
+    """Return the rubric named in a judge's settings. The judge's parser and scale override those
     of the file.
 
     Raises RubricError if the file, its header, or its placeholders are invalid.

@@ -13,13 +13,13 @@ VERSION = 1
 
 
 def settings(model: Checkpoint, generation: Generation, seed: int) -> dict[str, Any]:
-    """Return the settings from which the key of a model's answers is computed. They determine the
+    """Return the settings used to compute the key of a model's answers. They determine the
     distribution of the answers, so `max_tokens` is not among them."""
     return {"model": model.digest, **generation.identity, "seed": seed}
 
 
 def reference_settings(tokenizer: str | None) -> dict[str, Any]:
-    """Return the settings from which the key of the reference answers is computed. The texts are
+    """Return the settings used to compute the key of the reference answers. The texts are
     part of each request, so only the tokenizer that counts their tokens is left."""
     return {"role": REFERENCE, "tokenizer": tokenizer}
 

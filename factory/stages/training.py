@@ -89,7 +89,7 @@ file."""
 
 
 def possible_files(train: Train, method: Method) -> list[str]:
-    """Return the words in a recipe's `train` section that may name a file next to the recipe."""
+    """Return words in a recipe's `train` section that may refer to files next to the recipe."""
     fields = train.fields(method)
     named = [fields[name] for name in FILE_FIELDS if isinstance(fields.get(name), str)]
     command = command_words(train.command, dict.fromkeys(PLACEHOLDERS, ""))
@@ -105,7 +105,7 @@ def training_settings(
     seed: int,
     files: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Return the settings from which the key of a trained model is computed.
+    """Return the settings used to compute the key of a trained model.
 
     `parent` is the digest of the model that the training starts from, and `rows_read` a digest of
     the training pairs. `files` has the digests, by name, of the files next to the recipe that
@@ -141,7 +141,7 @@ def training_settings(
 
 
 def reserved_fields(train: Train, method: Method) -> list[str]:
-    """Return the trainer's fields that a recipe sets although only the factory may set them."""
+    """Return the trainer fields in a recipe that only the factory may set."""
     return [
         name
         for name in train.fields(method)

@@ -1,4 +1,4 @@
-"""Parse the scores in judgments, which become verdicts, without calling a model."""
+"""Parse judgments into verdicts, without calling a model."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""Check that a model that was trained outside the factory can be used in the loop."""
+"""Check that a model trained outside the factory can be used in the loop."""
 
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ _TIED = "lm_head.weight"
 def check_trained_model(
     path: Path, parent: Checkpoint, first: Checkpoint, wants_adapter: bool, field: str
 ) -> None:
-    """Raise ModelError unless a folder contains a model that was trained from `parent`.
+    """Raise ModelError unless a folder contains a model trained from `parent`.
 
     If `wants_adapter`, the folder must contain an adapter for the base model of `first`, which is
     M_0. Otherwise it must contain weights with the names and shapes of the parent's weights. A

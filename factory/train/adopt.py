@@ -1,4 +1,4 @@
-"""Add to the loop a model that the user trained elsewhere (`factory adopt`)."""
+"""Add a user's own trained model to the loop (`factory adopt`)."""
 
 import time
 from pathlib import Path

@@ -38,7 +38,7 @@ TRL_MAX_LENGTH = 1024
 
 
 def train_model(state: RecipeState, step_state: StepState, lock: Any, progress: Progress) -> None:
-    """Train the model of a training step, and write the model's manifest last.
+    """Train a step's model, and write the model's manifest last.
 
     Raises StepFailed if there are no pairs to train on, TrainError if the trainer fails, ModelError
     if the trained model does not fit the loop, and HandOver if the user has to train the model.
@@ -71,7 +71,7 @@ def train_model(state: RecipeState, step_state: StepState, lock: Any, progress: 
 
 
 def build_of_training(state: RecipeState, step: Step) -> Folder:
-    """Return the lake folder with the pairs that a training step uses."""
+    """Return the lake folder with the pairs that a step trains on."""
     return folder_of(state.steps[Step("pairs", step.iteration, phase=step.phase)])
 
 
@@ -219,7 +219,7 @@ def trainer_fields(recipe: Recipe, method: Method) -> dict[str, Any]:
 
 
 def path_beside(recipe: Recipe, word: str) -> str:
-    """Convert a word of a command line to a full path if it names a file in the recipe's folder.
+    """Convert a command-line word to a full path if it refers to a file in the recipe's folder.
 
     The name may follow an equals sign, as in `--config=mine.yaml`. Other words are returned
     unchanged.

@@ -336,7 +336,7 @@ def _die_with_parent() -> None:
 
 
 def main() -> None:
-    """Run the training job in the folder that is named on the command line."""
+    """Run the training job in the folder given on the command line."""
     folder = Path(sys.argv[1])
     _die_with_parent()
     run_job(Job(**json.loads((folder / "job.json").read_text())), folder)

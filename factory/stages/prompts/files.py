@@ -25,8 +25,7 @@ BATCH = 1000
 
 @dataclass(frozen=True)
 class PromptFiles:
-    """The prompt files of the loop or the probe, and the model whose tokenizer measures the
-    prompts."""
+    """The prompt files of the loop or the probe, and the model used to count their tokens."""
 
     recipe: Recipe
     role: str
@@ -50,7 +49,7 @@ class PromptFiles:
         return context - self.recipe.sampling.max_tokens
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings from which the key of the prompts is computed. Raises PromptsError if
+        """Return the settings used to compute the key of the prompts. Raises PromptsError if
         a file is missing."""
         digests = [file_digest(path) for _, path in self._paths()]
         most = self._most_tokens

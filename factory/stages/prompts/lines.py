@@ -50,7 +50,7 @@ class Limit:
 def settings(
     prompts: Prompts, files: list[str], tokenizer: str | None, most: int | None
 ) -> dict[str, Any]:
-    """Return the settings from which the key of the prompts is computed. They include the digests
+    """Return the settings used to compute the key of the prompts. They include the digests
     of the files and the length limit."""
     return {
         "files": files,
