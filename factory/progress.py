@@ -13,7 +13,7 @@ from typing import Protocol, TextIO
 
 
 class Task(Protocol):
-    """A task with a known number of units, whose progress is shown to the user."""
+    """A task with a known number of units and a progress display."""
 
     def advance(self, n: int = 1, tokens: int = 0) -> None:
         """Add `n` finished units to the task, and the tokens generated for them."""

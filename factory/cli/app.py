@@ -57,7 +57,7 @@ class Command(TyperCommand):
 
 
 class Groups(TyperGroup):
-    """A command group whose help lists the subcommands in one section per topic."""
+    """A command group that lists its subcommands by topic in the help."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         for title, commands in GROUPS.items():

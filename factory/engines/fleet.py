@@ -288,7 +288,7 @@ def start_failure(name: str, why: str, log: Path) -> EngineError:
 def open_fleet(
     start: Start, environments: Sequence[Mapping[str, str]], logs: Path
 ) -> Iterator[Fleet]:
-    """Start one engine process per set of environment variables, and stop them at the end.
+    """Start one process per set of environment variables, and stop them when the context ends.
 
     Each set is added to the environment variables of this process. Logs are written to the folder
     `logs`, and deleted if the context ends without an exception.

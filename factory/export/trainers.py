@@ -92,7 +92,7 @@ def trainer_of(name: str) -> Trainer:
 
 @cache
 def export_query(name: str, folder: str = "shapes") -> str:
-    """Return the SQL text of an export query in the folder `shapes/` or `checks/`."""
+    """Return the SQL of an export query in the folder `shapes/` or `checks/`."""
     return (resources.files("factory.export") / folder / f"{name}.sql").read_text(encoding="utf-8")
 
 

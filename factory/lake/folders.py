@@ -174,7 +174,7 @@ class Folder:
         return self._listing()[0]
 
     def broken(self, *, content: bool) -> list[Broken]:
-        """Return the shards that were deleted or whose size changed. With `content`, also hash the
+        """Return the shards that were deleted or changed in size. With `content`, also hash the
         others and return those whose hash changed."""
         good, broken = self._listing()
         if content:

@@ -1,4 +1,4 @@
-"""The roles and judges whose rows a query reads."""
+"""The scope of a query: the roles and judges that it covers."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ SHARD_KEYS = {"samples": "sampling_key", "judgments": "judge_key", "verdicts": "
 
 @dataclass(frozen=True)
 class Scope:
-    """The roles whose samples a query reads, and the judges that score these samples."""
+    """The scope of a query: the roles that it reads, and the judges that score their samples."""
 
     roles: Sequence[Row] = ()
     """Rows of the table `roles`."""

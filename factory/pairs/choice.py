@@ -100,7 +100,7 @@ class Choice:
         }
 
     def evaluated(self, expression: str) -> str:
-        """Return a query that evaluates a SQL expression over scores in the column `value`."""
+        """Return a query that evaluates a SQL expression over judges' scores as `value`."""
         return _scored_by(list(self.recipe.all_judges), f"({expression}) as value")
 
     def build_settings(self, iteration: int, phase: str, judge: str, rows: str) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class OpenedRecipe:
     digests: dict[str, str] = field(default_factory=dict, compare=False)
 
     def section(self, step: Step) -> Judge | None:
-        """Return the recipe section for a step's judge, or None if the judge is a function."""
+        """Return the recipe section for a step's judge, or None for the probe's judge function."""
         return self.recipe.all_judges.get(step.judge_name)
 
     def reading(self, step: Step) -> tuple[Rubric | None, tuple[float, float] | None]:

@@ -58,7 +58,7 @@ class RecipeState:
     n_prompts: dict[int, tuple[int, int]] = field(default_factory=dict)
     """Numbers of all prompts and of training prompts, by iteration (-1 for the probe)."""
     unusable: dict[str, list[Problem]] = field(default_factory=dict)
-    """Unusable lines of the prompts files, by `loop` or `probe`."""
+    """Unusable lines of the prompt files, by `loop` or `probe`."""
     checked_models: set[str] = field(default_factory=set)
     """Digests of trained models whose files were checked and are intact."""
 

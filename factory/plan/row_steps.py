@@ -24,7 +24,7 @@ from factory.stages import (
 def locate_prompts(state: RecipeState, step: Step, _: int | None) -> StepState:
     """Find the lake folder for a step that stores prompts.
 
-    Its key covers the prompts files and how they are read.
+    Its key covers the prompt files and how they are read.
     """
     files = PromptFiles(state.recipe, step.role, state.models["M_0"])
     settings = files.settings()

@@ -97,7 +97,7 @@ def first_draw(step: Step) -> int:
 
 
 def steps(recipe: Recipe) -> list[Step]:
-    """Return every step of a recipe in the order in which a run executes them."""
+    """Return every step of a recipe, in execution order."""
     return list(_steps(recipe))
 
 

@@ -1,4 +1,4 @@
-"""Pre-publish checks, which search a dataset's files for rows that should not be published.
+"""Pre-publish checks, which find rows in a dataset that should not be published.
 
 If a check finds too many rows, nothing is published until the rows are removed or the user allows
 the check by its name.

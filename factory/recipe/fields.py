@@ -25,7 +25,7 @@ OWN: Literal["own"] = "own"
 
 
 class Decides:
-    """Marker that lists the stages whose keys include a recipe field.
+    """Marker that lists the stages with a recipe field in their keys.
 
     Changing the field reruns these stages, and the stages that read their rows. On a field that is
     a section, the marker defines the meaning of OWN inside that section.

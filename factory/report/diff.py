@@ -1,8 +1,8 @@
 """Compare two sets of final pairs, each from a recipe's lake or from a dataset folder.
 
-The comparison is SQL that reads only Parquet files, so that anyone can run it in plain DuckDB. A
-recipe's lake gives the most detail, because it has all considered pairs and their candidates. A
-dataset folder inside its lake gives all considered pairs. Elsewhere it gives only the kept pairs.
+The comparison is SQL that reads only Parquet files, so that it needs only DuckDB. A recipe's lake
+gives the most detail, because it has all considered pairs and their candidates. A dataset folder
+inside its lake gives all considered pairs. Elsewhere it gives only the kept pairs.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Shorten the report tables, so that they fit a terminal of 80 columns.
+"""Shorten report tables to fit a terminal of 80 columns.
 
 The functions take the rows of `summary`, which are for programs, and return shorter rows. They do
 not read the lake.

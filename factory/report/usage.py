@@ -41,7 +41,7 @@ class Usage:
         )
 
     def row(self) -> dict[str, Any]:
-        """Return the used tokens, time, and cost as a table row, with tokens per second."""
+        """Return the tokens, time, cost, and tokens per second as a table row."""
         return {
             "prompt_tokens": self.prompt_tokens,
             "cached_tokens": self.cached_tokens,

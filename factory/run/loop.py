@@ -115,7 +115,7 @@ class _Run:
         return steps_of_one_pass(self.state.recipe, first, later)
 
     def do_pass(self, together: Sequence[Step]) -> bool:
-        """Run the unfinished steps of one pass, in which several steps share an engine.
+        """Run the unfinished steps of a pass, which share one engine.
 
         Returns False if broken files were found. They are set aside, so earlier steps may have
         missing rows.

@@ -110,8 +110,7 @@ def row(
     judge: Checkpoint | Function,
     key: str,
 ) -> Row:
-    """Convert a judge's result to a row of the table `judgments`, without the columns about the
-    engine.
+    """Convert a judge's result to a row of the table `judgments`, without the engine columns.
 
     If the judge returned a number, the row's text is this number. `other_id` is the other sample of
     a comparison.

@@ -43,8 +43,10 @@ def request(
 
 
 def row(result: Result, prompt_id: str, model: str, key: str) -> Row:
-    """Convert an engine's result to a row of the table `samples`, without the columns about the
-    engine. `model` is the digest of the model that wrote the answer, or REFERENCE."""
+    """Convert an engine's result to a row of the table `samples`, without the engine columns.
+
+    `model` is the digest of the model that wrote the answer, or REFERENCE.
+    """
     return {
         "sample_id": answer_id(
             result.request_id, result.draw, result.text, result.reasoning, result.tool_calls
