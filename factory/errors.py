@@ -1,44 +1,50 @@
-"""Every error that the factory raises on purpose.
+"""Exceptions that the factory raises, and their exit codes on the command line.
 
     FactoryError
-    ├── UserError            exit 2: what came, what was expected, what to do
+    ├── UserError            exit 2: the user's input is wrong
     │   ├── RecipeError      a field of a recipe, or of `--set`
     │   │   └── InvalidRecipe    all problems of a recipe
-    │   ├── PromptsError     a line of a prompts file
+    │   ├── PromptsError     a line of a prompt file
     │   ├── ModelError       a model folder or repository
     │   │   └── NotDownloaded    a repository that is not on this machine yet
     │   ├── RubricError      a rubric file
-    │   ├── FunctionError    a Python function that a recipe names
+    │   ├── FunctionError    a Python function named in the recipe
     │   ├── QueryError       a query given to `factory sql`
-    │   ├── ExportError      what `factory export` is to write, of what, or where
-    │   ├── PublishError     what is to be published, or where to
-    │   └── MissingExtra     a package that an extra brings
-    ├── HandOver             exit 3: a training that the recipe leaves to a person
-    └── WorkError            exit 1: the input was right, and the work failed
-        ├── LakeError        the disk is full, read-only, or a shard is broken
-        ├── StepFailed       too many failures, or nothing left to learn from
-        ├── EngineError      an engine could not start or go on
-        ├── TrainError       the trainer ended without a model
-        ├── Refused          the gate found what must not be published
-        └── HubError         the Hub did not take it
+    │   ├── ExportError      the options or the source of `factory export`
+    │   ├── PublishError     the options or the target of `factory publish`
+    │   └── MissingExtra     a package that belongs to an optional extra
+    ├── HandOver             exit 3: the recipe leaves a training to the user
+    └── WorkError            exit 1: the input is valid, and the work failed
+        ├── LakeError        a full or read-only disk, or a broken shard
+        ├── StepFailed       too many failed requests, or no pairs to train on
+        ├── EngineError      an engine that cannot start or continue
+        ├── TrainError       a trainer that ended without a model
+        ├── Refused          pre-publish checks that failed
+        └── HubError         an upload that the Hub refused
 
-Every error carries what it is about (`field`), what is wrong (`fault`), and what to do (`remedy`)
-as data. The command line prints them as one sentence without a traceback. Any other exception is a
-bug and keeps its traceback.
+Every error stores its place (`field`), its cause (`fault`), and the action to take (`remedy`) as
+separate attributes. The command line joins them into one line and prints no traceback. Any other
+exception is a bug and keeps its traceback.
 """
 
 from collections.abc import Sequence
 
 
 class FactoryError(Exception):
-    """A failure that the factory understands. `exit_code` is the exit code of the command."""
+    """Base class of all exceptions that the factory raises on purpose.
+
+    `exit_code` is the exit code of the command.
+    """
 
     exit_code = 1
 
     def __init__(self, field: str, fault: str, remedy: str = "", file: str = "") -> None:
-        """`field` is the recipe field, option, file, or step at fault; `file` the file with the
-        field, where the message should name it."""
-        super().__init__(field, fault, remedy, file)  # all four, so that a copy can be unpickled
+        """Store the parts of the message.
+
+        `field` is the recipe field, option, file, or step at fault. `file` is the file that
+        contains the field, if the message should name it.
+        """
+        super().__init__(field, fault, remedy, file)  # unpickling passes `args` to __init__
         self.field = field
         self.fault = fault
         self.remedy = remedy
@@ -49,14 +55,20 @@ class FactoryError(Exception):
 
 
 class UserError(FactoryError):
+    """Base class of errors in the user's input: a recipe, an option, or a file."""
+
     exit_code = 2
 
 
-class RecipeError(UserError): ...
+class RecipeError(UserError):
+    """A field in the recipe or in a `--set` override is invalid."""
 
 
 class InvalidRecipe(RecipeError):
-    """All problems of a recipe, one line each. The error's own data is that of the first one."""
+    """The recipe is invalid. The message lists its problems, one per line.
+
+    The attributes `field`, `fault`, `remedy`, and `file` are those of the first problem.
+    """
 
     def __init__(self, problems: Sequence[RecipeError]) -> None:
         first = problems[0]
@@ -68,66 +80,87 @@ class InvalidRecipe(RecipeError):
         return "\n".join(str(problem) for problem in self.problems)
 
 
-class PromptsError(UserError): ...
+class PromptsError(UserError):
+    """A line in a prompt file is invalid."""
 
 
-class ModelError(UserError): ...
+class ModelError(UserError):
+    """A model's folder or Hub repository is missing or invalid."""
 
 
-class NotDownloaded(ModelError): ...
+class NotDownloaded(ModelError):
+    """A model's Hub repository has not been downloaded to this machine."""
 
 
-class RubricError(UserError): ...
+class RubricError(UserError):
+    """A rubric file is invalid."""
 
 
-class FunctionError(UserError): ...
+class FunctionError(UserError):
+    """A Python function named in the recipe cannot be found or imported."""
 
 
-class QueryError(UserError): ...
+class QueryError(UserError):
+    """A SQL query or a pair ID from the user is invalid."""
 
 
-class ExportError(UserError): ...
+class ExportError(UserError):
+    """An option of `factory export`, or the source to export, is invalid."""
 
 
-class PublishError(UserError): ...
+class PublishError(UserError):
+    """An option of `factory publish`, or the target repository, is invalid."""
 
 
 class MissingExtra(UserError):
+    """A required Python package is not installed. The attribute `extra` names the pip extra with
+    it."""
+
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
             package,
-            "not installed, and this needs it",
+            "the package is not installed",
             f"run pip install 'preference-factory[{extra}]'",
         )
         self.args = (package, extra)
 
 
 class HandOver(FactoryError):
+    """The run stopped because the user has to train the next model."""
+
     exit_code = 3
 
 
 class WorkError(FactoryError):
+    """Base class of errors that occur although the user's input is valid."""
+
     exit_code = 1
 
 
-class LakeError(WorkError): ...
+class LakeError(WorkError):
+    """The lake cannot be read or written."""
 
 
-class StepFailed(WorkError): ...
+class StepFailed(WorkError):
+    """A step of the run failed."""
 
 
-class EngineError(WorkError): ...
+class EngineError(WorkError):
+    """An inference engine cannot start or continue."""
 
 
-class TrainError(WorkError): ...
+class TrainError(WorkError):
+    """A training process ended without writing a model."""
 
 
-class Refused(WorkError): ...
+class Refused(WorkError):
+    """The pre-publish checks failed, so nothing was published."""
 
 
-class HubError(WorkError): ...
+class HubError(WorkError):
+    """The Hugging Face Hub refused a request or could not be reached."""
 
 
 def one_line(text: object, limit: int | None = None) -> str:
-    """Return an error, or another text, in one line of at most `limit` characters."""
+    """Shorten a text or an error message to one line of at most `limit` characters."""
     return " ".join(str(text).split())[:limit]

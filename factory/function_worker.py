@@ -1,7 +1,8 @@
-"""The process that calls a recipe's function: rows come, values go.
+"""The worker process that calls a Python function named in the recipe.
 
-Started by `factory.engines.function`, and again after every hang: it imports nothing that takes
-long but what the function's own file does.
+The process receives batches of rows and sends back one value per row. `factory.engines.function`
+starts it, and restarts it after every hang. It starts fast, because it imports nothing slow except
+the imports of the function's own file.
 """
 
 import faulthandler
@@ -19,41 +20,41 @@ from factory.errors import FunctionError
 from factory.functions import Function
 
 _MACHINE = (OSError, ImportError, MemoryError)
-"""What a function raises where the machine lacks something, and may have it at the next run."""
+"""Exceptions caused by the machine, such as a missing file. The next run may succeed."""
 
 
 @dataclass(frozen=True)
 class Opening:
-    """What the process is sent first; it answers None once the file is imported, or the
-    FunctionError that says why it could not be. After that it answers rows with an Answer."""
+    """The first message that the factory sends to a worker process.
+
+    The process replies None after it has imported the function's file, or a FunctionError if the
+    import failed. From then on, it replies to every batch of rows with an Answer.
+    """
 
     function: Function
     lifeline: int
-    """The number of a socket of which the other end is the factory's."""
+    """File descriptor of a socket whose other end the factory keeps open while it runs."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Why there is no value."""
+    """The reason why a user's function returned no value for a row."""
 
     reason: str
     kind: Literal["permanent", "transient"]
 
 
 Answer = list[float | Fault | None] | Fault
-"""A value for each row, or why none of them has one."""
+"""One value or fault per row, or a single fault for all rows of the batch."""
 
 
 def call(function: Callable[[list[dict[str, Any]]], Any], rows: list[dict[str, Any]]) -> Answer:
-    """What a function makes of rows."""
+    """Call the user's function on a batch of rows, and return its values or why it failed."""
     try:
         values = list(function(rows))
     except _MACHINE as error:
         return Fault(f"the function raised {type(error).__name__}: {error}", "transient")
-    except (
-        Exception,
-        SystemExit,
-    ) as error:  # whatever a user's function raises is that row's reason
+    except (Exception, SystemExit) as error:  # a user's function may raise anything
         return Fault(f"the function raised {type(error).__name__}: {error}", "permanent")
     if len(values) != len(rows):
         reason = f"the function returned {len(values)} values for {len(rows)} rows"
@@ -74,10 +75,10 @@ def _number(value: Any) -> float | Fault | None:
 
 
 def _end_with(lifeline: int) -> None:
-    """Ends this process and what it has started once the factory has ended, even by a kill.
+    """Make the kernel end this process group when the factory exits or is killed.
 
-    The kernel's signal does it: no thread would run while, say, a regular expression keeps the
-    interpreter to itself.
+    The kernel sends a signal when the other end of the socket closes. A watching thread would not
+    do: it cannot run while a long regular expression holds the interpreter lock.
     """
     signal.signal(signal.SIGIO, signal.SIG_DFL)
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
@@ -85,7 +86,7 @@ def _end_with(lifeline: int) -> None:
 
 
 def main() -> None:
-    faulthandler.enable()  # a crash outside Python says in the log where it was
+    faulthandler.enable()  # writes a traceback to the log if native code crashes
     connection = Connection(int(sys.argv[1]))
     opening: Opening = connection.recv()
     _end_with(opening.lifeline)

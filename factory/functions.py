@@ -1,7 +1,7 @@
-"""Python functions that a recipe names: `file.py:function` or `module:function`.
+"""Python functions named in a recipe as `file.py:function` or `module:function`.
 
-A function's identity is its name and its file's bytes. A change of the file repeats what the
-function decides; a change of the file's imports does not.
+A function is identified by its name and the bytes of its file. Changing the file reruns the stages
+that call the function. Changing a module that the file imports does not.
 """
 
 import importlib.util
@@ -18,31 +18,44 @@ from factory.fingerprint import file_digest, short_hash
 
 @dataclass(frozen=True)
 class Function:
+    """A Python function named in a recipe and not imported yet."""
+
     name: str
-    """As the recipe writes it."""
+    """The function as the recipe writes it, such as `file.py:function`."""
     file: Path
+    """The Python file that defines the function."""
     digest: str
+    """Hash of the function's name and of the file's bytes."""
 
     def load(self) -> Callable[..., Any]:
-        """Import the file and return the function. Raises FunctionError if it cannot."""
+        """Import the function's file and return the function.
+
+        Raises FunctionError if the import fails or the file has no such function.
+        """
         module = _import(self.name, self.file)
         found = getattr(module, self.name.rpartition(":")[2], None)
         if not callable(found):
             raise FunctionError(
                 self.name,
                 f"{self.file.name} has no such function",
-                "expected file.py:function or module:function",
+                "choose a function that the file defines",
             )
         loaded: Callable[..., Any] = found
         return loaded
 
 
 def find_function(name: str, folder: Path) -> Function:
-    """Find the file of a function without running it. `folder` is the recipe's."""
+    """Find a Python function by a name such as `file.py:function`, without importing its file.
+
+    `folder` is the recipe's folder, which file names are relative to. Raises FunctionError if the
+    name is invalid or the file or module is missing.
+    """
     place, colon, attribute = name.rpartition(":")
     if not colon or not place or not attribute.isidentifier():
         raise FunctionError(
-            name, "names no function", "expected file.py:function or module:function"
+            name,
+            "the value is not the name of a function",
+            "expected file.py:function or module:function",
         )
     if place.endswith(".py"):
         file = (folder / Path(place).expanduser()).resolve()
@@ -54,15 +67,15 @@ def find_function(name: str, folder: Path) -> Function:
         if spec is None or spec.origin is None:
             raise FunctionError(
                 name,
-                f"no module {place} is installed",
-                "install it, or name a file",
+                f"the module {place} is not installed",
+                f"install {place}, or give a file, such as judge.py:{attribute}",
             )
         file = Path(spec.origin)
     if not file.is_file():
         raise FunctionError(
             name,
-            f"no such file next to the recipe: {place}",
-            "expected file.py:function or module:function",
+            f"the file {place} does not exist",
+            "give the path relative to the recipe's folder",
         )
     return Function(name, file, short_hash(f"{attribute}\n{file_digest(file)}"))
 
@@ -86,5 +99,5 @@ def _import(name: str, file: Path) -> ModuleType:
         raise FunctionError(
             name,
             f"{file.name} cannot be imported: {type(error).__name__}: {error}",
-            "correct the file, or install what it needs",
+            "fix the file, or install the packages that it imports",
         ) from error

@@ -1,78 +1,135 @@
-"""What a person is told while the work goes on.
+"""Progress messages and progress bars for long-running work.
 
-One protocol, told by `run` and `work`; `Lines` writes a plain line every few seconds (for files and
-pipes), `Bars` draws them on a terminal, `Silent` says nothing.
+Code that works for a long time takes a `Progress`. `Lines` writes plain lines, `Bars` draws bars on
+a terminal, `NotebookBars` draws them in a Jupyter notebook, and `Silent` shows nothing.
 """
 
+import html
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, TextIO
 
 
 class Task(Protocol):
-    def advance(self, n: int = 1, tokens: int = 0) -> None: ...
+    """A task with a known number of units, whose progress is shown to the user."""
+
+    def advance(self, n: int = 1, tokens: int = 0) -> None:
+        """Add `n` finished units to the task, and the tokens generated for them."""
+        ...
 
     def at(self, n: int, of: int) -> None:
-        """Sets how far the task is, and how far it goes."""
+        """Set the task's number of finished units and its total number of units."""
         ...
 
 
 class Progress(Protocol):
+    """Interface for showing messages and the progress of tasks to the user."""
+
     def say(self, message: str) -> None:
-        """Something that a person should read."""
+        """Show a message to the user."""
         ...
 
     def task(self, title: str, total: int, unit: str) -> AbstractContextManager[Task]:
-        """A piece of work, in a `with`."""
+        """Show the progress of a task for the duration of a `with` block."""
         ...
 
 
-class _LineTask:
-    def __init__(self, out: TextIO, title: str, total: int, unit: str, every: float) -> None:
-        self._out, self._title, self._total, self._unit = out, title, total, unit
-        self._every = every
-        self._began = self._told = time.monotonic()
-        self._done = self._tokens = 0
+class Meter:
+    """Counter of a task's finished units, which estimates the rate and the time remaining.
+
+    The rate counts from the first result, because starting an engine takes minutes and says nothing
+    about its speed. The time remaining is unknown until 10 more units or 5 % of the total are
+    finished.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.done, self.total, self.tokens = 0, total, 0
+        self._began = time.monotonic()
+        self._first: tuple[float, int] | None = None
 
     def advance(self, n: int = 1, tokens: int = 0) -> None:
-        self._done += n
-        self._tokens += tokens
-        if time.monotonic() - self._told >= self._every:
-            self._tell()
+        self.done += n
+        self.tokens += tokens
+        if self._first is None and self.done > 0:
+            self._first = time.monotonic(), self.done
 
     def at(self, n: int, of: int) -> None:
-        self._total = of
-        self.advance(n - self._done)
+        self.total = of
+        self.advance(n - self.done)
 
     @property
-    def reached(self) -> tuple[int, int]:
-        return self._done, self._total
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
 
-    def _tell(self) -> None:
-        self._told = time.monotonic()
-        rate = self._done / max(self._told - self._began, 1e-6)
-        left = (self._total - self._done) / rate if rate else 0
-        print(
-            f"  {self._title}: {self._done:,} of {self._total:,} {self._unit}, "
-            f"{rate:,.0f}/s, {duration(left)} left",
-            file=self._out,
-            flush=True,
-        )
+    @property
+    def rate(self) -> float | None:
+        """Rate of the task in units per second, or None before the second result."""
+        if self._first is None or self.done <= self._first[1]:
+            return None
+        at, done = self._first
+        return (self.done - done) / max(time.monotonic() - at, 1e-6)
 
-    def end(self) -> None:
-        seconds = time.monotonic() - self._began
-        tokens = f", {self._tokens / max(seconds, 1e-6):,.0f} tokens/s" if self._tokens else ""
-        print(
-            f"  {self._title}: {self._done:,} {self._unit} in {duration(seconds)}{tokens}",
-            file=self._out,
-            flush=True,
-        )
+    @property
+    def seconds_left(self) -> float | None:
+        """The estimated seconds until the task is complete, or None if it is too early to tell."""
+        if self._first is None or (rate := self.rate) is None:
+            return None
+        if self.done - self._first[1] < min(10, 0.05 * self.total):
+            return None
+        return (self.total - self.done) / rate
+
+    def describe(self, unit: str) -> str:
+        """Describe the task's state in one line, as in `120 of 400 answers, 3.1/s, 1 min 30 s
+        left`."""
+        parts = [f"{self.done:,} of {self.total:,} {unit}"]
+        if (rate := self.rate) is not None:
+            parts.append(f"{format_rate(rate)}/s")
+        if (left := self.seconds_left) is not None:
+            parts.append(f"{duration(left)} left")
+        return ", ".join(parts)
+
+    def summarize(self, unit: str) -> str:
+        """Describe the finished task in one line, as in `400 answers in 2 min 10 s, 812
+        tokens/s`."""
+        seconds = self.seconds
+        rate = self.tokens / max(seconds, 1e-6)
+        tokens = f", {format_rate(rate)} tokens/s" if self.tokens else ""
+        return f"{self.done:,} {unit} in {duration(seconds)}{tokens}"
+
+
+class _MeteredTask:
+    """Count the units of a task, and draw its state after each change."""
+
+    def __init__(
+        self, title: str, total: int, unit: str, draw: Callable[["_MeteredTask"], None]
+    ) -> None:
+        self.meter = Meter(total)
+        self._title, self._unit, self._draw = title, unit, draw
+
+    def advance(self, n: int = 1, tokens: int = 0) -> None:
+        self.meter.advance(n, tokens)
+        self._draw(self)
+
+    def at(self, n: int, of: int) -> None:
+        self.meter.at(n, of)
+        self._draw(self)
+
+    @property
+    def state(self) -> str:
+        return f"{self._title}: {self.meter.describe(self._unit)}"
+
+    @property
+    def summary(self) -> str:
+        return f"{self._title}: {self.meter.summarize(self._unit)}"
 
 
 class Lines:
+    """Plain-text progress: messages, and a line about each task every few seconds."""
+
     def __init__(self, out: TextIO | None = None, every: float = 10.0) -> None:
+        """`every` is the number of seconds between two lines about a task."""
         self._out = out or sys.stderr
         self._every = every
 
@@ -81,13 +138,16 @@ class Lines:
 
     @contextmanager
     def task(self, title: str, total: int, unit: str) -> Iterator[Task]:
-        task = _LineTask(self._out, title, total, unit, self._every)
+        def write(task: _MeteredTask) -> None:
+            self.say(f"  {task.state}")
+
+        task = _MeteredTask(title, total, unit, _at_most_every(self._every, write))
         yield task
-        task.end()
+        self.say(f"  {task.summary}")
 
 
 class Bars:
-    """Bars on a terminal: how much, how fast, how long still."""
+    """Progress bars on a terminal, one per task, with the rate and the time remaining."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -102,56 +162,106 @@ class Bars:
         from rich import progress
 
         columns = (
-            progress.TextColumn("  {task.description}"),
             progress.BarColumn(bar_width=24),
-            progress.MofNCompleteColumn(),
-            progress.TextColumn(unit),
-            progress.TextColumn("{task.fields[rate]}"),
-            progress.TimeRemainingColumn(),
+            progress.TextColumn("{task.description}", markup=False),
         )
-        lines = _LineTask(sys.stderr, title, total, unit, float("inf"))
         with progress.Progress(*columns, console=self._console, transient=True) as bars:
-            yield _BarTask(bars, bars.add_task(title, total=total, rate=""), lines)
-        lines.end()
+            bar = bars.add_task(title, total=total)
+
+            def draw(task: _MeteredTask) -> None:
+                done, of = task.meter.done, task.meter.total
+                bars.update(bar, completed=done, total=of, description=task.state)
+
+            task = _MeteredTask(title, total, unit, draw)
+            yield task
+        self.say(f"  {task.summary}")
 
 
-class _BarTask:
-    def __init__(self, bars: "object", bar: int, lines: _LineTask) -> None:
-        self._bars, self._bar, self._lines = bars, bar, lines
-        self._began = time.monotonic()
+class NotebookBars:
+    """Progress bars in the output of a Jupyter notebook cell, one per task.
 
-    def advance(self, n: int = 1, tokens: int = 0) -> None:
-        self._lines.advance(n, tokens)
-        self._draw()
+    Needs no widgets: the bar is HTML, and the notebook replaces it as the work goes on.
+    """
 
-    def at(self, n: int, of: int) -> None:
-        self._lines.at(n, of)
-        self._draw()
+    def say(self, message: str) -> None:
+        print(message)
 
-    def _draw(self) -> None:
-        done, total = self._lines.reached
-        rate = done / max(time.monotonic() - self._began, 1e-6)
-        self._bars.update(  # type: ignore[attr-defined]
-            self._bar, completed=done, total=total, rate=f"{rate:,.0f}/s"
-        )
+    @contextmanager
+    def task(self, title: str, total: int, unit: str) -> Iterator[Task]:
+        from IPython.display import HTML, Pretty, display
+
+        shown = display(HTML(html.escape(title)), display_id=True)
+
+        def draw(task: _MeteredTask) -> None:
+            done, of = task.meter.done, max(task.meter.total, 1)
+            bar = f'<progress value="{done}" max="{of}"></progress>'
+            shown.update(HTML(f"{bar} {html.escape(task.state)}"))
+
+        task = _MeteredTask(title, total, unit, _at_most_every(0.2, draw))
+        yield task
+        shown.update(Pretty(task.summary))
+
+
+def _at_most_every(
+    seconds: float, draw: Callable[["_MeteredTask"], None]
+) -> Callable[["_MeteredTask"], None]:
+    last = time.monotonic()
+
+    def throttled(task: _MeteredTask) -> None:
+        nonlocal last
+        if time.monotonic() - last >= seconds:
+            last = time.monotonic()
+            draw(task)
+
+    return throttled
 
 
 class Silent:
+    """Progress display that shows nothing."""
+
     def say(self, message: str) -> None: ...
 
     @contextmanager
     def task(self, title: str, total: int, unit: str) -> Iterator[Task]:
-        yield _Nothing()
+        yield _SilentTask()
 
 
-class _Nothing:
+class _SilentTask:
     def advance(self, n: int = 1, tokens: int = 0) -> None: ...
 
     def at(self, n: int, of: int) -> None: ...
 
 
+def open_progress(show: bool | None = None) -> Progress:
+    """Return the progress display for the current terminal or notebook.
+
+    None draws bars in a notebook or on a terminal, and shows nothing elsewhere. True writes plain
+    lines where bars cannot be drawn. False shows nothing.
+    """
+    if show is False:
+        return Silent()
+    if _is_notebook():
+        return NotebookBars()
+    if sys.stderr.isatty():
+        return Bars()
+    return Lines() if show else Silent()
+
+
+def _is_notebook() -> bool:
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return hasattr(shell, "kernel")
+
+
+def format_rate(rate: float) -> str:
+    """Format a rate for display, as in 1,240, 12, 3.1, or 0.02."""
+    if rate >= 9.95:
+        return f"{rate:,.0f}"
+    return f"{rate:.1f}" if rate >= 0.095 else f"{rate:.1g}"
+
+
 def duration(seconds: float) -> str:
-    """Seconds as a person reads them: 0.4 s, 12 s, 3 min 05 s, 2 h 10 min."""
+    """Format a duration in seconds for display, as in 0.4 s, 12 s, 3 min 05 s, or 2 h 10 min."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 60:

@@ -1,9 +1,9 @@
-"""Fixtures: toy recipes, and the command line in-process."""
+"""Shared fixtures: toy recipes, and the command line in the test's own process."""
 
 import os
 
-# Before torch is imported, here or in the processes that tests start: threads of tests that run
-# beside each other would wait for one another most of the time.
+# Set before torch is imported, here or in child processes: the threads of parallel tests would
+# spend most of their time waiting for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -43,7 +43,10 @@ def toy(tmp_path) -> Toy:
 
 @pytest.fixture
 def factory(monkeypatch, capsys):
-    """The command line: factory("run", path, …) → its code and what it printed."""
+    """Return a function that runs a command and returns its exit code and output.
+
+    Example: `factory("run", path)`.
+    """
 
     def call(*args: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["factory", *map(str, args)])

@@ -1,8 +1,8 @@
-"""A Hub on loopback: the HTTP protocol that `huggingface_hub` and `datasets` speak to the real one,
-as far as publishing and loading a dataset take it, with faults on request.
+"""A simulated Hugging Face Hub on the loopback interface, with faults on demand.
 
-Repositories with branches, tags and pull requests; commits with parents; files in the tree or, for
-Parquet, in LFS. It counts requests, bytes and commits.
+It implements the HTTP protocol that `huggingface_hub` and `datasets` use to publish and load a
+dataset: repositories with branches, tags, and pull requests, commits with parents, and files in the
+tree or, for Parquet, in LFS. It counts requests, received bytes, and commits.
 """
 
 import base64
@@ -20,15 +20,16 @@ TOKEN = "hf_aTokenThatMustNotBeSeenAnywhere"
 
 @dataclass
 class Fault:
-    """What goes wrong: at the requests of one step, so many times."""
+    """A fault that affects some requests of one step."""
 
     step: str
     kind: str
-    """A status (`500`), `drop` (no answer, nothing done), `lost` (done, and no answer), `quota`
-    or `race` (somebody else commits just before)."""
+    """A status such as `500`, `drop` (ignore the request and close the connection), `lost` (process
+    the request, but do not answer), `quota`, or `race` (another commit happens just before)."""
     times: int = 1
+    """Number of requests that fail."""
     after: int = 0
-    """How many requests of the step come through first."""
+    """Number of requests of the step that succeed first."""
 
 
 @dataclass
@@ -44,7 +45,7 @@ class Repository:
     private: bool
     commits: list[Commit] = field(default_factory=list)
     refs: dict[str, str] = field(default_factory=dict)
-    """Branches, and pull requests as refs/pr/N."""
+    """Commits of branches, and of pull requests as refs/pr/N."""
     tags: dict[str, str] = field(default_factory=dict)
     pulls: list[dict] = field(default_factory=list)
     stored: dict[str, bytes] = field(default_factory=dict)
@@ -89,18 +90,19 @@ WRITING = {"create", "preupload", "commit", "branch", "tag", "batch", "put", "ve
 
 
 class Hub:
-    """`with Hub() as hub:`; `hub.url` is its HF_ENDPOINT."""
+    """A running Hub, used as a context manager. `url` is the value for HF_ENDPOINT."""
 
     def __init__(self):
         self.repositories: dict[str, Repository] = {}
         self.faults: list[Fault] = []
         self.requests: list[str] = []
         self.received = 0
-        """Bytes of bodies that were sent to it."""
+        """Total size of the received request bodies in bytes."""
         self.may_write = True
         self.retry_after = 1
         self.on: tuple[str, int] | None = None
-        """A step at whose n-th request `reached` is set, and no answer comes."""
+        """Name of a step and a number n. After the first n requests of the step, its requests set
+        `reached` and get no answer."""
         self.reached = threading.Event()
         self.lock = threading.RLock()
         hub = self
@@ -142,7 +144,7 @@ class Hub:
         return repository
 
     def change(self, name, files, ref="main", title="by hand"):
-        """Somebody changes files in the browser; a file that is None is deleted."""
+        """Commit changed files, as a user would in the browser. A file set to None is deleted."""
         repository = self.repositories[name]
         held = repository.at(ref)
         merged = {**held.files, **files}
@@ -237,7 +239,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _check_token(self, step, parts):
         if step in ("put", "yaml"):
-            return  # a signed address; open to all
+            return  # a signed URL needs no token
         given = self.headers.get("Authorization", "")
         known = given == f"Bearer {TOKEN}"
         if given and not known:

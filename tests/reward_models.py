@@ -1,4 +1,4 @@
-"""A small reward model of transformers, with the quickstart's tokenizer."""
+"""Small reward models for the tests, with the quickstart's tokenizer."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ def make_reward_model(folder, kind=LlamaForSequenceClassification, dtype="float3
     model = kind(reward_config(**fields)).to(getattr(torch, dtype))
     with torch.no_grad():
         if kind is LlamaForSequenceClassification:
-            model.score.weight.mul_(20)  # values that differ by much more than rounding
+            model.score.weight.mul_(20)  # scores differ by much more than rounding errors
     model.save_pretrained(folder)
     for name in TOKENIZER:
         shutil.copy(QUICKSTART / "m0" / name, folder / name)

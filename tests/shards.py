@@ -1,4 +1,4 @@
-"""Shards written by hand, with views over them, and the rows to put into them."""
+"""Shards with rows that tests write by hand, and DuckDB views over them."""
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -7,14 +7,16 @@ from factory.lake import TABLES
 
 
 class HandWritten:
-    """Shards in a folder, and the views on them."""
+    """The shards in a folder, and the views over them."""
 
     def __init__(self, views, folder):
         self.views, self.folder = views, folder
 
     def shards(self, table, **shards):
-        """Writes and registers shards by name, the last name first: their order is to come from
-        their names."""
+        """Write shards, and register them in reverse order of their names.
+
+        The results of the views must not depend on the order of registration.
+        """
         paths = []
         for name, rows in shards.items():
             paths.append(self.folder / f"{table}-{name}.parquet")
@@ -22,7 +24,7 @@ class HandWritten:
         self.views.register_shards(table, table, sorted(paths, reverse=True))
 
     def judged(self, *rows, n_judge_draws=3):
-        """Registers verdicts and the judgments that they are of."""
+        """Register verdicts, with a judgment for each."""
         judgments = {row["judgment_id"]: judgment(row["judgment_id"]) for row in rows}
         self.shards("judgments", a=list(judgments.values()))
         self.shards("verdicts", a=list(rows))
@@ -56,7 +58,7 @@ def sample(text, error_kind=None, request="r", draw=0, sampling="s"):
 
 
 def judgment(name, text="fine", error_kind=None, draw=0, judge="judge"):
-    """A judgment in a request of its own."""
+    """Return a judgment that is the only one of its request."""
     return {
         "judgment_id": name,
         "request_id": f"request of {name.partition('=')[0]}",

@@ -1,4 +1,4 @@
-"""Canonical JSON has one text for one value, and the hashes made of it never change."""
+"""Tests of canonical JSON and of the hashes of it, which must never change."""
 
 import hashlib
 import random
@@ -60,7 +60,7 @@ def test_text_stays_as_it_is():
 )
 @pytest.mark.parametrize("wrap", [lambda x: x, lambda x: [x], lambda x: {"a": [{"b": x}]}])
 def test_what_has_no_single_text_is_refused(value, wrap):
-    with pytest.raises(TypeError, match="no canonical form"):
+    with pytest.raises(TypeError, match=r"^got .*, (expected|which JSON)"):
         canonical(wrap(value))
 
 

@@ -1,4 +1,4 @@
-"""Toy recipes for the tests: the scripted engine and trainer, or the quickstart's real model."""
+"""Small recipes for the tests, with the scripted engine or with the quickstart's model."""
 
 import fcntl
 import hashlib
@@ -22,7 +22,7 @@ GOLD = "def grade(rows):\n    return [float(len(row['answer']) % 6) for row in r
 
 
 class Toy:
-    """A recipe in a folder of its own: the scripted engine and trainer unless it says otherwise."""
+    """A recipe in its own folder, by default with the scripted engine and trainer."""
 
     finished_lakes: ClassVar[Path]
     """Where `finish` keeps the lakes that it copies. All workers of a test session share it."""
@@ -52,7 +52,7 @@ class Toy:
         self.prompts.write_text("\n".join(lines) + "\n")
 
     def write(self, **fields) -> None:
-        """Sets fields of the recipe: a section's fields are merged into it."""
+        """Set fields of the recipe, and write it. The fields of a section are merged into it."""
         for name, value in fields.items():
             held = self.fields.get(name)
             merge = isinstance(held, dict) and isinstance(value, dict)
@@ -60,7 +60,7 @@ class Toy:
         self.path.write_text(yaml.safe_dump(self.fields))
 
     def script(self, source: str) -> None:
-        """Answers by a function `answer(messages, seed)`."""
+        """Answer with the function `answer(messages, seed)` in the given source code."""
         (self.folder / "script.py").write_text(source)
         self.write(engine={"script": "script.py:answer"})
 
@@ -107,14 +107,14 @@ class Toy:
         return all_views(self.look(*overrides)).con.sql(text).to_arrow_table().to_pylist()
 
     def to_do(self, *overrides: str) -> set[str]:
-        """The stages that would run."""
+        """Return the stages that a run would execute."""
         return {step.stage for step, found in self.look(*overrides).steps.items() if not found.done}
 
     def shards(self, table: str) -> list[Path]:
         return sorted(self.lake.glob(f"{table}/*/*.parquet"))
 
     def process(self, *args: str, **options) -> subprocess.Popen:
-        """The real command, in a process of its own."""
+        """Start the `factory` command in a separate process."""
         command = [sys.executable, "-m", "factory.cli", *args]
         return subprocess.Popen(
             command,
@@ -130,7 +130,7 @@ QUICKSTART = Path(__file__).parents[1] / "recipes" / "quickstart"
 
 
 def small_recipe(folder: Path) -> Toy:
-    """The quickstart's real model, engine and trainer on a few of its prompts."""
+    """Create a recipe with the quickstart's model and trainer, and with 24 of its prompts."""
     toy = Toy(folder / "small")
     prompts = (QUICKSTART / "prompts.jsonl").read_text().splitlines()[:24]
     toy.prompts.write_text("\n".join(prompts))

@@ -1,4 +1,4 @@
-"""The command line."""
+"""The command line interface of the factory."""
 
 from factory.cli.app import main
 

@@ -1,4 +1,4 @@
-"""`python -m factory.cli`."""
+"""The command `python -m factory.cli`, which is the same as `factory`."""
 
 from factory.cli.app import main
 

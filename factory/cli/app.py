@@ -1,54 +1,51 @@
-"""The `factory` command: its verbs, in the order in which its help lists them.
+"""The `factory` command and its subcommands, grouped as in `factory --help`.
 
-Verbs import everything heavy inside their functions, so that help is printed at once.
+Commands import everything heavy inside their functions, so that `factory --help` is fast.
 """
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
+
+from factory import __version__, check_files
+
+try:
+    check_files()
+except ImportError as error:
+    raise SystemExit(f"factory: {error}") from None
 
 from factory import errors
-
-if not hasattr(errors, "UserError"):  # factory_boy has a module factory.errors too
-    raise SystemExit(
-        "factory: the package factory_boy, which is imported as `factory` too, has overwritten "
-        "files of preference-factory: install them in separate environments"
-    )
-
 from factory.cli.check import doctor, verify
 from factory.cli.diff import diff
 from factory.cli.ending import exit_interrupted, exit_with, interrupted
 from factory.cli.export import export
+from factory.cli.init import init
 from factory.cli.pairs import pairs
 from factory.cli.plan import plan, status
 from factory.cli.publish import publish
 from factory.cli.run import preview, run
+from factory.cli.schema import schema
 from factory.cli.sql import sql
 from factory.cli.trace import trace
 from factory.cli.train import adopt, train
 
-app = typer.Typer(
-    name="factory",
-    help="Turn prompts and a model into preference datasets whose learning signal does not fade.",
-    epilog="Begin with: factory run recipes/quickstart/recipe.yaml",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-
-VERBS = (
-    *(run, preview, plan, status),
-    *(pairs, sql, diff, trace),
-    *(export, train, adopt, publish),
-    *(verify, doctor),
-)
+GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Make": (init, preview, run, pairs, adopt, train),
+    "Inspect": (plan, status, sql, trace, diff),
+    "Publish": (export, publish),
+    "Maintain": (doctor, verify, schema),
+}
 
 
-class Verb(TyperCommand):
-    """A command that prints a FactoryError as a sentence, and with --json also as JSON."""
+class Command(TyperCommand):
+    """A subcommand that prints a FactoryError as one sentence, and with `--json` also as JSON."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        pieces = super().collect_usage_pieces(ctx)  # Typer writes arguments as {RECIPE}
+        return [piece.removesuffix("...").strip("{}") for piece in pieces]
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -59,8 +56,48 @@ class Verb(TyperCommand):
             exit_with(error, as_json=bool(ctx.params.get("as_json")))
 
 
-for verb in VERBS:
-    app.command(cls=Verb)(verb)
+class Groups(TyperGroup):
+    """A command group whose help lists the subcommands in one section per topic."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        for title, commands in GROUPS.items():
+            rows = []
+            for command in commands:
+                found = self.get_command(ctx, command.__name__)
+                if found is not None:
+                    rows.append((command.__name__, found.get_short_help_str(limit=60)))
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+app = typer.Typer(
+    name="factory",
+    cls=Groups,
+    help="Turn prompts and a model into preference datasets whose learning signal does not fade.",
+    epilog="Example: factory run recipes/quickstart/recipe.yaml",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+for commands in GROUPS.values():
+    for command in commands:
+        app.command(cls=Command)(command)
+
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        print(f"preference-factory {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version"
+    ),
+) -> None:
+    """Turn prompts and a model into preference datasets whose learning signal does not fade."""
 
 
 def main() -> None:
@@ -82,7 +119,8 @@ def _warn_of_factory_boy() -> None:
     except PackageNotFoundError:
         return
     print(
-        "factory: factory_boy is installed here too. Both packages are imported as `factory`, so "
-        "one of them is broken: install them in separate environments",
+        "factory: factory_boy is also installed in this environment. Both packages are imported "
+        "as `factory`, so only one of them works: install the two packages in separate "
+        "environments",
         file=sys.stderr,
     )

@@ -1,7 +1,4 @@
-"""`factory sql` without a query: a prompt on a terminal, else the queries of standard input.
-
-Knows lines, statements, and completions.
-"""
+"""The interactive prompt of `factory sql`, which also runs queries from standard input."""
 
 import os
 import re
@@ -10,19 +7,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pyarrow as pa
-
+from factory.api import VIEWS, named_queries
 from factory.cli.tables import print_rows
 from factory.errors import QueryError
 from factory.lake import PART, Views, query_text, shipped_queries
-from factory.plan import PUBLIC_VIEWS
 
 PROMPT, CONTINUED = "factory> ", "    ...> "
 
 COMMANDS = (".help", ".list", ".exit")
 
 HELP = """\
-End a query with a semicolon; it may take several lines. The name of a named query needs none.
+End a query with a semicolon; a query may span several lines. A named query needs no semicolon.
 Tab completes views, columns, named queries, and keywords. Queries see the lake as it was when the
 prompt started.
   .list   list the named queries and what each shows
@@ -37,31 +32,31 @@ KEYWORDS = (
     "limit list max median min not null offset on or order over partition qualify quantile_cont "
     "replace round row_number select semi sum then union using values when where with"
 ).split()
-"""The most common keywords: the hundreds that DuckDB knows would bury the columns."""
+"""The most common SQL keywords. Completing all of DuckDB's hundreds would hide the columns."""
 
 HISTORY_LINES = 1000
 
-# A word at a time, so that a point keeps a view and its column together.
+# Without the dot, so that a view and its column are completed as one word.
 _DELIMITERS = " \t\n\"'`@$><=;|&{}()[]+-*/%,:!?"
 
 
 def run_console(views: Views, output: str) -> None:
-    """Answer queries until there are no more: from a terminal, or from standard input.
+    """Run SQL queries typed on a terminal or read from standard input.
 
-    Raises QueryError for the first query of standard input that fails. The prompt prints the error
-    and goes on.
+    Raises QueryError if a query from standard input fails. On a terminal, prints the error and
+    continues.
     """
     if not sys.stdin.isatty():
         _answer_all(views, sys.stdin.read(), output)
     elif not sys.stdout.isatty():
         raise QueryError(
             "QUERY",
-            "got none, and the prompt cannot print to something that is not a terminal",
-            "expected a query as an argument or on standard input",
+            "got no query, and the interactive prompt needs a terminal",
+            "give a query as an argument or on standard input",
         )
     elif output == "parquet":
         raise QueryError(
-            "--format", "got parquet, which a terminal cannot show", "expected a query with it"
+            "--format", "a terminal cannot display Parquet", "give a query as an argument"
         )
     else:
         Prompt(views, output).run()
@@ -73,13 +68,13 @@ def _answer_all(views: Views, text: str, output: str) -> None:
         statements.append(rest)
     if not statements:
         raise QueryError(
-            "QUERY", "got none", "expected a query as an argument or on standard input"
+            "QUERY", "got no query", "give a query as an argument or on standard input"
         )
     if output == "parquet" and len(statements) > 1:
         raise QueryError(
             "--format",
             f"got parquet for {len(statements)} queries",
-            "expected one query, since a file has one schema",
+            "expected a single query, because a Parquet file has one schema",
         )
     for place, statement in enumerate(statements):
         if place and output == "table":
@@ -88,22 +83,17 @@ def _answer_all(views: Views, text: str, output: str) -> None:
 
 
 def _print_answer(views: Views, query: str, output: str) -> None:
-    """Print the rows of a user's query, or of the named query. Raises QueryError where it fails or
-    writes."""
-    print_rows(views.answer(query_text(query, PUBLIC_VIEWS)), output)
+    """Run a SQL query or a named query, and print its rows.
 
-
-def print_named_queries(output: str) -> None:
-    """Print the named queries, and what each shows."""
-    queries = shipped_queries().values()
-    rows = [{"name": query.name, "explanation": query.explanation} for query in queries]
-    print_rows(pa.Table.from_pylist(rows), output)
+    Raises QueryError if the query fails or would write.
+    """
+    print_rows(views.answer(query_text(query, VIEWS)), output)
 
 
 def split(text: str) -> tuple[list[str], str]:
-    """Split text into complete statements, without their semicolons, and the unfinished rest.
+    """Split SQL text into complete statements (without semicolons) and any incomplete remainder.
 
-    Semicolons in quotes and comments do not end a statement. A rest with only comments is empty.
+    Semicolons in quotes and comments do not end a statement. A remainder of comments is empty.
     """
     statements: list[str] = []
     begin, is_empty = 0, True
@@ -118,21 +108,19 @@ def split(text: str) -> tuple[list[str], str]:
 
 
 class Prompt:
-    """Read lines from a terminal, and answer each statement once it is complete."""
+    """An interactive prompt that runs each SQL statement as soon as it is complete."""
 
     def __init__(self, views: Views, output: str) -> None:
         self._views = views
         self._output = output
-        self._columns = {
-            name: views.con.sql(f"from {name} limit 0").columns for name in PUBLIC_VIEWS
-        }
+        self._columns = {name: views.con.sql(f"from {name} limit 0").columns for name in VIEWS}
         self._begun = ""
         """The lines of a statement that is not complete yet."""
         self._offered: list[str] = []
 
     def run(self) -> None:
-        """Answer statements until the user leaves."""
-        # A shell that starts a command in the background has it ignore Ctrl-C for good.
+        """Read SQL statements and print their results until the user exits."""
+        # Restore Ctrl-C: a command that a shell starts in the background ignores it.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         save_history = self._edit_lines()
         print("End a query with a semicolon. Type .help for help, Ctrl-D to leave.")
@@ -149,7 +137,7 @@ class Prompt:
                 self._begun = ""
                 print()
             finally:
-                save_history()  # after every line: a closed terminal ends this without a word
+                save_history()  # after every line, since closing the terminal kills the process
 
     def _take(self, line: str) -> None:
         word = line.strip()
@@ -167,28 +155,28 @@ class Prompt:
                 print(f"factory: {error}", file=sys.stderr)
 
     def completions(self, text: str, before: str) -> list[str]:
-        """Return the completions of `text`; `before` is the line up to it."""
+        """Return the completions of the word `text`, which follows `before` on the line."""
         view, point, _ = text.rpartition(".")
         words: set[str]
         if not self._begun and not before.strip():
             words = {*COMMANDS, *shipped_queries(), *BEGINNINGS}
-        elif point:  # a name that is no view's may stand for any
+        elif point:  # an unknown name may be an alias of any view
             found = self._columns.get(view, [*self._all_columns()])
             words = {f"{view}.{column}" for column in found}
         elif re.search(r"\b(from|join)\s+$", before, re.IGNORECASE):
-            words = {*PUBLIC_VIEWS}
+            words = {*VIEWS}
         else:
-            words = {*PUBLIC_VIEWS, *self._all_columns(), *KEYWORDS}
+            words = {*VIEWS, *self._all_columns(), *KEYWORDS}
         return sorted(word for word in words if word.lower().startswith(text.lower()))
 
     def _all_columns(self) -> set[str]:
         return {column for columns in self._columns.values() for column in columns}
 
     def _edit_lines(self) -> Callable[[], None]:
-        """Set up editing, completion, and history. Return a function that saves the history."""
+        """Set up line editing, completion, and history. Return a function to save the history."""
         try:
             import readline
-        except ImportError:  # some builds of Python are without: lines are then typed plainly
+        except ImportError:  # some builds of Python lack readline
             return lambda: None
 
         def complete(text: str, place: int) -> str | None:
@@ -199,7 +187,7 @@ class Prompt:
 
         readline.set_completer(complete)
         readline.set_completer_delims(_DELIMITERS)
-        is_libedit = "libedit" in (readline.__doc__ or "")  # macOS; it has commands of its own
+        is_libedit = "libedit" in (readline.__doc__ or "")  # on macOS; its commands differ
         readline.parse_and_bind("bind ^I rl_complete" if is_libedit else "tab: complete")
         try:
             file = history_file()
@@ -217,16 +205,18 @@ def _command(word: str) -> None:
     match word:
         case ".help":
             print(HELP)
-            print(f"Views: {', '.join(PUBLIC_VIEWS)}.")
+            print(f"Views: {', '.join(VIEWS)}.")
         case ".list":
-            print_named_queries("table")
+            print_rows(named_queries().to_arrow(), "table")
         case _:
             print(f"factory: {word}: expected {', '.join(COMMANDS)}", file=sys.stderr)
 
 
 def history_file() -> Path:
-    """Return the file with the history, in the user's state folder (XDG Base Directory
-    Specification) and never in the lake."""
+    """Return the path of the file that stores the history of SQL queries.
+
+    It is in the user's state folder (XDG Base Directory Specification), never in the lake.
+    """
     state = Path(os.environ.get("XDG_STATE_HOME", ""))
     if not state.is_absolute():
         state = Path.home() / ".local" / "state"

@@ -1,69 +1,90 @@
-"""`factory diff`."""
+"""The command `factory diff`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from factory.cli.options import LAKE, Json, LakePath
+from factory.cli.options import LAKE, Json, LakePath, open_recipe
 from factory.cli.tables import print_json, print_table
+from factory.errors import QueryError
 
 if TYPE_CHECKING:
-    from factory.report import Diff
+    from factory.api import Dataset, Factory
+    from factory.results import Diff
 
 
 def diff(
-    first: Annotated[Path, typer.Argument(metavar="A", help="Recipe, or folder of a dataset")],
-    second: Annotated[Path, typer.Argument(metavar="B", help="Recipe or dataset to compare with")],
+    first: Annotated[Path, typer.Argument(metavar="A", help="First recipe or dataset folder")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Second recipe or dataset folder")],
     lake: LakePath = LAKE,
     lake_b: Annotated[
-        Path | None, typer.Option("--lake-b", help="Lake of B, if it is another")
+        Path | None, typer.Option("--lake-b", help="Lake of B, if it differs from A's lake")
     ] = None,
     set_a: Annotated[
         list[str] | None,
-        typer.Option("--set-a", metavar="FIELD=VALUE", help="Override a field of A (repeatable)"),
+        typer.Option(
+            "--set-a",
+            metavar="FIELD=VALUE",
+            help="Override a field of the first recipe, A (repeatable)",
+        ),
     ] = None,
     set_b: Annotated[
         list[str] | None,
-        typer.Option("--set-b", metavar="FIELD=VALUE", help="Override a field of B (repeatable)"),
+        typer.Option(
+            "--set-b",
+            metavar="FIELD=VALUE",
+            help="Override a field of the second recipe, B (repeatable)",
+        ),
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="Number of examples")] = 10,
+    limit: Annotated[
+        int, typer.Option("--limit", min=0, help="Maximum number of example pairs to print")
+    ] = 10,
     as_sql: Annotated[
-        bool, typer.Option("--sql", help="Print SQL that gives all rows in plain DuckDB")
+        bool,
+        typer.Option("--sql", help="Print a SQL script that lists all pairs (needs only DuckDB)"),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare the pairs of two recipes or datasets
+    """Compare the pairs of two recipes or datasets.
 
     Shows which final pairs were gained, lost, flipped, or changed, and why. To compare a set that
-    `factory pairs` wrote, name the folder of its dataset. Reasons need the lake: it has the
-    candidates of a recipe, and the outcomes of a dataset in it.
+    `factory pairs` wrote, give its dataset folder. The reasons come from the lake, which stores the
+    candidates of its recipes and the outcomes of its datasets.
 
     Example: factory diff recipes/quickstart/recipe.yaml lake/datasets/quickstart-wide-5ac81f0e
     """
-    from factory.report import compare_pairs, pair_set, script
-
-    a = pair_set(first, lake, set_a or [])
-    b = pair_set(second, lake_b or lake, set_b or [])
+    a, b = _open(first, lake, set_a), _open(second, lake_b or lake, set_b)
     if as_sql:
-        text = script(a, b)
+        text = a.diff_sql(b)
         print_json({"sql": text}) if as_json else print(text, end="")
         return
-    compared = compare_pairs(a, b, limit)
-    if as_json:
-        sets = dict(zip("ab", compared.sets, strict=True))
-        print_json({**sets, "counts": compared.counts, "examples": compared.examples})
-    else:
-        print_diff(compared)
+    result = a.diff(b, limit)
+    print_json(result.to_dict()) if as_json else print_diff(result)
 
 
-def print_diff(compared: "Diff") -> None:
-    """Print both sets, the counts by status and reason, and the examples."""
-    for name, pair_set in zip("AB", compared.sets, strict=True):
+def _open(path: Path, lake: Path, overrides: list[str] | None) -> "Factory | Dataset":
+    from factory.api import open_dataset
+
+    if not path.is_dir():
+        return open_recipe(path, lake, overrides)
+    if overrides:
+        raise QueryError(
+            str(path),
+            f"the override {overrides[0]} applies only to a recipe",
+            "give a recipe, or remove the override",
+        )
+    return open_dataset(path)
+
+
+def print_diff(result: "Diff") -> None:
+    """Print both sets of pairs, the number of pairs per status and reason, and the examples."""
+    for name, pair_set in zip("AB", result.sets, strict=True):
         print(f"{name}  {_describe_set(pair_set)}")
     print()
-    print_table(compared.counts)
-    for row in compared.examples:
+    print_table(result.rows)
+    for row in result.examples:
         print(f"\n{row['status']}: {row['reason']}")
         print(f"  prompt {row['prompt_id']}, iteration {row['iteration']}")
         for name in "ab":
@@ -73,7 +94,7 @@ def print_diff(compared: "Diff") -> None:
             print(f"  {row['detail']}")
 
 
-def _describe_set(pair_set: dict[str, Any]) -> str:
+def _describe_set(pair_set: Mapping[str, Any]) -> str:
     considered = pair_set["considered"]
     of = "" if considered is None else f" of {considered:,} considered"
     facts = {"outcomes": considered is not None, "candidates": pair_set["has_candidates"]}

@@ -1,6 +1,6 @@
-"""How a command ends: errors as sentences, exit codes, and Ctrl-C.
+"""Error messages, exit codes, and Ctrl-C handling for all commands.
 
-Knows no verb. A bug keeps its traceback.
+An unexpected exception is a bug and keeps its traceback.
 """
 
 import json
@@ -12,19 +12,19 @@ from typing import Any, NoReturn
 from factory.errors import FactoryError
 
 INTERRUPTED = 130
-"""The exit code after Ctrl-C or a termination."""
+"""The exit code after Ctrl-C or SIGTERM."""
 
 interrupted = Event()
-"""Set by Ctrl-C or a termination. A library in the middle of its work may turn the exception into
-an error of its own, so the exception alone does not tell."""
+"""Set after Ctrl-C or SIGTERM. A library may replace `Interrupted` by its own exception, so the
+type of an exception does not show whether the user interrupted the command."""
 
 
 class Interrupted(BaseException):
-    """Ctrl-C or a termination. Typer would turn KeyboardInterrupt into a bare exit."""
+    """An exception raised on Ctrl-C or SIGTERM. Typer would handle KeyboardInterrupt itself."""
 
 
 def write_rows_before_exit() -> None:
-    """On Ctrl-C or a termination, let the run write its finished rows before the process ends."""
+    """Handle Ctrl-C and SIGTERM so that finished rows are written before the process exits."""
 
     def interrupt(*_: Any) -> NoReturn:
         interrupted.set()
@@ -35,7 +35,7 @@ def write_rows_before_exit() -> None:
 
 
 def exit_with(error: FactoryError, *, as_json: bool) -> NoReturn:
-    """Print an error and exit with its code."""
+    """Print an error, then exit with the error's exit code."""
     if as_json:
         parts = {"field": error.field, "fault": error.fault, "remedy": error.remedy}
         print(json.dumps({"error": str(error), "exit_code": error.exit_code, **parts}))
@@ -43,7 +43,7 @@ def exit_with(error: FactoryError, *, as_json: bool) -> NoReturn:
 
 
 def exit_interrupted() -> NoReturn:
-    """Print how to continue and exit with the code of an interrupted command."""
+    """Print how to continue, then exit with the exit code for an interrupted command."""
     _fail(INTERRUPTED, "interrupted: finished rows are saved, run the same command to continue")
 
 

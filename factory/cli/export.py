@@ -1,6 +1,5 @@
-"""`factory export`."""
+"""The command `factory export`."""
 
-import dataclasses
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,62 +7,58 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from factory.cli.options import LAKE, Json, LakePath, Overrides, open_recipe
-from factory.cli.tables import format_splits, print_json
+from factory.cli.tables import print_json
 from factory.errors import ExportError
 
 if TYPE_CHECKING:
-    from factory.export import Exported
+    from factory.results import Export
 
 
 def export(
     source: Annotated[
-        Path, typer.Argument(metavar="RECIPE", help="Recipe that was run, or folder of a dataset")
+        Path, typer.Argument(metavar="RECIPE", help="Recipe that has been run, or dataset folder")
     ],
     trainer: Annotated[
-        str, typer.Option("--to", metavar="TRAINER", help="Target trainer, one of those above")
+        str, typer.Option("--to", metavar="TRAINER", help="Target trainer (listed above)")
     ],
-    out: Annotated[Path, typer.Option("--out", help="New or empty folder")],
+    out: Annotated[Path, typer.Option("--out", help="New or empty folder to write to")],
     lake: LakePath = LAKE,
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Write the pairs in the format of a trainer
+    """Write pairs in the format a trainer expects.
 
-    Writes a config next to them, and prints the command that starts the training.
+    Writes a config next to the pairs, and prints the command that starts the training. Never
+    overwrites a file that it did not write.
 
-    Trainers: trl, llama-factory, axolotl, openrlhf, ms-swift, torchtune, nemo-rl, unsloth (DPO);
-    kto, reward-model, and sft (TRL; sft takes the best answer of each prompt, and a recipe); jsonl
-    and parquet (the rows with all columns). `factory run` and `factory pairs` write datasets. The
-    same export again changes nothing. It never overwrites a file that it did not write.
+    Trainers: trl, llama-factory, axolotl, openrlhf, ms-swift, torchtune, nemo-rl, and unsloth for
+    DPO; kto, reward-model, and sft for TRL's other trainers; jsonl and parquet for all columns.
+    sft takes the best answer to each prompt, and needs a recipe.
 
     Example: factory export recipes/quickstart/recipe.yaml --to llama-factory --out pairs-lf
 
     Example: factory export lake/datasets/quickstart-wide-1a2b3c4d --to axolotl --out pairs-axolotl
     """
-    from factory.export import export_dataset, open_dataset, open_recipe_dataset, trainer_of
-    from factory.plan import read_state
-
-    trainer_of(trainer)
-    if source.is_dir():
-        if overrides:
-            raise ExportError(
-                f"--set {overrides[0]}",
-                f"{source} is a dataset's folder, and not a recipe",
-                "leave out --set, or name the recipe",
-            )
-        opened = open_dataset(source)
+    if not source.is_dir():
+        result = open_recipe(source, lake, overrides).export(trainer, out)
+    elif overrides:
+        raise ExportError(
+            f"--set {overrides[0]}",
+            f"{source} is a dataset folder, but overrides apply only to a recipe",
+            "give a recipe, or remove --set",
+        )
     else:
-        opened = open_recipe_dataset(read_state(*open_recipe(source, lake, overrides)), source)
-    exported = export_dataset(opened, trainer, out)
-    if as_json:
-        print_json({**dataclasses.asdict(exported), "out": str(exported.out)})
-    else:
-        print_export(exported)
+        from factory.api import open_dataset
+
+        result = open_dataset(source).export(trainer, out)
+    print_json(result.to_dict()) if as_json else print_export(result)
 
 
-def print_export(exported: "Exported") -> None:
-    """Print what was written for a trainer, and the command that starts it."""
-    if exported.left_out:
-        print(f"Left out, since their pairs do not exist yet: {', '.join(exported.left_out)}")
-    print(f"Written for {exported.trainer}, {format_splits(exported.rows)}: {exported.out}")
-    print(f"\nNext:\n  cd {shlex.quote(str(exported.out))} && {exported.command}")
+def print_export(result: "Export") -> None:
+    """Print the files written for a trainer, and the command that starts the training."""
+    from factory.report import format_splits
+
+    if result.left_out:
+        print(f"Left out, because their pairs do not exist yet: {', '.join(result.left_out)}")
+    print(f"Written for {result.trainer}, {format_splits(result.n_rows)}: {result.out}")
+    print(f"\nNext:\n  cd {shlex.quote(str(result.out))} && {result.command}")

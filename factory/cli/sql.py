@@ -1,4 +1,4 @@
-"""`factory sql`."""
+"""The command `factory sql`."""
 
 from typing import Annotated
 
@@ -13,38 +13,37 @@ def sql(
     recipe: RecipePath,
     query: Annotated[
         str | None,
-        typer.Argument(metavar="QUERY", help="One query that reads, or the name of a named query"),
+        typer.Argument(metavar="QUERY", help="SQL query, or the name of a named query"),
     ] = None,
     lake: LakePath = LAKE,
     overrides: Overrides = None,
     output: Annotated[
-        str, typer.Option("--format", help="table, csv, json, or parquet, on standard output")
+        str, typer.Option("--format", help="Output format: table, csv, json, or parquet")
     ] = "table",
     list_queries: Annotated[
-        bool, typer.Option("--list", help="List the named queries and what each shows")
+        bool, typer.Option("--list", help="List the named queries with an explanation of each")
     ] = False,
 ) -> None:
-    """Query the rows of a recipe in the lake
+    """Query the tables of a recipe with SQL.
 
     Views: prompts, samples, judgments, verdicts, scores, pairs, models, roles, panel (the judges of
     each role), judges, judge_scores, candidates (samples with their roles and scores), and gaps
-    (the score gap per iteration and phase). Without a query it opens a prompt, or reads queries
-    from standard input.
+    (the score gap per iteration and phase). Without a query, it opens an interactive prompt, or
+    reads queries from standard input.
 
     Example: factory sql recipes/quickstart/recipe.yaml score_gap
     """
-    from factory.cli.console import print_named_queries, run_console
-    from factory.lake import query_text
-    from factory.plan import PUBLIC_VIEWS, all_views, read_state
-
     if output not in FORMATS:
         raise QueryError("--format", f"got {output}", f"expected one of {', '.join(FORMATS)}")
     if list_queries:
-        print_named_queries(output)
+        from factory.api import named_queries
+
+        print_rows(named_queries().to_arrow(), output)
         return
-    text = None if query is None else query_text(query, PUBLIC_VIEWS)
-    views = all_views(read_state(*open_recipe(recipe, lake, overrides)))
-    if text is None:
-        run_console(views, output)
+    opened = open_recipe(recipe, lake, overrides)
+    if query is None:
+        from factory.cli.console import run_console
+
+        run_console(opened.views(), output)
     else:
-        print_rows(views.answer(text), output)
+        print_rows(opened.sql(query).to_arrow(), output)

@@ -1,6 +1,6 @@
-"""Tables for people, JSON and data formats for programs: what all verbs print with.
+"""Printing of results as tables, JSON, CSV, or Parquet.
 
-Results go to standard output, progress and errors to standard error. Knows no verb.
+Results go to standard output. Progress and errors go to standard error.
 """
 
 import json
@@ -10,27 +10,50 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from factory.results import Table
+
 FORMATS = ("table", "csv", "json", "parquet")
 
 Rows = list[dict[str, Any]]
 
 
+def print_result(result: "Table") -> None:
+    """Print the tables of a result, followed by its notes."""
+    for title, rows in result.tables():
+        print_table(rows, title)
+    if notes := result.notes():
+        print()
+    for note in notes:
+        print(note)
+
+
 def print_table(rows: Rows, title: str | None = None) -> None:
-    """Print rows as a plain table: as wide as the terminal, or as wide as needed elsewhere."""
+    """Print rows as a table that fits the terminal, or with one line per row in a pipe or file."""
+    if sys.stdout.isatty():
+        _draw_table(rows, title)
+        return
+    from factory.report import text_table
+
+    if title:
+        print(f"\n{title}")
+    print(text_table(rows))
+
+
+def _draw_table(rows: Rows, title: str | None) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    from factory.report import format_cell
+    from factory.report import format_cell, is_numeric
 
-    console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False)
+    console = Console(highlight=False)
     drawn = Table(box=SIMPLE_HEAD, show_edge=False, collapse_padding=True, pad_edge=False)
     columns = list(rows[0]) if rows else []
     for column in columns:
-        numeric = all(isinstance(row[column], int | float | None) for row in rows)
+        numeric = is_numeric(rows, column)
         justify: Literal["left", "right"] = "right" if numeric else "left"
-        # Text may wrap, numbers may not.
+        # Text may wrap, but numbers may not.
         drawn.add_column(
             column.replace("_", " "), justify=justify, overflow="fold", no_wrap=numeric
         )
@@ -42,11 +65,12 @@ def print_table(rows: Rows, title: str | None = None) -> None:
 
 
 def print_json(value: Any) -> None:
+    """Print a value as JSON."""
     print(json.dumps(value, ensure_ascii=False, indent=1, default=str))
 
 
 def print_rows(rows: "pa.Table", output: str) -> None:
-    """Print the rows of a query in one of FORMATS."""
+    """Print the rows of a query as a table, CSV, JSON, or Parquet."""
     match output:
         case "parquet":
             import pyarrow.parquet as pq
@@ -74,29 +98,3 @@ def _encode_nested_columns(rows: "pa.Table") -> "pa.Table":
             texts = pa.array([json.dumps(value, ensure_ascii=False) for value in values])
             rows = rows.set_column(place, column.name, texts)
     return rows
-
-
-def drop_empty_columns(rows: Rows, *columns: str) -> Rows:
-    """Leave out those of the named columns that are empty or zero in every row."""
-    empty = {column for column in columns if not any(row[column] for row in rows)}
-    return [{name: row[name] for name in row if name not in empty} for row in rows]
-
-
-def round_rate(rate: float | None) -> int | None:
-    return None if rate is None else round(rate)
-
-
-def format_cost(cost: float | None) -> str:
-    if cost is None:
-        return ""
-    return f"{cost:,.2f}" if cost >= 0.1 else f"{cost:.2g}"
-
-
-def format_share(part: int, whole: int) -> str:
-    """Format a part as a percentage, or as nothing where the part is unknown or zero."""
-    return f"{part / whole:.0%}" if part and whole else ""
-
-
-def format_splits(rows: dict[str, int]) -> str:
-    """Format a dataset's row counts: 1,234 train, 30 test."""
-    return ", ".join(f"{count:,} {split}" for split, count in rows.items()) or "no pairs"

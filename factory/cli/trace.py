@@ -1,4 +1,4 @@
-"""`factory trace`."""
+"""The command `factory trace`."""
 
 import json
 import textwrap
@@ -7,34 +7,48 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from factory.cli.options import LAKE, Json, LakePath, open_lake
+from factory.cli.options import LAKE, Json, LakePath, Overrides, open_recipe
 from factory.cli.tables import print_json
+from factory.errors import QueryError
 
 if TYPE_CHECKING:
     from factory.report import Trace
 
 
 def trace(
-    pair_id: Annotated[str, typer.Argument(metavar="PAIR_ID", help="Id of a pair")],
+    arguments: Annotated[
+        list[str],
+        typer.Argument(metavar="[RECIPE] PAIR_ID", help="Optional recipe, then the pair ID"),
+    ],
     lake: LakePath = LAKE,
+    overrides: Overrides = None,
     dataset: Annotated[
         Path | None,
-        typer.Option("--dataset", help="Folder of a dataset, to read instead of a lake"),
+        typer.Option("--dataset", help="Read a dataset folder instead of a lake"),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show where a pair comes from
+    """Show where a preference pair comes from.
 
-    Prints its prompt, samples, judgments, scores, policy, and models.
+    Prints the pair's prompt, samples, judgments, scores, policy, and models. The recipe is
+    optional, because pair IDs are unique in a lake.
 
-    Example: factory trace 41b6e2a09c5d7f83e1a2b3c4 --lake lake
+    Example: factory trace recipes/quickstart/recipe.yaml 41b6e2a09c5d7f83e1a2b3c4
     """
-    from factory.report import trace_dataset, trace_lake
+    from factory import api
 
-    if dataset is None:
-        found = trace_lake(open_lake(lake), pair_id)
+    *recipes, pair_id = arguments
+    pair_id = pair_id.strip("'\"")  # `factory sql --format csv` quotes IDs
+    if len(recipes) > 1:
+        raise QueryError(
+            "PAIR_ID", f"got {len(arguments)} arguments", "expected a recipe and a pair ID"
+        )
+    if dataset is not None:
+        found = api.open_dataset(dataset).trace(pair_id).found
+    elif recipes:
+        found = open_recipe(Path(recipes[0]), lake, overrides).trace(pair_id).found
     else:
-        found = trace_dataset(dataset, pair_id)
+        found = api.trace(pair_id, lake).found
     if as_json:
         print_json(found)
     elif dataset is None:
@@ -44,7 +58,7 @@ def trace(
 
 
 def print_trace(trace: "Trace") -> None:
-    """Print everything that the lake has about a pair."""
+    """Print everything that the lake stores about a pair."""
     from factory.report import SIDES
     from factory.stages import transcript
 
@@ -98,6 +112,8 @@ def _print_judgment(judgment: "Trace") -> None:
     verdict = "failed" if judgment["error"] else judgment["reason"] or "no verdict"
     if judgment["score"] is not None:
         verdict = f"{judgment['score']:g}"
+        if judgment["expected_score"] is not None:
+            verdict += f", expected {judgment['expected_score']:.3g}"
     folders = f"judgments/{judgment['judge_key']}"
     folders += f", verdicts/{judgment['parser_key']}" if judgment["parser_key"] else ""
     print(f"  judgment {judgment['draw']}: {verdict} ({folders})")
@@ -118,7 +134,7 @@ def _print_indented(text: str, prefix: str = "  ") -> None:
 
 
 def print_dataset_row(row: "Trace") -> None:
-    """Print what the row of a dataset tells about a pair."""
+    """Print the prompt, answers, scores, and judge in a pair's dataset row."""
     from factory.report import SIDES
     from factory.stages import transcript
 

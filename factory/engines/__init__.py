@@ -1,4 +1,4 @@
-"""Engines answer requests: vLLM, transformers, OpenAI-compatible servers, functions, scripts."""
+"""Engines that answer requests: vLLM, transformers, OpenAI-compatible servers, and functions."""
 
 from factory.engines.gpus import Gpu, find_gpus, group_gpus, parse_gpus, visible_gpus
 from factory.engines.labels import label_tokens, score_start, score_token

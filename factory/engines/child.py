@@ -1,7 +1,7 @@
-"""A Python process that is connected with this one by a socket, and writes what it says to a log.
+"""Python child processes with a socket for messages and a log file for output.
 
-Knows nothing of what is sent. The process is a session of its own: Ctrl-C is the factory's, and a
-kill reaches all that the process has started.
+The child runs in its own session, so that Ctrl-C reaches only the factory, and killing the child
+also kills all processes that it has started.
 """
 
 import os
@@ -15,15 +15,21 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 PATH = "import sys; sys.path[:] = sys.argv[2:]; "
-"""Imports what this process would, and not what happens to lie in the current folder."""
+"""First statement of the child. It copies this process's import path, so that the child does not
+import files from the current folder by accident."""
 
 
 class Child:
+    """A Python child process, connected to this process by a socket."""
+
     def __init__(
         self, code: str, log: Path, environment: Mapping[str, str], pass_fds: Sequence[int] = ()
     ) -> None:
-        """Starts Python on `code`, which finds the number of its end of the socket in
-        `sys.argv[1]`; `environment` is beside this process's own."""
+        """Start Python with the program `code`, and append its output to the file `log`.
+
+        `sys.argv[1]` of the program is the number of its end of the socket. `environment` is added
+        to this process's variables.
+        """
         ours, theirs = socket.socketpair()
         with ours, theirs, log.open("ab") as out:
             self._process = subprocess.Popen(
@@ -42,16 +48,17 @@ class Child:
         return self._process.poll() is None
 
     def wait(self, seconds: float) -> None:
-        """Waits until it has ended by itself, so long at most."""
+        """Wait at most `seconds` seconds for the process to exit."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)
 
     def kill(self) -> str:
-        """Ends it and what it has started, at once; how it ended."""
+        """Kill the process and all processes that it started, and describe how it ended."""
         code = self._process.poll()
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         if code is None:
             code = self._process.wait()
         self.connection.close()
-        return f"it was killed by signal {-code}" if code < 0 else f"it ended with code {code}"
+        how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
+        return f"the process {how}"

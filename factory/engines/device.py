@@ -1,4 +1,4 @@
-"""Where torch runs a model, and how long it stays loaded: for engines in this process."""
+"""Device selection and memory cleanup for engines that run in the factory's own process."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,14 +16,19 @@ _Loaded = TypeVar("_Loaded")
 
 
 def find_device(name: str) -> torch.device:
-    """Return the device that `engine.device` names; EngineError if the machine has none such."""
+    """Return the torch device that `engine.device` selects. Raises EngineError if unavailable.
+
+    The value `auto` selects the first GPU, or the CPU if there is none.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         return torch.device(name)
     except RuntimeError as error:
         raise EngineError(
-            "engine.device", f"this machine has no device {name} ({error})", "set it to auto"
+            "engine.device",
+            f"this machine has no device {name} ({error})",
+            "set engine.device to auto",
         ) from None
 
 

@@ -1,10 +1,10 @@
-"""Engines in separate processes: several in parallel, restarted when they die.
+"""Engines in separate processes, which run in parallel and are restarted after a crash.
 
-Requests are dealt in slices, so that requests with a common prompt share one engine's cache. No
-engine has more in flight than it has room for. A process that dies, or that has work and makes no
-token, is killed with its children and restarted, and its unfinished requests are retried first. A
-request that was in flight at two deaths is retried alone: if the engine dies again, the request has
-failed, and the others go on.
+Each engine gets slices of consecutive requests, so that requests with a common prefix share one
+engine's cache. No engine gets more requests than it has capacity for. If a process dies, or is busy
+but generates no token, it is killed with its children and restarted, and its unfinished requests
+are retried first. A request that was in flight during two crashes is retried alone. If the engine
+dies again, this request fails, and the other requests continue.
 """
 
 import dataclasses
@@ -23,29 +23,31 @@ from factory.engines.worker import Alive, Ended, Ready, Start
 from factory.errors import EngineError, one_line
 
 WORKER = "from factory.engines.worker import main; main()"
-"""Not `-m`: its messages must be of the module's classes, not of `__main__`'s."""
+"""Program of an engine's process. With `python -m`, pickled messages would refer to classes in
+`__main__`."""
 
 SLICE = 32
-"""Requests that one engine gets together."""
+"""Maximum number of consecutive requests that one engine gets at once."""
 
 SUSPECT = 2
-"""Deaths with a request in flight before it is retried alone."""
+"""Number of crashes with a request in flight after which the request is retried alone."""
 
 ENDING = 20.0
-"""Seconds for an engine to exit by itself."""
+"""Seconds that an engine has to exit before it is killed."""
 
 
 class _Worker:
-    """One process: its requests in flight, and when it last sent a message."""
+    """An engine's process, with its pending requests and the time of its last message."""
 
     def __init__(self, start: Start, environment: Mapping[str, str], log: Path) -> None:
         self.log = log
         self.ready: Ready | None = None
         self.error: str | None = None
-        """The error that it raised."""
+        """Error that the engine raised, if any."""
         self.in_flight: dict[tuple[str, int], Request] = {}
+        """Pending requests by request id and draw."""
         self.alone = False
-        """Whether it has a suspect in flight and may get no other request."""
+        """Whether the engine retries a request alone, and must not get another one."""
         self.heard = time.monotonic()
         self._child = Child(WORKER, log, environment)
         self.connection = self._child.connection
@@ -63,14 +65,14 @@ class _Worker:
         for request in requests:
             for draw in request.draws:
                 self.in_flight[request.id, draw] = request
-        with suppress(OSError):  # it has died, which `_hear` finds
+        with suppress(OSError):  # if the process has died, `_hear` handles it
             self.connection.send(list(requests))
 
     def hung(self, seconds: float) -> bool:
         return bool(self.in_flight) and time.monotonic() - self.heard > seconds
 
     def unfinished(self) -> list[Request]:
-        """Return the requests that it has not answered, with the remaining draws."""
+        """Return the pending requests, each with only its unanswered draws."""
         draws: dict[int, list[int]] = {}
         requests = {id(request): request for request in self.in_flight.values()}
         for (_, draw), request in self.in_flight.items():
@@ -85,18 +87,18 @@ class _Worker:
             self.connection.send(None)
 
     def wait(self) -> None:
-        """Wait until it has exited, and kill its children."""
+        """Wait until the process has exited, and kill its children."""
         self._child.wait(ENDING)
         self.kill()
 
     def kill(self) -> str:
-        """Kill it and its children; return how it ended."""
+        """Kill the process and its children, and return the reason why it ended."""
         how = self._child.kill()
         return how if self.error is None else self.error
 
 
 class Fleet:
-    """The engine that the processes form."""
+    """An engine that distributes its requests over several processes."""
 
     def __init__(self, start: Start, environments: Sequence[Mapping[str, str]], logs: Path) -> None:
         self.name: str = start.settings.name
@@ -109,7 +111,7 @@ class Fleet:
         self._version: str | None = None
         self._restarts = 0
         self._fruitless = 0
-        """Deaths since the last answer."""
+        """Number of crashes since the last answer."""
         self._deaths: Counter[tuple[str, int]] = Counter()
         self._again: deque[Request] = deque()
         self._suspects: deque[Request] = deque()
@@ -120,7 +122,7 @@ class Fleet:
 
     @property
     def version(self) -> str:
-        assert self._version is not None, "known once an engine has started"
+        assert self._version is not None, "no engine has started yet"
         return self._version
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Result]:
@@ -134,16 +136,16 @@ class Fleet:
             hungry = not ended and any(worker.room > 0 for worker in self._workers)
             by_connection = {worker.connection: worker for worker in self._workers}
             for connection in wait(list(by_connection), 0 if hungry else 1.0):
-                assert isinstance(connection, Connection), "nothing else is waited for"
+                assert isinstance(connection, Connection), "expected a connection to a worker"
                 yield from self._hear(by_connection[connection])
             for worker in list(self._workers):
                 if worker.hung(self._start.settings.hang_seconds):
                     seconds = self._start.settings.hang_seconds
-                    worker.error = f"it made no token for {seconds:g} s and was killed"
+                    worker.error = f"the engine generated no token for {seconds:g} s and was killed"
                     yield from self._bury(worker)
 
     def _deal(self, left: Iterator[Request]) -> bool:
-        """Give each engine with room a slice; return whether no request is left."""
+        """Send requests to each engine with free capacity. Return whether no requests are left."""
         ended = False
         for worker in self._workers:
             if worker.room <= 0:
@@ -180,7 +182,7 @@ class Fleet:
                 worker.ready = message
                 self._version = message.version
             case Ended(error=error):
-                worker.error = error  # then the connection ends
+                worker.error = error  # the connection closes next
             case Alive():
                 pass
             case results:
@@ -191,7 +193,7 @@ class Fleet:
                 worker.alone = worker.alone and bool(worker.in_flight)
 
     def _bury(self, worker: _Worker) -> Iterator[Result]:
-        """Kill a process that is dead or hangs, and start another in its place."""
+        """Replace a process that has died or hangs. Raises EngineError after too many crashes."""
         place = self._workers.index(worker)
         why, unfinished = worker.kill(), worker.unfinished()
         if self._version is None:
@@ -199,7 +201,8 @@ class Fleet:
         self._fruitless += 1
         if worker.alone and unfinished:
             for request in unfinished:
-                yield from failures(request, f"it ended the engine each time: {why}", "permanent")
+                error = f"the engine died each time it ran this request: {why}"
+                yield from failures(request, error, "permanent")
         else:
             self._restarts += 1
             self._ask_again(unfinished)
@@ -207,9 +210,9 @@ class Fleet:
         if max(self._restarts, self._fruitless) > most:
             raise EngineError(
                 self.name,
-                f"the engine died {self._restarts} times (engine.max_restarts is {most}); the last "
-                f"time, {why}",
-                f"see its log, {self._logs[place]}; finished rows are kept",
+                f"the engine died {self._restarts} times (engine.max_restarts is {most}); last "
+                f"failure: {why}",
+                f"look for the cause in the log {self._logs[place]} (finished rows are saved)",
             )
         self._workers[place] = self._launch(place)
 
@@ -221,7 +224,10 @@ class Fleet:
             (self._suspects if suspect else self._again).append(request)
 
     def close(self, *, at_once: bool) -> None:
-        """End the processes; with `at_once`, their unfinished requests are lost."""
+        """Stop all engine processes.
+
+        With `at_once`, kill them without waiting for pending requests.
+        """
         if at_once:
             for worker in self._workers:
                 worker.kill()
@@ -230,18 +236,18 @@ class Fleet:
             worker.ask_to_end()
         for worker, log in zip(self._workers, self._logs, strict=True):
             worker.wait()
-            log.unlink(missing_ok=True)  # only failures need it
+            log.unlink(missing_ok=True)  # logs are useful only after a failure
 
 
 def _split(request: Request, most: int) -> Iterator[Request]:
-    """Split a request with more draws than an engine has room for."""
+    """Split a request into requests with at most `most` draws each."""
     for start in range(0, len(request.draws), most):
         yield dataclasses.replace(request, draws=request.draws[start : start + most])
 
 
 _REMEDIES = {
     ("out of memory", "no available memory", "free memory on device", "not enough memory"): (
-        "lower engine.gpu_memory_utilization, engine.max_model_len or engine.max_num_seqs, or "
+        "lower engine.gpu_memory_utilization, engine.max_model_len, or engine.max_num_seqs, or "
         "raise engine.tensor_parallel_size"
     ),
     ("kv cache is needed", "larger than the available kv cache", "kv cache memory"): (
@@ -250,17 +256,17 @@ _REMEDIES = {
     ),
     ("model architectures", "are not supported"): "use a model that this engine supports",
 }
-"""Remedies for failures to start, by the texts that their messages contain."""
+"""Remedies for an engine that cannot start, by phrases in the lower-case error message."""
 
 
 _ERROR = re.compile(r"\b(?:[A-Za-z_.]*(?:Error|Exception)|AssertionError): .+")
 
 
 def start_failure(name: str, why: str, log: Path) -> EngineError:
-    """Return why an engine did not start: the innermost error of its log, and what to do.
+    """Return the error for an engine that could not start, with the first error in its log.
 
-    vLLM's own process writes the cause into the log. The error that it raises here only refers to
-    the log.
+    vLLM's own process writes the cause to the log. The exception that reaches the engine's process
+    only refers to that log.
     """
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     errors = [line for line in lines if _ERROR.search(line) and "Engine core init" not in line]
@@ -273,8 +279,8 @@ def start_failure(name: str, why: str, log: Path) -> EngineError:
     )
     return EngineError(
         name,
-        f"could not start: {one_line(cause, 500)}",
-        f"{next(fitting, 'correct the cause')} (log: {log})",
+        f"the engine could not start: {one_line(cause, 500)}",
+        f"{next(fitting, 'fix the cause')} (log: {log})",
     )
 
 
@@ -282,7 +288,11 @@ def start_failure(name: str, why: str, log: Path) -> EngineError:
 def open_fleet(
     start: Start, environments: Sequence[Mapping[str, str]], logs: Path
 ) -> Iterator[Fleet]:
-    """Start one engine per environment (variables in addition to this process's)."""
+    """Start one engine process per set of environment variables, and stop them at the end.
+
+    Each set is added to the environment variables of this process. Logs are written to the folder
+    `logs`, and deleted if the context ends without an exception.
+    """
     fleet = Fleet(start, environments, logs)
     try:
         yield fleet

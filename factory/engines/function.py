@@ -1,10 +1,11 @@
-"""A Python function as a judge: rows in, one number per row out.
+"""The `function` engine, which judges answers with a Python function named in the recipe.
 
-A row is {messages, answer, reference, criteria, meta}. The function runs in a separate process
-(`factory.function_worker`) on batches, which grow while they take little of the timeout. If the
-function raises, returns the wrong number of values, takes too long, or ends its process, the batch
-is retried row by row, so that only the row at fault fails. The failure is transient if the machine
-caused it (a missing file, connection, or package), and permanent if the function did.
+The function receives a list of rows {messages, answer, reference, criteria, meta} and returns one
+number per row. It runs in a separate process (`factory.function_worker`) on batches, which grow
+while they need only a small share of the timeout. If the function raises, returns the wrong number
+of values, takes too long, or crashes, the batch is retried row by row, so that only the faulty row
+fails. The failure is transient if the machine caused it (a missing file, connection, or package),
+and permanent otherwise.
 """
 
 import itertools
@@ -26,29 +27,32 @@ from factory.functions import Function
 WORKER = "from factory.function_worker import main; main()"
 
 BATCH = 256
-"""The largest batch."""
+"""Maximum number of rows in a batch."""
 
 SHORT, LONG = 1 / 8, 1 / 2
-"""Shares of the timeout: after a batch that took less than the first, the next is twice as large;
-after one that took more than the second, half as large."""
+"""Shares of the timeout that adapt the batch size. If a batch takes less than the first share, the
+next batch is twice as large. If it takes more than the second, the next is half as large."""
 
 IMPORTING = 600.0
-"""Timeout of importing the function's file, which may load a model."""
+"""Timeout in seconds for importing the function's file, which may load a model."""
 
 MOST_FRUITLESS = 20
-"""Consecutive rows that may take too long or end the process before the run stops. Each costs the
-timeout, and the function seems to work for none."""
+"""Number of consecutive rows that may time out or crash before the run stops. A function that fails
+so often probably fails for every row, and each row can take as long as the timeout."""
 
 ENDING = 20.0
-"""Seconds for the process to exit by itself."""
+"""Seconds that the process has to exit before it is killed."""
 
 
 class _Gone(Exception):
-    """The function's process is gone. The message says what the function did."""
+    """An error for a function whose process crashed or timed out.
+
+    The message is a predicate, such as "took longer than 1 s".
+    """
 
 
 class _Process:
-    """A process that holds the function."""
+    """A child process that imports and calls the function."""
 
     def __init__(self, function: Function, log: Path) -> None:
         self._lifeline, theirs = socket.socketpair()
@@ -60,15 +64,18 @@ class _Process:
         except _Gone as gone:
             raise FunctionError(
                 function.name,
-                f"{function.file.name} cannot be imported: it {gone}",
-                f"see its log, {log}",
+                f"{function.file.name} cannot be imported ({gone})",
+                f"look for the cause in the log {log}",
             ) from None
         if failed is not None:
             self.kill()
             raise failed
 
     def call(self, rows: list[dict[str, Any]], seconds: float) -> Answer:
-        """Return the function's values of rows. Raises _Gone if it takes longer, or dies."""
+        """Call the function on a batch of rows, and return its values.
+
+        Raises _Gone after a timeout or a crash.
+        """
         answer: Answer = self._ask(rows, seconds)
         return answer
 
@@ -80,11 +87,11 @@ class _Process:
             while (left := until - time.monotonic()) > 0:
                 if connection.poll(min(left, 1.0)):
                     return connection.recv()
-                # Its child may outlive it and keep the connection open.
+                # A child of the process may outlive it and keep the connection open.
                 if not self._child.alive and not connection.poll():
                     raise EOFError
         except (EOFError, OSError):
-            raise _Gone(f"ended its process: {self.kill()}") from None
+            raise _Gone(f"crashed: {self.kill()}") from None
         except BaseException:
             self.kill()
             raise
@@ -92,7 +99,7 @@ class _Process:
         raise _Gone(f"took longer than {seconds:g} s")
 
     def end(self) -> None:
-        """Let it exit by itself, for a while, and kill it then."""
+        """Ask the process to exit, and kill it if it does not exit within ENDING seconds."""
         self._child.connection.close()
         self._child.wait(ENDING)
         self.kill()
@@ -112,7 +119,8 @@ class _Engine:
         self._process: _Process | None = _Process(function, log)
         self._batch = 1
         self._fruitless = 0
-        """Rows that ended the process, each alone in its batch, since the last answer."""
+        """Number of rows that timed out or crashed, each alone in its batch, since the last
+        answer."""
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Result]:
         remaining = iter(requests)
@@ -127,7 +135,7 @@ class _Engine:
                 yield from _results(batch, answer)
 
     def _size(self, seconds: float) -> None:
-        """Set the size of the next batch by the time that the last one took."""
+        """Set the size of the next batch from the duration of the last batch in seconds."""
         if seconds < SHORT * self._timeout:
             self._batch = min(self._batch * 2, BATCH)
         elif seconds > LONG * self._timeout:
@@ -145,10 +153,10 @@ class _Engine:
                 if self._fruitless > MOST_FRUITLESS:
                     raise EngineError(
                         self._function.name,
-                        f"no answer for {self._fruitless} rows one after another; for the last, it "
-                        f"{gone}",
-                        f"fix the function, or raise its timeout (log: {self._log}); finished rows "
-                        "are kept",
+                        f"the function failed on {self._fruitless} consecutive rows (last "
+                        f"failure: {gone})",
+                        "fix the function, or raise the timeout (finished rows are saved; log: "
+                        f"{self._log})",
                     ) from None
             return Fault(f"the function {gone}", "permanent")
         self._fruitless = 0
@@ -182,9 +190,10 @@ def _results(requests: Sequence[Request], answer: Answer) -> Iterator[Result]:
 
 @contextmanager
 def open_engine(function: Function, timeout: float, logs: Path) -> Iterator[_Engine]:
-    """Import the function's file in the process that will call it; FunctionError if that fails.
+    """Start a process that imports the judge function's file, and stop it when the context ends.
 
-    A call may take `timeout` seconds. The function's output is in a file in `logs`.
+    The function may take `timeout` seconds per batch. Its output goes to a file in the folder
+    `logs`. Raises FunctionError if the file cannot be imported.
     """
     logs.mkdir(parents=True, exist_ok=True)
     log = logs / f"function-{os.getpid()}.log"

@@ -1,4 +1,4 @@
-"""The GPUs of this machine, by nvidia-smi and without torch. Finds NVIDIA's only."""
+"""Detection of this machine's NVIDIA GPUs with nvidia-smi, without importing torch."""
 
 import csv
 import os
@@ -13,27 +13,30 @@ _MIB = 1024 * 1024
 _QUERY = "--query-gpu=index,uuid,name,memory.total,memory.free"
 
 _SECONDS = 30
-"""Timeout of nvidia-smi. A driver that is starting takes up to ten seconds."""
+"""Timeout of nvidia-smi in seconds. A driver that is still starting needs up to ten seconds."""
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU, or one slice of it (MIG)."""
+    """A GPU, or a MIG slice of a GPU."""
 
     id: str
-    """Its name in CUDA_VISIBLE_DEVICES."""
+    """Value that selects the GPU in CUDA_VISIBLE_DEVICES."""
     name: str
+    """Product name."""
     index: int | None = None
-    """Its number by nvidia-smi; None of a slice."""
+    """Index in nvidia-smi; None for a slice."""
     total_bytes: int | None = None
-    """None if unknown: for slices, and for GPUs that share the machine's memory."""
+    """Memory in bytes; None for slices and for GPUs that share the machine's memory."""
     free_bytes: int | None = None
+    """Free memory in bytes; None if unknown."""
 
 
 def find_gpus() -> list[Gpu]:
-    """Return the GPUs that CUDA_VISIBLE_DEVICES names, in its order; all if it is not set.
+    """Return the GPUs listed in CUDA_VISIBLE_DEVICES, in that order, or all GPUs if it is unset.
 
-    Empty without nvidia-smi or a driver. Raises EngineError if nvidia-smi does not answer.
+    Return an empty list without nvidia-smi or a driver. Raises EngineError if nvidia-smi does not
+    finish in time.
     """
     command = ["nvidia-smi", _QUERY, "--format=csv,noheader,nounits"]
     try:
@@ -43,7 +46,7 @@ def find_gpus() -> list[Gpu]:
     except subprocess.TimeoutExpired:
         raise EngineError(
             "nvidia-smi",
-            f"no answer in {_SECONDS} s, so the driver hangs",
+            f"the command did not finish within {_SECONDS} s, so the GPU driver has probably hung",
             "restart the machine",
         ) from None
     if listed.returncode != 0:
@@ -54,13 +57,13 @@ def find_gpus() -> list[Gpu]:
 def parse_gpus(text: str) -> list[Gpu]:
     """Parse the output of nvidia-smi, one GPU per line: index, UUID, name, total and free MiB.
 
-    A GPU without its own memory has [N/A] or [Not Supported] instead of a number.
+    GPUs without dedicated memory have [N/A] or [Not Supported] instead of numbers.
     """
     lines = csv.reader(text.splitlines(), skipinitialspace=True)
     return [
         Gpu(line[1], line[2], int(line[0]), _bytes(line[3]), _bytes(line[4]))
         for line in lines
-        if len(line) == _QUERY.count(",") + 1  # other lines say that there is no device
+        if len(line) == _QUERY.count(",") + 1  # without a device, nvidia-smi prints a message
     ]
 
 
@@ -69,10 +72,11 @@ def _bytes(mebibytes: str) -> int | None:
 
 
 def visible_gpus(found: Sequence[Gpu], named: str | None) -> list[Gpu]:
-    """Return the GPUs that a value of CUDA_VISIBLE_DEVICES names, by number or UUID prefix.
+    """Return the GPUs that match a CUDA_VISIBLE_DEVICES value by number or UUID prefix.
 
-    None names all. As in CUDA, the names after an unknown one are ignored (CUDA Programming Guide,
-    CUDA Environment Variables). A number stays the GPU's id: CUDA may count in another order.
+    None selects all GPUs. As in CUDA, an unknown entry hides itself and all later entries (CUDA
+    Programming Guide, CUDA Environment Variables). A GPU selected by number keeps the number as its
+    id, since CUDA may order GPUs differently.
     """
     if named is None:
         return list(found)
@@ -86,7 +90,7 @@ def visible_gpus(found: Sequence[Gpu], named: str | None) -> list[Gpu]:
 
 
 def _named(found: Sequence[Gpu], name: str) -> Gpu | None:
-    if name.startswith("MIG-"):  # nvidia-smi's query knows whole GPUs only
+    if name.startswith("MIG-"):  # nvidia-smi's query lists only full GPUs
         return Gpu(name, "a slice of a GPU (MIG)")
     if name.isdecimal():
         whole = next((gpu for gpu in found if gpu.index == int(name)), None)
@@ -95,5 +99,5 @@ def _named(found: Sequence[Gpu], name: str) -> Gpu | None:
 
 
 def group_gpus(found: Sequence[Gpu], size: int) -> list[list[Gpu]]:
-    """Return consecutive groups of `size` GPUs, without the rest."""
+    """Split GPUs into consecutive groups of `size`, and drop an incomplete last group."""
     return [list(found[at : at + size]) for at in range(0, len(found) - size + 1, size)]

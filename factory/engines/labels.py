@@ -1,6 +1,6 @@
-"""Where a score stands in an answer, and the log-probabilities of its labels there.
+"""Find the score in a judgment, and compute the labels' log-probabilities at that position.
 
-A label may have several tokens, with and without a space before it; they count as one.
+A label can match several tokens, with and without a space before it. Their probabilities are added.
 """
 
 import math
@@ -9,15 +9,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 _SPACES = "Ġ▁ "
-"""What stands for a space before a word in the vocabularies of byte-level BPE and SentencePiece."""
+"""Characters that represent a space before a word: in byte-level BPE, in SentencePiece, and in
+plain text."""
 
 
 def label_tokens(
     vocabulary: Mapping[str, int], encode: Callable[[str], Sequence[str]], labels: Iterable[str]
 ) -> dict[str, list[int]]:
-    """The token ids that are a label each; none where the tokenizer writes it as several tokens.
+    """Return the IDs of the tokens that spell each label, with or without a leading space.
 
-    `encode` gives the tokens of a text, as the vocabulary spells them.
+    The list is empty for a label that the tokenizer splits into several tokens. `encode` returns
+    the tokens of a text as they are spelled in the vocabulary.
     """
     found: dict[str, list[int]] = {}
     for label in labels:
@@ -32,8 +34,11 @@ def label_tokens(
 
 
 def score_start(text: str, score_at: str, reasoning: tuple[str, str] | None) -> int | None:
-    """Where the score begins in an answer; a number in the reasoning before it, which ends with the
-    last of the tags, is none. None where there is no score."""
+    """Return the character index at which the score starts, or None if there is no score.
+
+    `score_at` is a regular expression whose only group matches the score. Skip the reasoning, which
+    ends with the second of the tags in `reasoning`.
+    """
     bare = text.partition(reasoning[1])[2].lstrip() if reasoning and reasoning[1] in text else text
     match = re.search(score_at, bare)
     return None if match is None else len(text) - len(bare) + match.start(1)
@@ -45,12 +50,12 @@ def score_token(
     score_at: str,
     reasoning: tuple[str, str] | None = None,
 ) -> int | None:
-    """The place of the answer's token with which its score begins; None where there is no score."""
+    """Return the token index at which the score starts, or None if there is no score."""
     start = score_start(decode(answer), score_at, reasoning)
     if start is None:
         return None
     low, high = 0, len(answer) - 1
-    while low < high:  # the text of more tokens is never shorter
+    while low < high:  # binary search: more tokens never decode to a shorter text
         middle = (low + high) // 2
         if len(decode(answer[: middle + 1])) > start:
             high = middle
@@ -62,8 +67,10 @@ def score_token(
 def by_label(
     logprobs: Mapping[int, float], tokens: Mapping[str, Sequence[int]]
 ) -> list[dict[str, Any]]:
-    """The log-probability of each label: of all its tokens together. A label of which no token
-    was seen has none and is left out."""
+    """Return each label's log-probability, adding up the probabilities of the label's tokens.
+
+    `logprobs` maps token ids to log-probabilities. Omit labels without any token in `logprobs`.
+    """
     rows = []
     for label, ids in tokens.items():
         seen = [logprobs[token] for token in ids if token in logprobs]

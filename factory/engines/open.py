@@ -1,4 +1,4 @@
-"""Open the engine that a recipe chooses. Each engine is one file, imported only when chosen."""
+"""Open the engine named in a recipe. Each engine is imported only when it is used."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -11,10 +11,10 @@ from factory.recipe import OpenaiEngine, ScriptedEngine, TransformersEngine, Vll
 
 
 def check_engine(settings: Settings, rank: int, field: str) -> None:
-    """Raise RecipeError for settings that the chosen engine does not have. Imports no engine.
+    """Check an engine's settings without importing the engine. Raises RecipeError.
 
-    `rank` is the largest rank of its adapters, 0 without adapters; `field` is the recipe section of
-    the settings: `engine`, `judge.engine`.
+    `rank` is the largest rank of its adapters, 0 without adapters. `field` is the recipe section
+    with the settings, such as `engine` or `judge.engine`.
     """
     if isinstance(settings, VllmEngine):
         from factory.engines import vllm
@@ -25,10 +25,11 @@ def check_engine(settings: Settings, rank: int, field: str) -> None:
 def open_engine(
     settings: Settings, models: Sequence[Checkpoint], rank: int, folder: Path, logs: Path
 ) -> AbstractContextManager[Engine]:
-    """Open the engine that the recipe chose, with its models loaded until the context ends.
+    """Open the engine named in the recipe. Its models stay loaded until the context ends.
 
-    `folder` is the recipe's. Engines in separate processes write their output to files in `logs`.
-    They are still starting when the context begins: `generate` raises a failure to start.
+    `rank` is the largest rank of the adapters, 0 without adapters. `folder` is the recipe's folder.
+    Engines in separate processes write logs to the folder `logs`. They may still be starting when
+    the context begins; if one fails to start, `generate` raises EngineError.
     """
     match settings:
         case TransformersEngine():

@@ -1,14 +1,14 @@
-"""The `openai` engine: any server that speaks OpenAI's chat completions.
+"""The `openai` engine, a client of any server with OpenAI's chat completions API.
 
 The client runs on an event loop in a separate thread. The caller's thread reads requests and yields
-results, in the order in which they finish. What the server runs cannot be verified; vLLM is
-recognized by its list of models.
+results in the order in which they finish. The engine cannot verify which model the server runs. It
+recognizes vLLM by the server's list of models.
 
-No result and no error contains the key, and no result contains the server's address.
+Results and errors never contain the API key, and results never contain the server's address.
 
-vLLM 0.32 on a CPU applies an adapter to requests without one if both are in one batch and all its
-adapter slots are taken (vllm-project/vllm#48421). Start it with `--max-loras` above the number of
-adapters.
+vLLM 0.32 on a CPU applies an adapter to requests without an adapter if both are in one batch and
+all adapter slots are in use (vllm-project/vllm#48421). Start such a server with `--max-loras` above
+the number of adapters.
 """
 
 import asyncio
@@ -39,34 +39,37 @@ except ImportError as missing:
     raise MissingExtra("openai", "openai") from missing
 
 READ_AHEAD = 2
-"""Requests that are read per request in flight: the server stays busy while rows are written."""
+"""Number of requests to read per concurrent request, to keep the server busy while rows are
+written."""
 
 TOP_LOGPROBS = 20
-"""Requested log-probabilities per token: the maximum of OpenAI's API and of vLLM's defaults."""
+"""Number of log-probabilities to request per token: the maximum of OpenAI's API and vLLM's default
+maximum."""
 
 LOOKS, PATIENCE = 2, 30.0
-"""Retries and timeout (in seconds) of requests for the server's status, so that a wrong address is
-reported soon."""
+"""Retries and timeout (in seconds) of status requests, short so that a wrong address is reported
+soon."""
 
 NO_KEY = "none"
-"""The key if none is set, since the client needs one. Local servers ignore it."""
+"""API key to send if the environment has none: the client requires a key, local servers ignore
+it."""
 
 WAKE = 1.0
-"""Seconds after which a wait for answers returns to Python: an interrupt that arrives just before a
-wait without a timeout is handled only when the next answer comes."""
+"""Seconds after which a wait for answers times out and starts again. Without a timeout, an
+interrupt that arrives just before the wait would be handled only after the next answer."""
 
 UNFIT = (400, 413, 422)
-"""HTTP statuses of requests that no retry can help."""
+"""HTTP statuses of requests that would fail again if retried."""
 
 MILLION = 1_000_000
-"""Tokens per price."""
+"""Number of tokens to which a price in the recipe refers."""
 
 LONGEST_REASON = 300
-"""Characters of a server's error message that are kept."""
+"""Maximum length of a server's error message in a result, in characters."""
 
 
 class _Server:
-    """One server: its client, its models, and the meaning of its errors."""
+    """A server: its client, its models, and the translation of its errors."""
 
     def __init__(self, settings: OpenaiEngine) -> None:
         self.settings = settings
@@ -79,24 +82,24 @@ class _Server:
         )
         self._status_client = self.client.with_options(max_retries=LOOKS, timeout=PATIENCE)
         self._names: dict[str, str] = {}
-        """The server's names of models, by digest."""
+        """Names of the models on the server, by the models' digests."""
         self._naming = asyncio.Lock()
         self.vllm = False
-        """Whether the server is a vLLM."""
+        """Whether the server runs vLLM."""
         self.version = openai.__version__
         self.context: int | None = None
-        """The maximum number of tokens of a prompt and its answer, if the server tells it."""
+        """Maximum number of tokens of a prompt and its answer; None if unknown."""
 
     async def look(self, models: Sequence[Checkpoint]) -> None:
-        """Find out what the server is, and check that it can serve the models."""
+        """Read the server's version and context length, and check that it can serve the models."""
         served = await self.models()
         model = self.settings.model
         if model not in served:
             names = ", ".join(itertools.islice(served, 10)) or "none"
             raise EngineError(
                 "engine.model",
-                f"{self.settings.base_url} does not serve {model}",
-                f"expected one of its models ({names})",
+                f"the server at {self.settings.base_url} does not serve the model {model}",
+                f"choose a model that the server serves ({names})",
             )
         self.context = getattr(served[model], "max_model_len", None)
         if served[model].owned_by == "vllm":
@@ -106,7 +109,7 @@ class _Server:
             await self.name(wanted)
 
     async def models(self) -> dict[str, Model]:
-        """Return the models of the server, by name. Raises EngineError if it does not list them."""
+        """Return the server's models by name. Raises EngineError if the server does not respond."""
         try:
             page = await self._status_client.models.list()
         except openai.APIError as error:
@@ -122,7 +125,7 @@ class _Server:
         return f"vllm {info['version']}"
 
     async def name(self, model: Checkpoint) -> str:
-        """Return the server's name for a model. Loads an adapter that the server does not have."""
+        """Return the name under which the server serves a model, and load a missing adapter."""
         async with self._naming:
             if model.digest not in self._names:
                 self._names[model.digest] = await self._find(model)
@@ -133,8 +136,9 @@ class _Server:
             if model.name != "M_0" and not model.name.islower():
                 raise EngineError(
                     "engine",
-                    f"the server serves {self.settings.model}, and {model.name} has other weights",
-                    "train adapters (train.lora), or use the vllm engine",
+                    f"the server serves only {self.settings.model}, but {model.name} has different "
+                    "weights",
+                    "train adapters (set train.lora), or use the vllm engine",
                 )
             return self.settings.model
         name = f"factory-{model.digest[:16]}"
@@ -152,15 +156,15 @@ class _Server:
                 return
             raise EngineError(
                 "engine.base_url",
-                f"the server at {self.settings.base_url} does not accept the adapter {model.name} "
+                f"the server at {self.settings.base_url} cannot load the adapter {model.name} "
                 f"({self.describe(error)})",
-                "expected a vLLM that was started with --enable-lora and --max-lora-rank "
-                f"{adapter_rank(adapter)} or more, with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, and "
-                f"that can read {adapter.resolve()}",
+                "set VLLM_ALLOW_RUNTIME_LORA_UPDATING=True and start vLLM with --enable-lora and "
+                f"--max-lora-rank {adapter_rank(adapter)} or higher, on a machine that can read "
+                f"{adapter.resolve()}",
             ) from None
 
     async def close(self) -> None:
-        """Cancel the requests in flight, and close the connections."""
+        """Cancel all pending requests, and close the connections."""
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
@@ -169,38 +173,40 @@ class _Server:
         await asyncio.get_running_loop().shutdown_default_executor()
 
     def fatal_error(self, error: openai.APIError) -> EngineError:
-        """Return the error that ends the step, since no request can be answered."""
+        """Return the error that stops a step if a failure affects every request."""
         settings, status = self.settings, getattr(error, "status_code", None)
         if status in (401, 403):
-            unset = "" if self._key else ", which is not set"
+            unset = "" if self._key else f", and {settings.key} is not set"
             return EngineError(
                 "engine.key",
-                f"the server at {settings.base_url} refused the key ({status})",
-                f"the key is the environment variable {settings.key}{unset}; set it to a valid one",
+                f"the server at {settings.base_url} refused the API key ({status}){unset}",
+                f"set the environment variable {settings.key} to a valid key",
             )
         if status == 404:
             return EngineError(
                 "engine.base_url",
-                f"the server at {settings.base_url} does not find the model or the address "
+                f"the server at {settings.base_url} did not find the model or the address "
                 f"({self.describe(error)})",
                 "check the address, which usually ends in /v1, and whether the server was "
-                "restarted; finished rows are kept",
+                "restarted (finished rows are saved)",
             )
         if status is not None:
             return EngineError(
                 "engine.base_url",
-                f"the server at {settings.base_url} fails ({self.describe(error)})",
-                "see the server's log",
+                f"the server at {settings.base_url} returned an error ({self.describe(error)})",
+                "look for the cause in the server's log",
             )
         return EngineError(
             "engine.base_url",
             f"the server at {settings.base_url} cannot be reached ({self.describe(error)})",
-            "start it, or correct the address",
+            "start the server, or correct the address",
         )
 
     def describe(self, error: openai.APIError) -> str:
-        """Return an error in one line, without the key. A failed connection is named by its type
-        only: its message may name machines."""
+        """Return a one-line description of an error, without the API key.
+
+        For a failed connection, return only the type: the message may contain host names.
+        """
         if not isinstance(error, openai.APIStatusError):
             return type(error.__cause__ or error).__name__
         body = error.body
@@ -245,9 +251,9 @@ class _Engine:
                 future.cancel()
 
     def _parts(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Sequence[int]]]:
-        """Split requests into runs of draws, or single draws if the server cannot draw several."""
+        """Split requests into runs of draws, or into single draws without `native_n`."""
         for request in requests:
-            # vLLM refuses several draws at temperature 0.
+            # vLLM refuses n > 1 at temperature 0.
             if self._settings.native_n and request.generation.temperature > 0:
                 for draws in runs(request.draws):
                     yield request, draws
@@ -256,7 +262,7 @@ class _Engine:
                     yield request, [draw]
 
     async def _answer(self, request: Request, draws: Sequence[int]) -> list[Result]:
-        assert request.model is not None, "functions are not sent here"
+        assert request.model is not None, "the openai engine got a request for a Python function"
         async with self._room:
             model = await self._server.name(request.model)
             try:
@@ -265,7 +271,7 @@ class _Engine:
                 reason, kind = await self._fault(error)
                 return list(failures(request, reason, kind, draws))
             except json.JSONDecodeError:
-                reason = "the server's answer is not JSON"
+                reason = "the server's response is not valid JSON"
                 return list(failures(request, reason, "transient", draws))
         cost = self._cost(completion, len(draws))
         results = read_answers(request, draws, completion, self._server.context)
@@ -290,12 +296,12 @@ class _Engine:
         )
 
     def _extra(self, request: Request, draws: Sequence[int]) -> dict[str, Any]:
-        """Return the parameters that OpenAI's API lacks, by vLLM's names."""
+        """Return the request parameters that OpenAI's API lacks, under vLLM's names."""
         extra: dict[str, Any] = {}
         for name, neutral in NEUTRAL.items():
             value = request.generation.value(name)
             if value is None and self._server.vllm:
-                value = neutral  # else vLLM uses the model's generation_config
+                value = neutral  # otherwise vLLM uses the model's generation_config
             if value is not None:
                 extra[name] = value
         if request.template_kwargs:
@@ -307,25 +313,26 @@ class _Engine:
         return extra
 
     async def _fault(self, error: openai.APIError) -> tuple[str, ErrorKind]:
-        """Return why a request failed. Raises EngineError if every other request would fail too."""
+        """Return why a request failed. Raises EngineError if all others would fail as well."""
         reason = self._server.describe(error)
         match error:
             case openai.APIStatusError(status_code=401 | 403 | 404):
-                # 404 is about the model or the address, never about the request.
+                # A 404 concerns the model or the address, never a single request.
                 raise self._server.fatal_error(error) from None
             case openai.APIStatusError(status_code=status) if status in UNFIT:
-                return f"the server refused it ({reason})", "permanent"
+                return f"the server refused the request ({reason})", "permanent"
             case openai.APIStatusError():
                 return f"the server failed ({reason})", "transient"
             case openai.APITimeoutError():
-                return f"no answer within {self._settings.timeout:g} seconds", "transient"
+                timeout = f"{self._settings.timeout:g} seconds"
+                return f"the server did not answer within {timeout}", "transient"
             case openai.APIConnectionError():
                 await self._server.models()  # raises if the server is gone
                 return f"the connection was lost ({reason})", "transient"
-        return f"the server's answer was not understood ({reason})", "transient"
+        return f"the server's response could not be parsed ({reason})", "transient"
 
     def _cost(self, completion: ChatCompletion, n_draws: int) -> float | None:
-        """Return one draw's share of the price of a request. Cached prompts cost the full price."""
+        """Return one draw's share of a request's cost. Cached prompt tokens cost the full price."""
         prices = (self._settings.price_prompt, self._settings.price_generated)
         usage = getattr(completion, "usage", None)
         if usage is None or prices == (None, None):
@@ -358,10 +365,10 @@ def _loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 @contextmanager
 def open_engine(settings: OpenaiEngine, models: Sequence[Checkpoint]) -> Iterator[_Engine]:
-    """Connect to the server that `settings` names, and load the models' adapters there.
+    """Connect to the server given in `settings`, and load the models' adapters into it.
 
-    Requests in flight are canceled when the context ends. Raises EngineError if the server cannot
-    be reached, refuses the key, or cannot serve one of the models.
+    Pending requests are canceled when the context ends. Raises EngineError if the server cannot be
+    reached, refuses the API key, or cannot serve one of the models.
     """
     server = _Server(settings)
     with _loop() as loop:

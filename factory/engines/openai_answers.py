@@ -1,6 +1,6 @@
-"""The answers of a server that speaks OpenAI's chat completions, as results. Sends no request.
+"""Convert chat completions from OpenAI-compatible servers to results.
 
-Much of an answer is optional there, and servers differ in what they leave out.
+Many fields of a completion are optional, and servers differ in which ones they omit.
 """
 
 import itertools
@@ -19,26 +19,26 @@ from factory.engines.protocol import ErrorKind, Request, Result, failures
 from factory.engines.read_ahead import PromptRefused, check_length
 
 FINISHED = ("stop", "length", "tool_calls")
-"""The finish reasons of an answer; any other is a failure."""
+"""Finish reasons of a complete or truncated answer. Any other finish reason is a failure."""
 
 
 def read_answers(
     request: Request, draws: Sequence[int], completion: ChatCompletion, context: int | None
 ) -> Iterator[Result]:
-    """Yield the results of the draws of one request.
+    """Yield one result per draw from the chat completion of a request.
 
-    `context` is the maximum number of tokens of a prompt and its answer, if the server tells it.
+    `context` is the maximum number of tokens of a prompt and its answer; None if unknown.
     """
     choices = getattr(completion, "choices", None) or []
     usage = getattr(completion, "usage", None)
     if len(choices) != len(draws):
-        reason = f"the server gave {len(choices)} answers, expected {len(draws)}"
+        reason = f"expected {len(draws)} answers from the server, got {len(choices)}"
         if choices:
             reason += ": set engine.native_n to false"
         yield from failures(request, reason, "transient", draws)
         return
     most = request.generation.max_tokens
-    # vLLM truncates such an answer at the end of its context.
+    # A vLLM server accepts a prompt that leaves too little room, and truncates the answer.
     try:
         if usage:
             check_length(usage.prompt_tokens, most, context, "server")
@@ -53,8 +53,8 @@ def read_answers(
 def _result(request: Request, draw: int, choice: Choice, usage: Any, *, alone: bool) -> Result:
     reason, message = choice.finish_reason, choice.message
     if reason not in FINISHED:
-        error = f"the server ended it with {reason}"
-        # A vLLM that is shut down says abort; content_filter is about the request.
+        error = f"the server stopped the answer with finish reason {reason}"
+        # A vLLM server returns abort while it shuts down; content_filter concerns the request.
         kind: ErrorKind = "transient" if reason in ("abort", "error") else "permanent"
         return Result(request.id, draw, error=error, error_kind=kind)
     details = usage.prompt_tokens_details if usage else None
@@ -66,7 +66,7 @@ def _result(request: Request, draw: int, choice: Choice, usage: Any, *, alone: b
         reasoning=_reasoning(message),
         tool_calls=json.dumps(calls, ensure_ascii=False) if calls else None,
         n_prompt_tokens=usage.prompt_tokens if usage else None,
-        # The server does not tell which of several answers had a cached prompt.
+        # The number is a total: it does not show which of several answers had a cached prompt.
         n_cached_tokens=details.cached_tokens if details and alone else None,
         n_tokens=usage.completion_tokens if usage and alone else _n_tokens(request, choice),
         finish_reason=reason,
@@ -75,17 +75,20 @@ def _result(request: Request, draw: int, choice: Choice, usage: Any, *, alone: b
 
 
 def _reasoning(message: Any) -> str | None:
-    """vLLM calls it reasoning, others and older ones reasoning_content."""
+    """Return a message's reasoning: `reasoning` in vLLM, `reasoning_content` in other servers."""
     return getattr(message, "reasoning", None) or getattr(message, "reasoning_content", None)
 
 
 def _n_tokens(request: Request, choice: Choice) -> int | None:
-    """The length of one answer of several, of which servers tell the sum alone: a vLLM gives the
-    tokens, for others the text is counted, and the token that ended it."""
+    """Return the number of tokens of one of several answers; None if it cannot be counted.
+
+    Servers report only the total over all answers. vLLM also returns each answer's tokens. For
+    other servers, count the tokens of the text, plus one for the stop token.
+    """
     tokens = getattr(choice, "token_ids", None)
     if tokens is not None:
         return len(tokens)
-    assert request.model is not None, "functions are not sent here"
+    assert request.model is not None, "the openai engine got a request for a Python function"
     tokenizer = None if request.model.declared else _tokenizer(request.model.path)
     if tokenizer is None:
         return None
@@ -101,8 +104,10 @@ def _tokenizer(model: Path) -> Tokenizer | None:
 
 
 def _score(request: Request, choice: Choice) -> list[dict[str, Any]] | None:
-    """The labels' log-probabilities at the token with which the score begins; None where that is
-    no label. Labels that are not among the likeliest tokens have none."""
+    """Return the log-probabilities of the labels at the token where the score begins.
+
+    Return None if that token is not a label. Omit labels that are not among the most likely tokens.
+    """
     text = choice.message.content or ""
     tokens = (choice.logprobs.content if choice.logprobs else None) or []
     start = score_start(text, request.score_at, request.generation.reasoning)
@@ -120,11 +125,10 @@ def _score(request: Request, choice: Choice) -> list[dict[str, Any]] | None:
 
 
 def _token_at(tokens: Sequence[ChatCompletionTokenLogprob], text: str, start: int) -> int | None:
-    """The place of the token in which the text's character `start` stands.
+    """Return the index of the token that contains character `start` of the text; None if unknown.
 
-    The tokens may begin before the text, with reasoning, and end after it, with the token that
-    stands for its end. White space does not count: servers decode tokens one by one, and those of
-    SentencePiece lose the space before a word by that.
+    The tokens may include reasoning before the text and a stop token after it. Ignore white space:
+    servers decode tokens one by one, which drops the space before a SentencePiece word.
     """
     bare = ["".join(token.token.split()) for token in tokens]
     begin = "".join(bare).rfind("".join(text.split()))

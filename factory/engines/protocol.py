@@ -1,6 +1,6 @@
-"""The protocol of engines: requests in, results out, in any order.
+"""The interface of all engines, which take requests and return results in any order.
 
-An engine knows nothing of stages, tables, or the lake.
+An engine does not depend on stages, tables, or the lake.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,41 +15,43 @@ ErrorKind = Literal["permanent", "transient"]
 
 @dataclass(frozen=True)
 class Request:
-    """One request: the draws of one prompt, or the judgments of one sample."""
+    """A request for several answers to one prompt, or for several judgments of one answer."""
 
     id: str
-    """Identifies the request; with a draw, the result."""
+    """Name of the request. A result is identified by this name and its draw."""
     messages: Sequence[Mapping[str, Any]]
-    """The last message is the turn to answer; for a judge that is a function or a reward model, it
-    is the answer to judge."""
+    """The conversation. It ends with the message to answer, or with the answer to judge if the
+    judge is a function or a reward model."""
     draws: tuple[int, ...]
-    """The requested draws."""
+    """Numbers of the draws to generate, in increasing order."""
     seed: int
-    """The base seed. Draw k uses seed + k, whatever else is in its batch."""
+    """Base seed. Draw k uses seed + k, whichever other requests share its batch."""
     generation: Generation
+    """Sampling settings."""
     model: Checkpoint | None
-    """The model that answers; None for functions and references."""
+    """Model that answers; None for functions and references."""
     tools: list[dict[str, Any]] | None = None
     template_kwargs: dict[str, Any] = field(default_factory=dict)
     context: Mapping[str, Any] = field(default_factory=dict)
-    """For functions: the prompt's reference, criteria, and meta; for references: the reference."""
+    """Fields of the prompt. Functions receive its reference, criteria, and meta; the reference
+    engine uses its reference only."""
     labels: tuple[str, ...] = ()
-    """The score's labels, if their log-probabilities are requested."""
+    """Labels of the score whose log-probabilities the result should contain; empty for none."""
     score_at: str = ""
-    """With labels: a regular expression whose one group is the score in the answer."""
+    """Regular expression whose only group matches the score in the answer; used with `labels`."""
     choices: tuple[str, ...] = ()
-    """The only allowed answers, if the answer is constrained."""
+    """Texts to which the answer is restricted; empty for any text."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """One draw of one request: an answer or an error, never both."""
+    """The answer to one draw of a request, or an error, but never both."""
 
     request_id: str
     draw: int
     text: str | None = None
     value: float | None = None
-    """The answer of an engine that returns numbers."""
+    """Score from a function or a reward model, which return numbers instead of text."""
     reasoning: str | None = None
     tool_calls: str | None = None
     n_prompt_tokens: int | None = None
@@ -58,14 +60,17 @@ class Result:
     finish_reason: str | None = None
     cumulative_logprob: float | None = None
     score_logprobs: list[dict[str, Any]] | None = None
-    """{label, logprob} of each of the request's labels where the score stands."""
+    """Log-probability of each requested label at the position of the score: a list of
+    {label, logprob}."""
     error: str | None = None
     error_kind: ErrorKind | None = None
     cost: float | None = None
-    """The server's charge by the recipe's prices; an error may cost too."""
+    """Cost of this draw at the recipe's prices. Errors can have a cost too."""
 
 
 class Engine(Protocol):
+    """An inference backend, which answers requests with a model, a server, or a function."""
+
     name: str
 
     @property
@@ -74,9 +79,9 @@ class Engine(Protocol):
     def generate(self, requests: Iterable[Request]) -> Iterator[Result]:
         """Yield one result for every draw of every request, in any order.
 
-        The engine pulls requests as it has room; it may pull all of them before the first result.
-        A request that cannot be answered is a result with an error. EngineError ends the step; the
-        results so far are kept.
+        The engine reads requests when it has capacity, and may read all of them before it yields
+        the first result. If a request cannot be answered, its results contain the error. Raises
+        EngineError if the step cannot continue; the results so far are kept.
         """
         ...
 
@@ -84,15 +89,15 @@ class Engine(Protocol):
 def failures(
     request: Request, error: str, kind: ErrorKind, draws: Sequence[int] | None = None
 ) -> Iterator[Result]:
-    """Yield the results of a request that failed, one per draw."""
+    """Yield one failed result for each draw of a request, or only for the given draws."""
     for draw in request.draws if draws is None else draws:
         yield Result(request.id, draw, error=error, error_kind=kind)
 
 
 def runs(draws: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Yield the runs of consecutive draws: 0 1 2 5 6 is 0 1 2 and 5 6.
+    """Split sorted draw numbers into runs without gaps, such as 0 1 2 5 6 into 0 1 2 and 5 6.
 
-    An engine can draw a run at once: vLLM seeds its k-th answer with the request's seed + k.
+    One call can generate a run of draws, since vLLM seeds the k-th answer with the call's seed + k.
     """
     start = 0
     for place in range(1, len(draws) + 1):

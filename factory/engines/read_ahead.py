@@ -1,4 +1,4 @@
-"""Read requests ahead: prompts as tokens, sorted by length, so that a batch has little padding."""
+"""Tokenize requests in advance and sort them by length, so that batches need less padding."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -8,26 +8,27 @@ from factory.engines.protocol import Request, Result, failures
 
 
 class PromptRefused(Exception):
-    """A prompt that the model cannot read. The message is the reason."""
+    """An error for a prompt that the model cannot process. The message is the reason."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One draw of a request whose prompt was read."""
+    """One draw of a request, with the prompt's tokens."""
 
     request: Request
     draw: int
     tokens: list[int]
-    """The prompt's."""
+    """Tokens of the prompt."""
 
 
 def read_prompt(
     request: Request, tokenizer: Any, context: int | None, *, answered: bool = False
 ) -> list[int]:
-    """Return the tokens of a request's prompt, by the chat template of a transformers tokenizer.
+    """Return the tokens of a request's prompt, rendered with the tokenizer's chat template.
 
-    With `answered`, the last message is the answer, and no other answer is begun. Raises
-    PromptRefused if the template refuses the messages, or if they do not fit into the context.
+    With `answered`, the last message is the answer to judge, so no generation prompt is added.
+    `context` is the model's maximum number of tokens; None if unknown. Raises PromptRefused if the
+    template refuses the messages, or if prompt and answer do not fit into the context.
     """
     messages = [
         {name: value for name, value in message.items() if value is not None}
@@ -41,30 +42,37 @@ def read_prompt(
             return_dict=True,
             **request.template_kwargs,
         )
-    except Exception as error:  # a template may raise anything to refuse a conversation
-        raise PromptRefused(f"the chat template refused it: {error}") from None
+    except Exception as error:  # a template can raise any exception to refuse a conversation
+        raise PromptRefused(f"the chat template rejected the messages: {error}") from None
     tokens: list[int] = encoded["input_ids"]
     if not tokens:
-        raise PromptRefused("the chat template rendered nothing")
+        raise PromptRefused("the chat template returned an empty prompt")
     check_length(len(tokens), 0 if answered else request.generation.max_tokens, context)
     return tokens
 
 
 def check_length(n_tokens: int, max_tokens: int, context: int | None, owner: str = "model") -> None:
-    """Raise PromptRefused if a prompt and its longest answer do not fit into the context of
-    `owner`; None is a context of unknown length."""
+    """Raise PromptRefused if a prompt and its longest answer do not fit into the context.
+
+    `context` is a number of tokens, or None if unknown. `owner` names the model or server in the
+    message.
+    """
     if context is not None and n_tokens + max_tokens > context:
-        answer = f" and up to {max_tokens} to answer" if max_tokens else ""
+        answer = f" plus up to {max_tokens} for the answer" if max_tokens else ""
         raise PromptRefused(
-            f"too long: {n_tokens} tokens{answer}, the {owner}'s context is {context}"
+            f"the prompt is too long: got {n_tokens} tokens{answer}, "
+            f"but the {owner}'s context length is {context} tokens"
         )
 
 
 def read_windows(
     requests: Iterable[Request], read: Callable[[Request], list[int]], size: int
 ) -> Iterator[tuple[list[Row], list[Result]]]:
-    """Yield windows of at least `size` rows, shortest prompt first, with the failures of the
-    requests that `read` refused meanwhile. The last window may be smaller."""
+    """Yield windows of at least `size` rows, each sorted from the shortest prompt to the longest.
+
+    Each window comes with the failed results of the requests that `read` refused. The last window
+    may be smaller.
+    """
     remaining = iter(requests)
     while True:
         rows: list[Row] = []

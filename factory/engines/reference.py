@@ -1,4 +1,4 @@
-"""The prompts' own reference answers, as if a model had given them. Asks no model."""
+"""The `reference` engine, which returns each prompt's reference answer and uses no model."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -20,4 +20,5 @@ class _Engine:
 
 @contextmanager
 def open_engine() -> Iterator[_Engine]:
+    """Open the engine that answers each prompt with the prompt's reference answer."""
     yield _Engine()

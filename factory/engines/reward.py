@@ -1,8 +1,8 @@
-"""A reward model as a judge: one number per answer, on a CPU or one GPU.
+"""Reward models, which judge answers with one number each, on a CPU or one GPU.
 
-A reward model is a sequence classifier of transformers with one label: it reads a whole
-conversation, whose last turn is the answer, and its logit is the value. Requests are read a window
-ahead and sorted by length.
+A reward model is a sequence classifier of transformers with one label. It reads a conversation that
+ends with the answer, and its logit is the score. The engine reads requests one window at a time and
+sorts them by length.
 """
 
 import itertools
@@ -17,36 +17,36 @@ from factory.models import Checkpoint, read_tensors
 from factory.recipe import TransformersEngine
 
 HEADS = ("score", "classifier", "classification_head", "logits_proj")
-"""Names of the last layer of a sequence classifier in transformers 5.19."""
+"""Names of the last layer in the sequence classifiers of transformers 5.19."""
 
 
 def check_reward_model(model: Checkpoint) -> None:
-    """Raise ModelError unless a folder has a sequence classifier with one label.
+    """Check that a model is a sequence classifier with one label. Raises ModelError.
 
-    The weights must have its last layer, which would otherwise be random. Reads config.json and the
-    headers of the weights; imports no engine.
+    The weights must include the last layer, since transformers initializes missing layers randomly.
+    This reads config.json and the headers of the weights, and imports no engine.
     """
     field, name = model.field, model.path.name
     if model.adapter is not None:
         raise ModelError(
             field,
-            f"{name} has an adapter, expected whole weights",
-            "merge it into the model, and remove `adapter`",
+            f"{name} has an adapter, but a reward model needs merged weights",
+            "merge the adapter into the model, then remove the field `adapter`",
         )
     architectures = model.config.get("architectures") or []
     if not any(str(name).endswith("ForSequenceClassification") for name in architectures):
         raise ModelError(
             field,
-            f"{name} is a {' '.join(map(str, architectures)) or 'model of no architecture'}, "
-            "expected a …ForSequenceClassification with one label",
-            "for a model that writes its judgments, use judge.model",
+            f"{name} has the architecture {' '.join(map(str, architectures)) or '(none)'}, "
+            "expected a sequence-classification model with one label",
+            "use judge.model for a model that writes judgments as text",
         )
     labels = model.config.get("num_labels") or len(model.config.get("id2label") or (0, 1))
     if labels != 1:
         raise ModelError(
             field,
-            f"{name} has {labels} labels, expected one, whose logit is the value of an answer",
-            "use a reward model",
+            f"{name} has {labels} labels, expected one label, whose logit is the answer's score",
+            "use a reward model with one label",
         )
     tensors = [
         tensor.name
@@ -56,8 +56,8 @@ def check_reward_model(model: Checkpoint) -> None:
     if tensors and not any(part in HEADS for name in tensors for part in name.split(".")):
         raise ModelError(
             field,
-            f"{name} has no weights of a last layer ({', '.join(HEADS)}), so its values would be "
-            "random",
+            f"{name} lacks the weights of the last layer ({', '.join(HEADS)}), so the scores "
+            "would be random",
             "use a model that was trained as a reward model",
         )
 
@@ -80,10 +80,10 @@ class _Engine:
             self._model = _load(model).to(self._device).eval()
         except (OSError, ValueError, RuntimeError) as error:
             raise EngineError(
-                model.field, f"{model.name} could not be loaded: {error}", "check the model's files"
+                model.field, f"could not load {model.name}: {error}", "check the model's files"
             ) from error
         self._config = self._model.config.get_text_config()
-        self._config.use_cache = False  # nothing is written after what is read
+        self._config.use_cache = False  # the model generates no tokens
         self._pad: int | None = self._config.pad_token_id
         self._context: int | None = getattr(self._config, "max_position_embeddings", None)
 
@@ -105,19 +105,18 @@ class _Engine:
         except torch.OutOfMemoryError as error:
             raise EngineError(
                 "engine.batch_size",
-                f"out of memory with {len(batch)} conversations at once",
-                "lower it",
+                f"out of memory with a batch of {len(batch)} conversations",
+                "lower engine.batch_size",
             ) from error
         for row, value in zip(batch, values, strict=True):
             yield Result(row.request.id, row.draw, value=value, n_prompt_tokens=len(row.tokens))
 
     def _values(self, rows: Sequence[list[int]]) -> list[float]:
-        """Return the logits of conversations, each as if it were read alone.
+        """Return the logits of a batch of conversations, unaffected by padding.
 
-        Padding is on the right, where it moves no token's position. Causal models return the logit
-        of the last token that is not the configuration's padding token. Without such a token they
-        return that of the last token of a single row, so the padding is a token that no row ends
-        with.
+        Padding is on the right, so that it does not shift the positions of tokens. Causal models
+        return the logit of the last token that differs from the padding token in the configuration.
+        If the configuration has none, use a token with which no row ends.
         """
         import torch
 
@@ -139,8 +138,11 @@ class _Engine:
 
 
 def _load(model: Checkpoint) -> Any:
-    """Load the weights in the model's dtype, and the last layer in float32. In bfloat16 its logit
-    would have eight bits, and many answers to a prompt the same value."""
+    """Load the weights in the model's dtype, and the last layer in float32.
+
+    In bfloat16, the logit would have only eight significant bits, so that many answers to a prompt
+    would get the same score.
+    """
     import torch
     from transformers import AutoModelForSequenceClassification
 
@@ -150,7 +152,8 @@ def _load(model: Checkpoint) -> Any:
     if missing := sorted(info["missing_keys"]):
         raise ModelError(
             model.field,
-            f"{model.path.name} has no weights for {', '.join(missing[:3])}, which would be random",
+            f"{model.path.name} lacks the weights of {', '.join(missing[:3])}, so the scores "
+            "would be random",
             "use a model that was trained as a reward model",
         )
     head = next((found for name in HEADS if (found := getattr(loaded, name, None))), None)
@@ -161,8 +164,10 @@ def _load(model: Checkpoint) -> Any:
 
 
 def open_engine(settings: TransformersEngine, model: Checkpoint) -> AbstractContextManager[_Engine]:
-    """Load a reward model, and free its memory when the context ends. Raises ModelError if it is
-    none (`check_reward_model`)."""
+    """Load a reward model, and free its memory when the context ends.
+
+    Raises ModelError if the model is not a reward model (see `check_reward_model`).
+    """
     check_reward_model(model)
     from factory.engines.device import hold_loaded
 

@@ -1,8 +1,8 @@
-"""The choice of the next token, for the `transformers` engine: seeded, row by row.
+"""Seeded token sampling for the `transformers` engine.
 
-Every row has a seed of its own and does not depend on its neighbours in the batch. The settings
-mean what they mean in vLLM 0.32, in its order (v1/sample/sampler.py): allowed answers, repetition
-penalty, temperature, min-p, top-k, top-p.
+Every row has its own seed and does not depend on the other rows in the batch. The settings have the
+same meaning and order as in vLLM 0.32 (v1/sample/sampler.py): allowed answers, repetition penalty,
+temperature, min-p, top-k, top-p.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,10 +15,14 @@ from factory.recipe import Generation
 
 
 class Choices:
-    """Which tokens may come next, where an answer is one of a few."""
+    """The tokens allowed next in an answer that must be one of several texts."""
 
     def __init__(self, answers: Iterable[Sequence[int]], ends: Sequence[int]) -> None:
-        """`answers` in tokens, without an end; `ends` are the tokens of which one ends each."""
+        """Build the table of allowed tokens.
+
+        `answers` are the token ids of the allowed texts, without a stop token. `ends` are the stop
+        tokens; any of them may end an answer.
+        """
         self._ends = set(ends)
         self._next: dict[tuple[int, ...], set[int]] = {}
         for answer in answers:
@@ -27,17 +31,20 @@ class Choices:
             self._next.setdefault(tuple(answer), set()).update(ends)
 
     def after(self, written: Sequence[int]) -> list[int]:
-        """The tokens that may follow `written`; the ends, where nothing else may."""
+        """Return the tokens that may follow the tokens generated so far (`written`).
+
+        After a complete answer, only stop tokens may follow.
+        """
         return sorted(self._next.get(tuple(written), self._ends))
 
 
 class SeededSampling(LogitsProcessor):  # type: ignore[misc]
-    """Chooses each row's next token from its own seed, and notes its log-probability.
+    """A logits processor that samples each row's next token with the row's own seed.
 
-    The token drawn is the first at which the cumulative probability passes the row's uniform
-    number for this position. All other tokens get -inf, so that greedy decoding takes the chosen
-    one. Temperature 0 takes the likeliest. Log-probabilities are the model's own, among the allowed
-    tokens: before penalty and temperature.
+    Each row has one uniform random number per position. The processor chooses the first token at
+    which the cumulative probability exceeds that number, or the most likely token at temperature 0.
+    All other tokens get -inf, so that greedy decoding picks the chosen token. The recorded
+    log-probabilities are the model's, among the allowed tokens, before penalty and temperature.
     """
 
     def __init__(
@@ -50,10 +57,13 @@ class SeededSampling(LogitsProcessor):  # type: ignore[misc]
         choices: Choices | None = None,
         watched: Sequence[int] = (),
     ) -> None:
-        """`prompts` are the tokens that each row has read, for the repetition penalty; `watched`
-        are tokens whose log-probabilities are noted at every position."""
+        """Draw the random numbers of all rows, one row per seed.
+
+        `prompts` has the prompt tokens of each row, for the repetition penalty. `watched` are
+        tokens whose log-probabilities are recorded at every position.
+        """
         uniforms = [np.random.Philox(key=seed).random_raw(generation.max_tokens) for seed in seeds]
-        # 53 random bits make a double in [0, 1), as numpy's own generator does.
+        # 53 random bits make a double in [0, 1), as in numpy's own generator.
         uniform = (np.stack(uniforms) >> 11) * (1.0 / 2**53)
         self._uniform = torch.from_numpy(uniform).to(device)
         self._generation = generation
@@ -65,9 +75,10 @@ class SeededSampling(LogitsProcessor):  # type: ignore[misc]
         self._written: list[list[int]] = [[] for _ in seeds]
         self._watched = torch.tensor(watched, dtype=torch.long, device=device)
         self.logprobs: list[torch.Tensor] = []
-        """Of the chosen tokens: for each position, one of each row."""
+        """Log-probabilities of the chosen tokens: one tensor of shape (rows,) per position."""
         self.watched: list[torch.Tensor] = []
-        """For each position, rows × watched tokens."""
+        """Log-probabilities of the watched tokens: one (rows, watched tokens) tensor per
+        position."""
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         scores = scores.float()
@@ -88,8 +99,10 @@ class SeededSampling(LogitsProcessor):  # type: ignore[misc]
         return scores.masked_fill(refused, -torch.inf)
 
     def _penalise(self, scores: torch.Tensor, penalty: float) -> torch.Tensor:
-        """Of a row's own tokens: the padding before a prompt is none of them, though it may be a
-        token that ends answers."""
+        """Penalize the tokens in each row's prompt and answer.
+
+        Padding is not counted: it may be a stop token, which would then be penalized.
+        """
         if self._seen is None:
             self._seen = torch.zeros_like(scores, dtype=torch.bool)
             for row, prompt in enumerate(self._prompts):

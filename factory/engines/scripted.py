@@ -1,7 +1,7 @@
-"""An engine without a model: it answers by a script, always the same for the same seed.
+"""The `scripted` engine, which answers with a Python function instead of a model.
 
-For dry runs of a recipe (does the rubric render, how many requests are there) and for tests. What
-it writes is not language.
+It is meant for tests and for dry runs of a recipe, for example to check that the rubric renders.
+The default script returns random words that depend only on the seed.
 """
 
 import random
@@ -22,8 +22,10 @@ _WORDS = "amber birch cedar delta ember fjord grove heron inlet juniper kelp lar
 
 
 def words(messages: Sequence[Mapping[str, Any]], seed: int) -> str:
-    """A few seeded words, and a last line that the shipped rubrics' parsers read: a score from 0 to
-    5, of which 0 is out of most scales."""
+    """Return a few seeded random words and, on the last line, a score from 0 to 5.
+
+    The parsers of the built-in rubrics read that line. A score of 0 is outside most scales.
+    """
     rng = random.Random(seed)
     return f"{' '.join(rng.choices(_WORDS, k=rng.randint(3, 9)))}.\nScore: {rng.randint(0, 5)}"
 
@@ -63,7 +65,10 @@ class _Engine:
 
 @contextmanager
 def open_engine(settings: ScriptedEngine, folder: Path) -> Iterator[_Engine]:
-    """`settings.script` may raise ValueError (a permanent failure) or ConnectionError (one that
-    the next run asks again)."""
+    """Open the engine that answers with the function `settings.script`.
+
+    The function can raise ValueError for a permanent failure, or ConnectionError for a transient
+    failure, which the next run retries. `folder` is the recipe's folder.
+    """
     script = find_function(settings.script, folder).load() if settings.script else words
     yield _Engine(script, settings.delay)

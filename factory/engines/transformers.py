@@ -1,8 +1,9 @@
-"""The `transformers` engine: `generate` in batches, on a CPU or one GPU.
+"""The `transformers` engine, which generates answers in batches on a CPU or one GPU.
 
-Requests are read a window ahead and sorted by length. The draws of one request share the cache of
-its prompt. Every draw has its own seed and, except for rounding, does not depend on its neighbors
-in the batch: `generate` has no seed per row, so `sampling` chooses the token.
+The engine reads requests one window at a time and sorts them by length. The draws of a request
+share the KV cache of its prompt. Every draw has its own seed and, except for rounding, does not
+depend on the other rows of the batch. `generate` has no seed per row, so `SeededSampling` chooses
+the tokens.
 """
 
 import itertools
@@ -37,7 +38,7 @@ except ImportError as missing:
 
 
 def _batch_key(row: Row) -> tuple[Any, ...]:
-    """Return what the rows of one batch have in common."""
+    """Return the settings that all rows of a batch must share."""
     request = row.request
     return request.generation, request.labels, request.score_at, request.choices
 
@@ -54,14 +55,14 @@ class _Engine:
             self._model = _load(model).to(self._device)
         except (OSError, ValueError, RuntimeError) as error:
             raise EngineError(
-                model.field, f"{model.name} could not be loaded: {error}", "check the model's files"
+                model.field, f"could not load {model.name}: {error}", "check the model's files"
             ) from error
         self._model.eval()
         self._stops = _stop_tokens(model, self._tokenizer)
         self._pad = self._tokenizer.pad_token_id
         if self._pad is None:
             self._pad = self._stops[0] if self._stops else 0
-        # Nothing that the model's repository sets may change the sampling unseen.
+        # Sampling must depend only on the recipe: discard the model's generation_config.
         self._model.generation_config = GenerationConfig()
         self._context = model.context_length
         self._label_tokens: dict[tuple[str, ...], dict[str, list[int]]] = {}
@@ -77,8 +78,8 @@ class _Engine:
                     except torch.OutOfMemoryError as error:
                         raise EngineError(
                             "engine.batch_size",
-                            f"out of memory with {len(batch)} sequences at once",
-                            "lower it, or sampling.max_tokens",
+                            f"out of memory with a batch of {len(batch)} sequences",
+                            "lower engine.batch_size or sampling.max_tokens",
                         ) from error
 
     def _read(self, request: Request) -> list[int]:
@@ -137,7 +138,7 @@ class _Engine:
         return self._label_tokens[labels]
 
     def _watched(self, labels: tuple[str, ...]) -> list[int]:
-        """Return the tokens of all labels, in a fixed order."""
+        """Return the token ids of all labels, in a fixed order."""
         return [token for tokens in self._tokens_of(labels).values() for token in tokens]
 
     def _pad_left(self, prompts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -152,10 +153,10 @@ class _Engine:
     def _read_prompts(
         self, ids: torch.Tensor, mask: torch.Tensor, rows: torch.Tensor, most: int
     ) -> Cache | None:
-        """Read each prompt once, except for its last token, and copy the cache to its rows.
+        """Run the model once on each prompt without its last token, and copy the KV cache to rows.
 
-        Each row has room for `most` more tokens. None for models whose state is not a plain cache
-        of keys and values: `generate` then reads the prompt of each row.
+        Each row has space for `most` more tokens. Return None for models without a plain KV cache;
+        `generate` then processes the prompt of each row.
         """
         if ids.shape[1] < 2:
             return None
@@ -194,9 +195,9 @@ class _Engine:
     def _score(
         self, request: Request, answer: Sequence[int], watched: torch.Tensor
     ) -> list[dict[str, Any]] | None:
-        """Return the labels' log-probabilities at the score; None if the score is no label.
+        """Return the labels' log-probabilities at the score; None if the score is not a label.
 
-        `watched`: positions × tokens of the labels.
+        `watched` has shape (positions, tokens of the labels).
         """
         tokens = self._watched(request.labels)
         place = score_token(answer, self._text, request.score_at, request.generation.reasoning)
@@ -208,11 +209,11 @@ class _Engine:
 
 
 def _load(model: Checkpoint) -> Any:
-    """Load the weights in the model's dtype, with its adapter.
+    """Load the weights in the model's dtype, with its adapter if it has one.
 
-    In float32 the adapter is merged and costs nothing more. In half precision it stays separate,
-    as in training and in vLLM: merging would round away changes smaller than half a step between
-    two numbers of that dtype (in bfloat16 one in 256).
+    In float32, the adapter is merged, so that it costs no time. In half precision, it stays
+    separate, as in training and in vLLM. Merging would lose changes that are smaller than half the
+    distance between two numbers of that dtype (a relative distance of 1/256 in bfloat16).
     """
     base = AutoModelForCausalLM.from_pretrained(model.path, dtype=getattr(torch, model.dtype))
     if model.adapter is None:
@@ -226,7 +227,7 @@ def _load(model: Checkpoint) -> Any:
 
 
 def _stop_tokens(model: Checkpoint, tokenizer: Any) -> list[int]:
-    """Return the tokens that end an answer: the model's, and the tokenizer's one."""
+    """Return the stop tokens: those of the model, and the tokenizer's end-of-sequence token."""
     found = model.stop_tokens
     if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in found:
         found.append(tokenizer.eos_token_id)
@@ -236,6 +237,6 @@ def _stop_tokens(model: Checkpoint, tokenizer: Any) -> list[int]:
 def open_engine(
     settings: TransformersEngine, models: Sequence[Checkpoint]
 ) -> AbstractContextManager[_Engine]:
-    """Load one model, and free its memory when the context ends."""
+    """Load a model, and free its memory when the context ends."""
     (model,) = models
     return hold_loaded(lambda: _Engine(settings, model))

@@ -1,12 +1,12 @@
-"""The `vllm` engine: vLLM offline, with requests and results streamed, not batched.
+"""The `vllm` engine, which runs vLLM offline and streams requests and results.
 
-Runs in a separate process (`factory.engines.fleet`) with three threads: one tokenizes requests, one
-steps vLLM, and one (of `factory.engines.worker`) sends results. The model runs in vLLM's own
-process and waits for none of them while it has requests.
+It runs in a separate process (`factory.engines.fleet`) with three threads: one tokenizes requests,
+one calls vLLM's step, and one (in `factory.engines.worker`) sends results. The model runs in vLLM's
+own process, which does not wait for these threads while it has requests.
 
-A request's draws are vLLM's native `n`: it seeds the k-th of them with the request's seed + k, and
-each is a result as soon as it ends. vLLM returns tokens only; each answer is decoded once, when it
-is finished, as in the `transformers` engine.
+Consecutive draws of a request become one vLLM request with `n`: vLLM seeds the k-th answer with the
+request's seed + k, and each answer is returned as soon as it is finished. vLLM returns only tokens.
+The engine decodes each finished answer once, as the `transformers` engine does.
 """
 
 import ast
@@ -31,41 +31,43 @@ from factory.models import Checkpoint
 from factory.recipe import VllmEngine
 
 RESERVED = {
-    "model": "it is model.path",
-    "model_weights": "it is model.path",
-    "tokenizer": "it is the model's own",
-    "revision": "it is model.revision",
-    "tokenizer_revision": "it is model.revision",
-    "dtype": "it is model.dtype",
-    "seed": "each draw's seed is derived from the recipe's",
-    "generation_config": "set sampling.top_k and the like instead",
-    "override_generation_config": "set sampling.top_k and the like instead",
+    "model": "set model.path instead",
+    "model_weights": "set model.path instead",
+    "tokenizer": "the model's tokenizer is always used",
+    "revision": "set model.revision instead",
+    "tokenizer_revision": "set model.revision instead",
+    "dtype": "set model.dtype instead",
+    "seed": "each draw's seed is derived from the recipe's seed",
+    "generation_config": "set sampling.top_k, min_p, or repetition_penalty instead",
+    "override_generation_config": "set sampling.top_k, min_p, or repetition_penalty instead",
     "skip_tokenizer_init": "the factory decodes the answers",
-    "enable_lora": "it follows from train.lora and model.adapter",
-    "runner": "the engine generates",
-    "convert": "the engine generates",
+    "enable_lora": "the value depends on train.lora and model.adapter",
+    "runner": "the engine only generates text",
+    "convert": "the engine only generates text",
     "data_parallel_size": "set engine.replicas instead",
 }
-"""Arguments of vLLM that the factory sets, and why or what to set instead."""
+"""vLLM arguments that the factory sets itself, with the reason or the field to set instead."""
 
 LONGEST_REASON = 300
-"""Characters of vLLM's error message that are kept."""
+"""Maximum length of vLLM's error message in a result, in characters."""
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""The values of max_lora_rank in vLLM 0.32 (vllm.config.lora.MaxLoRARanks)."""
+"""Allowed values of max_lora_rank in vLLM 0.32 (vllm.config.lora.MaxLoRARanks)."""
 
 CPU_CACHE = "2"
-"""Default of VLLM_CPU_KVCACHE_SPACE, the GB of keys and values of an engine on a CPU. vLLM's own
-default is most of the machine's memory."""
+"""Default of VLLM_CPU_KVCACHE_SPACE, the size of a CPU engine's KV cache in GB. vLLM's own default
+is most of the machine's memory."""
 
 ADAPTERS_AT_ONCE = 2
-"""Adapters in one batch: M_i, and an M_0 that is an adapter itself."""
+"""Maximum number of adapters in one batch: M_i, and M_0 if it is an adapter itself."""
 
 
 @cache
 def argument_names() -> frozenset[str]:
-    """Return the names of vLLM's engine arguments, read from the source of its EngineArgs, since
-    importing vLLM takes seconds."""
+    """Return the names of vLLM's engine arguments.
+
+    Read them from the source code of vLLM's EngineArgs, since importing vLLM takes seconds.
+    """
     found = find_spec("vllm")
     if found is None or found.origin is None:
         raise MissingExtra("vllm", "vllm")
@@ -74,40 +76,49 @@ def argument_names() -> frozenset[str]:
         if isinstance(node, ast.ClassDef) and node.name == "EngineArgs":
             fields = [part.target for part in node.body if isinstance(part, ast.AnnAssign)]
             return frozenset(name.id for name in fields if isinstance(name, ast.Name))
-    raise EngineError("vllm", f"has no EngineArgs in {source.name}", "install vLLM 0.32 or later")
+    raise EngineError(
+        "vllm",
+        f"this version of vLLM has no EngineArgs in {source.name}",
+        "install vLLM 0.32 or later",
+    )
 
 
 def check_arguments(settings: VllmEngine, rank: int, field: str) -> None:
-    """Raise RecipeError for arguments that vLLM does not have or that the factory sets, and for
-    adapters that vLLM cannot hold.
+    """Check the vLLM arguments in a recipe.
 
-    `rank` is the largest rank of the recipe's adapters, 0 without adapters; `field` is the recipe
-    section of the settings.
+    Raises RecipeError for an unknown argument, an argument that the factory sets itself, or a
+    `max_lora_rank` below the rank of the adapters. `rank` is the largest rank of the recipe's
+    adapters, 0 without adapters. `field` is the recipe section with the arguments.
     """
     for name in settings.arguments:
         if name in RESERVED:
             raise RecipeError(
-                f"{field}.{name}", f"is set by the factory ({RESERVED[name]})", "remove it"
+                f"{field}.{name}",
+                f"the recipe cannot set this vLLM argument ({RESERVED[name]})",
+                f"remove {name}",
             )
         if name not in argument_names():
             near = difflib.get_close_matches(name, sorted(argument_names()), n=1)
             raise RecipeError(
                 f"{field}.{name}",
-                "vLLM's EngineArgs has no such argument",
-                f"did you mean {near[0]}?" if near else "remove it",
+                f"vLLM's EngineArgs has no argument {name}",
+                f"did you mean {near[0]}?" if near else f"remove {name}",
             )
     most = settings.arguments.get("max_lora_rank", RANKS[-1])
     if rank > most:
         raise RecipeError(
             f"{field}.max_lora_rank",
-            f"the adapters have rank {rank}, and vLLM would allow {most}",
-            "raise it, or lower the rank (train.lora.r)",
+            f"the adapters have rank {rank}, but vLLM allows at most {most}",
+            "raise max_lora_rank, or lower train.lora.r",
         )
 
 
 def environments(settings: VllmEngine) -> list[dict[str, str]]:
-    """Return the environment variables of each engine's process: its GPUs, or its CPU cores."""
-    silent = {"VLLM_NO_USAGE_STATS": "1"}  # vLLM would send usage statistics
+    """Return each engine process's environment variables, which select its GPUs or CPU cores.
+
+    Raises RecipeError if the machine has too few GPUs.
+    """
+    silent = {"VLLM_NO_USAGE_STATS": "1"}  # vLLM sends usage statistics by default
     found = find_gpus()
     if not found:
         replicas = 1 if settings.replicas == "auto" else settings.replicas
@@ -118,9 +129,9 @@ def environments(settings: VllmEngine) -> list[dict[str, str]]:
     if not shares or replicas > len(shares):
         raise RecipeError(
             "engine.replicas",
-            f"{settings.replicas} engines of {settings.group_size} GPUs each, and this machine has "
-            f"{len(found)}",
-            "lower it, or engine.tensor_parallel_size",
+            f"got {settings.replicas} replicas, but each replica needs {settings.group_size} "
+            f"GPU(s) and this machine has {len(found)}",
+            "lower engine.replicas or engine.tensor_parallel_size",
         )
     return [
         {**silent, "CUDA_VISIBLE_DEVICES": ",".join(gpu.id for gpu in share)}
@@ -129,7 +140,7 @@ def environments(settings: VllmEngine) -> list[dict[str, str]]:
 
 
 def _cores(replicas: int) -> list[dict[str, str]]:
-    """Return the variables that bind each engine on a CPU to its own cores."""
+    """Return the environment variables that bind each CPU engine to its own cores."""
     name = "VLLM_CPU_OMP_THREADS_BIND"
     if replicas == 1 or name in os.environ:
         return [{}] * replicas
@@ -143,7 +154,7 @@ def _cores(replicas: int) -> list[dict[str, str]]:
 
 @dataclass
 class _Run:
-    """Consecutive draws of a request in vLLM."""
+    """Consecutive draws of a request, which vLLM generates as one request."""
 
     request: Request
     draws: Sequence[int]
@@ -153,30 +164,31 @@ class _Run:
 
 @dataclass
 class _Answer:
-    """One draw so far."""
+    """The unfinished answer to one draw."""
 
     tokens: list[int] = field(default_factory=list)
     logprobs: list[dict[int, float]] = field(default_factory=list)
-    """Of the labels' tokens at each position; empty for requests without labels."""
+    """Log-probabilities of the labels' tokens at each position; empty for requests without
+    labels."""
 
 
 class _End:
-    """The end of the inbox, with the exception that reading requests raised."""
+    """A marker for the end of the requests, with the error raised while reading them, if any."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
 
 
 def _arguments(settings: VllmEngine, model: Checkpoint, rank: int) -> dict[str, Any]:
-    """Return the arguments of vLLM's EngineArgs: the recipe's over the factory's."""
+    """Return the arguments of vLLM's EngineArgs. The recipe's override the factory's defaults."""
     from vllm.platforms import current_platform
 
     adapters: dict[str, Any] = {}
     if rank:
         adapters = {
             "enable_lora": True,
-            # vLLM 0.32 on a CPU runs a request without an adapter with the adapter of the last
-            # slot (its issue 48421): one more slot keeps the last one empty.
+            # vLLM 0.32 on a CPU applies the adapter in the last slot to requests without an
+            # adapter (vllm-project/vllm#48421). An additional slot keeps the last one empty.
             "max_loras": ADAPTERS_AT_ONCE + current_platform.is_cpu(),
             "max_lora_rank": next(most for most in RANKS if most >= rank),
         }
@@ -186,8 +198,8 @@ def _arguments(settings: VllmEngine, model: Checkpoint, rank: int) -> dict[str, 
         "generation_config": "vllm",
         "disable_log_stats": True,
         "enable_prefix_caching": True,
-        # vLLM 0.32 on a CPU fails with "CPU Generator does not use offset" if it reads the prompt
-        # of a seeded request in parts.
+        # vLLM 0.32 on a CPU fails with "CPU Generator does not use offset" if it splits the prompt
+        # of a seeded request into chunks.
         **({"enable_chunked_prefill": False} if current_platform.is_cpu() else {}),
         **adapters,
         **settings.arguments,
@@ -219,9 +231,9 @@ class _Engine:
         config = self._engine.vllm_config
         self.version = vllm.__version__
         self.room = 2 * config.scheduler_config.max_num_seqs
-        """Draws in flight that keep the engine busy while results leave and requests arrive."""
+        """Number of draws in flight that keep the engine busy while others are sent or received."""
         self._context = int(config.model_config.max_model_len)
-        self._reading, self._writing = (  # one per thread: they are not thread-safe
+        self._reading, self._writing = (  # one per thread, since tokenizers are not thread-safe
             AutoTokenizer.from_pretrained(model.path) for _ in range(2)
         )
         self._stops = sorted({*model.stop_tokens, self._writing.eos_token_id} - {None})
@@ -254,7 +266,7 @@ class _Engine:
     def close(self) -> None:
         self._engine.engine_core.shutdown()
 
-    # reading
+    # Requests, in the reading thread
 
     def _read(
         self, requests: Iterable[Request], inbox: "queue.SimpleQueue[_Run | list[Result] | _End]"
@@ -264,7 +276,7 @@ class _Engine:
             for request in requests:
                 for item in self._prepare(request):
                     inbox.put(item)
-        except BaseException as raised:  # `generate` raises it again
+        except BaseException as raised:  # re-raised by `generate`
             error = raised
         inbox.put(_End(error))
 
@@ -277,7 +289,7 @@ class _Engine:
         for draws in runs(request.draws):
             yield _Run(request, draws, tokens, [_Answer() for _ in draws])
 
-    # asking
+    # Requests, in the engine's thread
 
     def _add(self, run: _Run) -> Iterator[Result]:
         from vllm.exceptions import VLLMClientError
@@ -292,8 +304,8 @@ class _Engine:
                 self._sampling(run),
                 lora_request=self._adapter(run.request),
             )
-        except (ValueError, VLLMClientError) as error:  # vLLM refuses this one request
-            reason = f"vLLM refused it: {one_line(error, LONGEST_REASON)}"
+        except (ValueError, VLLMClientError) as error:  # concerns only this request
+            reason = f"vLLM refused the request: {one_line(error, LONGEST_REASON)}"
             yield from failures(run.request, reason, "permanent", run.draws)
         else:
             self._in_flight[name] = run
@@ -321,7 +333,7 @@ class _Engine:
             seed=request.seed + run.draws[0],
             stop_token_ids=self._stops,
             detokenize=False,
-            # Each draw is given out when it ends, with all its tokens but the first at once.
+            # vLLM returns the first token alone and the others together at the end of the answer.
             output_kind=RequestOutputKind.DELTA,
             stream_interval=generation.max_tokens + 1,
             **wanted,
@@ -342,7 +354,7 @@ class _Engine:
             self._labels[labels] = label_tokens(tokenizer.get_vocab(), tokenizer.tokenize, labels)
         return self._labels[labels]
 
-    # answers
+    # Answers
 
     def _results(self, output: Any) -> Iterator[Result]:
         run = self._in_flight[output.request_id]
@@ -363,7 +375,7 @@ class _Engine:
         answer, run.answers[place] = run.answers[place], _Answer()
         request, draw = run.request, run.draws[place]
         if reason not in ("stop", "length"):
-            error = f"vLLM ended it with {reason}"
+            error = f"vLLM stopped the answer with finish reason {reason}"
             return Result(request.id, draw, error=error, error_kind="transient")
         return Result(
             request.id,
@@ -391,7 +403,7 @@ class _Engine:
 
 
 def _waiting(inbox: "queue.SimpleQueue[Any]", *, block: bool) -> Iterator[Any]:
-    """Yield the items of the inbox; `block` waits for the first one."""
+    """Yield the items waiting in the inbox. With `block`, wait for the first item."""
     try:
         yield inbox.get(block=block)
         while True:
@@ -404,10 +416,10 @@ def _waiting(inbox: "queue.SimpleQueue[Any]", *, block: bool) -> Iterator[Any]:
 def open_engine(
     settings: VllmEngine, models: Sequence[Checkpoint], rank: int, beat: Callable[[], None]
 ) -> Iterator[_Engine]:
-    """Load the weights that the models share.
+    """Start vLLM with the base weights that all models share, and stop it when the context ends.
 
-    `rank` is the largest rank of the adapters, 0 without adapters. `beat` is called after every
-    step that made tokens.
+    `rank` is the largest rank of the adapters, 0 without adapters. The engine calls `beat` after
+    every step that generated tokens.
     """
     engine = _Engine(settings, models, rank, beat)
     try:

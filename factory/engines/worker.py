@@ -1,8 +1,8 @@
-"""A process that holds an engine.
+"""The code that runs in an engine's separate process.
 
-Started by `factory.engines.fleet` with the number of a connected socket as its argument. It
-receives what to open, then requests, and sends results. The end of the connection ends it and all
-processes that the engine has started.
+`factory.engines.fleet` starts the process and passes the number of a connected socket. The process
+receives the engine's settings, then requests, and sends results. When the connection closes, the
+process kills itself and all processes that the engine has started.
 """
 
 import os
@@ -24,40 +24,42 @@ from factory.models import Checkpoint
 from factory.recipe import ScriptedEngine, VllmEngine
 
 GATHER = 0.01
-"""Seconds for which finished answers are collected and then sent together."""
+"""Seconds for which the process collects finished answers before it sends them together."""
 
 BEAT = 1.0
-"""Seconds between the heartbeats of an engine that makes tokens and has finished no answer."""
+"""Minimum number of seconds between two heartbeats of an engine that is generating tokens."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """The arguments of opening an engine."""
+    """The first message to an engine's process, with the engine's settings and models."""
 
     settings: VllmEngine | ScriptedEngine
     models: tuple[Checkpoint, ...]
     rank: int
-    """The largest rank of the adapters; 0 without adapters."""
+    """Largest rank of the adapters; 0 without adapters."""
     folder: Path
-    """The recipe's."""
+    """Folder of the recipe."""
 
 
 @dataclass(frozen=True)
 class Ready:
+    """The message that an engine sends when it has started."""
+
     name: str
     version: str
     room: int
-    """Draws in flight that keep the engine busy."""
+    """Number of draws in flight that keep the engine busy."""
 
 
 @dataclass(frozen=True)
 class Alive:
-    """Tokens were made."""
+    """The heartbeat that an engine sends while it is generating tokens."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """The engine raised."""
+    """The message that an engine sends if it raises an exception."""
 
     error: str
 
@@ -66,7 +68,7 @@ SCRIPTED_ROOM = 64
 
 
 class _Outbox:
-    """Sends from a separate thread, so that the engine never waits for the reader."""
+    """A queue that sends results from a separate thread, so that the engine never waits."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -93,7 +95,7 @@ class _Outbox:
                 _die()
 
     def finish(self) -> None:
-        """Send the remaining results."""
+        """Send the remaining results, and wait until they are sent."""
         self._results.put(None)
         self._thread.join()
 
@@ -110,7 +112,7 @@ class _Outbox:
 
 
 def _die() -> None:
-    """End this process and the engine's: they are a separate process group."""
+    """Kill this process and the engine's processes, which form one process group."""
     os.killpg(0, signal.SIGKILL)
 
 

@@ -1,4 +1,4 @@
-"""Datasets on disk, and exports for external trainers."""
+"""Datasets on disk, and their exports for external trainers."""
 
 from factory.export.card import config_metadata, front_matter, task_metadata
 from factory.export.columns import COMPLETION_COLUMNS, PAIR_COLUMNS, SPLITS, features
@@ -10,7 +10,13 @@ from factory.export.dataset import (
     write_rows,
 )
 from factory.export.judge_kinds import JUDGE_NOUNS, judge_kind
-from factory.export.source import open_dataset, open_pairs, open_recipe_dataset, select_splits
+from factory.export.source import (
+    Source,
+    open_dataset,
+    open_pairs,
+    open_recipe_dataset,
+    select_splits,
+)
 from factory.export.templates import render_template
 from factory.export.trainers import TRAINERS, export_query, more_than_bare, snippets, trainer_of
 from factory.export.write import Exported, export_dataset
@@ -22,6 +28,7 @@ __all__ = [
     "SPLITS",
     "TRAINERS",
     "Exported",
+    "Source",
     "config_metadata",
     "dataset_rows",
     "export_dataset",

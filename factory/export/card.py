@@ -1,4 +1,4 @@
-"""The card of a dataset's folder, and the metadata that it shares with a published card."""
+"""Write the README card of a dataset folder, and the metadata shared by published cards."""
 
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -14,7 +14,10 @@ _TAGS: dict[Method, list[str]] = {"dpo": ["dpo", "preference"], "sft": ["sft"]}
 
 
 def render_folder_card(recipe: Recipe, trains: Method, rows: Mapping[str, int]) -> str:
-    """Return the README of a dataset's folder. `rows` has the number of rows by split."""
+    """Return the text of the README.md for a dataset folder.
+
+    `rows` has the number of rows by split.
+    """
     splits = [name for name, count in rows.items() if count]
     metadata = {
         "configs": [config_metadata("default", "data", splits)],
@@ -31,18 +34,18 @@ def render_folder_card(recipe: Recipe, trains: Method, rows: Mapping[str, int]) 
 
 
 def config_metadata(name: str, folder: str, splits: Iterable[str]) -> dict[str, Any]:
-    """Return the entry of a configuration in a card's `configs`."""
+    """Return the entry for one configuration in the `configs` list of a dataset card."""
     files = [{"split": split, "path": f"{folder}/{split}-*.parquet"} for split in splits]
     default = {"default": True} if name == "default" else {}
     return {"config_name": name, **default, "data_files": files}
 
 
 def task_metadata(tags: Iterable[str]) -> dict[str, Any]:
-    """Return the task and the tags of a card: `tags`, and those of every dataset made here."""
+    """Return the task and tags of a dataset card: the given tags and the factory's general tags."""
     return {"task_categories": ["text-generation"], "tags": [*tags, "trl", "synthetic"]}
 
 
 def front_matter(metadata: Mapping[str, Any]) -> str:
-    """Return a card's metadata as the YAML block at its top."""
+    """Format a dataset card's metadata as the YAML block at the top of the card."""
     text = yaml.safe_dump(dict(metadata), sort_keys=False, allow_unicode=True)
     return f"---\n{text}---\n"

@@ -1,4 +1,4 @@
-"""The columns of datasets, and how `datasets` names their types."""
+"""Column schemas of datasets, and the matching types of the `datasets` library."""
 
 from typing import Any
 
@@ -36,8 +36,9 @@ PAIR_COLUMNS = pa.schema(
         ("license", pa.string()),
     ]
 )
-"""The canonical row (prompt, chosen, rejected as lists of messages) and where it came from. No
-column is named messages or completion, or as TRL reserves: FORMATS of TRL 1.16."""
+"""Columns of a dataset with pairs: prompt, chosen, and rejected as lists of messages, then scores
+and provenance. No column has a name that TRL 1.16 reserves (FORMATS), such as messages or
+completion."""
 
 COMPLETION_COLUMNS = pa.schema(
     [
@@ -56,12 +57,15 @@ COMPLETION_COLUMNS = pa.schema(
         ("sample_id", pa.string()),
     ]
 )
-"""The same where there is no rejected side: prompt and completion as lists of messages, as TRL's
-SFTTrainer takes them."""
+"""Columns of a dataset without rejected answers: prompt and completion as lists of messages, as
+TRL's SFTTrainer reads them, then scores and provenance."""
 
 
 def features(schema: pa.Schema) -> dict[str, Any]:
-    """A schema as `datasets` writes it into a Parquet file's metadata, without importing it."""
+    """Convert an Arrow schema to the JSON that `datasets` stores in the metadata of Parquet files.
+
+    Does not import `datasets`.
+    """
     return {column.name: _feature(column.type) for column in schema}
 
 

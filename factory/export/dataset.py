@@ -1,8 +1,10 @@
-"""The dataset: the kept pairs as a folder that `datasets.load_dataset` opens and DPO trainers read,
-or the chosen answers alone, for SFT trainers, where the policy has no rejected side.
+"""Write kept pairs to dataset folders, which `datasets.load_dataset` and DPO trainers can read.
 
-A folder holds the D2 pairs of every iteration, one immutable Parquet file for each iteration and
-split. Its name ends in a hash of the builds in it; another content is another folder.
+If the policy has no rejected side, the rows are prompts and chosen answers for SFT trainers.
+
+A dataset contains the D2 pairs of every iteration, in one immutable Parquet file per iteration and
+split. The folder's name ends in a hash of the dataset's builds, so different rows are written to
+different folders.
 """
 
 import json
@@ -40,14 +42,14 @@ PUBLISHED: dict[Method, tuple[str, pa.Schema]] = {
     "dpo": ("export/dataset", PAIR_COLUMNS),
     "sft": ("export/completions", COMPLETION_COLUMNS),
 }
-"""The query and the columns of a dataset's rows, by the method that the policy trains with."""
+"""The query for a dataset's rows and its columns, by the training method of the policy."""
 
 
 def write_dataset(state: RecipeState, name: str) -> Path:
-    """Write the dataset of a recipe's pairs if it is missing, and return its folder.
+    """Write a recipe's pairs to a dataset folder if it does not exist yet, and return the folder.
 
-    The folder's name is `name` and a hash of the builds in it. Iterations without pairs are left
-    out.
+    The folder's name is `name` and a hash of the builds in the dataset. Iterations without pairs
+    have no files.
     """
     builds = [
         state.steps[step]
@@ -77,8 +79,11 @@ def write_dataset(state: RecipeState, name: str) -> Path:
 
 
 def _write(state: RecipeState, folder: Path, builds: list[str]) -> None:
-    """Write a dataset's folder. Its files name their builds, so that `factory diff` finds these in
-    the lake."""
+    """Write a dataset folder with its Parquet files and card.
+
+    The metadata of each Parquet file names the builds, so that `factory diff` finds them in the
+    lake.
+    """
     query, columns = PUBLISHED[state.policy.trains]
     metadata = {"factory.builds": json.dumps(builds)}
     (folder / "data").mkdir(parents=True)
@@ -97,7 +102,8 @@ def _write(state: RecipeState, folder: Path, builds: list[str]) -> None:
 
 
 def kept_pairs(phase: str, iteration: int | None = None, split: str | None = None) -> str:
-    """The SQL condition of the kept pairs of a phase, or of one iteration and split of it."""
+    """Return a SQL condition that selects kept pairs by phase, and optionally by iteration and
+    split."""
     condition = f"outcome = 'kept' and phase = {literal(phase)}"
     if iteration is not None:
         condition += f" and iteration = {literal(iteration)}"
@@ -107,7 +113,10 @@ def kept_pairs(phase: str, iteration: int | None = None, split: str | None = Non
 
 
 def select_pairs(views: Views, condition: str) -> None:
-    """Define `pair_rows`: the pairs that meet a condition, with the texts that were read."""
+    """Define the view `pair_rows`: the pairs that meet a SQL condition, with their texts.
+
+    Call `views.read_texts` for these pairs first.
+    """
     views.define("selected_pairs", f"from pairs where {condition}")
     views.define("pair_rows", load_query("export/pair_rows"))
 
@@ -120,12 +129,12 @@ def write_rows(
     metadata: Mapping[str, str] = NO_METADATA,
     values: Mapping[str, Value] = NO_VALUES,
 ) -> int:
-    """Write the rows of a query as one Parquet file, and return their number. `values` are the
-    query's parameters.
+    """Write the rows of a query to one Parquet file, and return the number of rows.
 
-    The file's metadata has the features of `datasets`, and `metadata`. Without rows there is no
-    file, because `datasets` refuses an empty split. The same rows give the same bytes: row groups
-    have a fixed number of rows, wherever the query's batches end.
+    `values` are the query's parameters. The file's metadata contains `metadata` and the features
+    for `datasets`. If the query returns no rows, no file is written, because `datasets` rejects
+    empty splits. The same rows give the same bytes: row groups have a fixed number of rows,
+    independent of the query's batches.
     """
     info = json.dumps({"info": {"features": features(columns)}})
     schema = columns.with_metadata({"huggingface": info, **metadata})
@@ -138,7 +147,7 @@ def write_rows(
 
 
 def _row_groups(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of ROW_GROUP."""
+    """Regroup rows into batches of ROW_GROUP rows, and yield the batches."""
     waiting: list[pa.RecordBatch] = []
     n_waiting = 0
     for batch in batches:
@@ -158,7 +167,7 @@ def _joined(schema: pa.Schema, batches: Sequence[pa.RecordBatch]) -> pa.RecordBa
 
 
 def dataset_rows(folder: Path) -> dict[str, int]:
-    """Return the number of rows in each split of a dataset's folder."""
+    """Return the number of rows in each split of a dataset folder."""
     rows: dict[str, int] = {}
     for file in sorted((folder / "data").glob("*.parquet")):
         split = file.name.split("-")[0]

@@ -1,4 +1,4 @@
-"""The kinds of judges, and the words for each kind in cards and metadata."""
+"""The kinds of judges, and their names in dataset cards and metadata."""
 
 from typing import Literal
 
@@ -15,11 +15,11 @@ JUDGE_NOUNS: dict[JudgeKind, str] = {
     "the previous model": "the previous model of the loop",
     "the current model": "the current model of the loop",
 }
-"""The judge as the subject or object of a sentence."""
+"""A noun phrase for each kind of judge, for use in sentences."""
 
 
 def judge_kind(judge: Judge) -> JudgeKind:
-    """Return who scores the answers."""
+    """Return the kind of a judge, such as `fixed model`."""
     if judge.function:
         return "function"
     if judge.reward_model:

@@ -1,8 +1,8 @@
-"""What is exported: the dataset of a recipe, or a dataset's folder alone.
+"""Sources of exported rows: a recipe with its lake, or a dataset folder.
 
-Rows are read from the Parquet files that `factory run` and `factory pairs` write, also after such
-a folder was published and downloaded. Only the best answers need a lake: a dataset holds the
-answers of its pairs and no others.
+Rows are read from the Parquet files that `factory run` and `factory pairs` write, or from such a
+folder after it was published and downloaded. Only `--to sft` needs the lake, because a dataset
+contains only the answers in its pairs.
 """
 
 import shlex
@@ -25,26 +25,27 @@ SIDES = ("prompt", "chosen", "rejected")
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset, as views over its rows."""
+    """A dataset to export, and the recipe that it comes from."""
 
     name: str
     folder: Path
     state: RecipeState | None = None
-    """Of the recipe, where one was given."""
+    """State of the recipe. None if only a dataset folder was given."""
     model: str = "MODEL"
-    """The model to train, as a shell takes it: M_0 where the source is a recipe."""
+    """The model to train, quoted for a shell: M_0 of the recipe, or else the word MODEL."""
     left_out: list[str] = field(default_factory=list)
-    """Steps of the recipe whose pairs were not made yet."""
+    """Labels of the recipe's steps whose pairs are not in the lake yet."""
 
     def files(self, split: str) -> list[Path]:
+        """Return the Parquet files of one split of the dataset, sorted by name."""
         return sorted((self.folder / "data").glob(f"{split}*.parquet"))
 
 
 def open_recipe_dataset(state: RecipeState, written_as: Path) -> Source:
-    """The dataset of a recipe's run, written as `factory run` does where it is not there yet.
+    """Write a recipe's dataset if it does not exist yet, and return it as an export source.
 
-    Raises ExportError where the lake holds no pairs of it, or what rows of bare messages cannot
-    carry.
+    Raises ExportError if the lake contains no pairs of the recipe, or if the prompts have tools,
+    tool calls, or reasoning, which a dataset cannot store.
     """
     made = {
         step: state.steps[step].done
@@ -54,8 +55,8 @@ def open_recipe_dataset(state: RecipeState, written_as: Path) -> Source:
     if not any(made.values()):
         raise ExportError(
             "--lake",
-            f"{state.lake.root} holds no pairs of it",
-            f"run it first (factory run {written_as}), or name another lake",
+            f"the lake {state.lake.root} has no pairs for this recipe",
+            f"run `factory run {written_as}` first, or choose another lake",
             str(written_as),
         )
     _refuse_more_than_bare(state, written_as)
@@ -74,35 +75,42 @@ def _refuse_more_than_bare(state: RecipeState, written_as: Path) -> None:
     if found := more_than_bare(all_views(state)):
         raise ExportError(
             "prompts.files",
-            f"its prompts ({found}) are more than messages of role and content, which is all that "
-            "the rows of a dataset carry",
-            "export a recipe without them",
+            "a dataset can store only the role and content of a message, but some prompts have "
+            f"other fields ({found})",
+            "remove these prompts from the recipe, or export another recipe",
             str(written_as),
         )
 
 
 def open_dataset(folder: Path) -> Source:
-    """A dataset's folder. Raises ExportError where it is none, or its rows are not canonical."""
+    """Open a dataset folder as an export source.
+
+    Raises ExportError if the folder is not a dataset, if prompt, chosen, or rejected is not a list
+    of messages with only role and content, or if there is a column tools.
+    """
     files = sorted((folder / "data").glob("*.parquet"))
     if not files:
         raise ExportError(
             str(folder),
-            "not a dataset",
-            "expected a recipe, or a dataset's folder as `factory run` writes it, with "
-            "data/train-*.parquet",
+            "the folder is not a dataset",
+            "give a recipe, or a dataset folder that contains data/train-*.parquet",
         )
     for file in files:
         try:
             schema = pq.read_schema(file)
         except pa.ArrowException as error:
-            raise ExportError(str(file), f"not a whole Parquet file ({error})") from None
+            raise ExportError(
+                str(file),
+                f"the Parquet file is incomplete or damaged ({error})",
+                "regenerate the dataset, or download it again",
+            ) from None
         for side in SIDES:
             _check_messages(file, schema, side)
         if "tools" in schema.names:
             raise ExportError(
                 str(file),
-                "it has a column tools, which the trainers' rows cannot carry",
-                "remove it",
+                "the dataset has the column `tools`, which cannot be exported",
+                "remove the column",
             )
     return Source(folder.resolve().name, folder)
 
@@ -110,11 +118,11 @@ def open_dataset(folder: Path) -> Source:
 def _check_messages(file: Path, schema: pa.Schema, name: str) -> None:
     kind = schema.field(name).type if name in schema.names else None
     if not _is_messages(kind):
-        fault = "no such column" if kind is None else f"got {kind}"
+        fault = "the column is missing" if kind is None else f"got a column of type {kind}"
         raise ExportError(
             name,
             fault,
-            "expected a list of messages of role and content and nothing beside them",
+            "provide a list of messages that have only role and content",
             str(file),
         )
 
@@ -127,33 +135,34 @@ def _is_messages(kind: pa.DataType | None) -> bool:
 
 
 def open_pairs(source: Source, needs: tuple[str, ...]) -> Views:
-    """The rows of a dataset's files, as the view `dataset` (see `only`).
+    """Return the DuckDB views `train_rows` and `test_rows`, with a dataset's pairs.
 
-    Raises ExportError where columns are missing, or there is no row to train on.
+    `select_splits` then defines the view `dataset`, which the export queries read. `needs` names
+    required columns. Raises ExportError if a column is missing or there are no training rows.
     """
     files = source.files("train")
     if not files or not any(pq.read_metadata(file).num_rows for file in files):
         raise ExportError(
             str(source.folder),
-            "no pairs to train on in it",
+            "the dataset has no training pairs",
             "run `factory status` to see the outcomes of the pairs",
         )
     if "chosen" not in pq.read_schema(files[0]).names:
         raise ExportError(
             str(source.folder),
-            "it has prompts with their best answers and no pairs, as a policy that trains by SFT "
-            "makes them",
-            "expected --to sft, with the recipe",
+            "the dataset has chosen answers but no pairs, because the recipe's policy trains "
+            "with SFT",
+            "use --to sft",
         )
     if missing := [name for name in needs if name not in pq.read_schema(files[0]).names]:
         raise ExportError(
             str(source.folder),
-            f"no column {', '.join(missing)}, which this trainer's rows are made from",
-            "expected a dataset as `factory run` writes it",
+            f"the dataset lacks columns that this trainer needs ({', '.join(missing)})",
+            "export a dataset that `factory run` wrote",
         )
     views = Views()
-    # So that rows pass by in their order, and a join gathers its right side, the ids, and not the
-    # texts: DuckDB would choose by its guess of their numbers.
+    # A single thread keeps the row order. Without these optimizers, joins keep their right side
+    # (the IDs) in memory; DuckDB's row estimates might make it keep the texts.
     views.con.execute("set threads = 1")
     views.con.execute("set disabled_optimizers = 'join_order,build_side_probe_side'")
     for split in SPLITS:
@@ -168,15 +177,15 @@ def _read(views: Views, name: str, files: list[Path], *, empty: bool) -> None:
 
 
 def open_best_answers(source: Source) -> Views:
-    """The best current answer of each prompt, as the view `dataset` (see `only`).
+    """Return the DuckDB views `train_rows` and `test_rows` with the best current answer per prompt.
 
-    Raises ExportError where there is no recipe to say which candidates the lake holds.
+    Raises ExportError if the source has no recipe, and therefore no lake with all answers.
     """
     if source.state is None:
         raise ExportError(
             str(source.folder),
-            "sft takes the best of all answers, and a dataset has those of its pairs alone",
-            "give the recipe, and the lake with --lake",
+            "an SFT export needs all answers, but a dataset contains only the answers in pairs",
+            "give a recipe instead of the dataset, and set --lake to the recipe's lake",
         )
     views = all_views(source.state)
     views.create_table("best", shipped_queries()["best_of_k"].sql)
@@ -186,12 +195,16 @@ def open_best_answers(source: Source) -> Views:
 
 
 def select_splits(views: Views, *splits: str) -> None:
-    """Puts the rows of these splits under the view `dataset`."""
+    """Define the DuckDB view `dataset`, which has the rows of the given splits."""
     views.define("dataset", " union all ".join(f"(from {split}_rows)" for split in splits))
 
 
 def longest(source: Source, views: Views, *, pairs: bool) -> int | None:
-    """Tokens of the longest row, as its model's tokenizer counted them; None where it did not."""
+    """Return the number of tokens in the longest row to export, including its prompt.
+
+    Tokens were counted with the tokenizer of the model that wrote the answers. Returns None if
+    they were not counted.
+    """
     if pairs and "prompt_tokens" not in pq.read_schema(source.files("train")[0]).names:
         return None
     select_splits(views, *SPLITS)
@@ -201,12 +214,15 @@ def longest(source: Source, views: Views, *, pairs: bool) -> int | None:
 
 
 def check_pairs(source: Source, views: Views, query: str, spoils: str) -> None:
-    """Raises ExportError where there are pairs that the trainer would spoil without an error."""
+    """Raise ExportError if the trainer would silently misread some of the pairs.
+
+    `query` names a file of `checks/` that finds these pairs, and `spoils` describes the problem.
+    """
     select_splits(views, *SPLITS)
     (found,) = views.all(export_query(query, "checks"))
     if found["n"]:
         raise ExportError(
             str(source.folder),
-            f"{found['n']:,} pairs {spoils} (one: {found['example'][:40]!r})",
-            "export for another trainer, or leave those pairs out",
+            f"{found['n']:,} pairs {spoils} (for example, {found['example'][:40]!r})",
+            "remove these pairs, or choose another trainer",
         )

@@ -1,4 +1,4 @@
-"""Jinja templates of cards and of trainers' configs."""
+"""Render the Jinja templates of dataset cards and of trainers' config files."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,5 +11,8 @@ _ENVIRONMENT = Environment(
 
 
 def render_template(text: str, values: Mapping[str, Any]) -> str:
-    """Fill a template. A variable that `values` does not have is an error."""
+    """Render a Jinja template with the given values.
+
+    Raises jinja2.UndefinedError if the template uses a variable that is not in `values`.
+    """
     return _ENVIRONMENT.from_string(text).render(values)

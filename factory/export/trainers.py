@@ -1,9 +1,9 @@
-"""Trainers, and what each is given: rows of a shape, and the config that reads them.
+"""The supported trainers, with the row format and the config files of each.
 
-A shape is a query over `dataset`, one file each in `shapes/`; several trainers share one. What a
-trainer reads beside the data is a text in `snippets/<name>/`, which says for which version it was
-checked. Its paths are relative to the folder, so that the folder can be moved to where it is
-trained.
+A shape is a query over the view `dataset`, in a file of `shapes/`; trainers may share a shape. The
+config files of a trainer are templates in `snippets/<name>/`, and name the version of the trainer
+with which they were checked. Paths in configs are relative, so that an exported folder can be moved
+to another machine.
 """
 
 from dataclasses import dataclass
@@ -18,21 +18,23 @@ from factory.lake import Views
 
 @dataclass(frozen=True)
 class Trainer:
-    """What is written for one name of `factory export --to`."""
+    """The export format of one trainer, selected with `factory export --to`."""
 
     shape: str
-    """A file of `shapes/`."""
+    """Name of the file in `shapes/` with the query for the rows."""
     command: str
-    """Starts the training, from the folder; MODEL stands for the model to train."""
+    """Shell command that starts training in the exported folder. MODEL stands for the model."""
     needs: tuple[str, ...] = ()
-    """Columns of the dataset, beside prompt, chosen and rejected, that the shape reads."""
+    """Columns of the dataset that the shape reads besides prompt, chosen, and rejected."""
     data: Literal["parquet", "jsonl"] = "parquet"
-    """Parquet wherever the trainer reads it: from JSON lines `datasets` guesses types, and takes
-    texts that are all dates for dates."""
+    """File format of the rows. Parquet is used wherever the trainer can read it, because `datasets`
+    guesses the types in JSON lines and may parse texts as dates."""
     check: str = ""
-    """A file of `checks/` that finds pairs which the trainer would spoil without an error."""
+    """Name of the file in `checks/` with a query for pairs that the trainer would silently
+    misread."""
     spoils: str = ""
-    """What that is, and what the trainer does with them."""
+    """The problem with the pairs that `check` finds, worded as the end of a sentence: "3 pairs
+    …"."""
 
 
 _LOAD = "python -c 'import datasets; print(datasets.load_dataset(\"data\"))'"
@@ -45,14 +47,15 @@ TRAINERS: dict[str, Trainer] = {
         "sharegpt",
         "llamafactory-cli train dpo.yaml model_name_or_path=MODEL",
         check="not_alternating",
-        spoils="have prompts that are not user and assistant in turn, and LLaMA-Factory drops them",
+        spoils="have prompts that do not alternate between user and assistant, so LLaMA-Factory "
+        "would drop them",
     ),
     "axolotl": Trainer(
         "canonical",
         "axolotl train dpo.yaml --base-model MODEL",
         check="in_placeholder",
-        spoils="have an answer that is a part of [[dummy_message]], and Axolotl, which finds "
-        "answers by their text, would train on that instead",
+        spoils="have an answer that is part of Axolotl's placeholder [[dummy_message]], so Axolotl "
+        "would train on the placeholder",
     ),
     "openrlhf": Trainer("canonical", "bash dpo.sh MODEL"),
     "ms-swift": Trainer("rejected_response", "swift rlhf dpo.yaml --model MODEL"),
@@ -77,30 +80,34 @@ TRAINERS: dict[str, Trainer] = {
 
 
 def trainer_of(name: str) -> Trainer:
-    """The trainer of a name. Raises ExportError for one that is not known."""
+    """Return the trainer with the given name. Raises ExportError if there is none."""
     if name in TRAINERS:
         return TRAINERS[name]
     close = get_close_matches(name.lower().replace("_", "-"), TRAINERS, n=1, cutoff=0.5)
     meant = f"did you mean {close[0]}? " if close else ""
-    raise ExportError("--to", f"got {name}", f"{meant}expected one of {', '.join(TRAINERS)}")
+    raise ExportError(
+        "--to", f"unknown trainer {name}", f"{meant}expected one of {', '.join(TRAINERS)}"
+    )
 
 
 @cache
 def export_query(name: str, folder: str = "shapes") -> str:
-    """The text of a query of this package."""
+    """Return the SQL text of an export query in the folder `shapes/` or `checks/`."""
     return (resources.files("factory.export") / folder / f"{name}.sql").read_text(encoding="utf-8")
 
 
 def more_than_bare(views: Views) -> str:
-    """What the prompts of a recipe's pairs have that rows of bare messages cannot carry, counted;
-    empty where that is nothing."""
+    """Describe how many prompts have tools, tool calls, or reasoning, as in "3 with tools".
+
+    Covers the prompts of a recipe's pairs and candidates. Returns "" if there are no such prompts.
+    """
     (counts,) = views.all(export_query("more_than_bare", "checks"))
     names = {"tools": "tools", "tool_calls": "tool calls", "reasoning": "reasoning in a message"}
     return ", ".join(f"{counts[key]:,} with {name}" for key, name in names.items() if counts[key])
 
 
 def snippets(name: str) -> dict[str, str]:
-    """The texts of a trainer's snippets (Jinja), by file name; empty where it needs none."""
+    """Return the Jinja templates for a trainer's config files, by file name."""
     folder = resources.files("factory.export") / "snippets" / name
     files = [file for file in folder.iterdir() if file.is_file()] if folder.is_dir() else []
     return {

@@ -1,11 +1,11 @@
-"""The folder of an export: data, the trainer's config, and `export.json`, which says what is ours.
+"""Write an exported folder: data, a trainer's config files, and `export.json` with file hashes.
 
-    DIR/data/train.parquet, test.parquet    or .jsonl; test is left out where it has no rows
-    DIR/dpo.yaml, …                         what the trainer needs beside them
-    DIR/export.json                         the files and their SHA-256, the rows, the source
+    DIR/data/train.parquet, test.parquet    or .jsonl; no test file if there are no test rows
+    DIR/dpo.yaml, …                         config files of the trainer
+    DIR/export.json                         files with their SHA-256, row counts, dataset
 
-Nothing of the user's is overwritten: a folder that holds other things is refused, and so is a file
-of ours that was changed since. All is written beside the folder first and then moved into it.
+An export never overwrites files of the user. It refuses a folder with other files, and exported
+files that the user changed. New files are written to a temporary folder next to DIR and then moved.
 """
 
 import json
@@ -36,30 +36,36 @@ from factory.lake import BATCH, Views, write_parquet, write_whole
 MARKER = "export.json"
 
 LENGTHS_OF = 64
-"""Lengths in configs are multiples of this, with room for what a chat template adds at the end."""
+"""Sequence lengths in configs are rounded up to a multiple of this number of tokens."""
 
 _ROOM = 8
+"""Tokens reserved for the end of the chat template."""
 
 _ESCAPED = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
-"""Ends of lines to `str.splitlines`, with which some read JSON lines; JSON escapes the others."""
+"""Line separators that JSON does not escape. Some readers of JSON lines use `str.splitlines`, which
+splits at them."""
 
 
 @dataclass(frozen=True)
 class Exported:
+    """The result of `factory export`."""
+
     out: Path
     trainer: str
     rows: dict[str, int]
     command: str
-    """Starts the training, from the folder."""
+    """Shell command that starts training in the folder `out`."""
     left_out: list[str]
+    """Labels of the recipe's steps whose pairs were not in the lake yet."""
 
 
 def export_dataset(source: Source, name: str, out: Path) -> Exported:
-    """Write a source for a trainer. The same source gives the same bytes.
+    """Write a dataset to the folder `out` in the format that a trainer expects.
 
-    Rows go from DuckDB to the file a batch at a time, so that memory does not grow with them, but
-    for sft, whose best answers DuckDB gathers first. Raises ExportError where the trainer is not
-    known, cannot be given these rows, or `out` is not ours.
+    The same source gives the same bytes. Rows are written in batches, so memory does not grow with
+    their number. The exception is sft, for which DuckDB collects the best answers first. Raises
+    ExportError if the trainer is unknown or cannot use these rows, or if `out` contains other
+    files.
     """
     trainer = trainer_of(name)
     existing = _existing_files(out, name)
@@ -87,17 +93,19 @@ def _writing(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ExportError(
-            "--out", f"{out} cannot be written ({error.strerror})", "name another folder"
+            "--out", f"cannot write to {out} ({error.strerror})", "choose another folder"
         ) from error
 
 
 def _existing_files(out: Path, name: str) -> dict[str, str]:
-    """Return the files of an earlier export to this folder, with their hashes. Raises ExportError
-    if the folder has anything else."""
+    """Return the files of an earlier export in a folder, with their hashes.
+
+    Raises ExportError if the folder contains anything else.
+    """
     if not out.exists():
         return {}
     if not out.is_dir():
-        raise ExportError("--out", f"{out} is a file", "expected a folder that is new or empty")
+        raise ExportError("--out", f"{out} is a file", "choose a new or empty folder")
     if not any(out.iterdir()):
         return {}
     try:
@@ -107,13 +115,13 @@ def _existing_files(out: Path, name: str) -> dict[str, str]:
         raise ExportError(
             "--out",
             f"{out} is not empty and was not written by `factory export`",
-            "name another folder; nothing was changed",
+            "choose another folder (nothing was changed)",
         ) from None
     if trainer != name:
         raise ExportError(
             "--out",
-            f"{out} holds an export for {trainer}",
-            "name another folder; nothing was changed",
+            f"{out} already contains an export for {trainer}",
+            "choose another folder (nothing was changed)",
         )
     return files
 
@@ -132,9 +140,11 @@ def _write(
         if n_rows := write(file, reader.schema, iter(reader)):
             rows[split] = n_rows
         else:
-            file.unlink()  # `datasets` refuses an empty split
+            file.unlink()  # `datasets` rejects empty splits
     if "train" not in rows:
-        raise ExportError(str(source.folder), f"no rows to train on are left of it for {name}")
+        raise ExportError(
+            str(source.folder), f"the dataset has no training rows to export for {name}"
+        )
     for file_name, text in snippets(name).items():
         values = {"test": "test" in rows, "longest": n_longest, "length": _length(n_longest)}
         (folder / file_name).write_text(render_template(text, values), encoding="utf-8")
@@ -156,7 +166,7 @@ def _mark(folder: Path, facts: dict[str, Any]) -> None:
 
 
 def write_json_lines(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> int:
-    """Writes rows as JSON, one a line; the number of them."""
+    """Write rows to a JSON Lines file, and return the number of rows."""
     n_rows = 0
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for batch in batches:
@@ -168,7 +178,10 @@ def write_json_lines(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordB
 
 
 def _move(folder: Path, out: Path, existing: dict[str, str]) -> None:
-    """Moves what was written into its place, the marker last."""
+    """Move the files of an export into the user's folder, the marker last.
+
+    Raises ExportError if the user changed an exported file.
+    """
     marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
     new: dict[str, str] = marker["files"]
     there = {name: file_digest(out / name) for name in new if (out / name).exists()}
@@ -176,14 +189,14 @@ def _move(folder: Path, out: Path, existing: dict[str, str]) -> None:
     if changed := [name for name, digest in there.items() if digest not in ours[name]]:
         raise ExportError(
             "--out",
-            f"{out}: {', '.join(changed)} was changed since it was written",
-            "move it away, or name another folder; nothing was changed",
+            f"these files in {out} have changed since the export: {', '.join(changed)}",
+            "move the changed files elsewhere, or choose another folder (nothing was overwritten)",
         )
     (out / "data").mkdir(parents=True, exist_ok=True)
     for name in [name for name in new if there.get(name) != new[name]]:
         (folder / name).replace(out / name)
     for name in existing.keys() - new.keys():
-        # Of one trainer's files only the test rows come and go.
+        # Only the file with test rows can disappear between two exports for the same trainer.
         old = out / name
         if name.startswith("data/test.") and old.exists() and file_digest(old) == existing[name]:
             old.unlink()

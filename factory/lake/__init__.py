@@ -1,5 +1,6 @@
-"""The lake: immutable Parquet shards on disk, and DuckDB views over them."""
+"""The lake: immutable Parquet files on disk, and DuckDB views over them."""
 
+from factory.lake.database import open_database
 from factory.lake.files import ROW_GROUP, remove_unfinished, write_parquet, write_whole, writing
 from factory.lake.folders import Broken, Folder, Lake, Lock
 from factory.lake.named_queries import query_text, shipped_queries
@@ -54,6 +55,7 @@ __all__ = [
     "join_scopes",
     "literal",
     "load_query",
+    "open_database",
     "pair_id",
     "prompt_id",
     "query_text",

@@ -1,4 +1,4 @@
-"""Write files whole or not at all, and Parquet the way the Hub likes it."""
+"""Write text files atomically, and write Parquet files in the layout that the Hub recommends."""
 
 import errno
 import os
@@ -13,11 +13,13 @@ import pyarrow.parquet as pq
 from factory.errors import LakeError
 
 ROW_GROUP = 20_000
-"""Rows of a row group: some 20 MB of answers, well under what the Hub's viewer refuses to scan."""
+"""Number of rows in a Parquet row group. This many answers take about 20 MB, well below the size
+that the Hub's dataset viewer refuses to scan."""
 
 
 def write_parquet(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> int:
-    """Writes a Parquet file as the Hub likes it and fsyncs it; the number of its rows."""
+    """Write a Parquet file in the layout that the Hub recommends, fsync it, and return the number
+    of rows."""
     n_rows = 0
     with pq.ParquetWriter(
         path,
@@ -35,7 +37,7 @@ def write_parquet(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatc
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes a small text file, whole or not at all."""
+    """Write a small text file atomically: a crash leaves the old file or the new one."""
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     try:
         temporary.write_text(text, encoding="utf-8")
@@ -46,8 +48,8 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Removes what was being written to a folder when its writer was killed; to be called by who
-    holds the folder's lock."""
+    """Remove the unfinished files that a killed process left in a folder. The caller must hold the
+    folder's lock."""
     with writing(folder):
         for path in folder.glob(".tmp-*"):
             if path.is_dir():
@@ -58,21 +60,22 @@ def remove_unfinished(folder: Path) -> None:
 
 @contextmanager
 def writing(root: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Turn the errors of a full or read-only disk into a LakeError, and remove `temporary`."""
+    """Context manager that raises LakeError if the disk is full or read-only, and removes
+    `temporary`."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise LakeError(
-                f"the disk of the lake {root}",
-                "is full",
-                "make space and run the same command again; finished rows are kept",
+                f"the lake {root}",
+                "the disk is full",
+                "free some disk space, then run the same command again (finished rows are saved)",
             ) from error
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise LakeError(
                 f"the lake {root}",
-                f"cannot be written ({error.strerror})",
-                "make it writable, or name another with --lake",
+                f"cannot write to the folder ({error.strerror})",
+                "make the folder writable, or choose another lake with --lake",
             ) from error
         raise
     finally:

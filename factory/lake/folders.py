@@ -1,16 +1,17 @@
-"""The lake: folders that are sets of rows, kept as immutable shards named by their SHA-256.
+"""The lake's folders, with their Parquet shards, manifests, and locks. Each folder stores rows as
+immutable Parquet files (shards).
 
-    <lake>/<table>/<key>/<sha256>.parquet    a shard
-                         settings.json       what the key was made of, for people
-                         manifest.jsonl      shards and steps as they came, for people and `verify`
-    <lake>/aside/…                           shards that were found broken
-    <lake>/locks/…                           one lock a folder
+    <lake>/<table>/<key>/<sha256>.parquet    a shard, named by the SHA-256 of its content
+                         settings.json       the settings that the key hashes, for people
+                         manifest.jsonl      a log of shards and steps, for people and `verify`
+    <lake>/aside/…                           broken shards
+    <lake>/locks/…                           one lock per folder
 
-A shard is written under a temporary name, hashed, fsynced and renamed, so it is there whole or not
-at all. No correctness hangs on a manifest: rows are missing because no shard holds them. What a
-manifest adds is that a shard that went away can be named.
+A shard is written under a temporary name, hashed, fsynced, and renamed, so a crash never leaves
+a partial shard. No correctness depends on a manifest: a row is missing if no shard contains it. The
+manifest only makes it possible to name a shard that was deleted.
 
-Knows no recipe and no stage.
+This module knows neither recipes nor stages.
 """
 
 import fcntl
@@ -30,36 +31,41 @@ from factory.fingerprint import file_digest
 from factory.lake.files import fsync, remove_unfinished, write_parquet, write_whole, writing
 
 Lock = IO[str]
-"""The file of a lock that is held."""
+"""The open file of a lock that this process holds."""
 
 
 @dataclass(frozen=True)
 class Broken:
-    """A shard that is not what it was when it was written."""
+    """A Parquet shard that was deleted or changed after it was written."""
 
     path: Path
     why: str
 
 
 class Lake:
+    """A lake: the folder with all rows and trained models that the factory has produced."""
+
     def __init__(self, root: Path) -> None:
         self.root = root
         self._verified: set[tuple[Path, int, int]] = set()
 
     def folder(self, table: str, key: str) -> "Folder":
+        """Return the folder of a table for a key, even if the folder does not exist."""
         return Folder(self, table, key)
 
     def folders(self, table: str) -> list["Folder"]:
-        """Every folder of a table, sorted by key."""
+        """Return every folder of a table in the lake, sorted by key."""
         root = self.root / table
         keys = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
         return [Folder(self, table, key) for key in keys if (root / key).is_dir()]
 
     def relative(self, path: Path) -> str:
+        """Return the relative path of a file in the lake, with forward slashes."""
         return path.relative_to(self.root).as_posix()
 
     def is_whole(self, path: Path) -> bool:
-        """Whether a file's content is what its name says. Read once per process."""
+        """Return whether the name of a file is the SHA-256 of its content. Each file is hashed once
+        per process."""
         stat = path.stat()
         stamp = (path, stat.st_size, stat.st_mtime_ns)
         if stamp not in self._verified:
@@ -69,7 +75,8 @@ class Lake:
         return True
 
     def load_json(self, name: str) -> dict[str, Any]:
-        """A file of what can be worked out again, kept to save time; empty where it is not."""
+        """Return the content of a JSON file in the lake, or an empty dictionary if it is missing or
+        unreadable."""
         try:
             content = json.loads((self.root / name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -77,7 +84,8 @@ class Lake:
         return content if isinstance(content, dict) else {}
 
     def save_json(self, name: str, content: dict[str, Any]) -> None:
-        """Keeps it for the next command, where the lake can be written and it has changed."""
+        """Write a JSON file to the lake, unless its content is unchanged. Do nothing if the lake is
+        read-only."""
         if content == self.load_json(name) or not os.access(self.root, os.W_OK):
             return
         with self.lock("files", f"saving {name}"):
@@ -89,8 +97,9 @@ class Lake:
     def lock(
         self, name: str, doing: str, say: Callable[[str], None] | None = None
     ) -> Iterator[Lock]:
-        """Hold the lock of a name, and give its file: a child process that inherits it holds it
-        too. While another process holds it, wait, and tell `say` who does what."""
+        """Hold a lock on the lake during a `with` block, and yield the lock file. A
+        child process that inherits the file holds the lock too. While another process holds the
+        lock, wait, and pass `say` a line that names this process and its command."""
         with self._lock_file(name) as file:
             if not _flock(file, wait=False):
                 file.seek(0)
@@ -102,7 +111,8 @@ class Lake:
 
     @contextmanager
     def try_lock(self, name: str, doing: str) -> Iterator[Lock | None]:
-        """As `lock`, but give None if another process holds it, or the lake cannot be written."""
+        """Try to lock the lake without waiting, and yield the lock file. Yield None if
+        another process holds the lock or the lake is read-only."""
         with ExitStack() as stack:
             try:
                 file = stack.enter_context(self._lock_file(name))
@@ -130,7 +140,8 @@ class Lake:
 
 
 def _flock(file: Lock, *, wait: bool) -> bool:
-    """Whether the lock was taken; without `wait`, False if another process holds it."""
+    """Try to acquire a file lock, and return whether that succeeded. Without `wait`, it fails if
+    another process holds the lock."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
@@ -139,7 +150,7 @@ def _flock(file: Lock, *, wait: bool) -> bool:
 
 
 class Folder:
-    """One set of rows (or, under `models`, one trained model)."""
+    """A folder in the lake, with the shards of one key or with one trained model."""
 
     def __init__(self, lake: Lake, table: str, key: str) -> None:
         self.lake = lake
@@ -151,17 +162,20 @@ class Folder:
         return f"{self.table}/{self.key}"
 
     def settings(self) -> dict[str, Any]:
-        """What its key was made of; empty where that was not written down."""
+        """Return the settings used to compute the folder's key, or an empty dict if unknown."""
         return self.lake.load_json(f"{self.table}/{self.key}/settings.json")
 
     def shards(self) -> list[Path]:
-        """The shards that names and sizes speak for, sorted by name; no content is read but of
-        shards that the manifest does not list (a kill can come between the two)."""
+        """Return the intact shards of the folder, sorted by name.
+
+        Names and sizes are compared with the manifest. A shard is hashed only if the manifest does
+        not list it, which happens when a process is killed between the two writes.
+        """
         return self._listing()[0]
 
     def broken(self, *, content: bool) -> list[Broken]:
-        """The shards that are not what they were: deleted, of another size or, where the
-        `content` is read too, of another hash."""
+        """Return the shards that were deleted or whose size changed. With `content`, also hash the
+        others and return those whose hash changed."""
         good, broken = self._listing()
         if content:
             broken += [Broken(p, "its content changed") for p in good if not self.lake.is_whole(p)]
@@ -193,7 +207,8 @@ class Folder:
         return sizes
 
     def events(self) -> list[dict[str, Any]]:
-        """The manifest's lines; one that a kill cut short is passed over."""
+        """Return the entries of the folder's manifest, oldest first. Skip a line that is incomplete
+        because its writer was killed."""
         try:
             lines = (self.path / "manifest.jsonl").read_bytes().splitlines()
         except FileNotFoundError:
@@ -207,7 +222,7 @@ class Folder:
         return [event for event in events if isinstance(event, dict)]
 
     def record(self, event: dict[str, Any]) -> None:
-        """Adds a line to the manifest."""
+        """Append an entry to the folder's manifest."""
         with writing(self.lake.root):
             path = self.path / "manifest.jsonl"
             cut_short = path.exists() and path.stat().st_size and path.read_bytes()[-1:] != b"\n"
@@ -215,7 +230,7 @@ class Folder:
                 file.write(b"\n" * bool(cut_short) + json.dumps(event).encode() + b"\n")
 
     def set_aside(self, broken: list[Broken]) -> None:
-        """Moves broken shards out of the set: their rows are then simply missing."""
+        """Move broken shards to `aside/`, so that their rows count as missing."""
         with writing(self.lake.root):
             for shard in broken:
                 if shard.path.exists():
@@ -226,26 +241,28 @@ class Folder:
 
     @property
     def lock_name(self) -> str:
+        """Name of the folder's lock."""
         return f"{self.table}-{self.key}"
 
     @contextmanager
     def lock(self, doing: str, say: Callable[[str], None] | None = None) -> Iterator[Lock]:
-        """Hold the folder for writing: see `Lake.lock`. Unfinished files of a writer that was
-        killed are removed."""
+        """Lock the folder for writing, and remove files that a killed process left unfinished. See
+        `Lake.lock`."""
         with self.lake.lock(self.lock_name, doing, say) as file:
             remove_unfinished(self.path)
             yield file
 
     @contextmanager
     def try_lock(self, doing: str) -> Iterator[Lock | None]:
-        """As `lock`, but give None if another process holds it: see `Lake.try_lock`."""
+        """Try to lock the folder for writing without waiting, and yield None if another process
+        holds the lock. See `Lake.try_lock`."""
         with self.lake.try_lock(self.lock_name, doing) as file:
             if file is not None:
                 remove_unfinished(self.path)
             yield file
 
     def create(self, settings: dict[str, Any]) -> None:
-        """Makes the folder and says in it what its key was made of."""
+        """Create the folder, and record the settings used to compute its key."""
         with writing(self.lake.root):
             self.path.mkdir(parents=True, exist_ok=True)
             if not (self.path / "settings.json").exists():
@@ -253,11 +270,12 @@ class Folder:
                 write_whole(self.path / "settings.json", text + "\n")
 
     def append(self, table: pa.Table) -> Path:
-        """Writes rows as one more shard, whole or not at all."""
+        """Write rows to a new shard atomically, and return the shard's path."""
         return self.append_batches(table.schema, iter(table.to_batches()))
 
     def append_batches(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Path:
-        """Writes batches as one shard, holding one of them at a time in memory."""
+        """Write batches of rows to one new shard atomically, and return its path. Only one batch is
+        in memory at a time."""
         temporary = self.path / f".tmp-{os.getpid()}-{threading.get_ident()}"
         with writing(self.lake.root, temporary):
             n_rows = write_parquet(temporary, schema, batches)

@@ -1,7 +1,7 @@
-"""The queries that ship for people, one file each in `queries/`: `factory sql RECIPE NAME`.
+"""The named queries of `factory sql RECIPE NAME`, one file per query in `queries/`.
 
-A file's leading comment is its explanation: what it shows, where each number comes from, and its
-grain. Knows names and texts; runs nothing.
+The leading comment of a file explains the query: the question that it answers, the source of each
+number, and what a row stands for. This module loads names and texts and runs no query.
 """
 
 import re
@@ -16,6 +16,8 @@ from factory.errors import QueryError
 
 @dataclass(frozen=True)
 class NamedQuery:
+    """A named query that ships with the factory, and its explanation."""
+
     name: str
     explanation: str
     sql: str
@@ -23,7 +25,7 @@ class NamedQuery:
 
 @cache
 def shipped_queries() -> dict[str, NamedQuery]:
-    """All that ship, by name."""
+    """Return the named queries that ship with the factory, by name."""
     folder = resources.files("factory.lake") / "queries"
     files = sorted(file.name for file in folder.iterdir() if file.name.endswith(".sql"))
     texts = {
@@ -40,9 +42,10 @@ def _explanation(text: str) -> str:
 
 
 def query_text(query: str, views: Sequence[str]) -> str:
-    """The text to run: a named query's where its name was given, else the query as it came.
+    """Return the SQL of a named query, or `query` itself if it is SQL.
 
-    Raises QueryError for a single word that names none; `views` are what it may have meant.
+    `views` has the names of views, for a hint in the error message. Raises QueryError for a single
+    word that is not the name of a query.
     """
     word = query.strip().rstrip(";").strip()
     if not re.fullmatch(r"[\w-]+", word):
@@ -51,11 +54,11 @@ def query_text(query: str, views: Sequence[str]) -> str:
     if word in queries:
         return queries[word].sql
     if word in views:
-        raise QueryError(word, "is a view, not a named query", f'run "from {word}"')
+        raise QueryError(
+            word, "this is the name of a view, not of a named query", f'run "from {word}"'
+        )
     close = get_close_matches(word.lower().replace("-", "_"), [*queries, *views], cutoff=0.5)
-    meant = f"did you mean {' or '.join(close)}? " if close else ""
-    raise QueryError(
-        word,
-        "no query of this name",
-        f"{meant}--list names those that ship, and any other query is SQL that reads",
-    )
+    remedy = "run `factory sql RECIPE --list` to list the named queries, or write a SQL query"
+    if close:
+        remedy = f"did you mean {' or '.join(close)}? {remedy}"
+    raise QueryError(word, "no named query has this name", remedy)

@@ -1,6 +1,6 @@
-"""Queries: the SQL files of the factory, each with the relations that it reads and its parameters.
+"""The factory's SQL files, each with the relations and parameters that it declares.
 
-A file's leading comment declares them, and a test compares the declarations with the SQL:
+The leading comment of a file declares them. A test compares the declarations with the SQL:
 
     -- Grain: one row per pair that a model learns from.
     -- Reads: pairs, prompts, texts
@@ -20,40 +20,41 @@ from factory.lake.sql_text import Value, fill, statement_of
 
 @dataclass(frozen=True)
 class Query:
-    """One SQL file."""
+    """A SQL file that ships with the factory."""
 
     address: str
-    """The package and the name, such as `run/unparsed`."""
+    """Package and name of the file, such as `run/unparsed`."""
     text: str
 
     @property
     def name(self) -> str:
+        """Name of the SQL file, without its folder and extension."""
         return self.address.rpartition("/")[2]
 
     @cached_property
     def reads(self) -> frozenset[str]:
-        """The relations that a caller or the views of a lake must provide."""
+        """Names of the relations that the caller or the lake's views must provide to the query."""
         return _declared(self.text, "Reads")
 
     @cached_property
     def parameters(self) -> frozenset[str]:
-        """The `$parameters` that a caller must give."""
+        """Names of the `$parameters` in the query, which the caller must fill in."""
         return _declared(self.text, "Parameters")
 
     @cached_property
     def statement(self) -> str:
-        """The SQL without comments: what keys hash."""
+        """The SQL statement in the file, without comments. Keys hash this text."""
         return statement_of(self.text)
 
     def with_values(self, values: dict[str, Value]) -> str:
-        """The statement with its parameters filled in.
+        """Return the query's SQL with its parameters filled in.
 
         Raises TypeError if a parameter is missing or unknown.
         """
         if values.keys() != self.parameters:
             raise TypeError(
-                f"{self.address} takes the parameters {sorted(self.parameters)}, "
-                f"got {sorted(values)}"
+                f"the query {self.address} expects the parameters {sorted(self.parameters)}, got "
+                f"{sorted(values)}"
             )
         return fill(self.statement, values) if values else self.statement
 
@@ -65,8 +66,9 @@ def _declared(text: str, what: str) -> frozenset[str]:
 
 @cache
 def load_query(address: str) -> Query:
-    """Load a SQL file by its address: `run/unparsed` is `factory/run/sql/unparsed.sql`, and
-    `export/shapes/margin` is `factory/export/shapes/margin.sql`."""
+    """Return the SQL file at an address such as `run/unparsed`. This address stands for
+    `factory/run/sql/unparsed.sql`, and `export/shapes/margin` for
+    `factory/export/shapes/margin.sql`."""
     package, _, path = address.partition("/")
     folder = "" if "/" in path else "sql/"
     file = resources.files(f"factory.{package}").joinpath(f"{folder}{path}.sql")
@@ -74,7 +76,7 @@ def load_query(address: str) -> Query:
 
 
 def all_queries(package: str) -> Iterator[Query]:
-    """Every SQL file of a package, sorted by address."""
+    """Yield every SQL file in a package, folder by folder in alphabetical order."""
     yield from _queries_in(resources.files(f"factory.{package}"), package)
 
 
@@ -91,6 +93,7 @@ def _queries_in(folder: Traversable, address: str) -> Iterator[Query]:
 
 @cache
 def statements_digest(*packages: str) -> str:
-    """A hash of all statements of packages. What was computed with other statements is void."""
+    """Return a hash of all SQL statements in the given packages. A cached result is valid only for
+    the statements that computed it."""
     queries = (query for package in packages for query in all_queries(package))
     return short_hash("\n".join(query.statement for query in queries))

@@ -1,7 +1,7 @@
-"""The views of one recipe: its prompts, and the rows of its roles, with a cache of counts.
+"""DuckDB views of the rows that belong to one recipe, with a cache of row counts.
 
-Counts are cached by the names of the shards that they were computed from. A shard's name is a hash
-of its content, so the same query on the same names has the same result.
+The cache identifies a count by the names of the shards that it was computed from. A shard's name is
+a hash of its content, so the same query on the same names always has the same result.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,15 +20,18 @@ from factory.lake.views import Views
 from factory.recipe import Recipe
 
 _Folders = dict[str, dict[str, list[Path]]]
-"""Shards by table and folder key."""
+"""Paths of shards by table and folder key."""
 
 
 class RecipeViews:
+    """DuckDB views of a recipe's prompts, and of the lake's rows for the recipe's roles."""
+
     def __init__(self, recipe: Recipe, lake: Lake) -> None:
         self.recipe = recipe
         self.lake = lake
         self.prompts: dict[str, pa.Table | Sequence[Path]] = {}
-        """By loop or probe: the shards, or rows that were read and are not stored yet."""
+        """The prompts of the loop and of the probe, as shards or as rows that are not stored
+        yet."""
         self._cache: dict[str, dict[str, Any]] = lake.load_json(self._cache_name)
         self._used: dict[str, str] = {}
 
@@ -37,11 +40,11 @@ class RecipeViews:
         return f"memo-{self.recipe.name}.json"
 
     def save_cache(self) -> None:
-        """Keep the counts for the next command."""
+        """Save the cached row counts for the next command."""
         self.lake.save_json(self._cache_name, self._cache)
 
     def prune_cache(self) -> None:
-        """Drop the counts that nobody asked for since this object was created."""
+        """Drop cached row counts that were not used since this object was created."""
         self._cache = {name: self._cache[name] for name in sorted(set(self._used.values()))}
 
     @cached_property
@@ -49,8 +52,10 @@ class RecipeViews:
         return Views(self.recipe.query_memory)
 
     def open(self, scope: Scope) -> Views:
-        """The lake's tables as views, with the rows that a scope reads. There is one connection:
-        views that were opened before can no longer be used."""
+        """Return DuckDB views of the rows that belong to the roles and judges in a scope.
+
+        There is only one connection, so views that were opened earlier can no longer be used.
+        """
         folders = self._folders(scope)
         whole = [table for table in folders if self._is_whole(folders, scope, table)]
         views = self._views.renew()
@@ -73,8 +78,10 @@ class RecipeViews:
         return views
 
     def _is_whole(self, folders: _Folders, scope: Scope, table: str) -> bool:
-        """Whether the view of a table leaves no row of this scope's shards out. A cheap sufficient
-        check, folder by folder: rows of two folders never have the same key."""
+        """Return whether the view of a table keeps every row of this scope's shards.
+
+        A cheap sufficient check, folder by folder: rows of two folders never have the same key.
+        """
         read = ("judgments", "verdicts") if table == "verdicts" else (table,)
         rows = scope.rows(table)
         keys = {tuple(row.get(SHARD_KEYS[name]) or "" for name in read) for row in rows}
@@ -87,7 +94,7 @@ class RecipeViews:
         )
 
     def _is_folder_whole(self, key: str, shards: dict[str, list[Path]]) -> bool:
-        """As `_is_whole`, for the folder of the last table in `shards`."""
+        """Return whether the view keeps every row in the folder of the last table in `shards`."""
         table = list(shards)[-1]
 
         def compute() -> dict[str, Any]:
@@ -107,10 +114,10 @@ class RecipeViews:
         scope: Scope,
         compute: Callable[[], dict[str, Any]],
     ) -> dict[str, Any]:
-        """The cached result of `compute` for the same shards of this scope, or its result now.
+        """Return the result of `compute`, or the cached result if the scope's shards are unchanged.
 
-        `place` names the query and where it is used; `depends_on` lists what else decides the
-        result.
+        `place` names the query and where it is used. `depends_on` lists the other values that
+        determine the result.
         """
         if any(isinstance(prompts, pa.Table) for prompts in self.prompts.values()):
             return compute()
@@ -129,7 +136,7 @@ class RecipeViews:
         return dict(self._cache[signature])
 
     def shard_names(self, scope: Scope) -> str:
-        """A hash of the names of all shards that a scope reads, and of the prompts."""
+        """Return a hash of all shard names in a scope, including the names of prompt shards."""
         prompts = [
             paths if isinstance(paths, Sequence) else []
             for _, paths in sorted(self.prompts.items())
@@ -138,7 +145,7 @@ class RecipeViews:
         return short_hash(canonical([[path.name for path in paths] for paths in shards]))
 
     def shards_of(self, scope: Scope) -> dict[str, list[Path]]:
-        """The shards that a scope reads, by table."""
+        """Return the paths of the shards in a scope, by table name."""
         return {
             table: [path for paths in folders.values() for path in paths]
             for table, folders in self._folders(scope).items()

@@ -1,7 +1,7 @@
-"""The tables: one Arrow schema each, and how the ids of their rows are made.
+"""Arrow schemas of the lake's tables, and functions that compute row IDs.
 
-A schema is a contract: whole from the first day, it never widens by itself, and an empty table
-still carries it. Columns that only a later engine or judge fills are here and NULL until then.
+A schema is fixed: it has every column from the start, and an empty table has it too. Columns that
+only some engines or judges fill are NULL in other rows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ import pyarrow as pa
 from factory.fingerprint import canonical, row_id, short_hash
 
 Row = dict[str, Any]
-"""One row of a table, by column name."""
+"""A row of a table, as a dictionary by column name."""
 
 MESSAGE = pa.struct(
     [
@@ -26,7 +26,7 @@ MESSAGE = pa.struct(
 )
 
 BARE_MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
-"""A message as datasets carry it where there are no tools: what every DPO trainer reads."""
+"""A message with only role and content, the form that every DPO trainer reads."""
 
 _GENERATION = [
     ("reasoning", pa.string()),
@@ -62,7 +62,7 @@ TABLES: dict[str, pa.Schema] = {
             ("request_id", pa.string()),
             ("prompt_id", pa.string()),
             ("draw", pa.int32()),
-            ("model", pa.string()),  # digest; `reference` where no model wrote it
+            ("model", pa.string()),  # digest; `reference` for a reference answer
             ("sampling", pa.string()),  # the folder's key
             ("text", pa.string()),
             ("tool_calls", pa.string()),  # JSON
@@ -74,13 +74,13 @@ TABLES: dict[str, pa.Schema] = {
             ("judgment_id", pa.string()),
             ("request_id", pa.string()),
             ("sample_id", pa.string()),
-            ("other_id", pa.string()),  # the sample compared with, where a rubric takes two
-            ("context", pa.string()),  # hash of what was shown of the prompt beside its messages
+            ("other_id", pa.string()),  # the other sample of a comparison
+            ("context", pa.string()),  # hash of the reference, criteria, and meta that were shown
             ("draw", pa.int32()),
             ("judge", pa.string()),  # the folder's key
             ("judge_model", pa.string()),  # digest of the model or of the function's source
             ("text", pa.string()),
-            ("value", pa.float64()),  # of judges that give a number and no text
+            ("value", pa.float64()),  # for judges that return a number instead of text
             (
                 "score_logprobs",
                 pa.list_(pa.struct([("label", pa.string()), ("logprob", pa.float64())])),
@@ -106,7 +106,7 @@ TABLES: dict[str, pa.Schema] = {
             ("build", pa.string()),  # the folder's key
             ("prompt_id", pa.string()),
             ("iteration", pa.int32()),
-            ("phase", pa.string()),  # D1 trains the future model, D2 the next and is published
+            ("phase", pa.string()),  # D1 trains the future model; D2 the next, and is published
             ("split", pa.string()),  # train, test
             ("outcome", pa.string()),
             ("chosen_id", pa.string()),
@@ -130,7 +130,7 @@ TABLES: dict[str, pa.Schema] = {
         [
             ("digest", pa.string()),
             ("parent", pa.string()),  # digest; NULL for M_0
-            ("build_key", pa.string()),  # of the pairs that it was trained on
+            ("build_key", pa.string()),  # the folder of its training pairs
             ("model_key", pa.string()),  # the folder under models/; NULL for M_0
             ("settings", pa.string()),  # JSON
             ("n_pairs", pa.int64()),
@@ -145,11 +145,11 @@ TABLES: dict[str, pa.Schema] = {
             ("name", pa.string()),  # M_0, M_1, …; F_0, F_1, … for the future models; reference
             ("model", pa.string()),  # digest
             ("sampling_key", pa.string()),  # the folder of its samples
-            ("request_key", pa.string()),  # what identifies their requests
+            ("request_key", pa.string()),  # hash that the IDs of their requests start from
             ("parser_key", pa.string()),  # the folder of the verdicts of the judge `judge`
             ("first_draw", pa.int32()),
             ("n_draws", pa.int32()),
-            ("n_judge_draws", pa.int32()),  # of the judge `judge`
+            ("n_judge_draws", pa.int32()),  # number of judgments per answer by the judge `judge`
         ]
     ),
     "panel": pa.schema(
@@ -158,24 +158,24 @@ TABLES: dict[str, pa.Schema] = {
             ("iteration", pa.int32()),
             ("role", pa.string()),
             ("name", pa.string()),  # the model that plays the role
-            ("judge_name", pa.string()),  # in the recipe: judge, those of judges, or probe
-            ("title", pa.string()),  # the name of one of judges, else who judges: M_0, …, function
+            ("judge_name", pa.string()),  # `judge`, `probe`, or a name in the recipe's `judges`
+            ("title", pa.string()),  # a name in `judges`, a model (M_0, …), or `function`
             ("judge_model", pa.string()),  # digest of the model or of the function's source
             ("judge_key", pa.string()),  # the folder of the judgments
-            ("judge_reads", pa.string()),  # of a prompt, beside its messages: '', context, meta
+            ("judge_reads", pa.string()),  # other fields of a prompt: '', context, or meta
             ("parser_key", pa.string()),  # the folder of their verdicts
             ("n_judge_draws", pa.int32()),
-            ("opponents", pa.int32()),  # of comparisons: with how many answers each is compared
+            ("opponents", pa.int32()),  # number of answers that each answer is compared with
         ]
     ),
 }
 
 SHARD_TABLES = ("samples", "judgments", "verdicts")
-"""Tables whose rows can be duplicated, or belong to a row that is gone. The view of the same name
-leaves these rows out."""
+"""Tables whose shards can contain duplicates, or rows that belong to a deleted row. The view of the
+same name leaves such rows out."""
 
 STORED_KEYS = {"samples": "sampling", "judgments": "judge", "verdicts": "parser"}
-"""The column with the folder's key in the shards of a table."""
+"""For each table, the column of its shards that stores the folder's key."""
 
 _KEY_COLUMNS = {
     "sampling": "sampling_key",
@@ -186,7 +186,8 @@ _KEY_COLUMNS = {
 
 
 def view_schema(table: str) -> pa.Schema:
-    """The columns of a table as its view names them: a column that holds a key ends in `_key`."""
+    """Return the Arrow schema of a table's DuckDB view. In views, the name of a column with a key
+    ends in `_key`."""
     return pa.schema(
         [column.with_name(_KEY_COLUMNS.get(column.name, column.name)) for column in TABLES[table]]
     )
@@ -199,23 +200,24 @@ ROW_ID: dict[str, str] = {
     "verdicts": "judgment_id",
     "pairs": "pair_id",
 }
-"""The column that tells two rows of one folder apart, for the tables that are kept as shards."""
+"""For each table that is stored as shards, the column that identifies a row within a folder."""
 
 
 def prompt_id(messages: Sequence[Mapping[str, Any]], tools: str | None) -> str:
-    """The id of a conversation to answer: a hash of its canonical messages and tools."""
+    """Return the ID of a prompt, a hash of its messages and tools as canonical JSON."""
     return short_hash(canonical({"messages": list(messages), "tools": tools}))
 
 
 def answer_id(request_id: str, draw: int, text: str | None, *more: str | None) -> str:
-    """The id of an answer to a draw of a request: another answer is another id.
+    """Return the ID of an answer, a hash of its request, draw, and content.
 
-    `more` is what was answered beside the text, in a fixed order: reasoning and tool calls for a
+    `more` has the other parts of the answer in a fixed order: reasoning and tool calls for a
     sample, reasoning for a judgment.
     """
     return row_id(request_id, draw, *more, text)
 
 
 def pair_id(prompt: str, chosen: str | None, rejected: str | None) -> str:
-    """The id of a pair: the same two samples in the same places have the same id in any build."""
+    """Return the ID of a pair, a hash of the IDs of its prompt and its two answers. The ID is the
+    same in every build."""
     return row_id(prompt, chosen, rejected)

@@ -1,4 +1,4 @@
-"""Scope: the roles and judges that a query is about."""
+"""The roles and judges whose rows a query reads."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -6,29 +6,31 @@ from dataclasses import dataclass
 from factory.lake.schema import Row
 
 SHARD_KEYS = {"samples": "sampling_key", "judgments": "judge_key", "verdicts": "parser_key"}
-"""The tables with a role's rows, and the column that names their folder: a column of `roles` for
-samples, else of `panel`."""
+"""For each table with a role's rows, the column with the key of its folder. The column belongs to
+`roles` for samples, and to `panel` for judgments and verdicts."""
 
 
 @dataclass(frozen=True)
 class Scope:
-    """What a query is about: roles, and the judges of their samples."""
+    """The roles whose samples a query reads, and the judges that score these samples."""
 
     roles: Sequence[Row] = ()
+    """Rows of the table `roles`."""
     panel: Sequence[Row] = ()
+    """Rows of the table `panel`, which lists the judges of each role."""
 
     def rows(self, table: str) -> Sequence[Row]:
-        """The rows that name the folders of a table."""
+        """Return the rows of `roles` or `panel`, whichever lists a table's folder keys."""
         return self.roles if table == "samples" else self.panel
 
     def keys(self, table: str) -> list[str]:
-        """The keys of the folders of a table that it reads, sorted."""
+        """Return the keys of the table's folders in this scope, sorted."""
         column = SHARD_KEYS[table]
         return sorted({row[column] for row in self.rows(table) if row.get(column)})
 
 
 def join_scopes(scopes: Iterable[Scope]) -> Scope:
-    """Several scopes as one, each row once."""
+    """Return the union of several scopes, without duplicate rows."""
     roles, panel = list[Row](), list[Row]()
     for scope in scopes:
         roles += [row for row in scope.roles if row not in roles]

@@ -1,4 +1,4 @@
-"""A thread that gathers finished rows and writes them as shards."""
+"""Write finished rows as Parquet shards in the background."""
 
 import queue
 import threading
@@ -11,11 +11,12 @@ from factory.lake.schema import Row
 
 
 class ShardWriter:
-    """Gathers rows and writes a shard of the next `rows`, or of those of the last `seconds`.
+    """A context manager that collects rows and writes them as shards in a background thread.
 
-    Writing happens in a thread of its own: who puts rows waits neither for Parquet nor for the
-    disk, and a silent engine does not keep finished rows from the disk. Leaving the context writes
-    what is left, also when it is left by an exception.
+    A shard is written after `rows` rows, or when its first row has waited for `seconds` seconds.
+    The caller of `put` never waits for Parquet or the disk, and finished rows are written even
+    while the engine is silent. Leaving the context writes the remaining rows, also after an
+    exception.
     """
 
     def __init__(self, folder: Folder, schema: pa.Schema, rows: int, seconds: float) -> None:
@@ -38,6 +39,7 @@ class ShardWriter:
             raise self._error
 
     def put(self, row: Row) -> None:
+        """Add a row to the next shard. Raises the error of an earlier write, if there was one."""
         if self._error is not None:
             raise self._error
         self._queue.put(row)
@@ -63,8 +65,8 @@ class ShardWriter:
 
     def _write(self, buffer: list[Row]) -> None:
         if self._error is not None:
-            return  # the rows are lost to this run and asked again by the next
+            return  # these rows are lost; the next run generates them again
         try:
             self._folder.append(pa.Table.from_pylist(buffer, schema=self._schema))
-        except BaseException as error:  # raised again where the rows come from
+        except BaseException as error:  # raised by the next `put` or at the end
             self._error = error

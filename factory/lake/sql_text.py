@@ -1,6 +1,6 @@
-"""SQL as text: strip comments, fill in parameters, quote values.
+"""Remove comments from SQL text, fill in its parameters, and quote values.
 
-A small lexer tells comments and quoted text from the rest, so that nothing inside a string changes.
+A small lexer separates comments and quoted text from the rest, so that strings stay unchanged.
 """
 
 import math
@@ -25,16 +25,17 @@ PART = re.compile(
     """,
     re.DOTALL | re.IGNORECASE | re.VERBOSE,
 )
-"""One part of a SQL text, in this order of preference."""
+"""Regular expression for one part of a SQL text: a comment, quoted text, a parameter, a semicolon,
+white space, or any other character."""
 
 Value = str | int | float | bool | None | Path
-"""What a parameter may be."""
+"""Types of the values that can fill in a `$parameter`."""
 
 
 def statement_of(text: str) -> str:
-    """A SQL text without comments, blank lines, and spaces at the ends of lines.
+    """Return a SQL text without comments, blank lines, and trailing spaces.
 
-    This is what keys hash: a change of comments keeps every key.
+    Keys hash this text, so a change of comments leaves every key as it is.
     """
     bare = "".join(part[0] for part in PART.finditer(text) if part.lastgroup != "comment")
     parts = ((part.lastgroup, part[0]) for part in PART.finditer(bare))
@@ -43,19 +44,19 @@ def statement_of(text: str) -> str:
 
 
 def _one_break(space: str) -> str:
-    """White space with at most one line break: that of the last line, and its indent."""
+    """Return white space with at most one line break, followed by the indent of the last line."""
     return "\n" + space.rpartition("\n")[2] if "\n" in space else space
 
 
 def parameters_of(text: str) -> frozenset[str]:
-    """The names of the `$parameters` in a SQL text."""
+    """Return the names of the `$parameters` in a SQL text."""
     return frozenset(part[0][1:] for part in _parameters(text))
 
 
 def fill(text: str, values: Mapping[str, Value]) -> str:
-    """A SQL text with each `$parameter` replaced by its value, as a literal.
+    """Return a SQL text with each `$parameter` replaced by its value as a literal.
 
-    DuckDB takes bound parameters neither in a view nor in a result that it streams.
+    DuckDB accepts bound parameters neither in views nor in streamed results.
     """
     filled, end = [], 0
     for part in _parameters(text):
@@ -69,7 +70,7 @@ def _parameters(text: str) -> Iterator[re.Match[str]]:
 
 
 def literal(value: Value) -> str:
-    """A value as a SQL literal."""
+    """Return a value as a SQL literal."""
     if value is None:
         return "null"
     if isinstance(value, bool):

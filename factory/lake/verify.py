@@ -1,4 +1,4 @@
-"""Is the lake what it was when it was written: every shard's hash, schema and ids, every model."""
+"""Check the integrity of the Parquet shards and trained models in a lake."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -7,6 +7,7 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet as pq
 
+from factory.lake.database import open_database
 from factory.lake.folders import Folder, Lake
 from factory.lake.schema import ROW_ID, TABLES, prompt_id
 from factory.lake.sql_text import literal
@@ -15,13 +16,19 @@ from factory.models import broken_files, model_manifest
 
 @dataclass(frozen=True)
 class Fault:
+    """A damaged file in the lake."""
+
     file: str
-    """Relative to the lake."""
+    """Path of the file, relative to the lake."""
     why: str
+    """Description of the damage."""
 
 
 @dataclass
 class VerifyReport:
+    """Result of checking a lake: the faults, and the numbers of checked shards, rows, and
+    models."""
+
     shards: int = 0
     rows: int = 0
     models: int = 0
@@ -29,16 +36,16 @@ class VerifyReport:
 
 
 def verify_lake(lake: Lake) -> VerifyReport:
-    """Read every shard and trained model of the lake. Its datasets follow from these."""
+    """Check every shard and trained model in the lake. Datasets are not checked, since they are
+    rebuilt from the shards."""
     tables = (*ROW_ID, "models")
     return verify_folders(folder for table in tables for folder in lake.folders(table))
 
 
 def verify_folders(folders: Iterable[Folder]) -> VerifyReport:
-    """Read every shard or trained model of these folders."""
+    """Check every shard or trained model in the given folders."""
     report = VerifyReport()
-    with duckdb.connect() as con:
-        con.execute("set enable_progress_bar = false")
+    with open_database() as con:
         for folder in folders:
             if folder.table == "models":
                 report.faults += _model_faults(folder, report)
@@ -62,16 +69,17 @@ def _folder_faults(
             report.rows += pq.read_metadata(shard).num_rows
             of_table.append(shard)
         else:
-            yield Fault(folder.lake.relative(shard), "its schema is not the table's")
+            yield Fault(folder.lake.relative(shard), "the schema differs from the table's")
     for shard, wrong in _wrong_ids(folder.table, of_table, con).items():
-        why = f"{wrong} of its rows have ids that do not follow from them"
+        why = f"{wrong} rows have an id that does not match their content"
         yield Fault(folder.lake.relative(shard), why)
 
 
 def _wrong_ids(
     table: str, shards: Sequence[Path], con: duckdb.DuckDBPyConnection
 ) -> dict[Path, int]:
-    """By shard: rows whose id is not the hash of their content; only shards that have any."""
+    """Return, for each shard, the number of rows whose ID is not the hash of their content. Leaves
+    out shards without such rows."""
     if table == "prompts":
         counts = {shard: _wrong_prompt_ids(shard) for shard in shards}
         return {shard: count for shard, count in counts.items() if count}

@@ -1,6 +1,6 @@
-"""DuckDB over the lake: the tables as views, and the queries that run on them.
+"""DuckDB views of the lake's tables, and the queries that run on them.
 
-Knows which view reads which. Knows no step and no policy.
+This module knows which view reads which other view. It knows neither steps nor policies.
 """
 
 import copy
@@ -18,12 +18,13 @@ import duckdb
 import pyarrow as pa
 
 from factory.errors import QueryError, one_line
+from factory.lake.database import open_database
 from factory.lake.query import Query, load_query
 from factory.lake.schema import SHARD_TABLES, TABLES
 from factory.lake.sql_text import Value, fill, literal
 
 BATCH = 1000
-"""Rows that are read from DuckDB at a time."""
+"""Number of rows per batch that is read from DuckDB."""
 
 _SHARDS = {
     "prompts": "prompts",
@@ -33,31 +34,30 @@ _SHARDS = {
     "verdicts": "verdicts",
     "pairs": "pairs",
 }
-"""The names under which shards are registered, and their tables."""
+"""For each view over shards, the table that the shards belong to."""
 
 _SETTINGS = (
-    "enable_progress_bar = false",  # it would be drawn into the output of a command
-    # A name that is no view is an error, not whatever variable of this program has that name.
+    # Otherwise an unknown name in a query could match a Python variable of this program.
     "python_enable_replacements = false",
-    # Return memory to the system when a query ends, not when a lot of it has gathered: a run
-    # mostly waits for its engine, which may need it.
+    # Return memory to the system at the end of each query. A run mostly waits for its engine, which
+    # may need the memory.
     "allocator_flush_threshold = '1MB'",
     "allocator_bulk_deallocation_flush_threshold = '1MB'",
 )
 
 MACROS = ("lake/macros", "lake/made_once", "lake/labels")
-"""The files with the macros that queries share."""
+"""The SQL files with the macros that queries share."""
 
 BASE_VIEWS = (
     *("prompts", "samples", "placed", "rivals", "judgments", "verdicts", "scores", "candidates"),
     "judge_scores",
 )
-"""The views between shards and candidates. Each may read those before it."""
+"""The views from shards to candidates. Each may read the views before it."""
 
 
 @dataclass
 class _Connection:
-    """What all views of one connection share."""
+    """The DuckDB connection that several `Views` objects share, and its current definitions."""
 
     con: duckdb.DuckDBPyConnection
     defined: dict[str, str] = field(default_factory=dict)
@@ -68,24 +68,26 @@ class _Connection:
 class Views:
     """A DuckDB connection with the lake's tables as views.
 
-    The base views are created once, on empty tables; registering shards then changes what they
-    read. A query that declares an input (`-- Reads:`) which nobody registered raises LookupError:
-    it never reads the empty table or the rows of an earlier caller. `renew` starts over with a new
-    set of inputs on the same connection, after which the old object refuses to be used.
+    The base views are created once, on empty tables. Registering shards then changes the rows that
+    they read. A query that declares an input (`-- Reads:`) raises LookupError if nobody registered
+    the input, so it never reads an empty table or the rows of an earlier caller. `renew` returns an
+    object without inputs on the same connection, and the old object can no longer be used.
     """
 
     def __init__(self, memory: str | None = None, script: str | None = None) -> None:
-        """`memory` is the most that queries may use, such as `4GB` (the recipe's query_memory).
-        `script` is SQL that defines other views in place of the lake's: those of a published
-        folder."""
-        self._shared = _Connection(duckdb.connect())
+        """Open a DuckDB connection, and define the views.
+
+        `memory` is DuckDB's memory limit, such as `4GB` (the recipe's query_memory). `script` is
+        SQL that defines the views of a published folder instead of the lake's.
+        """
+        self._shared = _Connection(open_database())
         self._turn = 0
         self._inputs: set[str] = set()
         for setting in _SETTINGS:
             self.con.execute(f"set {setting}")
         if memory is not None:
             self.con.execute(f"set memory_limit = '{memory}'")
-        # One folder per connection: DuckDB gives its files the same names in every process. It
+        # One folder per connection, since DuckDB uses the same file names in every process. DuckDB
         # creates the folder when it needs it, and removes it.
         name = f"factory-duckdb-{os.getpid()}-{uuid4().hex[:8]}"
         self.con.execute(f"set temp_directory = {literal(f'{tempfile.gettempdir()}/{name}')}")
@@ -107,13 +109,16 @@ class Views:
 
     @property
     def con(self) -> duckdb.DuckDBPyConnection:
-        """The connection. Raises RuntimeError if `renew` was called since."""
+        """The open DuckDB connection. Raises RuntimeError if `renew` was called on this object."""
         if self._turn != self._shared.turn:
-            raise RuntimeError("these views were renewed for another caller: open them again")
+            raise RuntimeError(
+                "these views are closed, because another caller renewed them: open the views again"
+            )
         return self._shared.con
 
     def renew(self) -> "Views":
-        """The same connection with no inputs. This object can no longer be used."""
+        """Return a new `Views` object on the same connection, without registered inputs. This
+        object can no longer be used."""
         self._shared.turn += 1
         views = copy.copy(self)
         views._turn, views._inputs = self._shared.turn, set()
@@ -128,8 +133,8 @@ class Views:
     # inputs
 
     def register_shards(self, view: str, table: str, paths: Sequence[Path]) -> None:
-        """Register shards of a table as `<view>_shards`, with a column `filename` and, for tables
-        whose rows can be made twice, `file_row_number`."""
+        """Register a table's shards as the relation `<view>_shards`, with an extra column
+        `filename`. Tables in SHARD_TABLES also get a column `file_row_number`."""
         numbered = table in SHARD_TABLES
         name = f"{view}_shards"
         self._inputs.add(name)
@@ -137,7 +142,7 @@ class Views:
             return
         self._shared.registered[name] = paths
         if paths:
-            # As SQL: a relation's own view would be shadowed by a registered one of its name.
+            # Not con.register(): a registered relation would hide a view with the same name.
             files = ", ".join(literal(path) for path in paths)
             row_number = ", file_row_number = true" if numbered else ""
             if name not in self._shared.defined:
@@ -149,13 +154,13 @@ class Views:
         self._register(name, schema.empty_table())
 
     def register(self, name: str, table: pa.Table) -> None:
-        """Register an Arrow table as an input."""
+        """Register an Arrow table as an input of queries."""
         self._inputs.add(name)
         self._shared.registered.pop(name, None)
         self._register(name, table)
 
     def register_row(self, name: str, values: Mapping[str, Any]) -> None:
-        """Register one row of settings as an input."""
+        """Register settings as an input of queries, a table with one row."""
         self.register(name, pa.Table.from_pylist([dict(values)]))
 
     def _register(self, name: str, table: pa.Table) -> None:
@@ -164,14 +169,15 @@ class Views:
         self.con.register(name, table)
 
     def define_tables(self, whole: Collection[str]) -> None:
-        """Define the views of SHARD_TABLES. The view of a table in `whole`, whose shards have no
-        row to leave out, is its shards and does not look for any."""
+        """Define the views `samples`, `judgments`, and `verdicts` over their shards. For a table in
+        `whole`, no row needs to be left out, so its view reads the shards without looking for
+        duplicates."""
         for table in SHARD_TABLES:
             query = load_query(f"lake/all_{table}" if table in whole else f"lake/{table}")
             self._create_view(table, query.text)
 
     def define(self, name: str, query: Query | str, **values: Value) -> None:
-        """Define a query as a view, which other queries may then read."""
+        """Define a query as a view that other queries can read."""
         self._create_view(name, self._text(query, values))
         self._inputs.add(name)
 
@@ -192,19 +198,19 @@ class Views:
             self.con.execute(f"insert into {name} {self._text(query, values)}")
 
     def drop_tables(self, *names: str) -> None:
-        """Drop tables, which frees their memory."""
+        """Drop tables to free their memory."""
         for name in names:
             self.con.execute(f"drop table {name}")
             self._inputs.discard(name)
 
     def use_table(self, name: str) -> None:
-        """Make a table an input that was created on this connection before `renew`."""
+        """Make a table that was created before `renew` available as an input."""
         self._inputs.add(name)
 
     def read_texts(self, of: str) -> None:
-        """Read the texts of the samples that a query names as chosen_id and rejected_id into the
-        table `texts`. Texts that are already there are not read again: a sample's id is a hash of
-        its text."""
+        """Load the texts of the given samples into the table `texts`. The query `of` lists the
+        samples in its columns chosen_id and rejected_id. Texts that are already loaded are not read
+        again, since a sample's ID is a hash of its text."""
         self.define("texts_of", of)
         self._inputs.add("texts")
         self.insert("texts", load_query("lake/texts"))
@@ -217,13 +223,16 @@ class Views:
     # queries
 
     def _text(self, query: Query | str, values: Mapping[str, Value]) -> str:
-        """The SQL of a query. Raises LookupError if an input is missing, TypeError for values that
-        are not its parameters."""
+        """Return the SQL of a query with its parameters filled in. Raises LookupError if an input
+        is missing, and TypeError if `values` are not its parameters."""
         if isinstance(query, str):
             return fill(query, values) if values else query
         missing = sorted(name for name in query.reads if not self._is_available(name))
         if missing and self._is_lake:
-            raise LookupError(f"{query.address} reads {missing[0]}, which nobody registered")
+            raise LookupError(
+                f"the query {query.address} reads the relation {missing[0]}, which is not "
+                "registered"
+            )
         return query.with_values(dict(values))
 
     def _is_available(self, name: str) -> bool:
@@ -234,12 +243,13 @@ class Views:
         )
 
     def one(self, query: Query, **values: Value) -> dict[str, Any]:
-        """The only row of a query."""
+        """Run a query that returns exactly one row, and return that row. Raises ValueError for any
+        other number of rows."""
         (row,) = self.all(query, **values)
         return row
 
     def all(self, query: Query | str, **values: Value) -> list[dict[str, Any]]:
-        """The rows of a query that has few."""
+        """Run a query, and return all its rows as a list. For queries with few rows."""
         with _enough_memory():
             relation = self.con.sql(self._text(query, values))
             rows: list[dict[str, Any]] = relation.to_arrow_table().to_pylist()
@@ -248,16 +258,17 @@ class Views:
     def stream(
         self, query: Query, schema: pa.Schema | None = None, **values: Value
     ) -> Iterator[pa.RecordBatch]:
-        """The rows of a query, one batch at a time, cast to `schema` if one is given. The
+        """Run a query, and yield its rows in batches, cast to `schema` if one is given. The
         connection is busy until the last batch."""
         with _enough_memory():
             for batch in self.con.sql(self._text(query, values)).to_arrow_reader(BATCH):
                 yield batch if schema is None else batch.select(schema.names).cast(schema)
 
-    # SQL of the user's own
+    # a user's queries
 
     def read_only(self, query: str) -> duckdb.DuckDBPyRelation:
-        """A user's query as a relation. Raises QueryError unless it is one query that reads."""
+        """Return a user's query as a DuckDB relation. Raises QueryError unless the text is one
+        query that only reads."""
         try:
             statements = self.con.extract_statements(query)
         except duckdb.Error as error:
@@ -268,7 +279,7 @@ class Views:
             duckdb.StatementType.EXPLAIN,
         }:
             raise QueryError(
-                "", "expected one query that reads (select, from, describe, summarize)"
+                "", "expected one read-only query (select, from, describe, or summarize)"
             )
         try:
             return self.con.sql(query)
@@ -276,9 +287,9 @@ class Views:
             raise _query_error(error) from None
 
     def answer(self, query: str) -> pa.Table:
-        """Return the rows of a user's query. Ctrl-C interrupts it. Raises QueryError if the query
-        fails or does anything but read."""
-        # In a thread: DuckDB, while it works, lets no signal through to the one that called it.
+        """Run a user's query, and return its rows as an Arrow table. Ctrl-C interrupts the query.
+        Raises QueryError if the query fails or would change anything."""
+        # In a thread, since the thread that calls DuckDB receives no signals until the query ends.
         with ThreadPoolExecutor(1) as thread:
             rows = thread.submit(lambda: self.read_only(query).to_arrow_table())
             try:
@@ -286,7 +297,7 @@ class Views:
             except duckdb.Error as error:
                 raise _query_error(error) from None
             except KeyboardInterrupt:
-                while not rows.done():  # a query that is only about to begin does not hear it
+                while not rows.done():  # a query that has not started yet ignores it
                     self.con.interrupt()
                     wait([rows], timeout=0.1)
                 raise
@@ -301,8 +312,8 @@ def _enough_memory() -> Iterator[None]:
             raise
         raise QueryError(
             "query_memory",
-            f"a query over the lake needs more memory ({one_line(str(error).splitlines()[0])})",
-            "raise query_memory, or leave it out and free memory",
+            f"the query ran out of memory ({one_line(str(error).splitlines()[0])})",
+            "raise query_memory, or free some memory on this machine",
         ) from None
 
 

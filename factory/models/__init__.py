@@ -1,4 +1,4 @@
-"""Models on disk: digests, adapters, chat templates, and token counts. Loads no weights."""
+"""Model folders: digests, adapters, chat templates, and token counts, without loading weights."""
 
 from factory.models.adapters import adapter_rank, check_adapter
 from factory.models.checkpoint import Checkpoint

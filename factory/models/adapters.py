@@ -1,4 +1,4 @@
-"""Check that a LoRA adapter fits its base model, from headers alone."""
+"""Check, from file headers alone, that a LoRA adapter fits its base model."""
 
 from pathlib import Path
 
@@ -10,19 +10,19 @@ from factory.models.safetensors import Tensor, read_tensors
 
 
 def check_adapter(adapter: Path, base: Path, field: str, base_field: str) -> None:
-    """Raise ModelError unless a folder is a LoRA adapter that fits the weights of another.
+    """Raise ModelError unless the folder `adapter` is a LoRA adapter that fits the model in `base`.
 
-    Reads headers only. Every pair of lora_A [r, in] and lora_B [out, r] must fit a weight [out, in]
-    of the base. Adapters that are not in safetensors are not checked. `field` and `base_field` are
-    the recipe fields of the two folders.
+    Reads only the headers of safetensors files. Every pair of lora_A [r, in] and lora_B [out, r]
+    must fit a weight [out, in] of the base model. An adapter in another file format passes
+    unchecked. `field` and `base_field` are the recipe fields of the two folders.
     """
     config = read_json(adapter / ADAPTER_FILES[0], field)
     if config.get("peft_type") != "LORA":
         raise ModelError(
             field,
-            f"{shown_path(adapter)} is no LoRA adapter",
-            "expected a folder with adapter_config.json and adapter_model.safetensors, as PEFT "
-            "saves it",
+            f"{shown_path(adapter)} is not a LoRA adapter",
+            "expected a folder that PEFT saved, with adapter_config.json and "
+            "adapter_model.safetensors",
         )
     file = adapter / "adapter_model.safetensors"
     if not file.is_file():
@@ -36,24 +36,24 @@ def check_adapter(adapter: Path, base: Path, field: str, base_field: str) -> Non
         if weights and (fault := _misfit(tensor, weights)):
             raise ModelError(
                 field,
-                f"{shown_path(adapter)} was made for another base than {shown_path(base)}: {fault}",
-                "expected an adapter of this base",
+                f"{shown_path(adapter)} does not fit the model {shown_path(base)}: {fault}",
+                "use an adapter that was trained on this model",
             )
 
 
 def _misfit(tensor: Tensor, weights: dict[str, list[int]]) -> str | None:
-    """Describe how an adapter's tensor does not fit the base; None if it fits."""
+    """Return the reason why an adapter's tensor does not fit the base model, or None if it fits."""
     module = tensor.name.removeprefix("base_model.model.").partition(".lora_")[0]
     weight = weights.get(f"{module}.weight")
-    shared = {"lora_A": 1, "lora_B": 0}  # the axis of the weight that each has in common with it
+    shared = {"lora_A": 1, "lora_B": 0}  # the axis whose length the weight shares with the tensor
     axis = next((shared[part] for part in tensor.name.split(".") if part in shared), None)
     if axis is None or (weight is not None and weight[axis] == tensor.shape[axis]):
         return None
-    has = "the base has no such weight" if weight is None else f"the base's are {weight}"
-    return f"its weights for {module} are {tensor.shape}, and {has}"
+    has = "no such weight" if weight is None else f"a weight of shape {weight}"
+    return f"the adapter's {module} has shape {tensor.shape}, but the model has {has}"
 
 
 def adapter_rank(adapter: Path) -> int:
-    """Return the rank of a LoRA adapter: the largest of its modules' ranks."""
+    """Return the rank of a LoRA adapter: the largest rank among its modules."""
     config = read_json(adapter / ADAPTER_FILES[0], shown_path(adapter))
     return int(max([config.get("r", 0), *(config.get("rank_pattern") or {}).values()]))

@@ -1,6 +1,6 @@
-"""A model on disk: its digest, dtype, adapter, and configuration.
+"""The checkpoint of a model: its folder, digest, dtype, adapter, and configuration.
 
-Loads no weights and imports neither torch nor an engine.
+This module loads no weights and imports neither torch nor an engine.
 """
 
 import dataclasses
@@ -15,42 +15,46 @@ from factory.models.config import read_json
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One set of weights, on disk."""
+    """A model, with its folder, its digest, and an optional LoRA adapter."""
 
     name: str
-    """What the recipe calls it: M_0, F_0, M_1, …"""
+    """The name of the model in the loop (M_0, F_0, M_1, …), or the name of a judge."""
     path: Path
-    """The folder with weights, configuration and tokenizer."""
+    """The folder with the weights, the configuration, and the tokenizer."""
     digest: str
-    """Of weights, adapter, tokenizer, chat template, configuration, dtype, and of what else decides
-    the answers of the engine that runs it."""
+    """Hash of the weights, adapter, tokenizer, chat template, configuration, dtype, and engine
+    settings that affect the model's answers."""
     dtype: str
+    """Number type of the weights when the model runs, such as `bfloat16`."""
     adapter: Path | None = None
-    """The folder of the LoRA adapter that is put on the weights."""
+    """The folder of the LoRA adapter, if the model has one."""
     folder: Path | None = None
-    """The folder of a trained model in the lake."""
+    """The lake folder of a trained model."""
     base: str = dataclasses.field(default="", compare=False)
-    """The digest of the weights alone, without an adapter."""
+    """The digest of the base weights without the adapter."""
     declared: str | None = None
-    """The declared revision of weights that only a server has. It cannot be verified, and there are
-    no files."""
+    """The declared revision of a model whose weights only a server has. The revision cannot be
+    verified, and there are no files to read."""
     field: str = dataclasses.field(default="model.path", compare=False)
-    """The recipe field that names the folder, for error messages; a trained model's own name."""
+    """The recipe field to name in error messages; for a fully trained model, the model's name."""
 
     @cached_property
     def generation_config(self) -> dict[str, Any]:
-        """The sampling defaults of the model's repository."""
+        """The sampling defaults in the model's `generation_config.json`."""
         return self._json("generation_config.json")
 
     @property
     def stop_tokens(self) -> list[int]:
-        """The tokens that end an answer, in addition to the tokenizer's own. Chat models often have
-        several."""
+        """IDs of the tokens that end an answer, in addition to the tokenizer's own end token.
+
+        Chat models often have several.
+        """
         stops = self.generation_config.get("eos_token_id", self.config.get("eos_token_id"))
         return [stops] if isinstance(stops, int) else list(stops or [])
 
     @cached_property
     def config(self) -> dict[str, Any]:
+        """The content of the model's `config.json`."""
         return self._json("config.json")
 
     def _json(self, name: str) -> dict[str, Any]:
@@ -58,20 +62,23 @@ class Checkpoint:
 
     @property
     def context_length(self) -> int | None:
-        """The maximum number of tokens of a prompt and its answer; None if the config has none."""
+        """Maximum number of tokens in a prompt and its answer together, or None if it is
+        unknown."""
         length = self.config.get("max_position_embeddings")
         return length if isinstance(length, int) else None
 
     @cached_property
     def control_tokens(self) -> tuple[str, ...]:
-        """The texts that the tokenizer reads as control tokens wherever they stand, as far as its
-        tokenizer.json says; none where only a server has the weights."""
+        """Texts that the tokenizer turns into control tokens, as listed in its `tokenizer.json`.
+
+        Empty for a model whose weights only a server has.
+        """
         added = self._json("tokenizer.json").get("added_tokens", [])
         return tuple(token["content"] for token in added if token["special"])
 
     @cached_property
     def tokenizer_digest(self) -> str:
-        """Of all that decides how long a prompt is."""
+        """Hash of the tokenizer and chat template files, which determine the length of a prompt."""
         names = ("tokenizer*", "chat_template*", "special_tokens_map.json", "added_tokens.json")
         files = [path for name in names for path in sorted(self.path.glob(name))]
         return files_digest((path.name, file_digest(path)) for path in files)

@@ -1,4 +1,4 @@
-"""Read the JSON files of a model's folder."""
+"""Read the JSON files in a model folder."""
 
 import json
 from pathlib import Path
@@ -8,9 +8,10 @@ from factory.errors import ModelError
 
 
 def read_json(path: Path, field: str) -> dict[str, Any]:
-    """Return the object in a model's JSON file; an empty one if there is no such file.
+    """Return the content of a JSON file in a model folder, or an empty dict if there is no such
+    file.
 
-    Raises ModelError with `field`, the recipe field that names the model, if it is not JSON.
+    Raises ModelError if the file is not JSON. `field` is the recipe field that names the model.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -18,12 +19,12 @@ def read_json(path: Path, field: str) -> dict[str, Any]:
         return {}
     except (OSError, ValueError) as error:
         raise ModelError(
-            field, f"{path.name} cannot be read as JSON ({error})", "download or save it again"
+            field, f"{path.name} cannot be read as JSON ({error})", "download the model again"
         ) from None
     return content if isinstance(content, dict) else {}
 
 
 def declared_dtype(path: Path, field: str) -> str:
-    """Return the dtype that a model's config.json names; float32 if it names none."""
+    """Return the dtype named in a model's `config.json`, or float32 if none is named."""
     config = read_json(path / "config.json", field)
     return str(config.get("dtype") or config.get("torch_dtype") or "float32")

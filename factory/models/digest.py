@@ -1,4 +1,4 @@
-"""Digests of model folders: which files decide what a model answers."""
+"""Digests of model folders, computed from the files that affect a model's answers."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ from factory.fingerprint import file_digest, files_digest, folder_key
 from factory.recipe import VLLM_IDENTITY, Engine, OpenaiEngine, VllmEngine
 
 WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
+"""Patterns of weight files. Only the files of the first pattern that matches count."""
 
 
 MEANING_FILES = (
@@ -20,19 +21,22 @@ MEANING_FILES = (
     "merges.txt",
     "scripted.json",
 )
-"""The files beside the weights that decide what a model answers."""
+"""Patterns of the files that affect a model's answers, in addition to the weights."""
 
 
 CONFIG_FILES = ("config.json", "model.safetensors.index.json", "scripted.json")
-"""Of these, what belongs to the weights."""
+"""The names in MEANING_FILES that describe the weights rather than the tokenizer."""
 
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
-"""The files of a LoRA adapter, as PEFT writes it."""
+"""The files of a LoRA adapter that PEFT saved."""
 
 
 def as_run(digest: str, engine: Engine) -> str:
-    """A model's digest with what its engine adds to what decides its answers."""
+    """Return a model's digest combined with the engine settings that affect its answers.
+
+    These are the arguments of vLLM in VLLM_IDENTITY, or an OpenAI server's name for the model.
+    """
     match engine:
         case VllmEngine():
             set_ = {k: v for k, v in engine.arguments.items() if k in VLLM_IDENTITY}
@@ -43,31 +47,34 @@ def as_run(digest: str, engine: Engine) -> str:
 
 
 def folder_digest(path: Path, dtype: str, known: dict[str, str]) -> str:
-    """The digest of a model's folder run in `dtype`."""
+    """Return the digest of the model in a folder, for the data type `dtype`.
+
+    `known` caches file hashes; see `cached_digest`.
+    """
     files = files_digest((file.name, cached_digest(file, known)) for file in model_files(path))
     return folder_key("model", 1, {"files": files, "dtype": dtype})
 
 
 def adapter_digest(adapter: Path, base: str, known: dict[str, str]) -> str:
-    """The digest of an adapter on weights of the digest `base`."""
+    """Return the digest of a LoRA adapter, given the digest of its base model (`base`)."""
     files = files_digest((file.name, cached_digest(file, known)) for file in model_files(adapter))
     return folder_key("adapter", 1, {"base": base, "adapter": files})
 
 
 def is_adapter(path: Path) -> bool:
-    """Whether a folder holds a LoRA adapter, and not weights of its own."""
+    """Return whether a folder contains a LoRA adapter rather than a full model."""
     return (path / ADAPTER_FILES[0]).is_file()
 
 
 def tokenizer_files(path: Path) -> list[Path]:
-    """The files of a model's folder that decide how texts become tokens and are ended."""
+    """Return the tokenizer, chat template, and generation config files of a model folder."""
     return sorted(
         file for glob in MEANING_FILES if glob not in CONFIG_FILES for file in path.glob(glob)
     )
 
 
 def model_files(path: Path) -> list[Path]:
-    """The files of a model's or adapter's folder that decide its answers, sorted by name."""
+    """Return the files of a model or adapter folder that affect its answers, sorted by name."""
     if is_adapter(path):
         return sorted(file for name in ADAPTER_FILES if (file := path / name).is_file())
     weights = next((found for glob in WEIGHT_FILES if (found := sorted(path.glob(glob)))), [])
@@ -75,7 +82,7 @@ def model_files(path: Path) -> list[Path]:
 
 
 def cached_digest(file: Path, known: dict[str, str]) -> str:
-    """Return the SHA-256 of a file, computed once per device, inode, size, and time."""
+    """Return the SHA-256 of a file, cached in `known` by device, inode, size, and mtime."""
     stat = file.stat()
     stamp = f"{stat.st_dev}-{stat.st_ino}-{stat.st_size}-{stat.st_mtime_ns}"
     if stamp not in known:

@@ -1,4 +1,4 @@
-"""Find a model's folder: next to the recipe, or in the Hub's cache."""
+"""Find a model's folder by its path, or in the local cache of the Hugging Face Hub."""
 
 import re
 from pathlib import Path
@@ -10,11 +10,11 @@ from factory.recipe import Model, Recipe, Training
 
 
 def locate_model(model: Model, recipe: Recipe | Training, *, field: str, download: bool) -> Path:
-    """Return the folder of a model: next to the recipe, or in the Hub's cache.
+    """Return a model's folder, found by its path or in the local cache of the Hugging Face Hub.
 
-    `field` is the recipe section that names the model (`model`, `judge.model`). `download` fetches
-    what the cache lacks. Raises NotDownloaded if files are missing (with `download`: without a
-    network), and ModelError if the path names no model.
+    `field` is the recipe section that names the model (`model`, `judge.model`). With `download`,
+    downloads the files that the cache lacks. Raises NotDownloaded if files are missing and cannot
+    be downloaded, and ModelError if the path is neither a folder nor a repository.
     """
     path = recipe.resolve(model.path)
     if path.is_dir():
@@ -23,7 +23,7 @@ def locate_model(model: Model, recipe: Recipe | Training, *, field: str, downloa
         raise ModelError(
             f"{field}.path",
             f"{model.path} is not a folder (looked for {path.name} in {shown_path(path.parent)})",
-            "expected a folder with a model, or a Hub repository organization/name",
+            "give a model folder, or a Hub repository in the form organization/name",
         )
     return _locate_repository(model, f"{field}.path", download)
 
@@ -48,19 +48,19 @@ def _locate_repository(model: Model, field: str, download: bool) -> Path:
     except LocalEntryNotFoundError:
         raise NotDownloaded(
             field,
-            f"{model.path} is neither a folder next to the recipe nor on this machine",
-            f"fetch it with `hf download {model.path}`, or let `factory run` do so with a network",
+            f"{model.path} is neither in the recipe's folder nor in this machine's Hub cache",
+            f"download the repository with `hf download {model.path}` or `factory run`",
         ) from None
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise ModelError(
             field,
-            f"{model.path} could not be fetched from the Hub: {error}",
-            "check the name, the network, and HF_TOKEN",
+            f"the download of {model.path} from the Hub failed: {error}",
+            "check the repository name, the network connection, and HF_TOKEN",
         ) from error
 
 
 def shown_path(path: Path) -> str:
-    """Return a path as messages show it: relative to the current folder if it is inside."""
+    """Format a path for a message, relative to the current folder if it is inside that folder."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
@@ -68,20 +68,20 @@ def shown_path(path: Path) -> str:
 
 
 def check_model(given: str, path: Path, field: str) -> None:
-    """Raise ModelError unless a folder has a model's configuration, weights, and chat template.
+    """Raise ModelError unless a folder contains a config.json, weights, and a chat template.
 
-    `given` is the recipe's name for the folder, `field` the section that names it. Reads no content
-    but the template's.
+    `given` is the folder as the recipe writes it. `field` is the recipe section that names it.
     """
     field = f"{field}.path"
     if not (path / "config.json").is_file():
-        raise ModelError(field, f"{given} has no config.json", "expected a model's folder")
+        raise ModelError(field, f"{given} has no config.json", "expected a model folder")
     if not any(file for glob in WEIGHT_FILES for file in path.glob(glob)):
-        raise ModelError(field, f"{given} has no weights", "expected *.safetensors files")
+        raise ModelError(
+            field, f"{given} has no weights", "expected *.safetensors or pytorch_model*.bin files"
+        )
     if chat_template(path, field) is None:
         raise ModelError(
             field,
             f"{given} has no chat template",
-            "expected chat_template.jinja or chat_template in tokenizer_config.json; use the "
-            "instruction-tuned model, or add one",
+            "use an instruction-tuned model, or add a chat_template.jinja",
         )

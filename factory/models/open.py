@@ -1,4 +1,4 @@
-"""Open the models that a recipe names."""
+"""Find the models named in a recipe, and compute their digests."""
 
 from pathlib import Path
 
@@ -21,12 +21,12 @@ def open_checkpoint(
     field: str,
     download: bool = False,
 ) -> Checkpoint:
-    """Find a model and compute its digest.
+    """Find a model named in the recipe, and return its checkpoint with folder and digest.
 
     `field` is the recipe section that names the model: `model`, `judge.model`, or
-    `judges.x.reward_model`. `known` caches file hashes by device, inode, size, and time, so that
-    unchanged weights are not read again; new hashes are added to it. Raises ModelError if the
-    folder is missing, or has no weights or no chat template (the scripted engine needs neither).
+    `judges.x.reward_model`. `known` caches file hashes, so that unchanged weights are not read
+    again; new hashes are added to it. Raises ModelError if the folder is missing, or if it has no
+    weights or chat template, which every engine except the scripted one needs.
     """
     engine = recipe.engine_of(name)
     path = locate_model(model, recipe, field=field, download=download)
@@ -40,7 +40,7 @@ def open_checkpoint(
         adapter = recipe.resolve(model.adapter)
         check_adapter(adapter, path, f"{field}.adapter", place)
         digest = adapter_digest(adapter, base, known)
-    if engine.name == "scripted":  # a script answers, not the model
+    if engine.name == "scripted":  # the answers depend on the script
         script = engine.script
         code = find_function(script, recipe.folder).digest if script else "words"
         digest = folder_key("scripted model", 1, {"model": digest, "script": code})
@@ -48,7 +48,9 @@ def open_checkpoint(
 
 
 def declared_checkpoint(name: str, revision: str, engine: OpenaiEngine) -> Checkpoint:
-    """Return a model whose weights only a server has, identified by the server's name for it and
-    the revision that its operator declares."""
+    """Return the checkpoint of a model that runs on a server and has no local weights.
+
+    The server's name for the model and the declared revision identify it.
+    """
     digest = folder_key("model declared", 1, {"name": engine.model, "revision": revision})
     return Checkpoint(name, Path(engine.model), digest, "unknown", declared=revision)

@@ -1,7 +1,7 @@
-"""The tensors of a safetensors file, as its header tells them. Reads no weights.
+"""Read the names, shapes, and sizes of the tensors in a safetensors file, but not the weights.
 
-The format: the header's length in eight bytes (little-endian), the header as JSON, the weights
-(https://github.com/huggingface/safetensors, "Format").
+A file starts with the length of its header in eight bytes (little-endian), followed by the header
+as JSON and by the weights (https://github.com/huggingface/safetensors, "Format").
 """
 
 import json
@@ -12,43 +12,47 @@ from pathlib import Path
 from factory.errors import ModelError
 
 _FLOATS = ("F64", "F32", "BF16", "F16")
-"""Numbers, as safetensors calls them, that are loaded as the model's dtype says; those of a
-quantized model stay as they are."""
+"""Number types that are converted to the model's dtype on loading. The integer types of a quantized
+model are not converted."""
 
 
 @dataclass(frozen=True)
 class Tensor:
+    """The header entry of one tensor in a safetensors file."""
+
     name: str
+    """The tensor's name, such as `model.embed_tokens.weight`."""
     shape: list[int]
+    """Length of each axis."""
     floating: bool
-    """Whether it is loaded in the model's dtype."""
+    """Whether loading converts the tensor to the model's dtype."""
     stored: int
-    """Bytes in the file."""
+    """Number of bytes that the tensor takes in the file."""
 
     @property
     def size(self) -> int:
-        """How many numbers it has."""
+        """Number of values in the tensor."""
         return math.prod(self.shape)
 
 
 def read_tensors(file: Path, field: str) -> list[Tensor]:
-    """Return the tensors of a safetensors file.
+    """Return the tensors listed in the header of a safetensors file.
 
-    Raises ModelError with `field`, the recipe field that names the model, if the file is shorter
-    than its header or the header is not JSON.
+    Raises ModelError if the file is shorter than its header or the header is not JSON. `field` is
+    the recipe field that names the model.
     """
     with file.open("rb") as opened:
         length = int.from_bytes(opened.read(8), "little")
         try:
             if length > file.stat().st_size:
-                raise ValueError("its header is longer than the file")
+                raise ValueError("the header is longer than the file")
             header = json.loads(opened.read(length))
         except ValueError:
             raise ModelError(
                 field,
-                f"{file.name} is not a complete safetensors file (a git-lfs pointer, or a download "
-                "that was cut short)",
-                "fetch it again",
+                f"{file.name} is not a complete safetensors file (perhaps a Git LFS pointer or an "
+                "interrupted download)",
+                "download the file again, with `git lfs pull` in a Git LFS repository",
             ) from None
     tensors = []
     for name, at in header.items():

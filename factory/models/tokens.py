@@ -1,4 +1,4 @@
-"""Chat templates and token counts, without importing transformers."""
+"""Read chat templates and count tokens without importing transformers."""
 
 import json
 import re
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 
 def chat_template(path: Path, field: str) -> str | None:
-    """Return the default chat template of a model's folder, as Jinja text.
+    """Return the default chat template in a model folder as Jinja text, or None if there is none.
 
-    `field` is the recipe field that names the folder, for the error if a file is broken.
+    Raises ModelError if `tokenizer_config.json` is not JSON. `field` is the recipe field that names
+    the folder.
     """
     file = path / "chat_template.jinja"
     if file.is_file():
@@ -31,10 +32,10 @@ def chat_template(path: Path, field: str) -> str | None:
 
 
 def token_counter(model: Checkpoint) -> Callable[[Sequence[Mapping[str, Any]]], int]:
-    """Return a function that counts the tokens of a prompt, given as messages.
+    """Return a function that counts the tokens in a list of chat messages.
 
-    Uses only `tokenizer.json` and Jinja, which saves the seconds that importing AutoTokenizer
-    takes. Models without a `tokenizer.json` use AutoTokenizer.
+    The function uses only `tokenizer.json` and Jinja, because importing AutoTokenizer takes
+    seconds. For a model without a `tokenizer.json`, the function uses AutoTokenizer.
     """
     from tokenizers import Tokenizer
 
@@ -55,7 +56,7 @@ def token_counter(model: Checkpoint) -> Callable[[Sequence[Mapping[str, Any]]], 
 
 
 def text_counter(model: Checkpoint) -> Callable[[str], int]:
-    """Return a function that counts the tokens of an answer, including the one that ends it."""
+    """Return a function that counts the tokens in an answer, including its end token."""
     from tokenizers import Tokenizer
 
     file = model.path / "tokenizer.json"
@@ -84,8 +85,12 @@ def _auto_tokenizer(path: Path) -> Any:
 
 
 def compile_template(text: str) -> "Template":
-    """Compile a chat template as transformers does (transformers.utils.chat_template_utils, 5.19),
-    without importing transformers, which takes longer than the rest of `factory plan`."""
+    """Return a compiled chat template that renders messages exactly as transformers does.
+
+    The code follows transformers.utils.chat_template_utils (5.19). Importing transformers would
+    take longer than the rest of `factory plan`. Rendering raises jinja2.TemplateError if the
+    template refuses the messages.
+    """
     from jinja2 import TemplateError
     from jinja2.ext import loopcontrols
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -102,7 +107,8 @@ def compile_template(text: str) -> "Template":
     environment.filters["tojson"] = to_json
     environment.globals["raise_exception"] = refuse
     environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-    # The marks of the assistant's tokens, for training, print nothing: a block that is always on.
+    # The {% generation %} blocks mark the assistant's tokens for training and print nothing, so a
+    # condition that is always true replaces them.
     text = re.sub(r"\{%(-?)\s*generation\s*(-?)%\}", r"{%\1 if true \2%}", text)
     text = re.sub(r"\{%(-?)\s*endgeneration\s*(-?)%\}", r"{%\1 endif \2%}", text)
     return environment.from_string(text)

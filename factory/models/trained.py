@@ -1,4 +1,4 @@
-"""Trained models in the lake: manifests and broken files."""
+"""Read trained models in the lake: their manifests and checkpoints, and any broken files."""
 
 import json
 from pathlib import Path
@@ -11,8 +11,11 @@ from factory.recipe import Recipe
 
 
 def trained_model(name: str, folder: Path, first: Checkpoint, recipe: Recipe) -> Checkpoint | None:
-    """Return the model that a training wrote into a folder; None unless the training finished and
-    all files have their sizes. The weights under an adapter are those of `first`, M_0."""
+    """Return the checkpoint of a trained model in the lake, or None if it is incomplete.
+
+    A model is complete if its training wrote a manifest and every file has the size in that
+    manifest. `first` is M_0, the base model of every adapter.
+    """
     manifest = model_manifest(folder)
     if manifest is None:
         return None
@@ -31,7 +34,10 @@ def trained_model(name: str, folder: Path, first: Checkpoint, recipe: Recipe) ->
 
 
 def model_manifest(folder: Path) -> dict[str, Any] | None:
-    """Return the manifest, which a training writes last; None if the training did not finish."""
+    """Return the manifest of a trained model, or None if the training did not finish.
+
+    The manifest is the last file that a training writes.
+    """
     try:
         manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
     except FileNotFoundError:
@@ -40,13 +46,14 @@ def model_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def broken_files(folder: Path) -> list[tuple[Path, str]]:
-    """Return the files of a trained model that changed after they were written, and why."""
+    """Return the deleted and changed files of a trained model, each with the reason why it is
+    broken."""
     manifest = model_manifest(folder)
     faults = []
     for name, (size, digest) in (manifest or {"files": {}})["files"].items():
         file = folder / "model" / name
         if not file.is_file():
-            faults.append((file, "it was deleted"))
+            faults.append((file, "the file was deleted"))
         elif file.stat().st_size != size or file_digest(file) != digest:
-            faults.append((file, "its content changed"))
+            faults.append((file, "the file's content changed"))
     return faults

@@ -1,4 +1,4 @@
-"""Pair policies, and how candidates are scored, filtered, and ordered."""
+"""Pair policies, and the queries that score, filter, and order their candidates."""
 
 from factory.pairs.choice import (
     PAIRS_VERSION,

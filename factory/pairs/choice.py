@@ -1,7 +1,7 @@
-"""How a recipe's `pairs` section scores and filters candidates.
+"""Score and filter candidate answers as the `pairs` section of a recipe specifies.
 
-Builds the queries between candidates and a policy and the settings that identify a set of pairs,
-and checks what a policy returns.
+This module builds the queries between the candidates and a policy, builds the settings that
+identify a set of pairs, and checks the rows that a policy returns.
 """
 
 import json
@@ -14,20 +14,21 @@ import duckdb
 
 from factory.errors import RecipeError, one_line
 from factory.fingerprint import short_hash
-from factory.lake import Value, Views, load_query, statement_of
+from factory.lake import Value, Views, load_query, open_database, statement_of
 from factory.pairs.policy import Policy, changed_fields
 from factory.recipe import JUDGE, Pairs, Recipe
 
 PAIRS_VERSION = 3
 
 PLAIN_SCORES = ("mean", "expected")
-"""What `pairs.score` may be beside an expression: the two scores of the judge `judge`."""
+"""Values of `pairs.score` that name one of the two scores of the judge `judge`. Any other value is
+a SQL expression."""
 
 _COLUMNS_OF_JUDGE = ("score", "expected_score", "spread", "n_judgments", "n_unparsed")
-"""Columns of `candidates` that come from the judge `judge`; an expression may name them."""
+"""Columns of `candidates` with the results of the judge `judge`. Expressions may use them."""
 
 EVERY_COLUMN = "*"
-"""Stands for a star or `columns(…)`, which may name any column."""
+"""Placeholder for a star or `columns(…)` in an expression, which may name any column."""
 
 _SCORE_OF_JUDGE = """
         max(score) filter (judge_name = '{name}') as "{name}",
@@ -58,32 +59,32 @@ _DECISIONS = """
 
 @dataclass(frozen=True)
 class Choice:
-    """How a recipe chooses pairs: its policy, the judges that it uses, and the queries between."""
+    """The policy, judges, and SQL queries that choose a recipe's preference pairs."""
 
     recipe: Recipe
     policy: Policy
     judges: tuple[str, ...]
-    """The judges that the choice depends on, in the recipe's order."""
+    """Names of the judges that affect which pairs are chosen, in the recipe's order."""
     score_judges: tuple[str, ...]
-    """The judges that the score alone depends on."""
+    """Names of the judges that `pairs.score` uses."""
     queries: Mapping[str, str]
-    """The views between candidates and policy, in the order in which they read each other."""
+    """SQL of the views between the candidates and the policy. Each view reads those before it."""
 
     @property
     def combines(self) -> bool:
-        """Whether the choice of pairs depends on more than the score of the judge `judge`."""
+        """Whether an expression, a condition, or a second judge affects the choice of pairs."""
         return _combines(self.recipe.pairs)
 
     @property
     def digest(self) -> str:
-        """A hash of all statements between candidates and pairs but the policy's own."""
+        """Hash of all SQL statements that turn candidates into pairs, except the policy's own."""
         statements = [statement_of(query) for query in self.queries.values()]
         shared = [load_query(name).statement for name in ("lake/macros", "pairs/pairs")]
         return short_hash("\n".join([*shared, *statements]))
 
     @property
     def parameters(self) -> dict[str, Value]:
-        """The row of `pair_settings`, which these queries read."""
+        """The recipe's pair settings, which the SQL queries read from the table `pair_settings`."""
         spec = self.recipe.pairs
         return {
             "trains": self.policy.trains,
@@ -99,12 +100,12 @@ class Choice:
         }
 
     def evaluated(self, expression: str) -> str:
-        """A query with an expression over the judges as its only column."""
+        """Return a query that evaluates a SQL expression over scores in the column `value`."""
         return _scored_by(list(self.recipe.all_judges), f"({expression}) as value")
 
     def build_settings(self, iteration: int, phase: str, judge: str, rows: str) -> dict[str, Any]:
-        """What decides the pairs of a phase. `judge` has the digests of the judges that score, and
-        `rows` is a digest of the candidates."""
+        """Return the settings used to compute the key of a phase's pairs. `judge` has the
+        digests of the judges that score, and `rows` is a digest of the candidates."""
         changed = changed_fields(self.recipe.pairs)
         return {
             "iteration": iteration,
@@ -120,7 +121,8 @@ class Choice:
 
 
 def make_choice(recipe: Recipe, policy: Policy) -> Choice:
-    """Work out how a recipe chooses pairs. Parses its expressions, and evaluates none."""
+    """Return the policy, judges, and SQL queries that choose a recipe's preference pairs. The
+    recipe's SQL expressions are parsed but not evaluated."""
     spec = recipe.pairs
     of_score = [JUDGE if spec.score in PLAIN_SCORES else spec.score]
     conditions = [text for text in (spec.chosen_if, spec.rejected_if) if text]
@@ -147,7 +149,8 @@ def _combines(spec: Pairs) -> bool:
 def _judges_named(
     recipe: Recipe, expressions: Sequence[str], names: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """The judges whose scores expressions read, and those in `names`, in the recipe's order."""
+    """Return the judges whose scores the expressions read, and the judges in `names`, in the
+    recipe's order."""
     columns = set(names).union(*(named_columns(text) for text in expressions))
     if EVERY_COLUMN in columns:
         return tuple(recipe.all_judges)
@@ -162,12 +165,13 @@ def _judges_named(
 
 @cache
 def named_columns(expression: str) -> frozenset[str]:
-    """The columns that a SQL expression names, in lower case; none if it cannot be parsed.
+    """Return the lower-case names of the columns in a SQL expression, or an empty set if it is
+    invalid.
 
-    DuckDB parses it, so that a word inside a string or a comment does not count. A star or
-    `columns(…)` is EVERY_COLUMN.
+    DuckDB parses the expression, so words inside strings and comments do not count. A star or
+    `columns(…)` becomes EVERY_COLUMN.
     """
-    with duckdb.connect() as con:
+    with open_database() as con:
         ((text,),) = con.execute(
             "select json_serialize_sql(?)", [f"select {expression}"]
         ).fetchall()
@@ -188,7 +192,7 @@ def _column_names(node: Any) -> set[str]:
 
 
 def _decisions(spec: Pairs, judges: Sequence[str], score_judges: Sequence[str]) -> str:
-    """The query `decisions` of a recipe that combines judges."""
+    """Return the query that defines the view `decisions` for a recipe that combines judges."""
     plain = {"mean": "score", "expected": "expected_score"}
     columns = _DECISIONS.format(
         score=plain.get(spec.score, spec.score),
@@ -206,10 +210,10 @@ def _scored_by(judges: Sequence[str], columns: str) -> str:
 
 
 def define_policy(views: Views, choice: Choice) -> None:
-    """Define `policy` as a view, with the views that policies read. `measured` becomes a table: it
-    is computed once, and without the texts.
+    """Define the DuckDB view `policy`, which selects the pairs, and all views that it needs.
 
-    Raises RecipeError if an expression of the recipe fails, or the policy is no query.
+    `measured` becomes a table without texts, so that it is computed only once. Raises RecipeError
+    if an expression of the recipe fails, or if the policy is not a valid query.
     """
     views.register_row("pair_settings", choice.parameters)
     for name, query in choice.queries.items():
@@ -221,17 +225,19 @@ def define_policy(views: Views, choice: Choice) -> None:
                 raise
             raise RecipeError(
                 "pairs",
-                f"its SQL over the judges failed: {one_line(error, 300)}",
-                "expected score, chosen_if, and rejected_if to be defined for every answer",
+                f"a SQL expression failed: {one_line(error, 300)}",
+                "make sure that score, chosen_if, and rejected_if work for every answer",
             ) from None
     try:
         views.define("policy", choice.policy.sql)
     except duckdb.Error as error:
-        raise _policy_error(choice.policy, f"is no query: {one_line(error, 300)}") from None
+        raise _policy_error(
+            choice.policy, f"the file is not a valid query: {one_line(error, 300)}"
+        ) from None
 
 
 def check_policy(views: Views, policy: Policy) -> None:
-    """Run a policy, and make `policy` the rows that it returned.
+    """Run the pair policy once, and make the view `policy` read the stored result.
 
     Raises RecipeError if a row cannot be a pair.
     """
@@ -240,23 +246,24 @@ def check_policy(views: Views, policy: Policy) -> None:
         types = dict(zip(relation.columns, map(str, relation.types), strict=True))
         for column in ("prompt_id", "chosen_id", "rejected_id"):
             if types.get(column) != "VARCHAR":
-                got = types.get(column, "no such column")
-                raise _policy_error(policy, f"{column}: got {got}, expected text (VARCHAR)")
+                got = f"has the type {types[column]}" if column in types else "is missing"
+                raise _policy_error(policy, f"the column {column} {got}, expected VARCHAR")
         views.create_table("chosen_pairs", "select prompt_id, chosen_id, rejected_id from policy")
         views.define("policy", "from chosen_pairs")
-        # Policies that ship take both sides from the eligible candidates: they have no such fault.
+        # Shipped policies choose both sides from the eligible candidates, so they need no check.
         faults = views.all(load_query("pairs/policy_faults")) if policy.is_own else []
     except duckdb.Error as error:
-        raise _policy_error(policy, f"failed: {one_line(error, 300)}") from None
+        raise _policy_error(policy, f"the query failed: {one_line(error, 300)}") from None
     if faults:
         fault = faults[0]
-        raise _policy_error(policy, f"returned {fault['fault']} (prompt_id {fault['prompt_id']})")
+        raise _policy_error(
+            policy, f"the query returned {fault['fault']} (prompt_id {fault['prompt_id']})"
+        )
 
 
 def _policy_error(policy: Policy, fault: str) -> RecipeError:
     return RecipeError(
         "loop.policy",
-        f"{policy.name} {fault}",
-        "expected one query that returns prompt_id, chosen_id, and rejected_id of candidates; no "
-        "pair was written",
+        f"{policy.name}: {fault}",
+        "write one query that returns the columns prompt_id, chosen_id, and rejected_id",
     )

@@ -1,4 +1,4 @@
-"""Pair policies: SQL files that choose the chosen and the rejected answer of each prompt."""
+"""Pair policies: SQL files that select the chosen and the rejected answer to each prompt."""
 
 import re
 from dataclasses import dataclass
@@ -10,11 +10,12 @@ from factory.errors import RecipeError
 from factory.recipe import REFERENCE, Method, Pairs, Recipe
 
 FIRST, SECOND = "D1", "D2"
-"""Phases: D1 trains the future model; D2 trains the next model and is what is published."""
+"""The two phases of an iteration. D1 trains the future model. D2 trains the next model and is
+published."""
 
 
 ROLES = ("past", "current", "future", REFERENCE)
-"""Whose samples a policy may choose from."""
+"""Roles whose samples a policy may choose from."""
 
 
 OF_TWO_SIDES = (
@@ -25,7 +26,7 @@ OF_TWO_SIDES = (
     "rejected_if",
     "agree",
 )
-"""Fields of `pairs` that are about a rejected side."""
+"""Fields of `pairs` that concern a rejected side."""
 
 
 _HEADER = re.compile(r"^-- Roles:(.*)$", re.MULTILINE)
@@ -36,40 +37,45 @@ _TRAINS = re.compile(r"^-- Trains:(.*)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Policy:
+    """A pair policy: a SQL query that selects the chosen and the rejected answer to each prompt."""
+
     name: str
+    """Name of a shipped policy, or the path of the user's file."""
     sql: str
     roles: tuple[str, ...]
-    """The roles that it chooses from. With a future role there are two phases, and D1 is the same
-    query before there are future candidates."""
+    """Roles that the policy chooses from. A policy with the future role has two phases, and D1 runs
+    the same query without future candidates."""
     trains: Method = "dpo"
-    """How a model learns from what it chose; with sft there is no rejected side."""
+    """Training method for the chosen pairs. With sft there is no rejected side."""
 
     @property
     def is_own(self) -> bool:
-        """Whether it is a file of the user's, which may read more than the candidates."""
+        """Whether the policy is a user's own SQL file rather than a shipped policy."""
         return self.name.endswith(".sql")
 
     @property
     def phases(self) -> tuple[str, ...]:
+        """Phases of each iteration: D1 and D2 if the policy uses a future model, otherwise only
+        D2."""
         return (FIRST, SECOND) if "future" in self.roles else (SECOND,)
 
     def candidates(self, phase: str) -> tuple[str, ...]:
-        """The roles whose samples are candidates in a phase."""
+        """Return the roles that provide the candidate answers in a phase."""
         return tuple(role for role in self.roles if (role, phase) != ("future", FIRST))
 
 
 def shipped_policies() -> list[str]:
-    """The names of the policies of `factory/pairs/policies/`."""
+    """Return the names of the policies that ship with the factory, sorted."""
     files = (resources.files("factory.pairs") / "policies").iterdir()
     return sorted(file.name.removesuffix(".sql") for file in files if file.name.endswith(".sql"))
 
 
 def load_policy(recipe: Recipe) -> Policy:
-    """The policy that a recipe names: one that ships, or a file of the user's own.
+    """Return the pair policy named in a recipe: a shipped policy or the user's own file.
 
-    Raises RecipeError where there is none of that name, or where its comment does not say which
-    roles it chooses from (`-- Roles: past, current`), and where `pairs` is about a rejected side
-    and the policy has none (`-- Trains: sft`).
+    Raises RecipeError if the policy does not exist, if no comment lists its roles
+    (`-- Roles: past, current`), or if the recipe sets a field of `pairs` that concerns the rejected
+    side and the policy has none (`-- Trains: sft`).
     """
     policy = _load(recipe.loop.policy, recipe.folder)
     if policy.trains == "sft":
@@ -77,8 +83,9 @@ def load_policy(recipe: Recipe) -> Policy:
             if name in OF_TWO_SIDES:
                 raise RecipeError(
                     f"pairs.{name}",
-                    f"is about the rejected side of a pair, and loop.policy {policy.name} has none",
-                    "remove it, or choose another policy",
+                    f"the field has no effect, because the policy {policy.name} selects no "
+                    "rejected answers",
+                    "remove the field, or choose another loop.policy",
                 )
     return policy
 
@@ -90,38 +97,37 @@ def _load(name: str, folder: Path) -> Policy:
         raise RecipeError(
             "loop.policy",
             f"got {name!r}",
-            f"expected one of {', '.join(shipped_policies())}, or a file of your own that ends in "
-            ".sql",
+            f"expected one of {', '.join(shipped_policies())}, or the path to a .sql file",
         )
     try:
         sql = (folder / Path(name).expanduser() if own else file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(
             "loop.policy",
-            f"{name} cannot be read ({type(error).__name__})",
-            "expected a file with one query",
+            f"the file {name} cannot be read ({type(error).__name__})",
+            "expected a UTF-8 text file with one SQL query",
         ) from None
     header = _HEADER.search(sql)
     roles = tuple(role.strip() for role in header[1].split(",")) if header else ()
     if not roles or set(roles) - set(ROLES) or "current" not in roles:
         raise RecipeError(
             "loop.policy",
-            f"{name} does not name its roles",
-            "expected a comment that names the roles that it chooses from, current among them "
-            f"(-- Roles: {', '.join(ROLES)})",
+            f"the file {name} has no `-- Roles:` comment that lists valid roles",
+            "add a `-- Roles:` comment that lists `current` and the other roles that the query "
+            f"uses, chosen from {', '.join(ROLES)}",
         )
     trained = _TRAINS.search(sql)
     method = trained[1].strip() if trained else "dpo"
     if method not in get_args(Method):
         raise RecipeError(
             "loop.policy",
-            f"{name} has -- Trains: {method}",
-            "expected dpo (on pairs) or sft (on the chosen answers alone)",
+            f"the file {name} has the comment `-- Trains: {method}`",
+            "expected dpo (trains on pairs) or sft (trains on chosen answers only)",
         )
     return Policy(name, sql, roles, cast(Method, method))
 
 
 def changed_fields(spec: Pairs) -> dict[str, Any]:
-    """The fields that are not at their defaults."""
+    """Return the fields of a recipe's `pairs` section that differ from their defaults."""
     silent = Pairs()
     return {name: value for name, value in spec if value != getattr(silent, name)}

@@ -1,4 +1,4 @@
-"""The plan: the steps of a recipe, what the lake already holds, and what is missing."""
+"""Plan of a recipe: its steps, the rows stored for each step, and the rows that are missing."""
 
 from factory.plan.inputs import folders_read
 from factory.plan.inspect import (

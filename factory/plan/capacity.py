@@ -1,6 +1,6 @@
-"""Whether models and trainings fit into this machine's memory and disk.
+"""Checks that models and their training fit into this machine's memory and on its disk.
 
-All sizes are estimates; each function says what it leaves out.
+All sizes are estimates. Each function documents what its estimate leaves out.
 """
 
 import os
@@ -16,22 +16,24 @@ from factory.plan.weights import Weights, checkpoint_bytes, stored_bytes, traini
 from factory.recipe import Engine, Method, Recipe, Train, TransformersEngine, VllmEngine
 
 UTILIZATION = 0.92
-"""vLLM 0.32's default share of a GPU's memory; of the machine's memory, if it runs on the CPU."""
+"""Default of vLLM 0.32: the share of a GPU's memory that it reserves. On a CPU, it is a share of
+the machine's memory."""
 
 _SMALLER = {"optim", "deepspeed", "fsdp"}
-"""Fields of TRL's config that can make a training smaller than the estimate."""
+"""Fields of TRL's config that can reduce a training's memory below the estimate."""
 
 _OTHERWISE = {"quantization", "quantization_config", "cpu_offload_gb", "offload_group_size"}
-"""Arguments of vLLM that can make the weights smaller than the estimate."""
+"""vLLM arguments that can reduce the size of the weights below the estimate."""
 
 
 def check_engine_memory(
     engine: Engine, found: Sequence[Gpu], weights: Weights, who: str
 ) -> Check | None:
-    """Check that the weights of a model, called `who`, fit where its engine runs.
+    """Check that a model's weights fit into its engine's memory.
 
-    Leaves out keys and values, activations, and adapters, so a model that barely fits may still be
-    too large.
+    `who` is the model's name in the message. Returns None if this engine's memory cannot be
+    checked. The estimate leaves out the KV cache, activations, and adapters, so a model that barely
+    fits may still be too large.
     """
     match engine:
         case VllmEngine():
@@ -39,7 +41,7 @@ def check_engine_memory(
             return _check_vllm_memory(engine, visible, weights, who)
         case TransformersEngine(device=device):
             visible = [] if device == "cpu" else _torch_gpus(found)[:1]
-            remedy = "use a smaller model, or the engine vllm on several GPUs"
+            remedy = "use a smaller model, or run vLLM on several GPUs (engine.name: vllm)"
             return _fits("memory", who, weights.loaded, memory_of(visible), remedy, certain=True)
     return None
 
@@ -47,7 +49,10 @@ def check_engine_memory(
 def _check_vllm_memory(
     engine: VllmEngine, found: Sequence[Gpu], weights: Weights, who: str
 ) -> Check | None:
-    """Check the weights against vLLM's share of the memory. vLLM does not start if less is free."""
+    """Check that a model's weights fit into the share of memory that vLLM reserves.
+
+    vLLM does not start if less memory than its share is free.
+    """
     group = next(iter(group_gpus(found, engine.group_size)), [])
     if found and not group:
         return None
@@ -55,7 +60,7 @@ def _check_vllm_memory(
     copies = 1 if found or engine.replicas == "auto" else engine.replicas
     room = memory_of(group)
     taken = None if room.total is None else room.total * min(1, share * copies)
-    limit = Room(f"{room.where} (vllm's share: {share:g})", taken, room.free)
+    limit = Room(f"{room.where} (vLLM's share: {share:g})", taken, room.free)
     remedy = "use more GPUs (engine.tensor_parallel_size) or a smaller model"
     certain = not _OTHERWISE & engine.arguments.keys()
     check = _fits("memory", who, weights.loaded * copies, limit, remedy, certain=certain)
@@ -63,9 +68,9 @@ def _check_vllm_memory(
         return check
     if taken is not None and room.free is not None and room.free < taken:
         fault = (
-            f"vllm takes {readable_size(taken)} of {room.where} ({share:g}), and "
-            f"{readable_size(room.free)} are free: lower engine.gpu_memory_utilization, or end "
-            "what uses it"
+            f"vLLM reserves {readable_size(taken)} on {room.where} (share: {share:g}), but only "
+            f"{readable_size(room.free)} are free: lower engine.gpu_memory_utilization, or stop "
+            "the processes that use this memory"
         )
         return Check("memory", "note", fault)
     return check
@@ -74,15 +79,17 @@ def _check_vllm_memory(
 def check_training_memory(
     train: Train, method: Method, found: Sequence[Gpu], weights: Weights
 ) -> Check:
-    """Check that a training with TRL fits, by `training_bytes`. Other launchers and optimizers may
-    need less, so with them it is at most a note."""
+    """Check that training with TRL fits into memory, as estimated by `training_bytes`.
+
+    Other launchers and optimizers may need less memory. With them, the result is at most a note.
+    """
     fields, trained = train.fields(method), method.upper()
     room = memory_of([] if fields.get("use_cpu") else _torch_gpus(found))
     if train.lora is None:
         what, remedy = f"{trained} of all weights", "train an adapter instead (train.lora)"
     else:
         what = f"{trained} of an adapter"
-        remedy = "use a smaller model, or more GPUs (train.launcher)"
+        remedy = "use a smaller model or more GPUs (train.launcher)"
     certain = not train.launcher and not _SMALLER & fields.keys()
     need = training_bytes(train, method, weights)
     return _fits("training memory", what, need, room, remedy, certain=certain)
@@ -95,28 +102,29 @@ def _torch_gpus(found: Sequence[Gpu]) -> list[Gpu]:
 def _fits(name: str, what: str, need: float, room: Room, remedy: str, *, certain: bool) -> Check:
     needs = f"{what} needs about {readable_size(need)}"
     if room.total is None or room.free is None:
-        return Check(name, "note", f"{needs}, and {room.where} does not tell its memory")
+        return Check(name, "note", f"{needs}; the memory of {room.where} is unknown")
     total, free = readable_size(room.total), readable_size(room.free)
     if need > room.total:
-        fault = f"{needs}, and there are {total} on {room.where}: {remedy}"
+        fault = f"{needs}, more than the {total} on {room.where}: {remedy}"
         return Check(name, "stop" if certain else "note", fault)
     if need > room.free:
-        return Check(name, "note", f"{needs}, and {free} are free on {room.where} now")
+        return Check(name, "note", f"{needs}, but only {free} are free on {room.where} now")
     return Check(name, "ok", f"{needs} of {total} on {room.where}")
 
 
 def check_disk(recipe: Recipe, lake: Path, weights: Weights | None) -> Check:
-    """Check that the models that the recipe trains fit where the lake is.
+    """Check that the lake's disk has space for the models that the recipe trains.
 
-    Does not subtract models that the lake already has, so with any of them it is at most a note.
-    Leaves out the tables, which are small next to models, and downloads.
+    The estimate does not subtract models that are already in the lake. If there are any, the result
+    is at most a note. The estimate leaves out downloads and the tables, which are small next to
+    models.
     """
     folder = next(path for path in (lake.absolute(), *lake.absolute().parents) if path.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
-        fault = f"the lake {lake} cannot be written: make it writable, or name another with --lake"
+        fault = f"the lake {lake} is not writable: make it writable, or choose another with --lake"
         return Check("disk", "stop", fault)
     free = shutil.disk_usage(folder).free
-    has = f"{readable_size(free)} free where the lake is"
+    has = f"{readable_size(free)} free on the lake's disk"
     if weights is None or recipe.train.with_ != "trl":
         return Check("disk", "ok", has)
     trainings = sum(step.stage == "train" for step in steps(recipe))
@@ -125,9 +133,10 @@ def check_disk(recipe: Recipe, lake: Path, weights: Weights | None) -> Check:
     needs = f"about {readable_size(models)} of models will be written"
     if free < models:
         if any(lake.glob("models/*/manifest.json")):
-            return Check("disk", "note", f"{has}; {needs}, less those that the lake already has")
-        return Check("disk", "stop", f"{has}; {needs}: free space, or name another with --lake")
+            return Check("disk", "note", f"{has}; {needs}, minus the models already in the lake")
+        fault = f"{has}; {needs}: free up disk space, or choose another lake with --lake"
+        return Check("disk", "stop", fault)
     if free < models + checkpoints:
-        needs += f", and up to {readable_size(checkpoints)} beside them while one is trained"
+        needs += f", plus up to {readable_size(checkpoints)} of checkpoints during each training"
         return Check("disk", "note", f"{has}; {needs}")
     return Check("disk", "ok", f"{has}; {needs}")

@@ -1,4 +1,4 @@
-"""One finding of `factory doctor`."""
+"""The result of one check by `factory doctor`."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,12 +8,14 @@ Mark = Literal["ok", "note", "stop"]
 
 @dataclass(frozen=True)
 class Check:
+    """The result of one check by `factory doctor`."""
+
     name: str
     mark: Mark
-    """note: worth knowing; stop: would keep the recipe from running."""
+    """`note` is worth knowing; `stop` means that the recipe cannot run."""
     message: str
 
 
 def readable_size(n_bytes: float) -> str:
-    """Return bytes in decimal units: 4 MB, 23.4 GB."""
+    """Format a number of bytes in decimal units, such as "4 MB" or "23.4 GB"."""
     return f"{n_bytes / 1e9:,.1f} GB" if n_bytes >= 1e8 else f"{n_bytes / 1e6:,.0f} MB"

@@ -1,7 +1,7 @@
-"""Whether this machine can run a recipe, as far as a second's look can tell.
+"""Quick checks of whether this machine can run a recipe.
 
-Reads versions, sizes, and headers. Imports neither torch nor an engine, reads no weights, calls no
-model, and changes nothing. Does not check rubrics, functions, and prompts.
+The checks read versions, sizes, and headers. They import neither torch nor an engine, read no
+weights, call no model, and change nothing. Rubrics, functions, and prompts are not checked.
 """
 
 import os
@@ -41,19 +41,20 @@ class _Loaded:
     """A model that the recipe loads, and the engine that runs it."""
 
     who: str
-    """Its name in messages."""
+    """The model's name in messages."""
     field: str
-    """The recipe section that names it."""
+    """The recipe section that names the model."""
     model: Model
     engine: Engine
     train: Train | None = None
-    """How the recipe trains it; None for judges."""
+    """The recipe's training settings; None for judges, which are never trained."""
 
 
 def examine(recipe: Recipe, lake: Path) -> list[Check]:
-    """Return the checks of a recipe on this machine, in reading order.
+    """Check whether this machine can run a recipe, and return the results in display order.
 
-    Raises ModelError if M_0 or a judge is no model, and RecipeError if a setting is not a number.
+    Raises ModelError if the folder of M_0 or of a judge is not a usable model, and RecipeError if a
+    setting that must be a number is not one.
     """
     found = find_gpus()
     first = _Loaded("M_0", "model", recipe.model, recipe.engine, recipe.train)
@@ -73,7 +74,8 @@ def examine(recipe: Recipe, lake: Path) -> list[Check]:
 def _check_loaded(
     loaded: _Loaded, recipe: Recipe, found: Sequence[Gpu]
 ) -> tuple[list[Check], Weights | None]:
-    """Check a model and its engine, and return the size of its weights if they are here."""
+    """Check a model and its engine. Return the results, and the size of the weights if they are on
+    this machine."""
     model, weights = _check_model_files(loaded, recipe)
     memory = None
     if weights is not None:
@@ -84,7 +86,8 @@ def _check_loaded(
 
 
 def _check_judges(recipe: Recipe, found: Sequence[Gpu]) -> list[Check]:
-    """Check each judge's own model and its engine; for a declared model, only the server."""
+    """Check the model and the engine of each judge that has its own model. For a declared model,
+    check only the server."""
     checks: list[Check] = []
     for name, judge in recipe.all_judges.items():
         if not judge.has_model or recipe.model_of_judge(name) != name:
@@ -114,18 +117,18 @@ def _check_engine(engine: Engine) -> list[Check]:
             client = _check_packages("engine", ("openai",), "openai")
             return [client, check_server(engine), check_key(engine)]
         case ScriptedEngine():
-            return [Check("engine", "ok", "scripted: answers without a model")]
+            return [Check("engine", "ok", "scripted (answers without a model)")]
 
 
 def _check_trainer(train: Train) -> Check:
     match train.with_:
         case "scripted":
-            return Check("training", "ok", "scripted: no model is trained")
+            return Check("training", "ok", "scripted (trains no model)")
         case "manual":
-            fault = "by hand: the run stops at each training with exit code 3"
+            fault = "manual: the run stops before each training with exit code 3"
             return Check("training", "note", fault)
         case "command":
-            return Check("training", "note", "your own command, which is not checked")
+            return Check("training", "note", "train.command is your own and is not checked")
     adapters = () if train.lora is None else ("peft",)
     return _check_packages("training", ("trl", "torch", *adapters), "train")
 
@@ -140,8 +143,8 @@ def _check_packages(name: str, packages: Sequence[str], extra: str) -> Check:
 def _check_cluster() -> Check:
     address = os.environ.get("RAY_ADDRESS")
     if util.find_spec("ray") is None:
-        unused = f", though RAY_ADDRESS is {address}" if address else ""
-        return Check("cluster", "note", f"ray is not installed{unused}: one machine is used")
+        unused = f", although RAY_ADDRESS is {address}" if address else ""
+        return Check("cluster", "note", f"ray is not installed{unused}: only this machine is used")
     where = f"RAY_ADDRESS is {address}" if address else "RAY_ADDRESS is not set"
     return Check("cluster", "ok", f"{name_version('ray')}; {where}")
 
@@ -151,7 +154,8 @@ def _check_hub() -> Check:
 
     if get_token():
         return Check("hub", "ok", "a token is set")
-    return Check("hub", "note", "no token: publishing needs HF_TOKEN or `hf auth login`")
+    fault = "no Hub token is set: to publish, set HF_TOKEN or run `hf auth login`"
+    return Check("hub", "note", fault)
 
 
 # GPUs
@@ -166,14 +170,15 @@ def _check_gpus(engine: Engine, train: Train | None, found: Sequence[Gpu]) -> Ch
     }
     needed = " and ".join(user for user, is_one in users.items() if is_one)
     if not needed:
-        return Check("gpus", "ok", _listed(found) or "none, and none is needed")
+        return Check("gpus", "ok", _listed(found) or "none found, none needed")
     if not found:
         device = getattr(engine, "device", "auto")
         if device.startswith("cuda") and built_for("torch") != "other":
-            return Check("gpus", "stop", f"none, and engine.device is {device}: set it to auto")
-        return Check("gpus", "note", f"none: the CPU runs {needed}")
+            fault = f"no GPU found, but engine.device is {device}: set engine.device to auto"
+            return Check("gpus", "stop", fault)
+        return Check("gpus", "note", f"no GPU found: {needed} will run on the CPU")
     if built_for("torch") == "cpu":
-        fault = f"{_listed(found)}, unused: {name_version('torch')} is for CPU"
+        fault = f"{_listed(found)}, unused because {name_version('torch')} is a CPU build"
         return Check("gpus", "note", fault)
     return Check("gpus", "ok", _listed(found))
 
@@ -184,19 +189,23 @@ def _check_vllm_gpus(engine: VllmEngine, found: Sequence[Gpu]) -> Check:
     needed = size * max(1, replicas)
     if needed > len(found) and (found or size > 1):
         fault = (
-            f"{_listed(found) or 'none'}, and {needed} are needed: tensor_parallel_size × "
-            f"pipeline_parallel_size is {size}, engine.replicas {engine.replicas}; lower them"
+            f"found {_listed(found) or 'no GPU'}, but {needed} are needed "
+            f"(tensor_parallel_size × pipeline_parallel_size is {size}, engine.replicas is "
+            f"{engine.replicas}): lower these settings"
         )
         return Check("gpus", "stop", fault)
     if not found:
         if build == "cuda":
-            fault = f"none, and {name_version('vllm')} needs NVIDIA's: install vllm's build for CPU"
+            fault = (
+                f"no GPU found, but {name_version('vllm')} needs an NVIDIA GPU: install vLLM's CPU "
+                "build"
+            )
             return Check("gpus", "stop", fault)
-        return Check("gpus", "note", "none: the CPU runs vllm")
+        return Check("gpus", "note", "no GPU found: vLLM will run on the CPU")
     if build == "cpu":
-        fault = f"{_listed(found)}, unused: {name_version('vllm')} is for CPU"
+        fault = f"{_listed(found)}, unused because {name_version('vllm')} is a CPU build"
         return Check("gpus", "note", fault)
-    return Check("gpus", "ok", f"{_listed(found)}: {replicas} × vllm on {size} each")
+    return Check("gpus", "ok", f"{_listed(found)}; vLLM replicas: {replicas}, GPUs each: {size}")
 
 
 def _listed(found: Sequence[Gpu]) -> str:
@@ -211,8 +220,8 @@ def _listed(found: Sequence[Gpu]) -> str:
 
 
 def _check_model_files(loaded: _Loaded, recipe: Recipe) -> tuple[Check | None, Weights | None]:
-    """Check a model's folder, and return its size. Both are None for a scripted model without
-    weights."""
+    """Check a model's folder, and return the size of its weights. Both results are None for a
+    scripted model without weights."""
     from huggingface_hub import constants
 
     name, field = loaded.model.path, loaded.field
@@ -220,9 +229,11 @@ def _check_model_files(loaded: _Loaded, recipe: Recipe) -> tuple[Check | None, W
         path = locate_model(loaded.model, recipe, field=field, download=False)
     except NotDownloaded:
         if constants.HF_HUB_OFFLINE:
-            fault = f"{name} is not on this machine, and HF_HUB_OFFLINE prevents its download"
+            fault = f"{name} is not downloaded: unset HF_HUB_OFFLINE to let a run download it"
             return Check("model", "stop", fault), None
-        fault = f"{name} is not on this machine: a run fetches it, as `hf download {name}` does"
+        fault = (
+            f"{name} is not downloaded: `factory run` will download it, or run `hf download {name}`"
+        )
         return Check("model", "note", fault), None
     if loaded.engine.name != "scripted":
         check_model(name, path, field)
@@ -234,5 +245,5 @@ def _check_model_files(loaded: _Loaded, recipe: Recipe) -> tuple[Check | None, W
         return None, None
     millions = weights.parameters / 1e6
     count = f"{millions:.1f} million" if millions < 1000 else f"{millions / 1000:.1f} billion"
-    size = f"{loaded.who} has {count} parameters, run in {weights.dtype}"
+    size = f"{loaded.who} has {count} parameters and runs in {weights.dtype}"
     return Check("model", "ok", size), weights

@@ -1,4 +1,4 @@
-"""Check the recipe's SQL expressions over its judges, before anything is generated."""
+"""Check the SQL expressions that combine the judges' scores in a recipe."""
 
 from collections.abc import Mapping
 from itertools import combinations
@@ -10,16 +10,19 @@ from factory.recipe import JUDGE, Recipe
 from factory.stages import Rubric
 
 _EXPECTED = {
-    "score": ("a number over the judges", "DOUBLE DECIMAL FLOAT INTEGER BIGINT HUGEINT"),
-    "chosen_if": ("a condition over the judges", "BOOLEAN"),
-    "rejected_if": ("a condition over the judges", "BOOLEAN"),
+    "score": ("a number", "DOUBLE DECIMAL FLOAT INTEGER BIGINT HUGEINT"),
+    "chosen_if": ("true or false", "BOOLEAN"),
+    "rejected_if": ("true or false", "BOOLEAN"),
 }
-"""By field of `pairs`: what its expression has to be, and the DuckDB types that are."""
+"""The result that the SQL of each field of `pairs` must have, and the DuckDB types that qualify."""
 
 
 def check_expressions(choice: Choice) -> None:
-    """Raises RecipeError if an expression of `pairs` cannot be evaluated, has the wrong type, or
-    names a score that no judge produces."""
+    """Check the SQL expressions in the recipe's `pairs` section.
+
+    Raises RecipeError if an expression cannot be evaluated, has the wrong type, or names a score
+    that no judge produces.
+    """
     spec, recipe = choice.recipe.pairs, choice.recipe
     written = {
         field: text
@@ -35,43 +38,51 @@ def check_expressions(choice: Choice) -> None:
         if not choice.score_judges:
             raise RecipeError(
                 "pairs.score",
-                f"{spec.score!r} names no judge",
-                "expected mean, expected, or an expression over " + ", ".join(recipe.all_judges),
+                f"the expression {spec.score!r} does not use any judge",
+                "use mean, expected, or a SQL expression with some of these judges: "
+                + ", ".join(recipe.all_judges),
             )
         if choice.combines:
             views.read_only(choice.queries["decisions"])
 
 
 def _check_type(views: Views, choice: Choice, field: str, text: str) -> None:
+    """Raise RecipeError if an expression cannot be evaluated or has the wrong type."""
     what, types = _EXPECTED[field]
     try:
         got = str(views.read_only(choice.evaluated(text)).types[0])
-        fault = "" if got.partition("(")[0] in types.split() else f"is of type {got}"
+        fault = "" if got.partition("(")[0] in types.split() else f"the result is of type {got}"
     except QueryError as error:
         fault = str(error)
     if fault:
         names = ", ".join(choice.recipe.all_judges)
         raise RecipeError(
-            f"pairs.{field}", f"{text!r}: {fault}", f"expected SQL for {what} ({names})"
+            f"pairs.{field}",
+            f"{text!r}: {fault}",
+            f"write a SQL expression that uses these judges ({names}) and returns {what}",
         )
 
 
 def _check_expected_scores(recipe: Recipe, field: str, text: str) -> None:
-    """Raises RecipeError if an expression reads expected scores that a judge does not produce."""
+    """Raise RecipeError if an expression reads expected scores that its judge does not produce."""
     columns = named_columns(text)
     for name, judge in recipe.all_judges.items():
         wanted = {f"{name}_expected", *(["expected_score"] if name == JUDGE else [])} & columns
         if wanted and not (judge.expected_score and judge.has_rubric):
             raise RecipeError(
                 f"pairs.{field}",
-                f"names {min(wanted)}, but {recipe.field_of(name)} makes no expected scores",
-                "set its expected_score: true, which takes a judge that is a model with a rubric",
+                f"the expression uses {min(wanted)}, but {recipe.field_of(name)} does not compute "
+                "expected scores",
+                f"set {recipe.field_of(name)}.expected_score to true (the judge must have a model "
+                "and a rubric)",
             )
 
 
 def check_opponents(recipe: Recipe, rubrics: Mapping[str, Rubric | None]) -> None:
-    """Raises RecipeError if two judges differ in nothing but their opponents: they would share
-    their judgments."""
+    """Check that judges for comparing answers differ in more than `opponents`.
+
+    Raises RecipeError if two of them do, because they would share their judgments.
+    """
     compare = {
         name: judge
         for name, judge in recipe.all_judges.items()
@@ -81,6 +92,6 @@ def check_opponents(recipe: Recipe, rubrics: Mapping[str, Rubric | None]) -> Non
         if a != b and a == b.model_copy(update={"opponents": a.opponents}):
             raise RecipeError(
                 f"{recipe.field_of(two)}.opponents",
-                f"{two} differs from {one} in nothing else",
-                "remove one of them",
+                f"the judges {one} and {two} differ only in their opponents",
+                "remove one of these two judges",
             )

@@ -1,4 +1,4 @@
-"""What a step reads: the steps before it, and the folders of their rows."""
+"""The inputs of a step: the earlier steps and the lake folders that it reads."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from factory.plan.step import Step
 
 
 def inputs(state: RecipeState, step: Step) -> list[StepState]:
-    """The steps whose rows a judging or a pairs step reads."""
+    """Return the earlier steps that provide rows for judging answers or choosing pairs."""
     if step.stage == "judgments":
         roles = {(step.role, step.name)}
         if state.opened.opponents(step) is not None:
@@ -28,7 +28,10 @@ def inputs(state: RecipeState, step: Step) -> list[StepState]:
 
 
 def waits(state: RecipeState, step: Step) -> str | None:
-    """What an input of a step still waits for, or the title of an input that is not done."""
+    """Return the model or step that a step has to wait for, or None if its inputs are ready.
+
+    A pairs step also waits for unfinished inputs, which are returned by their titles.
+    """
     for found in inputs(state, step):
         if found.waits_for:
             return found.waits_for
@@ -38,7 +41,7 @@ def waits(state: RecipeState, step: Step) -> str | None:
 
 
 def folders_read(state: RecipeState, step: Step) -> list[Folder]:
-    """The folders whose shards a step reads: its own, and those of its inputs."""
+    """Return the lake folders that a step reads, including the step's own folder."""
     of_iteration = Scope(
         [row for row in state.roles.values() if row["iteration"] == step.iteration],
         [row for row in state.panel.values() if row["iteration"] == step.iteration],
@@ -54,4 +57,5 @@ def folders_read(state: RecipeState, step: Step) -> list[Folder]:
 
 
 def n_rows(shards: list[Path]) -> int:
+    """Return the total number of rows in Parquet shards."""
     return sum(pq.read_metadata(shard).num_rows for shard in shards)

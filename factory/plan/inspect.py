@@ -1,7 +1,7 @@
-"""Inspect the steps of a recipe: where the rows of each are, and how many are missing.
+"""Find where each step of a recipe stores its rows, and count the missing rows.
 
-Each stage has two functions. One locates a step, which finds the folder of its rows; the other
-counts these rows. A run locates a step, takes the lock of its folder, and then counts.
+Each stage has two functions. One locates a step: it finds the folder of the step's rows. The other
+counts these rows. A run locates a step, locks its folder, and then counts.
 """
 
 from collections.abc import Callable
@@ -30,22 +30,24 @@ from factory.plan.step import Step, steps
 from factory.recipe import Recipe
 
 UNREADABLE = (duckdb.Error, pa.ArrowException, OSError)
-"""Errors that a shard with broken content raises. Other causes raise them too."""
+"""Errors that reading a shard with broken content raises. They can also have other causes."""
 
 
 def inspect_step(state: RecipeState, step: Step, limit: int | None = None) -> StepState:
-    """Locate a step and count its rows. With a `limit`, only the first prompts of the training
-    split count."""
+    """Find the folder that stores a step's rows, and count the rows.
+
+    With a `limit`, count only the rows of the first `limit` prompts of the training split.
+    """
     return count_step(state, locate_step(state, step, limit), limit)
 
 
 def locate_step(state: RecipeState, step: Step, limit: int | None = None) -> StepState:
-    """Find the folder of a step's rows, and count none."""
+    """Find the folder that stores a step's rows, without counting the rows."""
     return _LOCATE[step.stage](state, step, limit)
 
 
 def count_step(state: RecipeState, located: StepState, limit: int | None = None) -> StepState:
-    """Count the rows of a step that was located, and record its state."""
+    """Count the rows in a step's folder, and record the step's state."""
     step = located.step
     counted = located
     if located.folder is not None:
@@ -55,7 +57,7 @@ def count_step(state: RecipeState, located: StepState, limit: int | None = None)
 
 
 def read_state(recipe: Recipe, lake: Lake) -> RecipeState:
-    """The state of every step of a recipe, for commands that only read.
+    """Return the state of every step of a recipe, for commands that only read the lake.
 
     Raises LakeError if a shard cannot be read.
     """
@@ -63,7 +65,10 @@ def read_state(recipe: Recipe, lake: Lake) -> RecipeState:
 
 
 def inspect_all(opened: OpenedRecipe) -> RecipeState:
-    """The state of every step of an opened recipe. Raises LakeError if a shard cannot be read."""
+    """Return the state of every step of an opened recipe.
+
+    Raises LakeError if a shard cannot be read.
+    """
     state = RecipeState.of(opened)
     for step in steps(opened.recipe):
         try:
@@ -73,8 +78,8 @@ def inspect_all(opened: OpenedRecipe) -> RecipeState:
                 raise
             raise LakeError(
                 step.label,
-                f"a shard cannot be read ({str(error).splitlines()[0]})",
-                "`factory verify` names it, and `factory run` makes its rows again",
+                f"a shard of this step cannot be read ({str(error).splitlines()[0]})",
+                "run `factory verify` to find the shard, or `factory run` to recompute its rows",
             ) from None
     state.save_caches()
     return state

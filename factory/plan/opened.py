@@ -1,6 +1,6 @@
-"""Open what a recipe points to: its models, rubrics, functions, and pair policy.
+"""Open and check a recipe's models, rubrics, functions, and pair policy.
 
-Reads model folders and files beside the recipe, and no table of the lake.
+This module reads model folders and files next to the recipe. It reads no table of the lake.
 """
 
 from collections.abc import Mapping
@@ -16,69 +16,73 @@ from factory.recipe import JUDGE, PROBE, REFERENCE, Judge, OpenaiEngine, Recipe,
 from factory.stages import Rubric, adapter_fields, load_rubric
 
 DIGESTS = "digests.json"
-"""Cache in the lake: SHA-256 of model files by device, inode, size, and time."""
+"""Cache file in the lake: SHA-256 digests of model files by device, inode, size, and time."""
 
 
 @dataclass(frozen=True)
 class OpenedRecipe:
-    """A recipe with everything that it points to. Never changes."""
+    """A recipe with its opened models, rubrics, functions, and pair policy. It is immutable."""
 
     recipe: Recipe
-    """The recipe, with the sampling settings that the models' generation_config decides."""
+    """The recipe. Sampling settings that it leaves out come from the models' generation_config."""
     written: Recipe
-    """The recipe as it was written."""
+    """The recipe as its author wrote it."""
     lake: Lake
     policy: Policy
     choice: Choice
     models: Mapping[str, Checkpoint]
-    """M_0 and the judges that have a model of their own, by name."""
+    """M_0 and the judges' own models, by name."""
     rubrics: Mapping[str, Rubric | None]
     """Rubrics by judge name; None for a judge that returns a number."""
     functions: Mapping[str, Function | None]
-    """Judges that are functions, by judge name."""
+    """Python functions by judge name; None for a judge that is a model."""
     digests: dict[str, str] = field(default_factory=dict, compare=False)
 
     def section(self, step: Step) -> Judge | None:
-        """The recipe's section of a step's judge; None for the probe, which only has a function."""
+        """Return the recipe section for a step's judge, or None if the judge is a function."""
         return self.recipe.all_judges.get(step.judge_name)
 
     def reading(self, step: Step) -> tuple[Rubric | None, tuple[float, float] | None]:
-        """How a step's judgments are read: a rubric's parser, or numbers within a scale."""
+        """Return the rubric that parses a step's judgments, and the scale of numeric judgments."""
         section = self.section(step)
         return self.rubrics[step.judge_name], section.scale if section else None
 
     def n_draws(self, step: Step) -> int:
-        """Samples per prompt."""
+        """Return the number of samples per prompt in a step."""
         if step.role == PROBE and self.recipe.probe:
             return self.recipe.probe.draws
         return 1 if step.role == REFERENCE else self.recipe.sampling.draws
 
     def n_judge_draws(self, step: Step) -> int:
-        """Judgments per sample; per comparison, the judgments of both orders."""
+        """Return the number of judgments per sample or, over both orders, per comparison."""
         section = self.section(step)
         orders = 1 if self.opponents(step) is None else 2
         return orders * section.n_draws if section else 1
 
     def opponents(self, step: Step) -> int | None:
-        """How many answers a step's judge compares each answer with; None if it compares none."""
+        """Return how many opponents each answer is compared with, or None without comparisons."""
         section, rubric = self.section(step), self.rubrics.get(step.judge_name)
         return section.opponents if section and rubric and rubric.compares else None
 
     def judge_title(self, step: Step) -> str:
-        """The judge's title in `panel`: its name in `judges`, else the model that judges."""
+        """Return a judge's title in the `panel` view: its name in `judges`, or its model."""
         if step.judge_name in (JUDGE, PROBE):
             return step.judge or "function"
         return step.judge_name
 
     @property
     def counts_references(self) -> bool:
-        """Whether references have a length, in M_0's tokens. A scripted model has no tokenizer."""
+        """Whether the length of reference answers is counted in tokens of the base model M_0.
+
+        A scripted model has no tokenizer to count with.
+        """
         return self.recipe.engine.name != "scripted"
 
     def with_pairs_of(self, changed: Recipe) -> "OpenedRecipe":
-        """The same models and judges, with another recipe's choice of pairs.
+        """Return a copy that has the pair policy and the `pairs` section of another recipe.
 
-        Raises RecipeError if its expressions over the judges cannot be evaluated.
+        Models and judges stay the same. Raises RecipeError if an expression of `pairs` cannot be
+        evaluated.
         """
         loop = self.recipe.loop.model_copy(update={"policy": changed.loop.policy})
         recipe = self.recipe.model_copy(update={"pairs": changed.pairs, "loop": loop})
@@ -89,9 +93,10 @@ class OpenedRecipe:
 
 
 def open_recipe(recipe: Recipe, lake: Lake, *, download: bool = False) -> OpenedRecipe:
-    """Open what a recipe points to, and check it.
+    """Open and check the models, rubrics, functions, and pair policy of a recipe.
 
-    Raises a UserError if a model, rubric, function, policy, or expression cannot be used.
+    `download` fetches models that are missing from the Hub's cache. Raises a UserError if a model,
+    rubric, function, policy, or expression cannot be used.
     """
     digests = lake.load_json(DIGESTS)
     first = open_checkpoint("M_0", recipe.model, recipe, digests, field="model", download=download)
@@ -119,17 +124,19 @@ def open_recipe(recipe: Recipe, lake: Lake, *, download: bool = False) -> Opened
 def _open_judges(
     recipe: Recipe, digests: dict[str, str], *, download: bool
 ) -> dict[str, Checkpoint]:
-    """Judges with a model of their own, by the names of these models."""
+    """Open the judges' own models, and return them by name."""
     models: dict[str, Checkpoint] = {}
     for name, judge in recipe.all_judges.items():
         if not judge.has_model or recipe.model_of_judge(name) != name:
             continue
         if judge.declared is not None:
-            assert isinstance(judge.engine, OpenaiEngine), "the recipe was checked for it"
+            assert isinstance(judge.engine, OpenaiEngine), (
+                "a judge with a declared revision has an openai engine"
+            )
             models[name] = declared_checkpoint(name, judge.declared, judge.engine)
             continue
         model = judge.model or judge.reward_model
-        assert model is not None, "a judge with a model of its own names it"
+        assert model is not None, "the judge has neither model nor reward_model"
         section = f"{recipe.field_of(name)}.{'reward_model' if judge.reward_model else 'model'}"
         models[name] = open_checkpoint(
             name, model, recipe, digests, field=section, download=download
@@ -138,7 +145,7 @@ def _open_judges(
 
 
 def _resolve(recipe: Recipe, models: Mapping[str, Checkpoint]) -> Recipe:
-    """The recipe with what the models' generation_config decides where it is silent."""
+    """Return the recipe, completed with the sampling settings of the models' generation_config."""
     stated = {"sampling": models["M_0"].generation_config}
     for name, judge in recipe.all_judges.items():
         own = recipe.model_of_judge(name) if judge.has_model else "M_0"
@@ -147,6 +154,7 @@ def _resolve(recipe: Recipe, models: Mapping[str, Checkpoint]) -> Recipe:
 
 
 def _load_rubrics(recipe: Recipe) -> dict[str, Rubric | None]:
+    """Return the rubrics by judge name; None for a judge that returns a number."""
     rubrics: dict[str, Rubric | None] = {PROBE: None}
     for name, judge in recipe.all_judges.items():
         rubrics[name] = load_rubric(judge, recipe.folder) if judge.has_rubric else None
@@ -154,6 +162,7 @@ def _load_rubrics(recipe: Recipe) -> dict[str, Rubric | None]:
 
 
 def _find_functions(recipe: Recipe) -> dict[str, Function | None]:
+    """Return the judges' Python functions by judge name; None for a judge that is a model."""
     names = {name: judge.function for name, judge in recipe.all_judges.items()}
     names[PROBE] = recipe.probe.function if recipe.probe else None
     return {
@@ -162,7 +171,7 @@ def _find_functions(recipe: Recipe) -> dict[str, Function | None]:
 
 
 def largest_rank(recipe: Recipe, models: Mapping[str, Checkpoint], name: str) -> int:
-    """The largest LoRA rank that the engine of a model has to hold; 0 if it holds no adapter."""
+    """Return the largest LoRA rank that a model's engine must support, or 0 without adapters."""
     judges = recipe.all_judges.keys()
     together = [name] if name in judges else models.keys() - judges
     adapters = [adapter for each in together if (adapter := models[each].adapter)]

@@ -1,4 +1,4 @@
-"""Locate and count the steps that choose pairs and train on them."""
+"""Find the lake folders of the steps that choose pairs or train models, and count their pairs."""
 
 from dataclasses import replace
 
@@ -18,13 +18,17 @@ from factory.stages import (
 
 
 def locate_pairs(state: RecipeState, step: Step, _: int | None) -> StepState:
+    """Find the lake folder for a step that chooses pairs.
+
+    Its key covers the candidates, their scores, and the choice of pairs.
+    """
     if waits_for := waits(state, step):
         return StepState(step, waits_for=waits_for)
     choice, scope = state.opened.choice, state.phase_scope(step)
     rows = _digest_rows(state, "rows_read", step, scope)
     if choice.combines:
         rows += " " + _digest_rows(state, "rows_judged", step, scope)
-    if choice.policy.is_own:  # it may read more than the candidates
+    if choice.policy.is_own:  # a user's query may read more than the candidates
         rows += state.stored.shard_names(scope)
     judge = state.score_digests(step)
     settings = choice.build_settings(step.iteration, step.phase, judge, rows)
@@ -33,12 +37,14 @@ def locate_pairs(state: RecipeState, step: Step, _: int | None) -> StepState:
 
 
 def _digest_rows(state: RecipeState, query: str, step: Step, scope: Scope) -> str:
+    """Return the digest that a query of this package computes over the rows of a scope, cached."""
     place = f"{query} {step.iteration} {step.phase}"
     row = state.recall(place, scope, lambda views: views.one(load_query(f"plan/{query}")))
     return str(row["digest"])
 
 
 def count_pairs(state: RecipeState, located: StepState, _: int | None) -> StepState:
+    """Count the pairs that a step has stored."""
     shards = folder_of(located).shards()
     stored = n_rows(shards)
     wanted = stored if shards else max(1, state.count_prompts(located.step, None))
@@ -46,6 +52,10 @@ def count_pairs(state: RecipeState, located: StepState, _: int | None) -> StepSt
 
 
 def locate_training(state: RecipeState, step: Step, _: int | None) -> StepState:
+    """Find the lake folder for a step that trains a model.
+
+    Its key covers the parent model, the training pairs, and the settings.
+    """
     built = state.steps[Step("pairs", step.iteration, phase=step.phase)]
     if built.folder is None or not built.done:
         return StepState(step, waits_for=built.waits_for or f"pairs {step.phase}", wanted=1)
@@ -65,6 +75,7 @@ def locate_training(state: RecipeState, step: Step, _: int | None) -> StepState:
 
 
 def count_training(state: RecipeState, located: StepState, _: int | None) -> StepState:
+    """Read a step's training manifest, and record the model if training is done."""
     step = located.step
     folder = folder_of(located).path
     model = trained_model(step.name, folder, state.models["M_0"], state.recipe)

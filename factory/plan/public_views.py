@@ -1,4 +1,4 @@
-"""The views of a recipe that `factory sql` opens, and that datasets are written from."""
+"""The SQL views of a recipe, for `factory sql` and for writing datasets."""
 
 from factory.lake import Folder, Views, load_query
 from factory.plan.recipe_state import RecipeState
@@ -18,11 +18,11 @@ PUBLIC_VIEWS = (
     "judge_scores",
     "gaps",
 )
-"""The names of these views, in the order in which their rows come into being."""
+"""Names of the views that users can query, in the order in which a run produces their rows."""
 
 
 def all_views(state: RecipeState) -> Views:
-    """Every view of a recipe. Views that were opened before can no longer be used."""
+    """Create every SQL view of a recipe. Views opened earlier can no longer be used."""
     views = state.views(state.everything)
     builds = [
         found.folder
@@ -38,7 +38,7 @@ def all_views(state: RecipeState) -> Views:
 
 
 def count_outcomes(state: RecipeState, folder: Folder) -> dict[str, int]:
-    """How many pairs of a build have each outcome, the most frequent first."""
+    """Count the pairs in a folder by outcome, with the most frequent outcome first."""
     views = state.views()
     views.register_shards("pairs", "pairs", folder.shards())
     rows = views.all(load_query("plan/outcomes"))

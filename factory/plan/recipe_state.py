@@ -1,7 +1,7 @@
-"""What is known of a recipe in its lake: models, roles, judges, and the state of each step.
+"""The state of a recipe in its lake: models, roles, judges, and the state of each step.
 
-It grows as steps are inspected in the plan's order, since a step's key may depend on rows that an
-earlier step made. Reads the lake and writes none of its tables.
+The state grows as steps are inspected in the plan's order, because a step's key may depend on the
+rows of an earlier step. This module only reads the lake's tables.
 """
 
 import json
@@ -34,35 +34,37 @@ STEP = pa.schema(
         ("opponents", pa.int32()),
     ]
 )
-"""The relation `step` that the queries of a step read: one row."""
+"""Schema of the relation `step`, which has one row that the queries of a step read."""
 
 RoleKey = tuple[int, str, str]
-"""Iteration, role, and model name."""
+"""The iteration, role, and model name that identify a row of `roles`."""
 
 
 @dataclass
 class RecipeState:
+    """The state of a recipe in its lake: models, roles, judges, and the state of each step."""
+
     opened: OpenedRecipe
     stored: RecipeViews
-    """The views of the recipe's rows, with a cache of counts."""
+    """Views of the recipe's stored rows, with a cache of counts."""
     models: dict[str, Checkpoint]
-    """The models that exist, by name: M_0, F_0, M_1, …, and judges with a model of their own."""
+    """Existing models by name: M_0, F_0, M_1, …, and the judges' own models."""
     roles: dict[RoleKey, Row] = field(default_factory=dict)
     """Rows of `roles` by iteration, role, and model name."""
     panel: dict[tuple[int, str, str, str], Row] = field(default_factory=dict)
     """Rows of `panel` by iteration, role, model name, and judge name."""
     steps: dict[Step, StepState] = field(default_factory=dict)
-    """The steps that were inspected, in that order."""
+    """States of the inspected steps, in the order of inspection."""
     n_prompts: dict[int, tuple[int, int]] = field(default_factory=dict)
-    """By iteration (-1 for the probe): prompts, and prompts of the training split."""
+    """Numbers of all prompts and of training prompts, by iteration (-1 for the probe)."""
     unusable: dict[str, list[Problem]] = field(default_factory=dict)
-    """By loop or probe: lines of prompts files that cannot be used."""
+    """Unusable lines of the prompts files, by `loop` or `probe`."""
     checked_models: set[str] = field(default_factory=set)
-    """Digests of trained models whose files were read and are whole."""
+    """Digests of trained models whose files were checked and are intact."""
 
     @classmethod
     def of(cls, opened: OpenedRecipe) -> "RecipeState":
-        """The state of a recipe of which no step has been inspected."""
+        """Create the state of an opened recipe before any step is inspected."""
         return cls(opened, RecipeViews(opened.recipe, opened.lake), dict(opened.models))
 
     @property
@@ -78,51 +80,57 @@ class RecipeState:
         return self.opened.policy
 
     def with_pairs_of(self, changed: Recipe) -> "RecipeState":
-        """The same samples and scores, with another recipe's choice of pairs."""
+        """Return a copy that has the pair policy and the `pairs` section of another recipe.
+
+        Samples and scores stay the same.
+        """
         return replace(self, opened=self.opened.with_pairs_of(changed), steps=dict(self.steps))
 
     def save_caches(self) -> None:
-        """Keep file digests and counts for the next command."""
+        """Save file digests and row counts in the lake for the next command."""
         if self.lake.root.is_dir():
             self.lake.save_json(DIGESTS, self.opened.digests)
             self.stored.save_cache()
 
     def judge(self, step: Step) -> Checkpoint | Function | None:
-        """The model or function that judges in a step; None for a model that does not exist yet."""
+        """Return the model or function that judges in a step, or None if it is not trained yet."""
         if step.judge:
             return self.models.get(step.judge)
         return self.opened.functions[step.judge_name]
 
     def rank(self, name: str) -> int:
-        """The largest LoRA rank that the engine of a model has to hold; 0 if it holds none."""
+        """Return the largest LoRA rank that a model's engine must support; 0 without adapters."""
         return largest_rank(self.recipe, self.models, name)
 
     def count_prompts(self, step: Step, limit: int | None) -> int:
-        """How many prompts a step is about; with a `limit`, the first of the training split."""
+        """Return the number of prompts that a step uses.
+
+        With a `limit`, count at most that many, and only prompts of the training split.
+        """
         every, training = self.n_prompts.get(-1 if step.role == PROBE else step.iteration, (0, 0))
         return every if limit is None else min(limit, training)
 
     # roles and judges
 
     def role(self, step: Step) -> Row:
-        """The row of `roles` that a step's samples belong to, which is created if missing."""
+        """Return a step's row in the `roles` table. Create the row if it is missing."""
         key = (step.iteration, step.role, step.name)
         row = dict(zip(("iteration", "role", "name"), key, strict=True))
         return self.roles.setdefault(key, {"recipe": self.recipe.name, **row})
 
     def panel_row(self, step: Step) -> Row:
-        """The row of `panel` of a judging step, which is created if missing."""
+        """Return a judging step's row in the `panel` table. Create the row if it is missing."""
         key = (step.iteration, step.role, step.name, step.judge_name)
         row = dict(zip(("iteration", "role", "name", "judge_name"), key, strict=True))
         return self.panel.setdefault(key, {"recipe": self.recipe.name, **row})
 
     @property
     def everything(self) -> Scope:
-        """All roles of the recipe, with all their judges."""
+        """The scope of all roles and judges in the recipe."""
         return Scope(list(self.roles.values()), list(self.panel.values()))
 
     def phase_scope(self, step: Step) -> Scope:
-        """The roles whose samples are candidates in a pairs step, and the judges that it uses."""
+        """Return the roles and judges that a step uses to choose pairs."""
         wanted, used = self.policy.candidates(step.phase), self.opened.choice.judges
         return Scope(
             [
@@ -138,8 +146,11 @@ class RecipeState:
         )
 
     def step_scope(self, step: Step) -> Scope:
-        """What the queries of a step read: its role and, for a judging step, its judge. If that
-        judge compares answers, the current role comes first."""
+        """Return the scope of a step's queries: the step's role and, for a judging step, its judge.
+
+        If the judge compares answers, the scope starts with the current role, whose answers are the
+        opponents.
+        """
         roles = [self.role(step)]
         if step.stage not in ("judgments", "verdicts"):
             return Scope(roles)
@@ -148,7 +159,7 @@ class RecipeState:
         return Scope(roles, [self.panel_row(step)])
 
     def score_digests(self, step: Step) -> str:
-        """The digests of the judges that score the candidates of a pairs step, joined by `+`."""
+        """Return the digests of the judges that score a step's candidate answers, joined by `+`."""
         panel = self.phase_scope(step).panel
         digests = [
             row["judge_model"]
@@ -161,18 +172,22 @@ class RecipeState:
     # queries
 
     def views(self, scope: Scope | None = None) -> Views:
-        """The lake's tables as views, with the rows that a scope reads: by default the prompts
-        alone. Views that were opened before can no longer be used."""
+        """Create SQL views of the rows in a scope, or of only the prompts if no scope is given.
+
+        Views opened earlier can no longer be used.
+        """
         return self.stored.open(scope or Scope())
 
     def step_views(self, located: StepState, limit: int | None) -> Views:
-        """The views that the queries of one step read."""
+        """Create the SQL views for a step's queries."""
         return self._define_step(self.views(self.step_scope(located.step)), located, limit)
 
     def _define_step(self, views: Views, located: StepState, limit: int | None) -> Views:
+        """Define the relations of a step on views of its scope."""
         step, row = located.step, self._step_row(located, limit)
         views.register("step", pa.Table.from_pylist([row], STEP))
-        # A limit cannot be taken from a relation, and a window would hold every prompt in memory.
+        # SQL's `limit` cannot read its number from a relation, and a window function would hold
+        # every prompt in memory.
         first = "" if limit is None else f"limit {limit}"
         views.define("scope_prompts", f"{load_query('plan/scope_prompts').text} {first}")
         views.define("scope_placed", load_query("plan/scope_placed"))
@@ -184,7 +199,7 @@ class RecipeState:
         return views
 
     def count_rows(self, query: str, located: StepState, limit: int | None) -> dict[str, Any]:
-        """The only row of a query of this package on a step's views, cached."""
+        """Run a single-row query on a step's views, and cache the row."""
         step, scope = located.step, self.step_scope(located.step)
         place = f"{query} {step.stage} {step.iteration} {step.role} {step.name} {step.judge_name}"
 
@@ -194,10 +209,14 @@ class RecipeState:
         return self.stored.recall(place, [self._step_row(located, limit)], scope, compute)
 
     def recall(self, place: str, scope: Scope, compute: Callable[[Views], Row]) -> Row:
-        """The result of `compute` on the views of a scope, cached."""
+        """Return a row from the lake's cache, or compute it from the views of a scope.
+
+        `place` names the computation in the cache.
+        """
         return self.stored.recall(place, [], scope, lambda: compute(self.views(scope)))
 
     def _step_row(self, located: StepState, limit: int | None) -> Row:
+        """Return the only row of the relation `step`."""
         step = located.step
         judging = step.stage != "samples"
         n_draws = self.opened.n_judge_draws(step) if judging else self.opened.n_draws(step)
@@ -214,7 +233,7 @@ class RecipeState:
         }
 
     def models_table(self) -> pa.Table:
-        """The models of the recipe that exist, as rows of `models`."""
+        """Return the recipe's existing models as an Arrow table with the columns of `models`."""
         rows: list[Row] = []
         for model in self.models.values():
             row: Row = {"digest": model.digest, "dtype": model.dtype}

@@ -1,4 +1,4 @@
-"""Locate and count the steps whose rows are prompts, samples, judgments, and verdicts."""
+"""Find where steps store prompts, samples, judgments, and verdicts, and count these rows."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +22,10 @@ from factory.stages import (
 
 
 def locate_prompts(state: RecipeState, step: Step, _: int | None) -> StepState:
+    """Find the lake folder for a step that stores prompts.
+
+    Its key covers the prompts files and how they are read.
+    """
     files = PromptFiles(state.recipe, step.role, state.models["M_0"])
     settings = files.settings()
     folder = state.lake.folder("prompts", folder_key("prompts", PROMPTS_VERSION, settings))
@@ -29,6 +33,10 @@ def locate_prompts(state: RecipeState, step: Step, _: int | None) -> StepState:
 
 
 def count_prompts(state: RecipeState, located: StepState, _: int | None) -> StepState:
+    """Count the stored prompts, or the prompts in the prompt files if none are stored yet.
+
+    Raises PromptsError if the probe and the loop share prompts.
+    """
     step, folder = located.step, folder_of(located)
     if shards := folder.shards():
         state.stored.prompts[step.role] = shards
@@ -46,6 +54,8 @@ def count_prompts(state: RecipeState, located: StepState, _: int | None) -> Step
 
 
 def _count_by_iteration(state: RecipeState) -> None:
+    """Record the number of prompts of each iteration."""
+
     def compute(views: Views) -> Row:
         return {"counts": views.all(load_query("plan/count_prompts"))}
 
@@ -54,28 +64,29 @@ def _count_by_iteration(state: RecipeState) -> None:
 
 
 def check_chunks(state: RecipeState) -> None:
-    """Raises PromptsError if an iteration has no prompt to train on."""
+    """Raise PromptsError if an iteration has no prompts to train on."""
     loop = state.recipe.loop
     for iteration in range(loop.iterations):
         if state.n_prompts.get(iteration, (0, 0))[1] == 0:
             total = sum(every for place, (every, _) in state.n_prompts.items() if place >= 0)
             raise PromptsError(
                 "prompts.files",
-                f"iteration {iteration} has no training prompts ({total} prompts, split over "
+                f"iteration {iteration} has no training prompts ({total} prompts, split across "
                 f"{loop.n_chunks} iterations and the test set)",
                 "add prompts, lower loop.iterations, or lower prompts.test_fraction",
             )
 
 
 def _check_probe_is_apart(state: RecipeState) -> None:
+    """Raise PromptsError if the probe and the loop share prompts."""
     shared = state.recall(
         "shared_prompts", Scope(), lambda views: views.one(load_query("plan/shared_prompts"))
     )
     if shared["n"]:
         raise PromptsError(
             "probe.files",
-            f"{shared['n']} of its prompts are also in prompts.files",
-            "expected other prompts, since the probe measures what the loop never trained on",
+            f"prompts.files and probe.files have prompts in common ({shared['n']:,} in total)",
+            "remove these prompts from probe.files, because the probe must use unseen prompts",
         )
 
 
@@ -83,6 +94,10 @@ def _check_probe_is_apart(state: RecipeState) -> None:
 
 
 def locate_samples(state: RecipeState, step: Step, limit: int | None) -> StepState:
+    """Find the lake folder for a step that samples answers.
+
+    Its key covers the model, the sampling settings, and the seed.
+    """
     opened, model = state.opened, state.models.get(step.name)
     n_draws = opened.n_draws(step)
     wanted = state.count_prompts(step, limit) * n_draws
@@ -114,9 +129,11 @@ def _generating(
     settings: dict[str, Any],
     generation: Generation | None,
 ) -> StepState:
-    """The folder of a generating step, and the key of its requests. The limit on an answer's
-    length is part of the folder's key and not of the requests', so that an answer that ended
-    within two limits has one id under both."""
+    """Return the state of a generating step, with its folder and the key of its requests.
+
+    `max_tokens` is part of the folder's key but not of the request key. An answer that finished
+    within both limits therefore has the same id under both.
+    """
     request_key = folder_key(f"asked {step.stage}", version, settings)
     if generation:
         settings = {**settings, "max_tokens": generation.max_tokens}
@@ -125,12 +142,17 @@ def _generating(
 
 
 def count_samples(state: RecipeState, located: StepState, limit: int | None) -> StepState:
+    """Count the answers that a step has stored."""
     row = state.count_rows("count_answers", located, limit)
     _check_count(located, row["wanted"], located.wanted)
     return _count_reused(state, _counted(located, row), limit)
 
 
 def locate_judgments(state: RecipeState, step: Step, limit: int | None) -> StepState:
+    """Find the lake folder for a step that judges answers.
+
+    Its key covers the judge, the rubric, and the judge's settings.
+    """
     opened, judge, waits_for = state.opened, state.judge(step), waits(state, step)
     n_samples = state.count_prompts(step, limit) * opened.n_draws(step)
     wanted = n_samples * opened.n_judge_draws(step) * (opened.opponents(step) or 1)
@@ -156,6 +178,7 @@ def locate_judgments(state: RecipeState, step: Step, limit: int | None) -> StepS
 
 
 def count_judgments(state: RecipeState, located: StepState, limit: int | None) -> StepState:
+    """Count the judgments that a step has stored."""
     step, opened = located.step, state.opened
     row = state.count_rows("count_answers", located, limit)
     if opened.opponents(step) is None:
@@ -163,12 +186,16 @@ def count_judgments(state: RecipeState, located: StepState, limit: int | None) -
         stored = sampled.answered + sampled.failed + sampled.transient
         _check_count(located, row["wanted"], stored * opened.n_judge_draws(step))
     elif all(sampled.done for sampled in inputs(state, step)):
-        # No answer is compared with itself, with an empty one, or with one that failed.
+        # An answer is never compared with itself, an empty answer, or a failed one.
         located = replace(located, wanted=row["wanted"])
     return _count_reused(state, _counted(located, row), limit)
 
 
 def locate_verdicts(state: RecipeState, step: Step, limit: int | None) -> StepState:
+    """Find the lake folder for a step that parses judgments.
+
+    Its key covers the judgments, the parser, and the scale.
+    """
     judged = state.steps[replace(step, stage="judgments")]
     if judged.folder is None:
         return StepState(step, waits_for=judged.waits_for, wanted=judged.wanted)
@@ -182,6 +209,7 @@ def locate_verdicts(state: RecipeState, step: Step, limit: int | None) -> StepSt
 
 
 def count_verdicts(state: RecipeState, located: StepState, limit: int | None) -> StepState:
+    """Count the verdicts that a step has stored."""
     judged = state.steps[replace(located.step, stage="judgments")]
     row = state.count_rows("count_verdicts", located, limit)
     _check_count(located, row["wanted"], judged.answered + judged.failed + judged.transient)
@@ -190,6 +218,7 @@ def count_verdicts(state: RecipeState, located: StepState, limit: int | None) ->
 
 
 def _count_reused(state: RecipeState, counted: StepState, limit: int | None) -> StepState:
+    """Count the missing rows that can be copied from folders with another `max_tokens`."""
     if not counted.missing or not shards_to_reuse(state, counted):
         return counted
     n = reused_views(state, counted, limit).one(load_query("plan/count_reused"))["n"]
@@ -197,7 +226,7 @@ def _count_reused(state: RecipeState, counted: StepState, limit: int | None) -> 
 
 
 def shards_to_reuse(state: RecipeState, located: StepState) -> list[Path]:
-    """The shards of the folders whose requests differ only in their limit on length."""
+    """Return the shards of folders that differ from a step's folder only in `max_tokens`."""
     if located.folder is None or "max_tokens" not in located.settings:
         return []
     mine = canonical({**located.settings, "max_tokens": None})
@@ -211,22 +240,30 @@ def shards_to_reuse(state: RecipeState, located: StepState) -> list[Path]:
 
 
 def reused_views(state: RecipeState, located: StepState, limit: int | None) -> Views:
-    """The step's views, with `reused`: the rows of these shards that answer missing requests."""
+    """Create a step's SQL views, with a view `reused` of rows to copy from other folders.
+
+    These rows answer missing requests. They come from folders with another `max_tokens`.
+    """
     views = state.step_views(located, limit)
     stage = located.step.stage
     views.register_shards("other", stage, shards_to_reuse(state, located))
-    # The name of the stage makes it another view: its columns are those of the stage's table.
+    # Each stage needs its own view of this name, because its columns are those of its table. The
+    # name of the stage in a comment makes the texts differ.
     text = load_query("plan/reused").with_values({"max_tokens": located.settings["max_tokens"]})
     views.define("reused", f"-- {stage}\n{text}")
     return views
 
 
 def _check_count(located: StepState, counted: int, expected: int) -> None:
-    """The lake has as many rows for a step as the step is about: none of another prompt, draw, or
-    context is among them, and none is missing."""
+    """Assert that a query counted exactly the rows that belong to a step.
+
+    A difference means that the query missed a row or included one of another prompt, draw, or
+    context.
+    """
     assert counted == expected, f"{located.step.label}: {counted} rows, expected {expected}"
 
 
 def _counted(located: StepState, row: Row) -> StepState:
+    """Return a located step's state with the counts of a query's row."""
     counts: dict[str, Any] = {name: int(row[name]) for name in row if name != "wanted"}
     return replace(located, **counts)

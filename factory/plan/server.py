@@ -1,4 +1,4 @@
-"""Whether the server of an `openai` engine answers, takes the key, and serves the model."""
+"""Checks that an `openai` engine's server responds, accepts the key, and serves the model."""
 
 import json
 import os
@@ -10,50 +10,57 @@ from factory.plan.check import Check
 from factory.recipe import OpenaiEngine
 
 SECONDS = 3
-"""Timeout of the request to the server."""
+"""Timeout of the request to the server, in seconds."""
 
 
 def check_key(engine: OpenaiEngine) -> Check:
-    """Check that the key's environment variable is set."""
+    """Check that the environment variable for the server's API key is set."""
     if _key(engine):
         return Check("key", "ok", f"{engine.key} is set")
     return Check("key", "note", f"{engine.key} is not set (fine if the server needs no key)")
 
 
 def check_server(engine: OpenaiEngine) -> Check:
-    """Ask the server for its models. Shows an error's own words only if they cannot contain the
-    key."""
+    """Check that an engine's server responds and lists the engine's model.
+
+    The message quotes an error only if its text cannot contain the API key.
+    """
     url = f"{engine.base_url.rstrip('/')}/models"
     try:
         request = Request(url)
         if key := _key(engine):
-            # Unredirected: a server that this one redirects to must not get the key.
+            # Unredirected, so that a server that this one redirects to does not get the key.
             request.add_unredirected_header("Authorization", f"Bearer {key}")
         with urlopen(request, timeout=SECONDS) as answer:
             served = _served(answer.read())
     except HTTPError as error:
         error.close()
         if error.code in (401, 403):
-            fault = f"{url} answers {error.code}: it wants another key in {engine.key}"
+            fault = (
+                f"{url} rejected the API key with HTTP status {error.code}: set another key in "
+                f"{engine.key}"
+            )
             return Check("server", "stop", fault)
-        return Check("server", "note", f"{url} answers {error.code}")
+        return Check("server", "note", f"{url} returned HTTP status {error.code}")
     except OSError as error:
-        return Check("server", "stop", f"{url} gives no answer: {getattr(error, 'reason', error)}")
+        reason = getattr(error, "reason", error)
+        return Check("server", "stop", f"{url} cannot be reached: {reason}")
     except (ValueError, HTTPException):
-        remedy = f"check engine.base_url, and {engine.key} for line breaks"
+        remedy = f"check engine.base_url, and check {engine.key} for line breaks"
         return Check("server", "stop", f"{url} cannot be requested: {remedy}")
     if served and engine.model not in served:
         models = ", ".join(served[:5])
-        return Check("server", "note", f"{url} does not list {engine.model}; it has {models}")
-    return Check("server", "ok", f"{url} answers")
+        return Check("server", "note", f"{url} does not serve {engine.model}; it serves {models}")
+    return Check("server", "ok", f"{url} responds")
 
 
 def _key(engine: OpenaiEngine) -> str:
+    """Return the API key in the engine's environment variable, or an empty string."""
     return os.environ.get(engine.key, "").strip()
 
 
 def _served(body: bytes) -> list[str]:
-    """Return the models that a server lists; none if it answers something else."""
+    """Return the models that a server lists; an empty list if the response has another form."""
     try:
         return [str(model["id"]) for model in json.loads(body)["data"]]
     except (ValueError, KeyError, TypeError):

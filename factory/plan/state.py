@@ -1,4 +1,4 @@
-"""The state of one step: the folder of its rows in the lake, and how many of them are there."""
+"""The state of one step: its lake folder, and the numbers of stored and missing rows."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,40 +9,44 @@ from factory.plan.step import Step
 
 @dataclass(frozen=True)
 class StepState:
-    """What the lake holds of a step."""
+    """The state of one step: its lake folder, and the numbers of stored and missing rows."""
 
     step: Step
     folder: Folder | None = None
-    """None if its key is not known yet."""
+    """Folder of the step's rows; None if its key is not known yet."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """What the key is a hash of."""
+    """Settings that the folder's key is a hash of."""
     request_key: str = ""
-    """For steps that generate: the key without the limit on length, which request ids hash."""
+    """Key that request ids hash, for generating steps. It does not depend on `max_tokens`."""
     waits_for: str | None = None
-    """The model or step that has to be finished first."""
+    """The model or step that must be finished first; None if the step can run."""
     wanted: int = 0
+    """Rows that the recipe asks for."""
     answered: int = 0
+    """Rows that are stored without an error."""
     failed: int = 0
     """Requests that failed permanently."""
     transient: int = 0
-    """Requests that failed temporarily: the next run sends them again."""
+    """Requests that failed temporarily. The next run retries them."""
     filtered: int = 0
-    """Rows that are not requested, because their input failed."""
+    """Rows that are skipped because their input failed or is empty."""
     unparsed: int = 0
-    """Judgments without a score."""
+    """Verdicts without a score."""
     reused: int = 0
-    """Missing rows that can be copied from a folder with another limit on length."""
+    """Missing rows that can be copied from a folder with another `max_tokens`."""
 
     @property
     def missing(self) -> int:
+        """The number of rows that a run still has to produce, including temporary failures."""
         return self.wanted - self.answered - self.failed - self.filtered
 
     @property
     def done(self) -> bool:
+        """Whether a run has nothing left to do for this step."""
         return self.waits_for is None and self.missing == 0
 
 
 def folder_of(state: StepState) -> Folder:
-    """The folder of a step whose key is known."""
+    """Return the lake folder of a step with a known key."""
     assert state.folder is not None, f"{state.step.label} has no key yet"
     return state.folder

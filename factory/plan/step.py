@@ -1,11 +1,10 @@
-"""The plan: which steps a recipe takes, in which order. Looks at no lake and no model.
+"""The steps of a recipe and their order, which depend only on the recipe.
 
-Steps are ordered so that a model is loaded as rarely as possible. With full fine-tuning an
-iteration takes three loads (M_i samples and judges; the future model samples; M_i judges it), and
-M_0 samples the past role of all iterations in its first. Where one engine holds every role, as
-adapters of one base, it takes two: before the training of the future model and after it. A judge
-with a model of its own, or that is the model before the current one, is loaded twice an iteration
-beside these.
+The order minimizes model loads. With full fine-tuning, an iteration needs three loads: M_i samples
+and judges, the future model samples, and M_i judges the future model's answers. M_0 samples the
+past role of all iterations during its first load. With adapters, one engine serves every role, and
+an iteration needs two loads: one before and one after the training of the future model. A judge
+with its own model, or the previous model as a judge, adds two loads per iteration.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,37 +17,37 @@ from factory.recipe import JUDGE, PAST_OFFSET, PROBE, REFERENCE, Recipe
 
 @dataclass(frozen=True)
 class Step:
-    """One stage in one place of the plan."""
+    """A unit of work in the plan: one stage for one role, judge, or model in an iteration."""
 
     stage: str
-    """prompts, samples, judgments, verdicts, pairs, train"""
+    """One of prompts, samples, judgments, verdicts, pairs, train."""
     iteration: int = 0
     role: str = ""
-    """Whose samples are made, judged or scored: past, current, future, reference, probe. Of a
-    prompts step: loop or probe."""
+    """Role whose answers are sampled or judged: past, current, future, reference, or probe. For a
+    prompts step, loop or probe."""
     name: str = ""
-    """The model that plays the role, or that is trained: M_0, F_0, M_1, …; REFERENCE where none
-    does."""
+    """Model that plays the role or is trained: M_0, F_0, M_1, …. REFERENCE for references, which no
+    model writes."""
     judge: str = ""
-    """The model that judges: one of the loop, or a judge's own by its name; empty where a function
-    does."""
+    """Model that judges: a model of the loop, or the name of a judge with its own model. Empty for
+    a function."""
     judge_name: str = ""
-    """Of judgments and verdicts: which of the recipe's judges, or PROBE."""
+    """Name of the recipe's judge, or PROBE. Set for judgments and verdicts."""
     phase: str = ""
-    """Of pairs, and of the training upon them: D1 or D2."""
+    """D1 or D2. Set for pairs and for the training on these pairs."""
     parent: str = ""
-    """The model that a training starts from."""
+    """Model that a training starts from."""
 
     @property
     def loads(self) -> str | None:
-        """The model that an engine must hold for this step."""
+        """The model that an engine must load for this step, or None if it needs no engine."""
         if self.stage == "samples":
             return None if self.name == REFERENCE else self.name
         return (self.judge or None) if self.stage == "judgments" else None
 
     @property
     def judge_title(self) -> str:
-        """Who judges, as people read it: `M_1`, `the judge`, `honest`, `M_1 (honest)`."""
+        """The display name of the judge: `M_1`, `the judge`, `honest`, or `M_1 (honest)`."""
         if not self.judge or self.judge.islower():
             named = self.judge_name not in (JUDGE, PROBE)
             fallback = "the judge" if self.judge else "a function"
@@ -57,11 +56,12 @@ class Step:
 
     @property
     def player(self) -> str:
-        """Whose samples it is about."""
+        """The display name of the model and role that the step samples or judges."""
         return "the references" if self.name == REFERENCE else f"{self.name} as {self.role}"
 
     @property
     def title(self) -> str:
+        """The description of the step in tables, such as `samples of M_0 as past`."""
         match self.stage:
             case "prompts":
                 return "prompts" if self.role == "loop" else "prompts of the probe"
@@ -79,19 +79,25 @@ class Step:
 
     @property
     def label(self) -> str:
-        """The title with its place in the loop."""
+        """The step's title with the iteration, for messages and manifests.
+
+        Usage is looked up in manifests by this label.
+        """
         return (
             self.title if self.stage == "prompts" else f"{self.title}, iteration {self.iteration}"
         )
 
 
 def first_draw(step: Step) -> int:
-    """Past and current are one model in iteration 0: their draws lie apart."""
+    """Return the number of the first draw in a step.
+
+    Past and current are the same model in iteration 0, so their draws must not overlap.
+    """
     return PAST_OFFSET if step.role == "past" and step.iteration == 0 else 0
 
 
 def steps(recipe: Recipe) -> list[Step]:
-    """Every step of a recipe, in the order in which they are run."""
+    """Return every step of a recipe in the order in which a run executes them."""
     return list(_steps(recipe))
 
 
@@ -132,7 +138,10 @@ def _iteration(recipe: Recipe, i: int) -> Iterator[Step]:
 
 
 def _judged(recipe: Recipe, i: int, players: list[tuple[str, str]], model: str) -> Iterator[Step]:
-    """Each judge's steps; those that the model judges that is loaded come first."""
+    """Yield the judgments and verdicts steps of every judge.
+
+    Judges that use `model`, which is already loaded, come first.
+    """
     by = {name: _judge_model(recipe, i, name, model) for name in recipe.all_judges}
     for name in sorted(by, key=lambda name: (by[name] != model, by[name])):
         for stage in ("judgments", "verdicts"):
@@ -141,6 +150,7 @@ def _judged(recipe: Recipe, i: int, players: list[tuple[str, str]], model: str) 
 
 
 def _judge_model(recipe: Recipe, i: int, name: str, current: str) -> str:
+    """Return the model of a judge in iteration `i`; an empty string for a function."""
     judge = recipe.all_judges[name]
     if judge.function:
         return ""
@@ -157,15 +167,20 @@ def _probe(recipe: Recipe, i: int, name: str) -> Iterator[Step]:
 
 
 def engine_needed(recipe: Recipe, step: Step) -> str | None:
-    """What an engine must have loaded for a step: steps with the same need no other."""
+    """Return a name for the model that a step's engine must load, or None without an engine.
+
+    Steps with the same name can share one engine.
+    """
     if step.loads is None or step.loads in recipe.all_judges:
         return step.loads
     return "the base of all adapters" if recipe.one_engine else step.loads
 
 
 def steps_of_one_pass(recipe: Recipe, first: Step, later: Sequence[Step]) -> list[Step]:
-    """A generating step and the steps after it whose requests one engine answers in one pass:
-    nothing that they need is made in between."""
+    """Return a step that generates text, and the next steps that can share its engine pass.
+
+    None of these steps needs the rows of another one.
+    """
     needed = engine_needed(recipe, first)
     if needed is None:
         return [first]
@@ -180,7 +195,7 @@ def steps_of_one_pass(recipe: Recipe, first: Step, later: Sequence[Step]) -> lis
 
 
 def loads(recipe: Recipe, recipe_steps: Sequence[Step]) -> int:
-    """How often a model is loaded when these steps are run in this order."""
+    """Count the model loads needed to run steps in the given order."""
     loaded: str | None = None
     count = 0
     for step in recipe_steps:

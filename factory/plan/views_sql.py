@@ -1,4 +1,4 @@
-"""The views of a recipe as SQL text for plain DuckDB: `views.sql` in the lake, `factory diff`."""
+"""SQL scripts that create a recipe's views in DuckDB, for `views.sql` and `factory diff`."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,14 +21,17 @@ from factory.lake import (
 from factory.plan.recipe_state import RecipeState
 
 _HOW_TO_READ = """\
--- The views of `factory sql` over the shards of this lake, for DuckDB (tried with 2.0). Run it in
--- the lake's folder. `factory run` writes it again after every run of the recipe.
+-- The views of `factory sql` over the shards of this lake, for DuckDB (tested with 2.0). Run this
+-- file in the lake's folder. Every `factory run` of the recipe rewrites it.
 """
 
 
 def write_views_sql(state: RecipeState) -> Path:
-    """Write `recipes/<name>/views.sql` to the lake if the lake can be written: the views of
-    `factory sql`, with paths relative to the lake."""
+    """Write a recipe's SQL views to the file `recipes/<name>/views.sql` in the lake.
+
+    Paths in the file are relative to the lake. Nothing is written if the lake is read-only or the
+    file is up to date.
+    """
     root = state.lake.root
     path = root / "recipes" / state.recipe.name / "views.sql"
     text = _views_sql(state)
@@ -67,8 +70,10 @@ def _views_sql(state: RecipeState) -> str:
 def recipe_inputs(
     state: RecipeState, scope: Scope, shards: Mapping[str, Sequence[Path]]
 ) -> dict[str, str]:
-    """The queries of the relations that the base views read: the roles and judges of a scope, the
-    recipe's settings, and shards by table."""
+    """Return the queries for all relations that the base views use, by relation name.
+
+    These are the roles and judges of a scope, the recipe's settings, and the shards of each table.
+    """
     recipe = state.recipe
     chunks, fraction = recipe.loop.n_chunks, recipe.prompts.test_fraction
     return {
@@ -80,7 +85,7 @@ def recipe_inputs(
 
 
 def _shards(table: str, paths: Sequence[Path]) -> str:
-    """The query of a table's shards, as `Views.register_shards` has them."""
+    """Return a query that reads a table's shards, with the columns of `Views.register_shards`."""
     numbered = table in SHARD_TABLES
     if paths:
         row_number = ", file_row_number = true" if numbered else ""
@@ -94,13 +99,13 @@ def _shards(table: str, paths: Sequence[Path]) -> str:
 
 
 def read_parquet(paths: Iterable[Path], options: str = "") -> str:
-    """The query of the rows of Parquet files."""
+    """Return a SQL query that reads all rows of the given Parquet files."""
     listed = ",\n    ".join(literal(path) for path in paths)
     return f"from read_parquet([\n    {listed}\n]{options and ', ' + options})"
 
 
 def values_of(table: str, rows: Sequence[Row]) -> str:
-    """Rows of a table as a query, with the types of its columns."""
+    """Return a SQL query that lists the given rows with the columns and types of a table."""
     typed = ", ".join(
         f"{column.name}::{_sql_type(column.type)} as {column.name}" for column in TABLES[table]
     )
@@ -115,6 +120,7 @@ def values_of(table: str, rows: Sequence[Row]) -> str:
 
 
 def _sql_type(kind: pa.DataType) -> str:
+    """Return the DuckDB name of an Arrow type."""
     if pa.types.is_list(kind):
         return f"{_sql_type(kind.value_type)}[]"
     if pa.types.is_struct(kind):
@@ -123,16 +129,16 @@ def _sql_type(kind: pa.DataType) -> str:
 
 
 def create_macros() -> str:
-    """The statements that define the macros of the queries."""
+    """Return the SQL statements that create the macros used in the queries."""
     macros = "\n".join(load_query(name).text for name in MACROS)
     return macros.replace("create macro", "create or replace temp macro")
 
 
 def create_view(name: str, text: str) -> str:
-    """The statement that defines a view."""
+    """Return the SQL statement that creates a temporary view."""
     return f"create or replace temp view {name} as\n{text.rstrip()};\n"
 
 
 def create_table(name: str, text: str) -> str:
-    """The statement that creates a table."""
+    """Return the SQL statement that creates a temporary table."""
     return f"create or replace temp table {name} as\n{text.rstrip()};\n"

@@ -1,6 +1,6 @@
-"""Estimate the size of a model and the memory of its training, without reading its weights.
+"""Estimate a model's size and training memory from its file headers.
 
-All sizes are estimates; each function says what it leaves out.
+All sizes are estimates. Each function documents what its estimate leaves out.
 """
 
 import re
@@ -15,31 +15,31 @@ from factory.recipe import Method, Model, Train
 from factory.stages import adapter_fields
 
 _BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
-"""Bytes per number."""
+"""Bytes per number, by dtype."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """The size of a model, by its files."""
+    """The size of a model, computed from its files."""
 
     parameters: int
     dtype: str
     loaded: int
-    """Bytes when loaded in its dtype."""
+    """Bytes in memory when the model is loaded in this dtype."""
     adapter: int
     """Parameters of the adapter that the recipe trains; 0 if it trains all weights."""
 
 
 def weigh(model: Model, path: Path, field: str, train: Train | None = None) -> Weights | None:
-    """Return the size of a model in the folder `path`; None if it has no weights (the scripted
-    engine needs none).
+    """Return the size of the model in the folder `path`, or None if it contains no weights.
 
-    `field` is the recipe section that names the model, and `train` how the recipe trains it. Raises
-    ModelError if a file is cut short, and RecipeError if the adapter's rank is no number.
+    `field` is the recipe section that names the model, and `train` the recipe's training settings.
+    The scripted engine needs no weights. Raises ModelError if a file is truncated, and RecipeError
+    if the adapter's rank is not a whole number.
     """
     field = f"{field}.path"
     files = [file for file in model_files(path) if file.suffix in (".safetensors", ".bin")]
-    # Some repositories hold the same weights a second time, as consolidated.safetensors.
+    # Some repositories store the same weights a second time, as consolidated.safetensors.
     files = [file for file in files if file.name.startswith("model")] or files
     if not files:
         return None
@@ -58,8 +58,10 @@ def weigh(model: Model, path: Path, field: str, train: Train | None = None) -> W
 
 
 def _tensors(file: Path, dtype: str, field: str) -> list[Tensor]:
-    """Return the tensors of a file of weights. A pickled file counts as one tensor of the model's
-    dtype, since reading it needs torch."""
+    """Return the tensors of a weights file.
+
+    A pickled file counts as one tensor of the model's dtype, because reading it needs torch.
+    """
     if file.suffix == ".safetensors":
         return read_tensors(file, field)
     size = file.stat().st_size
@@ -67,8 +69,10 @@ def _tensors(file: Path, dtype: str, field: str) -> list[Tensor]:
 
 
 def _adapter_parameters(train: Train, tensors: Sequence[Tensor]) -> int:
-    """Return the parameters of the adapter: rank × (in + out) per matrix that it changes; 0 for a
-    pickled model, whose matrices are unknown."""
+    """Return the number of the adapter's parameters: rank × (in + out) for each adapted matrix.
+
+    Returns 0 for a pickled model, because its matrices are unknown.
+    """
     fields = adapter_fields(train)
     if fields is None:
         return 0
@@ -83,8 +87,11 @@ def _adapter_parameters(train: Train, tensors: Sequence[Tensor]) -> int:
 
 
 def _targeted(module: str, targets: Any) -> bool:
-    """Return whether PEFT puts an adapter on a module: the last part of its name is in a list, a
-    regular expression matches all of it, or it is any linear layer but the last."""
+    """Return whether PEFT adds an adapter to a module.
+
+    `targets` is a list of last name parts, a regular expression that must match the full name, or
+    "all-linear" for every linear layer except the output layer.
+    """
     last = module.rpartition(".")[2]
     if targets == "all-linear":
         return "embed" not in last and last != "lm_head"
@@ -94,14 +101,16 @@ def _targeted(module: str, targets: Any) -> bool:
 
 
 def training_bytes(train: Train, method: Method, weights: Weights) -> int:
-    """Estimate the memory of a training with AdamW, in bytes.
+    """Estimate the memory in bytes that training with AdamW needs.
 
-    Counts the weights, their gradients, and two moments, each in the dtype of training (float32:
-    4 + 4 + 8 bytes per parameter), and for DPO the reference model (4), unless its
-    log-probabilities are precomputed. With LoRA these are the adapter's parameters; the base is
-    loaded once, in its own dtype, and is the reference.
+    The estimate counts the weights, their gradients, and two moments, each in the training dtype
+    (in float32, 4 + 4 + 8 bytes per parameter). DPO adds the reference model (4 bytes per
+    parameter), unless its log-probabilities are precomputed. With LoRA, only the adapter's
+    parameters are trained. The base model is loaded once, in its own dtype, and is also the
+    reference.
 
-    Leaves out activations, which grow with batch and length, and torch's reserved memory.
+    The estimate leaves out activations, which grow with batch size and length, and the memory that
+    torch reserves.
     """
     if train.lora is not None:
         return weights.loaded + 16 * weights.adapter
@@ -113,13 +122,16 @@ def training_bytes(train: Train, method: Method, weights: Weights) -> int:
 
 
 def stored_bytes(train: Train, weights: Weights) -> int:
-    """Return the bytes of a trained model on disk; an adapter's parameters are in float32."""
+    """Return the size in bytes of a trained model on disk. Adapters are stored in float32."""
     return weights.loaded if train.lora is None else 4 * weights.adapter
 
 
 def checkpoint_bytes(train: Train, weights: Weights) -> int:
-    """Return the bytes on disk during a training, next to the model: two checkpoints with weights
-    and AdamW's moments in float32, and the weights before they are cast."""
+    """Return the disk space in bytes that training needs in addition to the trained model.
+
+    It holds two checkpoints with weights and AdamW's moments in float32, and for full fine-tuning
+    the float32 weights before they are cast.
+    """
     if train.lora is not None:
         return 2 * 12 * weights.adapter
     return (2 * 12 + 4) * weights.parameters

@@ -1,10 +1,10 @@
-"""The card of a dataset: the README of its repository, made from the published files themselves.
+"""The card of a published dataset: its README.md, computed from the published files.
 
-The prose is in `card.md`; this module computes the numbers and tables. Each publish rewrites the
-text between two marks and keeps what a person wrote around them or changed in the metadata.
+`card.md` has the text; this module computes the numbers and tables. Each publish rewrites the text
+between two markers. It keeps the text around them and the metadata fields that a user changed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
@@ -16,12 +16,39 @@ from factory.publish.licenses import license_terms
 from factory.publish.release import Release
 from factory.report import format_cell
 
+_HEADINGS: Mapping[str, Mapping[str, str]] = {
+    "gaps": {
+        "kept": "kept pairs",
+        "failures": "other outcomes",
+        "score_chosen": "mean chosen score",
+        "score_rejected": "mean rejected score",
+    },
+    "outcomes": {"considered": "pairs", "train": "train pairs", "test": "test pairs"},
+    "failures": {"name": "model", "failures": "judgments"},
+    "probe": {"name": "model", "score": "mean score"},
+    "bias": {"name": "model", "spearman": "Spearman's ρ"},
+    "pair_lengths": {
+        "kept": "kept pairs",
+        "chosen_tokens": "mean chosen length",
+        "rejected_tokens": "mean rejected length",
+        "ratio": "chosen / rejected",
+        "chosen_longer": "share with chosen longer",
+        "chosen_shorter": "share with chosen shorter",
+    },
+    "sources": {"pairs": "published pairs"},
+}
+"""Headings of table columns whose names in the query are not clear enough."""
+
 
 def render_card(
     release: Release, views: Views, findings: Sequence[Finding], kept: Kept
 ) -> tuple[str, dict[str, Any]]:
-    """Return the card's text, and its metadata without a person's changes. `views` are those of
-    the repository's folder."""
+    """Return the text of a dataset card and its generated metadata.
+
+    The returned metadata lacks the user's changes, so that the next publish can detect them.
+    `views` are the views of the repository's folder (`open_views`), and `kept` has the user's text
+    in the existing card (`read_card`).
+    """
     generated = card_metadata(release)
     metadata = merged(generated, kept)
     template = (resources.files("factory.publish") / "card.md").read_text(encoding="utf-8")
@@ -47,18 +74,20 @@ def render_card(
 
 
 def _pair_rules(release: Release) -> list[str]:
-    """Return the recipe's own rules for choosing pairs, as `field: value`."""
+    """Return the recipe's settings for selecting pairs, each as `field: value`."""
     pairs = release.recipe.get("pairs", {})
     fields = ("score", "chosen_if", "rejected_if", "agree")
     return [f"{name}: {pairs[name]}" for name in fields if pairs.get(name) not in (None, "mean")]
 
 
 def _first_models(release: Release) -> list[Row]:
+    """Return the models that the loop did not train."""
     return [model for model in release.lineage["models"] if not model["parent"]]
 
 
 def _terms_row(model: Row, release: Release) -> Row:
-    """Return a model's name, its repository or served name, and the license terms of that name."""
+    """Return a model's name in the loop, its repository or name on a server, and its license
+    terms."""
     served = release.recipe.get("engine", {}).get("model") if model["name"] == "M_0" else None
     source = model["repository"] or model.get("served") or served
     return {"model": model["name"], "source": source, "terms": license_terms(source)}
@@ -76,7 +105,7 @@ def _numbers(release: Release, views: Views) -> dict[str, Any]:
 
 
 def _tables(release: Release, views: Views, findings: Sequence[Finding]) -> dict[str, str]:
-    """Return the card's tables in Markdown, by name. A table without rows is empty."""
+    """Return the card's tables in Markdown, by name. A table without rows is an empty string."""
     queries = {name: query.sql for name, query in shipped_queries().items()}
     rows = {
         "models": [_model_row(model) for model in release.lineage["models"]],
@@ -91,7 +120,7 @@ def _tables(release: Release, views: Views, findings: Sequence[Finding]) -> dict
         "gate": [_gate_row(finding) for finding in findings],
         "configs": _size_rows(release),
     }
-    return {name: _markdown_table(each) for name, each in rows.items()}
+    return {name: _markdown_table(each, _HEADINGS.get(name, {})) for name, each in rows.items()}
 
 
 def _size_rows(release: Release) -> list[Row]:
@@ -101,7 +130,9 @@ def _size_rows(release: Release) -> list[Row]:
             "configuration": f"`{config.name}`",
             "one row per": config.grain,
             **{
-                split: sizes[config.name][split].rows if split in sizes[config.name] else 0
+                f"{split} rows": sizes[config.name][split].rows
+                if split in sizes[config.name]
+                else 0
                 for split in SPLITS
             },
         }
@@ -116,7 +147,7 @@ def _declared(row: Row) -> Row:
 def _model_row(model: Row) -> Row:
     return {
         "model": model["name"],
-        "made from": _model_origin(model),
+        "origin": _model_origin(model),
         "digest": f"`{model['digest']}`",
         "dtype": model["dtype"],
     }
@@ -126,7 +157,7 @@ def _model_origin(model: Row) -> str:
     if model["parent"]:
         return f"{model['parent']}, trained on {model['n_pairs']:,} pairs"
     if model.get("served"):
-        return f"`{model['served']}` on a server, revision {model['revision']} as declared"
+        return f"`{model['served']}` on a server, declared revision {model['revision']}"
     if model["repository"]:
         revision = f" at `{model['revision']}`" if model["revision"] else ""
         return f"[{model['repository']}](https://huggingface.co/{model['repository']}){revision}"
@@ -135,7 +166,7 @@ def _model_origin(model: Row) -> str:
 
 def _length_rows(views: Views) -> list[Row]:
     return [
-        {"limit": row["max_length"], "pairs that are longer": row["pairs_longer"]}
+        {"token limit": row["max_length"], "longer pairs": row["pairs_longer"]}
         for row in views.all(load_query("publish/published_lengths"))
     ]
 
@@ -150,21 +181,21 @@ def _bias_rows(rows: Sequence[Row]) -> list[Row]:
 
 
 def _gate_row(finding: Finding) -> Row:
-    result = f"{finding.n:,}" + ", and published all the same" * finding.is_bad
+    result = f"{finding.n:,}" + " (allowed by the publisher)" * finding.is_bad
     return {
         "check": f"`{finding.name}`",
-        "looked for": finding.what,
-        "found": result if finding.looked else "not looked for: no evaluation set was named",
+        "looks for": finding.what,
+        "rows found": result if finding.looked else "not checked: no evaluation set was given",
     }
 
 
-def _markdown_table(rows: Sequence[Row]) -> str:
+def _markdown_table(rows: Sequence[Row], headings: Mapping[str, str]) -> str:
     if not rows:
         return ""
     names = list(rows[0])
     numeric = [all(isinstance(row[name], int | float | None) for row in rows) for name in names]
     marks = ["---:" if number else "---" for number in numeric]
-    lines = [[name.replace("_", " ") for name in names], marks]
+    lines = [[headings.get(name, name.replace("_", " ")) for name in names], marks]
     lines += [[_markdown_cell(row[name]) for name in names] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

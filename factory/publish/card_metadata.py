@@ -1,6 +1,6 @@
-"""The head of a dataset's card, its metadata, and what a person changed in a card that is there.
+"""The YAML metadata of a dataset card, and the user's changes to an existing card.
 
-Knows the Hub's names for licenses and sizes, and the form in which `datasets` writes features.
+The Hub defines the names of licenses and size categories; `datasets` defines the form of features.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ BEGIN = (
 END = "<!-- End of what `factory publish` writes. -->"
 
 _OURS = ("configs", "dataset_info", "size_categories")
-"""Metadata that follows from the files: what a person changed in it is not kept."""
+"""Metadata fields that describe the files. Each publish overwrites a user's changes to them."""
 
 _LICENSES = (
     "apache-2.0 mit cc0-1.0 cc-by-4.0 cc-by-3.0 cc-by-sa-4.0 cc-by-sa-3.0 cc-by-nc-4.0 "
@@ -29,25 +29,31 @@ _LICENSES = (
     "bsd-3-clause gpl-3.0 agpl-3.0 lgpl-3.0 mpl-2.0 unlicense llama2 llama3 llama3.1 llama3.2 "
     "llama3.3 gemma"
 ).split()
-"""The Hub's names of the licenses that are common for datasets of prompts."""
+"""The Hub's names of licenses that are common for prompt datasets."""
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What a person wrote into a card that is there already."""
+    """The user-written parts of a dataset card, which `factory publish` keeps."""
 
     before: str = ""
+    """Text above the generated part."""
     after: str = ""
+    """Text below the generated part."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """Fields that they added or changed."""
+    """Metadata fields that the user added or changed."""
     order: Sequence[str] = ()
-    """The fields as they stand."""
+    """Names of all metadata fields, in the order of the existing card."""
 
 
 def read_card(text: str, generated: Mapping[str, Any]) -> Kept:
-    """What to keep of a card; `generated` is the metadata that the last publish wrote."""
+    """Return the user-written parts of a dataset card.
+
+    `generated` is the metadata that the last publish wrote. A card without the markers belongs to
+    the user. All of its text is kept, below the generated part.
+    """
     metadata, body = _split(text)
     before, mark, rest = body.partition(BEGIN)
     after = rest.partition(END)[2] if mark else before
@@ -60,6 +66,8 @@ def read_card(text: str, generated: Mapping[str, Any]) -> Kept:
 
 
 def _split(text: str) -> tuple[dict[str, Any], str]:
+    """Split a card into its YAML metadata and its body. Without valid metadata, the body is the
+    complete card."""
     text = text.replace("\r\n", "\n")
     parts = text.split("---\n", 2)
     if not text.startswith("---\n") or len(parts) < 3:
@@ -72,7 +80,7 @@ def _split(text: str) -> tuple[dict[str, Any], str]:
 
 
 def card_metadata(release: Release) -> dict[str, Any]:
-    """Return the metadata of a card, without a person's changes."""
+    """Return the generated metadata of a dataset card, without a user's changes."""
     contents = release.contents
     languages = release.recipe["prompts"].get("language") or []
     return {
@@ -117,7 +125,7 @@ def _info(config: Config, contents: Contents) -> dict[str, Any]:
 
 
 def yaml_features(schema: pa.Schema) -> list[dict[str, Any]]:
-    """A schema as `datasets` writes it into a card."""
+    """Convert an Arrow schema to the feature list that `datasets` writes into a card's metadata."""
     return [{"name": name, **_yaml(value)} for name, value in features(schema).items()]
 
 
@@ -132,7 +140,10 @@ def _yaml(feature: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def merged(generated: Mapping[str, Any], kept: Kept) -> dict[str, Any]:
-    """The metadata with what a person changed in it, in the order in which it stands."""
+    """Merge generated metadata with a user's changes, in the order of the existing dataset card.
+
+    The generated tags are always included.
+    """
     both = {**generated, **kept.metadata}
     both["tags"] = list(dict.fromkeys([*_listed(both["tags"]), *generated["tags"]]))
     order = [name for name in kept.order if name in both]

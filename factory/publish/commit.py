@@ -1,6 +1,6 @@
-"""Publishing: the folder of a dataset repository, its gate, and the push.
+"""Publish a dataset: write its folder, run the pre-publish checks, and push it in one commit.
 
-Knows what is written and in which order; the Hub itself is in `hub`.
+The module `hub` has the calls to the Hub.
 """
 
 import os
@@ -23,18 +23,18 @@ from factory.publish.repository import FOLDERS
 def write_dry_run(
     state: RecipeState, options: PublishOptions, folder: Path, progress: Progress
 ) -> list[Finding]:
-    """Write the folder that a push would send, and send nothing.
+    """Write the dataset folder that `factory publish` would upload, without uploading it.
 
-    If the Hub can be reached, the card has the text that a person wrote into the repository's card.
-    Raises PublishError if the folder is not empty. Raises Refused, after the folder is written, if
-    the gate would stop the push.
+    If the Hub can be reached, the card keeps the text that a user wrote into the repository's card.
+    Raises PublishError if the folder is not empty. Raises Refused, after writing the folder, if the
+    pre-publish checks fail.
     """
     check_options(state, options)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise PublishError(
             "--dry-run",
             f"{folder} is not an empty folder",
-            "expected a folder that is empty or not there yet",
+            "choose a new or empty folder",
         )
     published = _published_if_reachable(options, progress)
     try:
@@ -42,19 +42,22 @@ def write_dry_run(
         findings = write_folder(state, folder, options, published, progress)
     except OSError as error:
         raise PublishError(
-            "--dry-run", f"{folder} cannot be written ({error.strerror})", "name another folder"
+            "--dry-run",
+            f"cannot write to the folder {folder} ({error.strerror})",
+            "choose another folder",
         ) from error
     pass_gate(findings, options.allowed)
     return findings
 
 
 def _published_if_reachable(options: PublishOptions, progress: Progress) -> Published:
+    """Read the existing card from the Hub; without a connection, return an empty one."""
     try:
         repository = Repository(options.repository, options.branch or "main", progress, tries=1)
         return _published(repository, repository.state())
     except (PublishError, HubError) as error:
         progress.say(
-            f"the card is that of a new repository, because the Hub was not reached: {error}"
+            f"could not reach the Hub, so the card is written as for a new repository: {error}"
         )
         return Published()
 
@@ -65,35 +68,36 @@ def _published(repository: Repository, remote: State | None) -> Published:
 
 @dataclass(frozen=True)
 class Pushed:
-    """The result of a push."""
+    """Result of a push to the Hugging Face Hub."""
 
     url: str
-    """Of the commit or the pull request."""
+    """Address of the commit or the pull request."""
     commit: str
     changed: bool
-    """Whether there was anything to commit."""
+    """Whether the push made a commit."""
     made: bool
-    """Whether the repository was not there before."""
+    """Whether the push created the repository."""
     private: bool
     files: int = 0
-    """Files that were written."""
+    """Number of files that were added or changed."""
     size: int = 0
-    """Their bytes."""
+    """Size of these files in bytes."""
     deleted: int = 0
+    """Number of files that were deleted."""
 
 
 def push_dataset(state: RecipeState, options: PublishOptions, progress: Progress) -> Pushed:
-    """Write the folder, check it, and make it the content of the repository.
+    """Write the dataset folder, run the pre-publish checks, and push the folder to the Hub.
 
-    Raises PublishError or LakeError before anything is written, Refused if the gate finds rows that
-    must not be published, and HubError if the Hub refuses the push. Run the same command again
-    after a HubError to finish the push.
+    Raises PublishError or LakeError before anything is written, Refused if the pre-publish checks
+    fail, and HubError if the Hub rejects the push. Calling it again after a HubError finishes the
+    push.
     """
     check_options(state, options)
     repository = Repository(options.repository, options.branch or "main", progress)
     remote = check_contents(repository)
     main = Repository(options.repository, "main", progress)
-    # A new branch begins as main does: what a person wrote there is kept, what is not ours refused.
+    # A new branch starts at main: keep the user's text there, and refuse someone else's dataset.
     base = remote if remote or options.branch in (None, "main") else check_contents(main)
     with _staging(state, progress) as folder:
         published = _published(repository if remote else main, base)
@@ -106,7 +110,7 @@ def push_dataset(state: RecipeState, options: PublishOptions, progress: Progress
 
 @contextmanager
 def _staging(state: RecipeState, progress: Progress) -> Iterator[Path]:
-    """Make a folder in the lake for the time of one push."""
+    """Create a temporary folder in the lake for one push."""
     lake = state.lake
     root = lake.root / "published"
     doing = f"factory publish of {state.recipe.name}"
@@ -124,9 +128,10 @@ def _staging(state: RecipeState, progress: Progress) -> Iterator[Path]:
 
 
 def check_contents(repository: Repository) -> State | None:
-    """Return the content of a repository's branch; None if there is no such repository or branch.
+    """Return the state of a repository's branch, or None if the repository or branch is missing.
 
-    Raises PublishError if it has files in our folders that this package did not write.
+    Raises PublishError if the folders that `factory publish` writes contain files that it did not
+    write.
     """
     remote = repository.state()
     if remote is None or LINEAGE in remote.files:
@@ -135,9 +140,9 @@ def check_contents(repository: Repository) -> State | None:
     if theirs:
         raise PublishError(
             "--repo",
-            f"{repository.name} holds a dataset that `factory publish` did not make ({theirs[0]} "
-            "and the like)",
-            "expected a new repository, one without data, or one that it made",
+            f"{repository.name} already contains a dataset that `factory publish` did not create "
+            f"(for example, {theirs[0]})",
+            "choose a new repository, or one that `factory publish` created",
         )
     return remote
 
@@ -149,9 +154,11 @@ def push_folder(
     remote: State | None,
     message: str,
 ) -> Pushed:
-    """Make a folder the content of a repository, whose content was `remote`.
+    """Push a folder to a Hub repository, so that the repository matches the folder.
 
-    Safe to repeat: files that the repository has are not sent, and no step is done twice.
+    `remote` is the repository's current state, or None if the repository or branch does not exist.
+    The call is safe to repeat: it skips files that the repository already has and steps that are
+    already done.
     """
     made = remote is None and not repository.exists()
     if remote is None:
@@ -185,28 +192,33 @@ def _create(repository: Repository, options: PublishOptions) -> State:
     if remote is None:
         raise HubError(
             "--repo",
-            f"{options.repository} was created, and the Hub does not show it yet",
+            f"the Hub created {options.repository} but does not list it yet",
             "run the same command again",
         )
     return remote
 
 
 def _check_landed(repository: Repository, change: Change, landed: Landed) -> None:
-    """Raise HubError if the commit lacks part of the change: the client silently leaves out files
-    that a .gitignore of the repository names."""
+    """Raise HubError if the commit lacks part of the change.
+
+    The Hub's client silently skips files that the repository's .gitignore matches.
+    """
     now = repository.state(landed.commit)
     if now is None or (lacking := left(change, now)):
-        named = "" if now is None else f" of {lacking[0]} and the like"
+        named = "" if now is None else f" (for example, {lacking[0]})"
         raise HubError(
             "--repo",
-            f"{repository.name}: the commit {landed.commit[:12]} is not what was sent{named}",
-            "look for a .gitignore in the repository, remove it, and run the same command again",
+            f"the commit {landed.commit[:12]} in {repository.name} does not include all "
+            f"changes{named}",
+            "remove .gitignore from the repository, then run the same command again",
         )
 
 
 def change_to(folder: Path, remote: State) -> Change:
-    """Return the change from a repository's content to that of a folder. Files outside our folders
-    stay."""
+    """Return the file changes that make a Hub repository match a local folder.
+
+    Files outside the folders that `factory publish` writes are never deleted.
+    """
     files = dict(files_of(folder))
     stale = [name for name in remote.files if name.split("/")[0] in FOLDERS and name not in files]
     write = {
@@ -219,5 +231,7 @@ def _check_tag(tag: str, repository: Repository, remote: State, change: Change) 
     tagged = repository.tagged(tag)
     if tagged is not None and (change or tagged != remote.commit):
         raise PublishError(
-            "--tag", f"{tag} names the commit {tagged[:12]} already", "expected a name that is free"
+            "--tag",
+            f"the tag {tag} already points to the commit {tagged[:12]}",
+            "choose another tag",
         )

@@ -1,7 +1,7 @@
-"""Croissant metadata of a repository: files, columns, and the provenance of the data (PROV-O).
+"""Croissant metadata of a dataset repository: its files, columns, and provenance (PROV-O).
 
-After Croissant 1.0 and Croissant RAI 1.0; mlcroissant 1.1.1 finds no error in it and reads the
-rows by it.
+The metadata follows Croissant 1.0 and Croissant RAI 1.0. mlcroissant 1.1.1 validates it and reads
+the rows with it.
 """
 
 import json
@@ -25,7 +25,10 @@ _TYPES = {
 
 
 def croissant_metadata(release: Release, card: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the metadata as JSON-LD. `card` is the metadata of the card."""
+    """Return the Croissant metadata of a dataset release as JSON-LD.
+
+    `card` is the metadata of the dataset card.
+    """
     contents, recipe, sources = release.contents, release.recipe, release.sources
     context = resources.files("factory.publish") / "croissant_context.json"
     url = f"https://huggingface.co/datasets/{release.repository}"
@@ -38,8 +41,8 @@ def croissant_metadata(release: Release, card: Mapping[str, Any]) -> dict[str, A
         ],
         "name": release.repository.replace("/", "_"),
         "description": (
-            f"Preference pairs of {len(contents.iterations)} iterations of the policy "
-            f"{recipe['loop']['policy']}, with every candidate and judgment behind them."
+            f"Preference pairs from {len(contents.iterations)} iterations with the policy "
+            f"{recipe['loop']['policy']}, with all sampled answers and judgments."
         ),
         "url": url,
         "license": sorted({row["license"] or "not declared" for row in sources}),
@@ -61,10 +64,10 @@ def _repository(url: str) -> dict[str, Any]:
         "@type": "cr:FileObject",
         "@id": "repository",
         "name": "repository",
-        "description": "The repository on the Hugging Face Hub.",
+        "description": "The dataset repository on the Hugging Face Hub.",
         "contentUrl": url,
         "encodingFormat": "git+https",
-        # A repository has no digest of its own: https://github.com/mlcommons/croissant/issues/80
+        # A repository has no digest: https://github.com/mlcommons/croissant/issues/80
         "sha256": "https://github.com/mlcommons/croissant/issues/80",
     }
 
@@ -86,7 +89,7 @@ def _records(config: Config) -> dict[str, Any]:
         "@type": "cr:RecordSet",
         "@id": config.name,
         "name": config.name,
-        "description": f"The rows of the configuration {config.name}.",
+        "description": f"Rows of the configuration {config.name}.",
         "field": [_field(config, column) for column in config.columns],
     }
 
@@ -111,7 +114,7 @@ def _field(config: Config, column: pa.Field) -> dict[str, Any]:
 
 
 def _provenance(lineage: Mapping[str, Any], sources: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the prompts and models behind the rows, and the steps that made them."""
+    """Return the provenance of the rows: prompt sources, models, and the steps of the loop."""
     return {
         "prov:wasDerivedFrom": [
             {
@@ -162,7 +165,8 @@ def _digest(lineage: Mapping[str, Any], name: str | None) -> str | None:
 
 
 def _collection(recipe: Mapping[str, Any], lineage: Mapping[str, Any]) -> dict[str, Any]:
-    """Return how the answers were collected and scored, and what the scores are good for."""
+    """Return the Responsible AI fields, which say how the answers were collected and scored, and
+    list limitations."""
     judge = lineage["judge"]
     scored_by = JUDGE_NOUNS[judge["kind"]]
     if "rubric" in judge:
@@ -171,15 +175,15 @@ def _collection(recipe: Mapping[str, Any], lineage: Mapping[str, Any]) -> dict[s
         scored_by += f", {judge['name']}"
     return {
         "rai:dataCollection": (
-            f"Language models answered each prompt {recipe['sampling']['draws']} times; pairs were "
-            f"chosen from the scored answers by the policy {recipe['loop']['policy']}."
+            f"Each language model answered each prompt {recipe['sampling']['draws']} times. The "
+            f"policy {recipe['loop']['policy']} selected pairs from the scored answers."
         ),
         "rai:dataCollectionType": "Synthetic data",
-        "rai:dataAnnotationProtocol": f"Answers were scored by {scored_by}.",
+        "rai:dataAnnotationProtocol": f"The answers were scored by {scored_by}.",
         "rai:machineAnnotationTools": [lineage["made_with"]],
         "rai:dataLimitations": (
-            "Scores are a judge's opinion; answers may be wrong, biased or harmful, and nobody has "
-            "read all of them. See the card."
+            "The scores are a judge's opinion. Language models wrote the answers, and nobody has "
+            "read all of them. They may be wrong, biased, or harmful. See the dataset card."
         ),
-        "rai:dataUseCases": "Training and studying language models with preferences.",
+        "rai:dataUseCases": "Preference training of language models, and research on it.",
     }

@@ -1,4 +1,4 @@
-"""Write the folder of a dataset repository: rows, card, lineage, picture."""
+"""Write the folder of a dataset repository: rows, card, recipe, lineage, and chart."""
 
 import json
 import re
@@ -25,7 +25,7 @@ from factory.publish.repository import open_views, write_repository
 from factory.report import draw_picture
 
 CARD, LINEAGE = "README.md", "lineage.json"
-"""What a publish reads of the one before it."""
+"""Files of the last publish that the next publish reads."""
 
 
 def write_folder(
@@ -35,9 +35,11 @@ def write_folder(
     published: "Published",
     progress: Progress,
 ) -> list[Finding]:
-    """Write everything that is pushed to an empty folder, and return the findings of the gate.
+    """Write all files of a dataset repository to an empty folder, and run the pre-publish checks.
 
-    `published` is the last publish of the repository: a person's text in its card is kept.
+    `published` is the repository's last publish. The new card keeps the text that a user wrote into
+    the old one. Returns the findings of the checks. Raises PublishError if a file other than a
+    Parquet file would contain a local path or a secret.
     """
     contents = write_repository(state, folder, progress)
     with open_views(folder, state.recipe.query_memory) as views:
@@ -59,15 +61,15 @@ def write_folder(
 
 @dataclass(frozen=True)
 class Published:
-    """What a repository has of the last publish."""
+    """The last published card and metadata of a dataset repository."""
 
     card: str = ""
     metadata: dict[str, Any] | None = None
-    """What that publish wrote into the card's head."""
+    """Metadata that the publish wrote into the card; None if unknown."""
 
 
 def read_published(files: dict[str, str]) -> Published:
-    """What the texts of a repository's CARD and LINEAGE say."""
+    """Read the last published card and metadata from a repository's files."""
     try:
         metadata = json.loads(files.get(LINEAGE, "{}")).get("card")
     except ValueError:
@@ -84,11 +86,13 @@ def _write_picture(views: Views, folder: Path) -> None:
 def _write_texts(
     release: Release, views: Views, folder: Path, findings: Sequence[Finding], published: Published
 ) -> None:
-    """Write the card, the recipe, the lineage, and the Croissant metadata."""
+    """Write the card, recipe, lineage, and Croissant metadata of a release to a folder."""
     kept = read_card(published.card, published.metadata or {})
     text, metadata = render_card(release, views, findings, kept)
     (folder / CARD).write_text(text, encoding="utf-8")
-    head = "# All that decides the data, as it was resolved; not how or where it was run.\n"
+    head = (
+        "# The resolved recipe: every field that affects the data, and nothing about the machine.\n"
+    )
     recipe = yaml.safe_dump(release.recipe, sort_keys=False, allow_unicode=True)
     (folder / "recipe.yaml").write_text(head + recipe, encoding="utf-8")
     _write_json(folder / "croissant.json", croissant_metadata(release, metadata))
@@ -100,15 +104,18 @@ def _write_json(file: Path, content: dict[str, Any]) -> None:
 
 
 def local_folders(state: RecipeState) -> list[str]:
-    """The folders of this machine that nothing published should name."""
+    """Return the local folders that no published file may mention: the home, recipe, and lake
+    folders."""
     named = (Path.home(), state.recipe.folder, state.lake.root)
     places = {place for each in named for place in (each, each.resolve())}
     return sorted(str(place) for place in places if place.is_absolute() and len(place.parts) > 1)
 
 
 def _check_private(state: RecipeState, folder: Path) -> None:
-    """Raises PublishError where a file that is no row, and no text of a row, names a folder of this
-    machine."""
+    """Raise PublishError if a file other than a Parquet file contains a local path or a secret.
+
+    The pre-publish checks cover the Parquet files. The card is checked only for paths.
+    """
     for name, file in files_of(folder):
         if file.suffix != ".parquet":
             content = file.read_text(encoding="utf-8")
@@ -116,19 +123,20 @@ def _check_private(state: RecipeState, folder: Path) -> None:
                 if re.search(place_pattern(place), content):
                     raise PublishError(
                         name,
-                        f"it would name {place}, a folder of this machine",
-                        "remove it from the recipe field or the prompt source that has it",
+                        f"the published file would contain the local path {place}",
+                        "remove the path from the recipe, or from the `source` field of the "
+                        "prompts",
                     )
             for kind, pattern in SECRETS.items():
                 if name != CARD and re.search(pattern, content):
                     raise PublishError(
                         name,
-                        f"it would hold what looks like a {kind}",
-                        "remove it from the recipe field, the rubric, or the policy that has it",
+                        f"the published file would contain a possible secret ({kind})",
+                        "remove the secret from the recipe, the rubric, or the policy",
                     )
 
 
 def files_of(folder: Path) -> Iterator[tuple[str, Path]]:
-    """The files of a folder by their names in the repository, sorted."""
+    """Yield the repository name and the local path of each file in a folder, sorted by path."""
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         yield file.relative_to(folder).as_posix(), file

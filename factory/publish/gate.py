@@ -1,8 +1,7 @@
-"""The gate before a dataset: what must not be published, looked for in the very files that would
-be.
+"""Pre-publish checks, which search a dataset's files for rows that should not be published.
 
-A check finds rows; where it finds too many, nothing is published until they are gone, or until the
-person says by its name that they may pass. Knows files and texts, and no Hub.
+If a check finds too many rows, nothing is published until the rows are removed or the user allows
+the check by its name.
 """
 
 import json
@@ -21,17 +20,19 @@ from factory.publish.patterns import PERSONAL, SECRETS
 from factory.publish.repository import CONFIGS
 
 MOST_SIMILAR = 0.95
-"""Near-identical: the words that both sides share as a share of all their words. Ours, untested."""
+"""Smallest word overlap (Jaccard index of the sets of words) of two answers that counts as
+near-identical. Our own choice, not validated."""
 
 RUN = 13
-"""Words in a row that a prompt and an evaluation set have in common: as GPT-3 was cleaned (arXiv
-2005.14165, appendix C)."""
+"""Number of consecutive words that a contaminated prompt shares with an evaluation set, as in the
+decontamination of GPT-3 (arXiv 2005.14165, appendix C)."""
 
 MOST_TRUNCATED = 0.05
-"""The share of the pairs' sides that the limit on tokens may cut off. Ours, untested."""
+"""Largest allowed share of the pairs' answers that the token limit cut off. Our own choice, not
+validated."""
 
 SHOWN = 5
-"""Rows that are listed of each finding."""
+"""Number of example rows per finding."""
 
 CONTROL_TOKENS = (
     "<|im_start|>",
@@ -52,55 +53,61 @@ CONTROL_TOKENS = (
     "<<SYS>>",
     "<</SYS>>",
 )
-"""Marks of the chat templates of well-known models, added to those of the models that wrote."""
+"""Control tokens of well-known chat templates, in addition to those of the recipe's models."""
 
 
 @dataclass(frozen=True)
 class Check:
+    """One pre-publish check of a dataset's rows.
+
+    Its query is `check_<name>.sql`, or `check_patterns.sql` for checks by regular expressions.
+    """
+
     name: str
     what: str
-    """What it looks for, as it follows "are" and "looked for"."""
+    """The rows that the check looks for, as a plural noun phrase."""
     most: float = 0
-    """The share of what is looked at that may be so."""
+    """Largest allowed share of the pairs' answers; 0 allows no row."""
 
 
 CHECKS = (
-    Check("identical", "pairs with identical sides"),
-    Check("similar", f"pairs whose sides share {MOST_SIMILAR:.0%} of their words and more"),
-    Check("scores", "pairs with a missing score, or a chosen score that is not the higher one"),
-    Check("empty", "pairs with an empty side"),
-    Check("template", "pairs with a chat template's control tokens in their texts"),
-    Check("splits", "prompts that are in train and in test, by id or by their words"),
-    Check("evaluation", f"prompts that share {RUN} words in a row with an evaluation set"),
+    Check("identical", "pairs with identical answers"),
+    Check("similar", f"pairs whose answers share at least {MOST_SIMILAR:.0%} of their words"),
+    Check("scores", "pairs with a missing score, or a chosen score that is not higher"),
+    Check("empty", "pairs with an empty answer"),
+    Check("template", "pairs with control tokens of a chat template in their texts"),
+    Check("splits", "prompts in both train and test (same id or same words)"),
+    Check("evaluation", f"prompts that share {RUN} consecutive words with an evaluation set"),
     Check(
         "truncated",
-        f"sides cut off at the limit on tokens ({MOST_TRUNCATED:.0%} of them may be)",
+        f"answers cut off by the token limit (at most {MOST_TRUNCATED:.0%} allowed)",
         MOST_TRUNCATED,
     ),
     Check("license", "prompts without a license"),
-    Check("secrets", "texts with keys, tokens, or passwords of well-known forms"),
-    Check("personal", "texts with e-mail addresses, bank numbers, or card numbers"),
-    Check("paths", "texts that name a folder of the machine that made them"),
+    Check("secrets", "texts with keys, tokens, or passwords in well-known formats"),
+    Check("personal", "texts with e-mail addresses, or bank, card, or social security numbers"),
+    Check("paths", "texts with a local path of the publisher's machine"),
 )
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check."""
+    """Result of one pre-publish check."""
 
     name: str
     what: str
     n: int
     rows: list[dict[str, Any]]
-    """The first few: config, id and what was found."""
+    """The first rows, at most SHOWN, with the columns config, id, and what."""
     is_bad: bool
-    """Whether there are more than may be."""
+    """Whether the check found more rows than it allows."""
     looked: bool = True
-    """Whether there was anything to look for: no evaluation set, no check against it."""
+    """Whether the check ran. Without an evaluation set, the check `evaluation` does not run."""
 
 
 def place_pattern(place: str) -> str:
-    """A regular expression that finds a folder's name where no longer one begins or goes on."""
+    """Return a regular expression that matches a path in a text, but not as part of a longer
+    name."""
     return rf"(?:^|[^\w/.-]){re.escape(place)}(?:/|\b)"
 
 
@@ -111,11 +118,11 @@ def examine(
     evaluation: Sequence[Path] = (),
     places: Sequence[str] = (),
 ) -> list[Finding]:
-    """Looks at the files of a folder, whose views `views` has.
+    """Run all pre-publish checks on a dataset folder, and return one result per check.
 
-    `control_tokens` are those of the models that wrote, `places` the folders of this machine that
-    no text should name; `evaluation` are files whose texts the prompts must not share. Raises
-    PublishError where such a file cannot be read.
+    `views` are the views of the folder (`open_views`), `control_tokens` the control tokens of the
+    recipe's models, `evaluation` the files of evaluation sets, and `places` the local paths that no
+    text may contain. Raises PublishError if an evaluation file cannot be read.
     """
     _prepare(views, folder, control_tokens, evaluation)
     patterns = {
@@ -141,7 +148,7 @@ def _prepare(
     control_tokens: Sequence[str],
     evaluation: Sequence[Path],
 ) -> None:
-    # Marks and no words: a control token that is plain text is found everywhere.
+    # Skip control tokens that are plain words, because ordinary texts contain them.
     marks = [token for token in control_tokens if len(token) > 2 and not token[0].isalnum()]
     tables = {
         "control_tokens": {"token": sorted({*CONTROL_TOKENS, *marks})},
@@ -157,14 +164,14 @@ def _prepare(
         if config.query == "export/dataset" and any((folder / config.folder).glob("*.parquet"))
     )
     views.define("pair_files", files)
-    # Tables: the texts are trimmed once, for all checks.
+    # Materialize the texts, so that they are trimmed once for all checks.
     views.create_table("gate_pairs", load_query("publish/gate_pairs"))
     views.create_table("gate_prompts", load_query("publish/gate_prompts"))
     views.define("gate_texts", load_query("publish/gate_texts"))
 
 
 _PARAMETERS: dict[str, Value] = {"run": RUN, "most_similar": MOST_SIMILAR}
-"""The parameters of the checks' queries."""
+"""Values of the parameters in the checks' queries."""
 
 
 def _finding(
@@ -191,8 +198,11 @@ def _finding(
 
 
 def _suspect(views: Views, patterns: Iterable[str]) -> None:
-    """Looks for all patterns at once first: one that comes from a column is compiled anew for each
-    row."""
+    """Collect the texts that match any pattern into the table `suspects`.
+
+    DuckDB recompiles a pattern from a column for every row, so matching the single patterns against
+    all texts would be slow.
+    """
     views.create_table(
         "suspects",
         load_query("publish/gate_suspects"),
@@ -201,15 +211,15 @@ def _suspect(views: Views, patterns: Iterable[str]) -> None:
 
 
 def check_names(allowed: Sequence[str]) -> None:
-    """Raises PublishError unless all are names of checks."""
+    """Raise PublishError if a name given with `--allow` is not the name of a pre-publish check."""
     names = [check.name for check in CHECKS]
     for name in allowed:
         if name not in names:
-            raise PublishError("--allow", f"got {name}", f"expected one of {', '.join(names)}")
+            raise PublishError("--allow", f"got {name}", f"use one of {', '.join(names)}")
 
 
 def pass_gate(findings: Sequence[Finding], allowed: Sequence[str]) -> None:
-    """Raises Refused, with rows, where a check found more than may be and was not allowed."""
+    """Raise Refused, with example rows, if a pre-publish check failed and is not allowed."""
     bad = [finding for finding in findings if finding.is_bad and finding.name not in allowed]
     if not bad:
         return
@@ -223,23 +233,26 @@ def pass_gate(findings: Sequence[Finding], allowed: Sequence[str]) -> None:
     names = " ".join(f"--allow {finding.name}" for finding in bad)
     raise Refused(
         "publish",
-        f"nothing was published, because these checks found rows:\n{listed}\n  ",
-        f"remove these rows, or let them pass with {names}, which the card then tells",
+        f"nothing was published, because these pre-publish checks failed:\n{listed}\n  ",
+        f"remove these rows, or publish them anyway with {names} (the dataset card will list each "
+        "allowed check)",
     )
 
 
 def texts_of(files: Sequence[Path]) -> Iterator[str]:
-    """The texts of evaluation sets: every string of the rows of JSON lines or Parquet, or every
-    line of a text file. Raises PublishError where one cannot be read."""
+    """Read files of evaluation sets, and yield their texts.
+
+    These are all strings in the rows of a JSONL or Parquet file, or the lines of a text file.
+    Raises PublishError if a file cannot be read.
+    """
     for file in files:
         try:
             yield from _texts(file)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise PublishError(
                 "--evaluation",
-                f"{file} cannot be read ({type(error).__name__})",
-                "expected JSON lines (.jsonl), Parquet (.parquet), or text with one entry per "
-                "line (.txt)",
+                f"cannot read {file} ({type(error).__name__})",
+                "give a .jsonl file, a .parquet file, or a .txt file with one text per line",
             ) from None
 
 
@@ -266,7 +279,10 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def allowed_findings(findings: Sequence[Finding], allowed: Sequence[str]) -> list[Finding]:
-    """The findings as a card tells them: what was not allowed did not pass."""
+    """Format the findings of the pre-publish checks for the dataset card.
+
+    Only allowed checks are marked as failed: if any other check fails, no card is published.
+    """
     return [
         replace(finding, is_bad=finding.is_bad and finding.name in allowed) for finding in findings
     ]

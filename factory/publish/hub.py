@@ -1,9 +1,8 @@
-"""One dataset repository on the Hugging Face Hub: what it holds, and one commit to it.
+"""Client of one dataset repository on the Hugging Face Hub: read its state and commit to it.
 
-Of the Hub's own client, uploads and listings try again by themselves, and commits and questions
-about a repository do not (huggingface-hub 2.4): every call here goes through `_call`, which does.
-Knows files and commits, and nothing of what is in them. The token is handed to the client and
-stands nowhere else.
+huggingface-hub 2.4 retries uploads and listings, but not commits and queries about a repository.
+Every call here therefore goes through `_call`, which retries. The token is passed only to the Hub's
+client and is never written to a file or a message.
 """
 
 import hashlib
@@ -25,28 +24,30 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TRIES = 6
+"""Number of attempts per call to the Hub."""
+
 LONGEST_WAIT = 300.0
-"""Seconds: what the Hub asks to wait beyond this is left to the person."""
+"""Longest wait between two attempts, in seconds. If the Hub asks for more, the push stops."""
 
 TOGETHER = 5
-"""Files that are uploaded at once, as many as the client has threads for."""
+"""Number of files per upload call: as many as the Hub's client uploads in parallel."""
 
 _FULL = ("quota", "storage limit", "storage_limit", "exceeded")
 
 
 @dataclass(frozen=True)
 class State:
-    """What a repository holds at a commit."""
+    """State of a Hub repository at one commit: its files and its visibility."""
 
     commit: str
     private: bool
     files: Mapping[str, str]
-    """By name: the SHA-256 of a large file, the git id of a small one."""
+    """ID of each file by its name: the SHA-256 of an LFS file, the git blob ID of another file."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """From what a repository holds to what it shall hold."""
+    """A change to a repository: the files to write and the files to delete."""
 
     write: dict[str, Path] = field(default_factory=dict)
     delete: list[str] = field(default_factory=list)
@@ -56,23 +57,23 @@ class Change:
 
     @property
     def size(self) -> int:
-        """Bytes of the files that are written."""
+        """Return the total size of the files to write, in bytes."""
         return sum(path.stat().st_size for path in self.write.values())
 
 
 @dataclass(frozen=True)
 class Landed:
-    """A commit that the Hub has."""
+    """A commit on the Hub, with the address of the commit or its pull request."""
 
     commit: str
     url: str
 
 
 class Repository:
-    """A dataset repository and the branch that is written to."""
+    """Client of one branch of a dataset repository on the Hub."""
 
     def __init__(self, name: str, branch: str, progress: Progress, *, tries: int = TRIES) -> None:
-        """Raises PublishError where there is no token, or no network is allowed."""
+        """Open the client. Raises PublishError without a token, or if HF_HUB_OFFLINE is set."""
         from huggingface_hub import HfApi, get_token
         from huggingface_hub.constants import is_offline_mode
         from huggingface_hub.utils import disable_progress_bars
@@ -80,17 +81,17 @@ class Repository:
         if is_offline_mode():
             raise PublishError(
                 "HF_HUB_OFFLINE",
-                "HF_HUB_OFFLINE is set, so nothing can be sent",
-                "unset it, or use --dry-run",
+                "HF_HUB_OFFLINE is set, so the Hub cannot be reached",
+                "unset HF_HUB_OFFLINE, or use --dry-run",
             )
         token = get_token()
         if not token:
             raise PublishError(
                 "HF_TOKEN",
-                "no token for the Hub",
+                "no Hub token was found",
                 "run `hf auth login`, or set HF_TOKEN to a token with write access",
             )
-        disable_progress_bars()  # the client's own bars would be drawn over ours
+        disable_progress_bars()  # they would overwrite our progress lines
         self.name, self.branch = name, branch
         self._api = HfApi(token=token)
         self._token: str = token
@@ -101,11 +102,13 @@ class Repository:
     def url(self) -> str:
         return f"{self._api.endpoint}/datasets/{self.name}"
 
-    # what it holds
+    # reading
 
     def state(self, revision: str | None = None) -> State | None:
-        """Return the content at the head of the branch, or at another revision; None if there is no
-        such repository or revision, or none that the token may see."""
+        """Return the repository's state at the head of the branch or at another revision.
+
+        Returns None if the repository or revision does not exist or the token cannot see it.
+        """
         from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
         def ask() -> "DatasetInfo | None":
@@ -114,7 +117,7 @@ class Repository:
             except (RepositoryNotFoundError, RevisionNotFoundError):
                 return None
 
-        info = self._call("asking for the repository", ask)
+        info = self._call("reading the repository", ask)
         if info is None or info.sha is None:
             return None
         return State(info.sha, bool(info.private), self._files(info.sha))
@@ -123,7 +126,7 @@ class Repository:
         from huggingface_hub.hf_api import RepoFile
 
         tree = self._call(
-            "listing its files",
+            "listing the files",
             lambda: list(
                 self._api.list_repo_tree(
                     self.name, revision=commit, recursive=True, repo_type="dataset"
@@ -137,7 +140,8 @@ class Repository:
         }
 
     def texts(self, state: State, *names: str) -> dict[str, str]:
-        """The content of its small files of these names, of those that it has."""
+        """Download text files from the repository, and return a dict from file name to text. Files
+        that do not exist are left out."""
         from huggingface_hub import hf_hub_url
         from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
@@ -148,27 +152,28 @@ class Repository:
             return answer.content.decode("utf-8")
 
         def reading(name: str) -> str:
-            return self._call(f"reading its {name}", lambda: read(name))
+            return self._call(f"reading {name}", lambda: read(name))
 
         return {name: reading(name) for name in names if name in state.files}
 
     def tagged(self, tag: str) -> str | None:
-        """The commit that a tag names."""
+        """Return the commit that a tag points to, or None if the tag does not exist."""
         refs = self._call(
-            "listing its tags",
+            "listing the tags",
             lambda: self._api.list_repo_refs(self.name, repo_type="dataset"),
         )
         return next((ref.target_commit for ref in refs.tags if ref.name == tag), None)
 
     def exists(self) -> bool:
+        """Return whether the repository exists on the Hub."""
         return self.state("main") is not None
 
-    # what is written
+    # writing
 
     def create(self, *, public: bool) -> None:
-        """Makes it, and the branch, where they are not there."""
+        """Create the repository and the branch if they do not exist."""
         self._call(
-            "making the repository",
+            "creating the repository",
             lambda: self._api.create_repo(
                 self.name, repo_type="dataset", private=not public, exist_ok=True
             ),
@@ -176,19 +181,20 @@ class Repository:
         self.create_branch()
 
     def create_branch(self) -> None:
-        """Makes the branch at the head of main, where it is not there."""
+        """Create the branch at the head of main if it does not exist."""
         if self.branch != "main":
             self._call(
-                "making the branch",
+                "creating the branch",
                 lambda: self._api.create_branch(
                     self.name, branch=self.branch, repo_type="dataset", exist_ok=True
                 ),
             )
 
     def commit(self, change: Change, state: State, message: str, *, as_pull: bool) -> Landed:
-        """Uploads what a change writes and makes it one commit on `state`, or a pull request.
+        """Upload the files of a change, and create one commit or pull request with them.
 
-        Raises HubError where somebody else changed the branch meanwhile.
+        `state` is the state of the repository for which the change was computed. Raises HubError if
+        someone else pushed to the branch since then.
         """
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
@@ -202,7 +208,7 @@ class Repository:
         def landed() -> Landed | None:
             return self.pull(change, message) if as_pull else self._there(change, state)
 
-        return self._call("the commit", send, landed)
+        return self._call("creating the commit", send, landed)
 
     def _upload(self, adds: "list[CommitOperationAdd]", *, as_pull: bool) -> None:
         size = sum(add.upload_info.size for add in adds)
@@ -225,8 +231,8 @@ class Repository:
         except (RuntimeError, OSError) as error:
             if is_of_hub(error):
                 raise
-            # The Xet client raises these for what its server answers, and names no status.
-            raise ConnectionError(f"the upload broke off: {error}") from error
+            # The Xet client raises these for errors of its server, without a status.
+            raise ConnectionError(f"the upload was interrupted: {error}") from error
 
     def _send(
         self,
@@ -248,7 +254,10 @@ class Repository:
         return Landed(made.oid, made.pr_url if as_pull and made.pr_url else made.commit_url)
 
     def _there(self, change: Change, before: State) -> Landed | None:
-        """The commit whose answer was lost. Raises HubError where the branch has another."""
+        """Return the commit if it succeeded although its response was lost.
+
+        Raises HubError if the branch has another new commit.
+        """
         now = self.state()
         if now is None or now.commit == before.commit:
             return None
@@ -256,15 +265,15 @@ class Repository:
             return Landed(now.commit, f"{self.url}/commit/{now.commit}")
         raise HubError(
             "--repo",
-            f"{self.name}: somebody else pushed meanwhile ({self.branch} is at {now.commit[:12]}, "
-            f"and was at {before.commit[:12]}); nothing of theirs was changed",
-            "look at it and run the same command again, or use --create-pr",
+            f"another commit was pushed to {self.name} during this push ({self.branch} moved from "
+            f"{before.commit[:12]} to {now.commit[:12]}), so this push was canceled",
+            "review the other commit and run the same command again, or use --create-pr",
         )
 
     def pull(self, change: Change, message: str) -> Landed | None:
-        """An open pull request that makes this very change."""
+        """Return the open pull request that already contains this change, or None."""
         found = self._call(
-            "listing its pull requests",
+            "listing the pull requests",
             lambda: list(
                 self._api.get_repo_discussions(
                     self.name,
@@ -282,22 +291,23 @@ class Repository:
         return None
 
     def tag(self, tag: str, commit: str) -> None:
-        """Names a commit; a tag that names it already is left."""
+        """Tag a commit of the repository. An existing tag of the same name stays unchanged."""
         self._call(
-            "the tag",
+            "creating the tag",
             lambda: self._api.create_tag(
                 self.name, tag=tag, revision=commit, repo_type="dataset", exist_ok=True
             ),
         )
 
-    # trying again
+    # retries
 
     def _call(
         self, what: str, call: Callable[[], T], landed: Callable[[], T | None] | None = None
     ) -> T:
-        """What a call gives, tried again where the fault is one that passes.
+        """Return the result of a call to the Hub, and retry it after transient errors.
 
-        `landed` checks whether the call that failed took effect all the same.
+        `landed` returns the result if the failed call took effect, or None. Raises HubError if
+        the error is not transient or the attempts are used up.
         """
         for n in range(self._tries):
             try:
@@ -312,42 +322,44 @@ class Repository:
                     raise self._sentence(what, error, n + 1) from error
                 place = f"{n + 1} of {self._tries}"
                 self._progress.say(
-                    f"  {what}: {short(error)}; trying again in {wait:.0f} s ({place})"
+                    f"  {what}: {short(error)}, retrying in {wait:.0f} s (attempt {place} failed)"
                 )
                 time.sleep(wait)
-        raise AssertionError("the last try returns or raises")
+        raise AssertionError("unreachable: the last attempt either returns or raises an error")
 
     def _sentence(self, what: str, error: Exception, tries: int) -> HubError:
         code, message = status(error), self._message(error)
-        again = "run the same command again: what was uploaded is not sent again"
+        again = "run the same command again (it skips files that are already uploaded)"
         if code == 401:
             return HubError(
                 "HF_TOKEN",
-                f"{what}: the Hub does not take the token (401{message})",
-                "create one with write access at huggingface.co/settings/tokens, and run `hf auth "
-                "login` or set HF_TOKEN",
+                f"{what}: the Hub rejected the token (401{message})",
+                "create a token with write access at huggingface.co/settings/tokens, then run "
+                "`hf auth login` or set HF_TOKEN",
             )
         if code in (402, 413, 507) or (code == 403 and any(w in message.lower() for w in _FULL)):
             return HubError(
                 "--repo",
-                f"{what}: the storage of {self.name} is full ({code}{message})",
-                f"make room, and {again}",
+                f"{what}: the storage quota of {self.name} is used up ({code}{message})",
+                f"free some space, then {again}",
             )
         if code == 403:
             return HubError(
                 "HF_TOKEN",
-                f"{what}: the token may not do this in {self.name} (403{message})",
-                "take a token with the right to write there, or another --repo",
+                f"{what}: the token has no write access to {self.name} (403{message})",
+                "use a token with write access, or another --repo",
             )
         if is_transient(error):
             wait = waiting(error, tries - 1)
             if wait > LONGEST_WAIT:
-                again = f"wait {wait / 60:.0f} minutes, and {again}"
-            return HubError("--repo", f"{what}: {short(error)} after {tries} tries{message}", again)
-        return HubError("--repo", f"{what}: the Hub refused it ({code or short(error)}{message})")
+                again = f"wait {wait / 60:.0f} minutes, then {again}"
+            return HubError("--repo", f"{what}: {short(error)} on attempt {tries}{message}", again)
+        return HubError(
+            "--repo", f"{what}: the Hub rejected the request ({code or short(error)}{message})"
+        )
 
     def _message(self, error: Exception) -> str:
-        """The server's own words, behind a colon, and never the token."""
+        """Return the server's message after a colon, or an empty string. The token is removed."""
         for each in causes(error):
             words = getattr(each, "server_message", None)
             if words:
@@ -356,7 +368,7 @@ class Repository:
 
 
 def left(change: Change, state: State) -> list[str]:
-    """The files of a change that a state does not have as the change wants them."""
+    """Return the names of changed files that the repository does not match yet."""
     wrong = [
         name for name, path in change.write.items() if not is_same(path, state.files.get(name))
     ]
@@ -364,13 +376,13 @@ def left(change: Change, state: State) -> list[str]:
 
 
 def is_same(path: Path, file_id: str | None) -> bool:
-    """Whether a repository's file, by its id, is this one."""
+    """Return whether a local file has the same content as the repository file with the given ID."""
     if file_id is None:
         return False
     return file_id == (file_digest(path) if len(file_id) == 64 else git_id(path))
 
 
 def git_id(path: Path) -> str:
-    """The id that git gives a file's content."""
+    """Return the git blob ID of a file."""
     content = path.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()

@@ -1,6 +1,6 @@
-"""What an error of the Hub's client stands for: a status, a lost connection, a time to wait.
+"""Interpret errors from the Hugging Face Hub, and compute the time to wait before a retry.
 
-The client hides the answer that it got in the causes of its errors (huggingface-hub 2.4).
+huggingface-hub 2.4 keeps the HTTP response in one of the causes of an error.
 """
 
 from collections.abc import Iterator
@@ -14,13 +14,14 @@ _TRANSIENT = (408, 429, 500, 502, 503, 504)
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and the exceptions that caused it, the outermost first."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
 def status(error: BaseException) -> int | None:
-    """The HTTP status that an error of the client stands for, wherever in its causes."""
+    """Return the HTTP status of a failed request to the Hub, or None if there was no response."""
     for each in causes(error):
         response = getattr(each, "response", None)
         code = getattr(response, "status_code", None)
@@ -30,12 +31,12 @@ def status(error: BaseException) -> int | None:
 
 
 def is_of_hub(error: BaseException) -> bool:
-    """Whether an error came over the network, and is no bug of ours."""
+    """Return whether an exception came from the Hub or the network rather than from a bug."""
     return status(error) is not None or _is_lost(error)
 
 
 def _is_lost(error: BaseException) -> bool:
-    """A connection that was dropped, or an answer that is not what the client waited for."""
+    """Return whether the connection was lost or the response was unreadable."""
     import httpx2
 
     kinds = (httpx2.TransportError, ConnectionError, TimeoutError, JSONDecodeError)
@@ -43,17 +44,22 @@ def _is_lost(error: BaseException) -> bool:
 
 
 def is_transient(error: BaseException) -> bool:
+    """Return whether a failed request to the Hub may succeed if it is retried."""
     code = status(error)
     return code in _TRANSIENT if code is not None else _is_lost(error)
 
 
 def short(error: BaseException) -> str:
+    """Return a short description of an error from the Hub."""
     code = status(error)
     return f"the Hub answered {code}" if code is not None else "the connection was lost"
 
 
 def waiting(error: BaseException, n: int) -> float:
-    """Seconds before the next try: what the Hub asks for, or twice as long each time."""
+    """Return the number of seconds to wait before a request to the Hub is retried.
+
+    This is the time that the Hub asks for, or else 2**n seconds after attempt n, counted from 0.
+    """
     from huggingface_hub.utils import parse_ratelimit_headers
 
     headers: Any = {}

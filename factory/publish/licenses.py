@@ -1,8 +1,8 @@
-"""What the licenses of well-known models ask of those who pass on the models' answers.
+"""License terms of well-known models, as applied to datasets of their answers.
 
-A model is known by the name of its repository on the Hub. The terms were written from the texts of
-the licenses as we know them, not checked against their newest versions, and are no legal advice; a
-card that shows terms says so.
+The name of a model's repository on the Hub identifies the model. The terms summarize the license
+texts as we know them. They are not checked against the newest versions and are not legal advice.
+The card says so.
 """
 
 import re
@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LicenseTerms:
+    """License terms of a family of models."""
+
     models: str
-    """The models, by name and license."""
+    """Names of the models, with the name of their license."""
     terms: str
-    """What the license asks of those who pass on the models' answers."""
+    """Duties of anyone who uses or shares the models' answers, in full sentences."""
 
 
 _KNOWN = (
@@ -22,39 +24,42 @@ _KNOWN = (
         r"llama-?(3\.[1-9]|4)",
         LicenseTerms(
             "Llama 3.1 and later (Llama Community License)",
-            "A model that is trained on these answers and passed on must have a name that begins "
-            "with “Llama”, and “Built with Llama” must be shown beside it.",
+            "If you distribute a model that was trained on these answers, its name must begin with "
+            "“Llama”, and you must display “Built with Llama” prominently.",
         ),
     ),
     (
         r"llama-?[23](?![.\d])",
         LicenseTerms(
             "Llama 2 and Llama 3 (Llama Community License)",
-            "These answers may not be used to improve any other large language model than Llama "
-            "and what is derived from it.",
+            "You may not use these answers to improve any large language model other than Llama "
+            "and its derivatives.",
         ),
     ),
     (
         r"gemma",
         LicenseTerms(
             "Gemma (Gemma Terms of Use)",
-            "A model that is trained on these answers to perform like Gemma counts as derived from "
-            "it: the terms and their restrictions of use are passed on with it.",
+            "A model that is trained on these answers to perform similarly to Gemma is a "
+            "derivative of Gemma. If you distribute it, you must pass on the terms and their use "
+            "restrictions.",
         ),
     ),
     (
         r"\bgpt-?[345]|\bo[134]-",
         LicenseTerms(
             "OpenAI's models (OpenAI's terms)",
-            "These answers may not be used to develop models that compete with OpenAI's.",
+            "You may not use these answers to develop models that compete with OpenAI's.",
         ),
     ),
 )
 
 
 def license_terms(repository: str | None) -> LicenseTerms | None:
-    """Return the terms of a model's license, by the name of its repository or on its server; None
-    where the name is not known."""
+    """Return the license terms of a model, or None if the model is not known.
+
+    `repository` is the name of its repository on the Hub, or its name on a server.
+    """
     if repository is None:
         return None
     for pattern, terms in _KNOWN:

@@ -1,7 +1,6 @@
-"""The lineage of a dataset in a form that can be published: the resolved recipe, and the models,
-judges, builds, and folders with their ids.
+"""The public lineage of a dataset: its recipe, models, judges, steps, and lake folders.
 
-No path of this machine, no address of a server and nothing of how the work was run is in it.
+The lineage contains no local paths, no server addresses, and no settings of how the work was run.
 """
 
 import re
@@ -18,15 +17,15 @@ from factory.recipe import DECIDES, JUDGE, VLLM_IDENTITY, OpenaiEngine, Recipe, 
 from factory.stages import training_settings
 
 _SHOWN = ("prompts.language", "sampling.draws", "judge.draws", "probe.draws")
-"""Outside every key: what the prompts are in, and how many rows there are."""
+"""Fields that are shown although they are not part of any key: the language and the draws."""
 
 _SNAPSHOT = re.compile(r"/snapshots/([0-9a-f]{40})")
 
 
 def public_recipe(state: RecipeState) -> dict[str, Any]:
-    """The fields of a recipe that decide the data, with what generation_config resolved.
+    """Return the fields of a resolved recipe that affect the published data.
 
-    Files are named without the folders that they lie in.
+    Values from the model's generation_config are filled in. Paths are reduced to the file's name.
     """
     recipe = state.recipe
     dumped = recipe.model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -53,7 +52,7 @@ def _fields(dumped: Mapping[str, Any], fields: list[str], recipe: Recipe) -> dic
         value: Any = dumped
         for section in [*sections, last]:
             value = value.get(section) if isinstance(value, Mapping) else None
-        if value is None or value == [] or field == "judges":  # each of them field by field
+        if value is None or value == [] or field == "judges":  # public_recipe adds these
             continue
         place = shown
         for section in sections:
@@ -82,10 +81,10 @@ def _training(state: RecipeState) -> dict[str, Any]:
 
 
 def lineage_of(state: RecipeState, iterations: list[int]) -> dict[str, Any]:
-    """The models, judges, steps and folders of the iterations, by their ids.
+    """Return the lineage of the given iterations: their models, judges, steps, and lake folders.
 
-    `folders` has by key what each folder's key was made of: the sampling, the judge's prompt, the
-    parser, the policy's SQL, a training's settings.
+    `folders` maps the key of each folder to the settings that the key hashes: the sampling, the
+    judge's prompt, the parser, the policy's SQL, or the training settings.
     """
     step_states = [
         step_state
@@ -110,7 +109,7 @@ def lineage_of(state: RecipeState, iterations: list[int]) -> dict[str, Any]:
 
 
 def _settings(step_state: StepState, state: RecipeState) -> dict[str, Any]:
-    """What a folder's key was made of; of a training without the places that it names."""
+    """Return the settings that a step's key hashes. Training settings have their paths removed."""
     if step_state.step.stage != "train":
         return step_state.settings
     settings: dict[str, Any] = redact_paths(step_state.settings, state.recipe)
@@ -118,7 +117,10 @@ def _settings(step_state: StepState, state: RecipeState) -> dict[str, Any]:
 
 
 def models(state: RecipeState, iterations: list[int]) -> list[dict[str, Any]]:
-    """Return the models whose answers or judgments are published, in the order of the loop."""
+    """Return the models whose answers or judgments are published, in the order of the loop.
+
+    Each has its name, digest, dtype, origin, parent, and number of training pairs.
+    """
     published = {
         name
         for (iteration, role, name) in state.roles
@@ -132,7 +134,7 @@ def models(state: RecipeState, iterations: list[int]) -> list[dict[str, Any]]:
     published |= {name for name, model in state.models.items() if model.digest in judged}
     table = {row["digest"]: row for row in state.models_table().to_pylist()}
     names: dict[str, str] = {}
-    for name, model in state.models.items():  # a judge may be M_0 by another name
+    for name, model in state.models.items():  # a judge can be the same model as M_0
         names.setdefault(model.digest, name)
     listed = []
     for name, model in state.models.items():
@@ -154,12 +156,16 @@ def models(state: RecipeState, iterations: list[int]) -> list[dict[str, Any]]:
 
 
 def _origin(state: RecipeState, name: str) -> dict[str, Any]:
-    """Where a model that the loop did not train came from: its repository and commit, or no more
-    than that it was a local folder."""
+    """Return the repository and commit of a model that the loop did not train.
+
+    Both are None for a local folder, and for a model that the loop trained.
+    """
     judge = state.recipe.all_judges.get(name)
     if judge and judge.declared:
         engine = state.recipe.engine_of(name)
-        assert isinstance(engine, OpenaiEngine), "the recipe was checked for it"
+        assert isinstance(engine, OpenaiEngine), (
+            "a judge with a declared revision has an openai engine"
+        )
         return {"repository": None, "revision": judge.declared, "served": engine.model}
     given = (judge.model or judge.reward_model) if judge else None
     given = state.recipe.model if name == "M_0" else given
@@ -174,7 +180,10 @@ def _origin(state: RecipeState, name: str) -> dict[str, Any]:
 
 
 def _judge(state: RecipeState, name: str) -> dict[str, Any]:
-    """Return who judged, and by which rubric. The rubric's text is among the folders' settings."""
+    """Return the kind of a judge, with its function's name or its rubric and number of draws.
+
+    The text of the rubric is in the folders' settings.
+    """
     judge = state.recipe.all_judges[name]
     kind = judge_kind(judge)
     if judge.function:
@@ -185,7 +194,7 @@ def _judge(state: RecipeState, name: str) -> dict[str, Any]:
 
 
 def _probe(state: RecipeState) -> list[dict[str, Any]]:
-    """What each model scored on the probe, whose prompts and answers are not published."""
+    """Return each model's mean score on the probe, in the order of the loop."""
     if not state.recipe.probe:
         return []
     scores = {row["name"]: row for row in all_views(state).all(load_query("lake/probe_scores"))}

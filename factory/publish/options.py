@@ -1,4 +1,4 @@
-"""What to publish and where: the options of `factory publish`, checked."""
+"""Options of `factory publish`, and their validation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,34 +13,42 @@ from factory.publish.repository import iterations
 
 @dataclass(frozen=True)
 class PublishOptions:
-    """The options of `factory publish`, apart from the recipe."""
+    """Options of `factory publish`, except the recipe and the lake."""
 
     repository: str
-    """organisation/name"""
+    """Name of the dataset repository, as ORG/NAME."""
     public: bool = False
-    """Of a repository that is made; one that is there stays as it is."""
+    """Whether to create a public repository. An existing repository keeps its visibility."""
     branch: str | None = None
+    """Branch to commit to; None is main."""
     as_pull: bool = False
+    """Whether to open a pull request instead of committing."""
     tag: str | None = None
+    """Tag for the commit."""
     allowed: Sequence[str] = ()
-    """The checks of the gate that may find what they look for."""
+    """Names of the pre-publish checks that may fail."""
     evaluation: Sequence[Path] = ()
-    """Files with texts that no prompt may share."""
+    """Files of evaluation sets to check the prompts against for contamination."""
 
 
 def check_options(state: RecipeState, options: PublishOptions) -> None:
-    """What can be refused before anything is written: raises PublishError for an option, for a
-    recipe that was never run, LakeError where the lake is not what it was."""
+    """Validate the options of `factory publish` and the lake, before anything is written.
+
+    Raises PublishError if an option is invalid or no iteration is finished, and LakeError if files
+    of the lake have changed since they were written.
+    """
     check_repository(options.repository)
     check_names(options.allowed)
     for file in options.evaluation:
         if not file.is_file():
-            raise PublishError("--evaluation", f"no such file {file}", "expected a file with texts")
+            raise PublishError(
+                "--evaluation", f"the file {file} does not exist", "choose an existing file"
+            )
     if options.as_pull and options.tag:
         raise PublishError(
             "--tag",
-            "a tag names a commit of a branch, and --create-pr makes none",
-            "use one of the two",
+            "a pull request (--create-pr) cannot be tagged",
+            "use either --tag or --create-pr, but not both",
         )
     made = iterations(state)
     folders = {
@@ -53,18 +61,18 @@ def check_options(state: RecipeState, options: PublishOptions) -> None:
         fault = report.faults[0]
         raise LakeError(
             "the lake",
-            f"{len(report.faults)} files are not as they were written, {fault.file} ({fault.why}) "
-            "among them",
-            "`factory verify` lists them, and `factory run` makes the missing rows again",
+            f"{len(report.faults)} files have changed since they were written (for example, "
+            f"{fault.file}: {fault.why})",
+            "run `factory verify` to list the changed files, then `factory run` to regenerate them",
         )
 
 
 def check_repository(name: str) -> None:
-    """Raises PublishError unless a name is one that the Hub takes, with its organisation."""
+    """Raise PublishError unless a repository name has the form ORG/NAME and is valid on the Hub."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
-    wanted = "expected ORG/NAME of letters, digits, -, _ and ., 96 characters at most"
+    wanted = "use ORG/NAME with at most 96 characters (letters, digits, -, _, and .)"
     if name.count("/") != 1:
         raise PublishError("--repo", f"got {name}", wanted)
     try:
@@ -73,5 +81,5 @@ def check_repository(name: str) -> None:
         raise PublishError(
             "--repo",
             f"got {name}",
-            f"{wanted}, none of - and . at an end of the name or twice in a row",
+            f"{wanted}, and do not put - or . at the start, at the end, or twice in a row",
         ) from None

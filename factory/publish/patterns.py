@@ -1,8 +1,8 @@
-"""Forms of secrets and of personal data, as regular expressions of RE2.
+"""Regular expressions (RE2) that match secrets and personal data in well-known formats.
 
-The forms that their issuers publish, with no guessing by entropy: a dataset of letters and numbers
-would be full of findings. What has no such form (a name, an address, a password in a sentence) is
-not found.
+The formats are those that the issuers document. There is no search by entropy, because it would
+report most datasets of letters and numbers. Names, postal addresses, and passwords within sentences
+have no fixed format and are not found.
 """
 
 SECRETS = {

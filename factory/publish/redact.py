@@ -1,4 +1,4 @@
-"""What a recipe says, without the folders of this machine that it names."""
+"""Remove local folders from the paths in a recipe."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,10 @@ _WORD = re.compile(r"[^\s=,;'\"]+")
 
 
 def redact_paths(value: Any, recipe: Recipe) -> Any:
-    """The value with each file in it, also within a command line, by its name alone."""
+    """Return a copy of a recipe value with every local path shortened to its file name.
+
+    This includes paths within a command line, and in nested lists and mappings.
+    """
     if isinstance(value, Mapping):
         return {
             redact_paths(name, recipe): redact_paths(item, recipe) for name, item in value.items()
@@ -34,5 +37,5 @@ def _named(word: str, recipe: Recipe) -> str:
 def _exists(path: str, recipe: Recipe) -> bool:
     try:
         return recipe.resolve(path).exists()
-    except (OSError, ValueError, RuntimeError):  # too long, or no word of a path
+    except (OSError, ValueError, RuntimeError):  # too long, or not a valid path
         return False

@@ -1,4 +1,4 @@
-"""What is published, as the card and the metadata tell about it."""
+"""The data used to write a published dataset's card and metadata."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from factory.publish.repository import Contents
 
 @dataclass(frozen=True)
 class Release:
-    """One state of a dataset repository."""
+    """A dataset release: the data of one version of a dataset repository."""
 
     repository: str
-    """organization/name"""
+    """Name of the repository, as ORG/NAME."""
     contents: Contents
     recipe: Mapping[str, Any]
-    """The public recipe (`public_recipe`)."""
+    """The published fields of the recipe (`public_recipe`)."""
     lineage: Mapping[str, Any]
     """Models, judges, steps, and folders (`lineage_of`)."""
     sources: Sequence[Row]

@@ -1,13 +1,11 @@
-"""What a dataset repository holds, as a folder: the rows of every configuration, the tables behind
-them, and the SQL that makes `factory sql`'s views of them.
+"""Write the Parquet and SQL files of a dataset repository to a folder.
 
-    data/  anchored/  kto/  candidates/  judgments/    <split>-<iteration>.parquet, one folder a
+    data/  anchored/  kto/  candidates/  judgments/    <split>-<iteration>.parquet, one folder per
                                                        configuration
-    tables/<table>-<iteration>.parquet                 what the views need beside these
-    sql/views.sql  sql/<name>.sql                      the views, and the named queries
+    tables/<table>-<iteration>.parquet                 the other tables that the views read
+    sql/views.sql  sql/<name>.sql                      the views of `factory sql` and named queries
 
-A file belongs to one iteration, so that a further iteration adds files and changes none. Knows no
-Hub and no card.
+Each Parquet file belongs to one iteration, so a later iteration adds files and changes none.
 """
 
 import json
@@ -97,45 +95,53 @@ PROMPT_COLUMNS = pa.schema([*TABLES["prompts"], ("split", pa.string()), ("iterat
 
 @dataclass(frozen=True)
 class Config:
-    """What `load_dataset(repository, name)` opens."""
+    """One configuration of the dataset, as `load_dataset(repository, name)` opens it."""
 
     name: str
     folder: str
     grain: str
-    """What one row is, after "one row per"."""
+    """The unit of a row, as the card prints it after "one row per"."""
     query: str
     columns: pa.Schema
     phase: str = SECOND
-    """Of pairs: which of the two are published."""
+    """The phase of the published pairs, D1 or D2. Other configurations ignore it."""
 
 
 CONFIGS = (
-    Config("default", "data", "pair (D2)", "export/dataset", PAIR_COLUMNS),
+    Config(
+        "default", "data", "pair that trains the next model (D2)", "export/dataset", PAIR_COLUMNS
+    ),
     Config(
         "anchored",
         "anchored",
-        "pair that trained a future model (D1)",
+        "pair that trains the temporary future model (D1)",
         "export/dataset",
         PAIR_COLUMNS,
         FIRST,
     ),
-    Config("kto", "kto", "answer of a pair, with its label", "publish/published_kto", KTO_COLUMNS),
+    Config(
+        "kto",
+        "kto",
+        "answer from a D2 pair, labeled true (chosen) or false (rejected)",
+        "publish/published_kto",
+        KTO_COLUMNS,
+    ),
     Config(
         "candidates",
         "candidates",
-        "answer of any role, with its score",
+        "sampled answer and role, with its score",
         "publish/published_candidates",
         CANDIDATE_COLUMNS,
     ),
     Config(
         "judgments",
         "judgments",
-        "judgment as the judge wrote it, with the parsed verdict",
+        "judgment, with the judge's raw output and the parsed score",
         "publish/published_judgments",
         JUDGMENT_COLUMNS,
     ),
 )
-"""`default` has the pairs of D2, which trainers are pointed at; `anchored` those of D1."""
+"""Configurations of a dataset. `default` has the D2 pairs for trainers, `anchored` the D1 pairs."""
 
 TABLE_FILES = {
     "prompts": PROMPT_COLUMNS,
@@ -146,20 +152,21 @@ TABLE_FILES = {
 }
 
 FOLDERS = (*(config.folder for config in CONFIGS), "tables", "sql")
-"""What lies in these folders of a repository is the factory's: files that are no longer published
-are taken out of them."""
+"""Folders that `factory publish` owns. A push deletes files in them that it did not write."""
 
 
 @dataclass
 class Size:
-    """What a split of a configuration comes to."""
+    """Size of one split of a dataset configuration, in rows and bytes."""
 
     rows: int = 0
     memory: int = 0
-    """Bytes of its rows in Parquet before compression."""
+    """Size of the Parquet data before compression, in bytes."""
     disk: int = 0
+    """Size of the files, in bytes."""
 
     def add(self, file: Path) -> None:
+        """Add a Parquet file's number of rows and bytes to the size of this split."""
         metadata = pq.read_metadata(file)
         groups = [metadata.row_group(place) for place in range(metadata.num_row_groups)]
         self.rows += metadata.num_rows
@@ -169,23 +176,27 @@ class Size:
 
 @dataclass
 class Contents:
+    """The finished iterations in a dataset repository, and the size of each split."""
+
     iterations: list[int]
-    """Those whose pairs were made."""
+    """The finished iterations."""
     sizes: dict[str, dict[str, Size]] = field(default_factory=dict)
-    """By configuration and split; only those that have rows."""
+    """Sizes by configuration and split, without empty splits."""
 
     def rows(self, config: str) -> int:
+        """Return the total number of rows in a configuration, over all splits."""
         return sum(size.rows for size in self.sizes.get(config, {}).values())
 
     @property
     def configs(self) -> list[Config]:
+        """Return the dataset configurations that have at least one row."""
         return [config for config in CONFIGS if config.name in self.sizes]
 
 
 def iterations(state: RecipeState) -> list[int]:
-    """The iterations whose pairs were made, from the first on.
+    """Return the finished iterations of a recipe, up to the first unfinished one.
 
-    Raises PublishError where there is none.
+    An iteration is finished when its D2 pairs are built. Raises PublishError if there are none.
     """
     made = []
     for step in steps(state.recipe):
@@ -196,22 +207,23 @@ def iterations(state: RecipeState) -> list[int]:
     if not made:
         raise PublishError(
             "the lake",
-            f"{state.lake.root} holds no finished iteration of {state.recipe.name}",
+            f"{state.lake.root} has no finished iteration of the recipe {state.recipe.name}",
             "run the recipe with `factory run` first",
         )
     return made
 
 
 def write_repository(state: RecipeState, folder: Path, progress: Progress) -> Contents:
-    """Writes the rows, tables and SQL of a state's finished iterations to an empty folder.
+    """Write the Parquet and SQL files of a recipe's finished iterations to an empty folder.
 
-    Raises PublishError where no iteration is finished, or no pair was kept.
+    Raises PublishError if no iteration is finished, no pair was kept, the policy builds no pairs,
+    or prompts have fields that the published rows cannot contain.
     """
     if state.policy.trains != "dpo":
         raise PublishError(
             "loop.policy",
-            f"{state.policy.name} makes no pairs, and only pairs can be published",
-            "run `factory export RECIPE --to sft` to write its rows",
+            f"the policy {state.policy.name} builds no pairs, but only pairs can be published",
+            "run `factory export RECIPE --to sft` to export the chosen answers",
         )
     contents = Contents(iterations(state))
     views = all_views(state)
@@ -231,7 +243,7 @@ def write_repository(state: RecipeState, folder: Path, progress: Progress) -> Co
     if not contents.rows("default"):
         raise PublishError(
             "pairs",
-            f"no pair of {state.recipe.name} was kept, so there is nothing to publish",
+            f"the recipe {state.recipe.name} has no kept pairs, so there is nothing to publish",
             "run `factory sql RECIPE outcomes` to see the outcomes of the pairs",
         )
     _write_sql(folder)
@@ -239,18 +251,17 @@ def write_repository(state: RecipeState, folder: Path, progress: Progress) -> Co
 
 
 def _refuse_more_than_bare(views: Views, name: str) -> None:
-    """Raises PublishError where prompts have what rows of bare messages cannot carry."""
+    """Raise PublishError if prompts have tools, or messages with more than role and content."""
     if found := more_than_bare(views):
         raise PublishError(
             "prompts.files",
-            f"the prompts of {name} ({found}) are more than messages of role and content, which "
-            "is all that published rows carry",
-            "publish a recipe without them",
+            f"some prompts of the recipe {name} have fields that cannot be published ({found})",
+            "use prompts whose messages have only role and content",
         )
 
 
 def _public_models(state: RecipeState) -> pa.Table:
-    """`models`, without the places that a training's settings name."""
+    """Return the table of models, with the local paths removed from the training settings."""
     rows = state.models_table().to_pylist()
     for row in rows:
         if row["settings"]:
@@ -296,13 +307,18 @@ def _write_sql(folder: Path) -> None:
 
 
 def open_views(folder: Path, memory: str | None = None) -> Views:
-    """Open the views of a repository's folder. `memory` is the recipe's query_memory."""
+    """Create the views of `factory sql` for a dataset repository in a local folder.
+
+    `memory` is the memory limit of queries, as in the recipe's `query_memory`.
+    """
     return Views(memory, script=views_sql(f"{folder.resolve()}/"))
 
 
 def views_sql(root: str = "") -> str:
-    """The views of `factory sql` over the files of a repository, for plain DuckDB; `root` is where
-    these lie, if not in the current folder."""
+    """Return a SQL script that creates the views of `factory sql` and needs only DuckDB.
+
+    `root` is the path of the folder with a final slash, or empty for the current folder.
+    """
     samples = ", ".join(view_schema("samples").names)
     scored = ", ".join(column.name for column in _SCORED)
     verdicts = ", ".join(view_schema("verdicts").names)
@@ -333,6 +349,7 @@ def views_sql(root: str = "") -> str:
 
 
 _HOW_TO_READ = """\
--- The views of `factory sql` over the files of this repository, for DuckDB (tried with 2.0) in its
--- folder. The other files beside this one are queries on these views. The probe is not published.
+-- The views of `factory sql` on the files of this repository. Run this file in DuckDB (tested with
+-- 2.0) in the root folder of the repository. The other files in this folder are queries on these
+-- views. Probe prompts and answers are not published, so the views do not contain them.
 """

@@ -1,4 +1,4 @@
-"""The recipe: one YAML file that decides the data and how the work is run."""
+"""The recipe: the YAML file with all settings of a run."""
 
 from factory.recipe.engines import (
     VLLM_IDENTITY,
@@ -13,7 +13,9 @@ from factory.recipe.identity import DECIDES, resolved
 from factory.recipe.judge import JUDGE, Judge, in_scale
 from factory.recipe.load import load_recipe, load_training
 from factory.recipe.recipe import Recipe, Training
+from factory.recipe.reference import recipe_reference, recipe_schema
 from factory.recipe.sections import PROBE, REFERENCE, Model, Pairs, Prompts
+from factory.recipe.starters import write_starter
 from factory.recipe.train import PLACEHOLDERS, Method, Train
 
 __all__ = [
@@ -42,5 +44,8 @@ __all__ = [
     "in_scale",
     "load_recipe",
     "load_training",
+    "recipe_reference",
+    "recipe_schema",
     "resolved",
+    "write_starter",
 ]

@@ -1,4 +1,4 @@
-"""The sections of a recipe that configure an engine."""
+"""Settings of the engines that a recipe can select: transformers, vllm, openai, and scripted."""
 
 import math
 from typing import Annotated, Any, Literal
@@ -6,72 +6,105 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator
 
 from factory.errors import RecipeError
-from factory.recipe.fields import HIDDEN, HOW_RUN, OWN, Decides, InvalidField, Section
+from factory.recipe.fields import (
+    ADVANCED,
+    HIDDEN,
+    HOW_RUN,
+    OWN,
+    Decides,
+    InvalidField,
+    Section,
+)
 
 
 class TransformersEngine(Section):
+    """Settings of the transformers engine, which runs the model in the factory's own process."""
+
     name: Annotated[Literal["transformers"], HOW_RUN] = "transformers"
+    """Selects the transformers engine. This is the default engine."""
     device: Annotated[str, HOW_RUN] = "auto"
-    """Device that runs the model; auto takes the first GPU, or the CPU if there is none."""
+    """PyTorch device that runs the model, such as `cuda:1`. `auto` selects the first GPU, or the
+    CPU if there is no GPU."""
     batch_size: Annotated[int, HOW_RUN] = Field(default=64, ge=1)
-    """Number of sequences to decode together."""
-    window: Annotated[int, HOW_RUN] = Field(default=16, ge=1)
-    """Number of batches to read ahead and sort by length."""
+    """Number of sequences that the engine decodes together. The default is our choice, untested."""
+    window: Annotated[int, HOW_RUN, ADVANCED] = Field(default=16, ge=1)
+    """Number of batches that the engine reads ahead and sorts by length, to reduce padding. The
+    default is our choice, untested."""
 
 
 class _Processes(Section):
-    """Engines that run in processes of their own."""
+    """Settings of the engines that run in separate processes."""
 
     max_restarts: Annotated[int, HOW_RUN] = Field(default=3, ge=0)
-    """Number of times to restart an engine that died before the run stops."""
+    """Number of times that the factory restarts a dead engine process before the run stops. The
+    default is our choice, untested."""
     hang_seconds: Annotated[float, HOW_RUN] = Field(default=600, gt=0)
-    """Seconds without a new token after which a busy engine counts as dead."""
+    """Seconds without a new token after which the factory treats a busy engine process as dead. The
+    default is our choice, untested."""
 
 
 class ScriptedEngine(_Processes):
-    # `name` is how it is run, although a script's answers are no model's: the digest of a scripted
-    # model says so by itself.
+    """Settings of the scripted engine, which calls a Python function instead of a model.
+
+    Use it to try out a recipe without a GPU.
+    """
+
+    # `name` is marked HOW_RUN because the digest of a scripted model already includes the script.
     name: Annotated[Literal["scripted"], HOW_RUN]
+    """Selects the scripted engine."""
     script: Annotated[str | None, Decides(OWN)] = None
-    """`file.py:function` (messages, seed → text) that answers; a few random words by default."""
+    """Function that answers, as `file.py:function`. It takes the messages and a seed, and returns
+    the text of the answer. By default, the engine answers with a few random words and a score."""
     delay: Annotated[float, HOW_RUN, HIDDEN] = Field(default=0, ge=0)
-    """Seconds per answer, for tests."""
+    """Seconds to wait before each answer, for tests."""
     replicas: Annotated[int | None, HOW_RUN, HIDDEN] = Field(default=None, ge=1)
-    """Number of processes, for tests; by default the engine runs in the factory's process."""
+    """Number of engine processes, for tests. By default, the engine runs in the factory's own
+    process."""
 
 
 class VllmEngine(_Processes):
-    """vLLM, offline. Takes every argument of vLLM's EngineArgs beside the fields here: those in
-    VLLM_IDENTITY decide samples, the others only affect how it is run."""
+    """Settings of the vLLM engine, which runs vLLM on this machine without a server.
+
+    Every field that is not listed here is passed to vLLM's `EngineArgs`. Arguments that change what
+    the model samples, such as `quantization` or `kv_cache_dtype`, are part of the model's digest.
+    All other arguments only affect how the engine runs.
+    """
 
     model_config = ConfigDict(extra="allow")
 
     name: Annotated[Literal["vllm"], HOW_RUN]
+    """Selects the vLLM engine."""
     replicas: Annotated[Literal["auto"] | int, HOW_RUN] = "auto"
-    """Number of engines, each with its own GPUs; auto is one for every group of
-    tensor_parallel_size × pipeline_parallel_size GPUs (one without a GPU)."""
+    """Number of vLLM processes, each with its own GPUs. `auto` starts one process for every
+    tensor_parallel_size × pipeline_parallel_size GPUs, or a single process if there is no GPU."""
 
     @field_validator("replicas")
     @classmethod
     def _at_least_one(cls, value: Literal["auto"] | int) -> Literal["auto"] | int:
         if isinstance(value, int) and value < 1:
-            raise InvalidField("", f"got {value}", "expected auto or a number of at least 1")
+            raise InvalidField("", f"got {value}", "expected auto or a positive integer")
         return value
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """vLLM's own arguments, as the recipe sets them."""
+        """The arguments of vLLM's `EngineArgs` that the recipe sets."""
         return dict(self.__pydantic_extra__ or {})
 
     @property
     def group_size(self) -> int:
-        """Number of GPUs of one engine. Raises RecipeError where one of the two sizes is not a
-        number."""
+        """Number of GPUs that one vLLM process uses.
+
+        Raises RecipeError if one of the two parallel sizes is not a number above 0.
+        """
         names = ("tensor_parallel_size", "pipeline_parallel_size")
         return math.prod(int(self.number(name, 1)) for name in names)
 
     def number(self, name: str, default: float) -> float:
-        """Return one of vLLM's own arguments. Raises RecipeError unless it is a number above 0."""
+        """Return a numeric vLLM argument from the recipe, or the default if the recipe does not set
+        it.
+
+        Raises RecipeError if the value is not a number above 0.
+        """
         value = self.arguments.get(name, default)
         if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
             raise RecipeError(f"engine.{name}", f"got {value!r}", "expected a number above 0")
@@ -79,33 +112,38 @@ class VllmEngine(_Processes):
 
 
 class OpenaiEngine(Section):
-    """Any server with OpenAI's chat completions API, such as `vllm serve`.
+    """Settings of the openai engine, which sends requests to an OpenAI-compatible server.
 
-    What the server really runs cannot be checked: the server's name for the model is part of what
-    identifies the model, and nothing else is known. Adapters are requested by name, and sent to the
-    server as vLLM takes them (`--enable-lora`, VLLM_ALLOW_RUNTIME_LORA_UPDATING).
+    `vllm serve` is such a server. The factory cannot verify which weights the server runs, so the
+    name under which the server serves a model is part of the model's identity. To use LoRA
+    adapters, start vLLM with `--enable-lora` and VLLM_ALLOW_RUNTIME_LORA_UPDATING. The factory then
+    loads each adapter into the server and requests it by name.
     """
 
     name: Annotated[Literal["openai"], HOW_RUN]
+    """Selects the openai engine."""
     base_url: Annotated[str, HOW_RUN] = Field(pattern=r"^https?://[^\s/]+")
     """URL of the server, such as `http://localhost:8000/v1`."""
     model: Annotated[str, Decides(OWN)]
-    """The server's name for M_0."""
+    """Name under which the server serves M_0. In a judge's own engine section, the name under which
+    it serves the judge."""
     key: Annotated[str, HOW_RUN] = Field(default="OPENAI_API_KEY", pattern=r"^[A-Z_][A-Z0-9_]*$")
-    """Environment variable with the API key; the key itself is never stored."""
+    """Name of the environment variable that contains the API key. The key is never stored."""
     concurrency: Annotated[int, HOW_RUN] = Field(default=64, ge=1)
-    """Maximum number of concurrent requests."""
+    """Maximum number of concurrent requests. The default is our choice, untested."""
     timeout: Annotated[float, HOW_RUN] = Field(default=600, gt=0)
-    """Seconds after which a request is canceled and retried."""
+    """Seconds after which the client cancels and retries a request. The default is our choice,
+    untested."""
     max_retries: Annotated[int, HOW_RUN] = Field(default=6, ge=0)
-    """Maximum number of retries of a request after 429, 5xx, or a lost connection, with increasing
-    delays."""
-    native_n: Annotated[bool, HOW_RUN] = True
-    """Whether the server draws several answers for one request."""
+    """Maximum number of retries after status 429, status 5xx, or a lost connection. The delay
+    between retries increases. The default is our choice, untested."""
+    native_n: Annotated[bool, HOW_RUN, ADVANCED] = True
+    """Whether one request may ask the server for several answers. Set it to false for a server that
+    does not support the parameter `n`."""
     price_prompt: Annotated[float | None, HOW_RUN] = Field(default=None, ge=0)
-    """Price of a million prompt tokens, in any currency; only used to show costs."""
+    """Price of a million prompt tokens, in any currency. The factory uses it only to show costs."""
     price_generated: Annotated[float | None, HOW_RUN] = Field(default=None, ge=0)
-    """Price of a million generated tokens."""
+    """Price of a million generated tokens, in the same currency as `price_prompt`."""
 
 
 def _named(value: Any) -> Any:
@@ -117,7 +155,8 @@ Engine = Annotated[
     Field(discriminator="name"),
     BeforeValidator(_named),
 ]
-"""The engine that runs a model; `transformers` if it has no name."""
+"""The settings of one of the four engines. Without a `name`, these are the settings of the
+transformers engine."""
 
 
 VLLM_IDENTITY = (
@@ -144,7 +183,6 @@ VLLM_IDENTITY = (
     "tokenizer_mode",
     "watermark_config",
 )
-"""Arguments of vLLM that change what is sampled: another precision of the weights or of the KV
-cache, another configuration, or other tokens than the model alone would draw. They are part of the
-models' digests. All other arguments (memory, parallel sizes, batch limits, …) only affect how it is
-run."""
+"""Arguments of vLLM that change what the model samples, and are part of the model's digest. They
+change the precision of the weights or of the KV cache, the configuration, or the sampled tokens.
+All other arguments, such as memory, parallel sizes, and batch limits, only affect how vLLM runs."""

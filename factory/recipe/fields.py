@@ -1,11 +1,11 @@
-"""What a section of a recipe is made of: fields that declare which stages they affect.
+"""The base class of recipe sections, and the markers that declare which stages a field affects.
 
-Every field says so in its annotation, beside its type:
+Every field has a marker in its annotation, next to its type:
 
     temperature: Annotated[float, Decides(OWN)] = 0.8
     batch_size: Annotated[int, HOW_RUN] = 64
 
-`factory.recipe.identity` reads the declarations. This module knows no particular section.
+`factory.recipe.identity` reads the markers.
 """
 
 import types
@@ -20,22 +20,25 @@ from pydantic_core import CoreSchema, PydanticOmit
 Stage = Literal["prompts", "samples", "judgments", "verdicts", "pairs", "train"]
 
 OWN: Literal["own"] = "own"
-"""The stages of the section that holds a field. A field of `Generation` decides samples in
-`sampling` and judgments in `judge`; a field of `Model` or of an engine decides both."""
+"""Placeholder for the stages that the enclosing section declares. For example, a field of
+`Generation` affects samples in `sampling` and judgments in `judge`."""
 
 
 class Decides:
-    """Declare the stages whose keys a field is part of.
+    """Marker that lists the stages whose keys include a recipe field.
 
-    A change of the field runs these stages again, and the stages that read their rows. On a field
-    that holds a section, `Decides` defines what OWN means inside this section.
+    Changing the field reruns these stages, and the stages that read their rows. On a field that is
+    a section, the marker defines the meaning of OWN inside that section.
     """
 
     def __init__(self, *stages: Stage | Literal["own"]) -> None:
         self.stages = stages
 
     def resolve(self, own: tuple[Stage, ...]) -> tuple[Stage, ...]:
-        """Return the stages, with `own` in the place of OWN."""
+        """Return the stages that the marker lists, with OWN replaced by the stages in `own`.
+
+        Raises TypeError if the marker contains OWN and `own` is empty.
+        """
         resolved: list[Stage] = []
         for stage in self.stages:
             if stage != OWN:
@@ -43,22 +46,25 @@ class Decides:
             elif own:
                 resolved.extend(own)
             else:
-                raise TypeError("OWN has no meaning here: declare it where the section is used")
+                raise TypeError(
+                    "the field is marked OWN, but the field of the enclosing section lists no "
+                    "stages"
+                )
         return tuple(resolved)
 
 
 HOW_RUN = Decides()
-"""The field affects how the work is run, and no row."""
+"""Marker of a field that affects how the work is run, but no stored row."""
 
 ROW_COUNT = Decides()
-"""The field affects how many rows there are, and is outside every key: only the missing rows are
-generated. Stages that read the rows hash them, so they follow a change."""
+"""Marker of a field that affects only the number of rows, and is part of no key. After a change,
+the run generates only the missing rows. Later stages hash their input rows, so they rerun."""
 
 
 class Hidden:
-    """Keep a field out of error messages and of the JSON schema. It still works.
+    """Marker that hides a recipe field from error messages and from the JSON Schema.
 
-    With values, only these values of the field are hidden.
+    A recipe may still set the field. With `values`, the marker hides only these values.
     """
 
     def __init__(self, *values: str) -> None:
@@ -75,16 +81,41 @@ class Hidden:
 
 
 HIDDEN = Hidden()
+"""Marker that hides a field with all its values."""
+
+
+class Advanced:
+    """Marker that moves a recipe field to the "Advanced" part of the recipe reference.
+
+    With keyword arguments, the marker moves only these values of the field. Each argument is the
+    description of the value. Fields marked HIDDEN move without this marker.
+    """
+
+    def __init__(self, **values: str) -> None:
+        self.values = values
+
+
+ADVANCED = Advanced()
+"""Marker that moves a field with all its values."""
 
 
 class Section(BaseModel):
+    """Base class of all recipe sections, which are immutable, strictly typed, and reject unknown
+    fields.
+
+    The docstrings of the fields are the text of the recipe reference and of the JSON Schema.
+    """
+
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
     )
 
 
 class InvalidField(ValueError):
-    """A problem that a section's validator found. `field` is relative to what is validated."""
+    """Error that the validator of a recipe section raises for an invalid field.
+
+    `field` is the field's path, relative to the validated section. It may be empty.
+    """
 
     def __init__(self, field: str, fault: str, remedy: str) -> None:
         super().__init__(": ".join(part for part in (field, fault, remedy) if part))
@@ -94,7 +125,7 @@ class InvalidField(ValueError):
 
 
 def fields_of(section: type[Section]) -> Mapping[str, FieldInfo]:
-    """Return the fields that a recipe may set in a section, by their names in YAML."""
+    """Return a dict from YAML name to field definition, for all fields of a recipe section."""
     return {
         field.alias or name: field
         for name, field in section.model_fields.items()
@@ -103,12 +134,15 @@ def fields_of(section: type[Section]) -> Mapping[str, FieldInfo]:
 
 
 def listed_fields(section: type[Section]) -> list[str]:
-    """Return the names of a section's fields, without the hidden ones."""
+    """Return the names of the fields in a recipe section, except hidden fields."""
     return [name for name, field in fields_of(section).items() if HIDDEN not in field.metadata]
 
 
 def listed_values(field: FieldInfo) -> list[str]:
-    """Return the values of a field that is a Literal, without the hidden ones; none of others."""
+    """Return the allowed values of a Literal field, except hidden values.
+
+    Returns an empty list for fields of other types.
+    """
     if typing.get_origin(field.annotation) is not Literal:
         return []
     hidden = {value for mark in field.metadata if isinstance(mark, Hidden) for value in mark.values}
@@ -116,12 +150,12 @@ def listed_values(field: FieldInfo) -> list[str]:
 
 
 def section_types(annotation: Any) -> list[type[Section]]:
-    """Return the sections that an annotation names."""
+    """Return the recipe section classes that occur in a type annotation."""
     return [each for each in union_members(annotation) if is_section(each)]
 
 
 def union_members(annotation: Any) -> list[Any]:
-    """Return the types that an annotation names, without None: several for a union."""
+    """Return a list with the members of a union type except None, or with the type itself."""
     if typing.get_origin(annotation) is typing.Annotated:
         return union_members(typing.get_args(annotation)[0])
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
@@ -130,4 +164,5 @@ def union_members(annotation: Any) -> list[Any]:
 
 
 def is_section(annotation: Any) -> typing.TypeGuard[type[Section]]:
+    """Return whether a type annotation is the class of a recipe section."""
     return isinstance(annotation, type) and issubclass(annotation, Section)

@@ -1,4 +1,4 @@
-"""Which stages each field of a recipe decides, and what generation_config adds to a recipe."""
+"""Find the stages that each recipe field affects, and fill in unset sampling settings."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
@@ -10,16 +10,18 @@ from factory.recipe.recipe import Recipe
 
 
 def stages_by_field(section: type[Section]) -> dict[str, tuple[Stage, ...]]:
-    """Return every field of a section and of the sections inside it, by its path, with the stages
-    whose keys it is part of.
+    """Return the stages that each field of a recipe section affects, by field path.
 
-    Raises TypeError where a field has no declaration or several, or where two engines declare a
-    field of the same name differently.
+    The table includes the fields of inner sections. Raises TypeError if a field does not have
+    exactly one marker, or if two engines mark a field of the same name differently.
     """
     table: dict[str, tuple[Stage, ...]] = {}
     for path, stages in _walk(section, "", ()):
         if table.setdefault(path, stages) != stages:
-            raise TypeError(f"{path}: got {stages} and {table[path]}, expected one declaration")
+            raise TypeError(
+                f"{path}: two engines mark this field with different stages, {stages} and "
+                f"{table[path]}"
+            )
     return table
 
 
@@ -31,7 +33,7 @@ def _walk(
         inner = section_types(field.annotation)
         marks = [mark for mark in field.metadata if isinstance(mark, Decides)]
         if len(marks) > 1 or not (marks or inner):
-            raise TypeError(f"{path}: got {len(marks)} of Decides, HOW_RUN, ROW_COUNT, expected 1")
+            raise TypeError(f"{path}: got {len(marks)} stage markers, expected 1")
         try:
             stages = marks[0].resolve(own) if marks else ()
         except TypeError as error:
@@ -43,15 +45,15 @@ def _walk(
 
 
 DECIDES = stages_by_field(Recipe)
-"""Every field of a recipe by its path, and the stages whose keys it is part of. Fields of `judges`
-are those of `judge`. VLLM_IDENTITY lists the arguments of vLLM that decide samples."""
+"""The stages whose keys include each recipe field, by the field's path. The fields of `judges` are
+the same as those of `judge`. The arguments of vLLM are not in this table; see VLLM_IDENTITY."""
 
 
 def resolved(recipe: Recipe, configs: Mapping[str, Mapping[str, Any]]) -> Recipe:
-    """Fill in the settings of NEUTRAL that a recipe leaves open from models' generation_config.
+    """Return the recipe with unset sampling settings filled in from the models' generation_config.
 
-    `configs` has the generation_config of M_0 under `sampling`, and that of each judge under the
-    judge's name.
+    These are the settings in NEUTRAL. `configs` contains the generation_config of M_0 under
+    `sampling`, and the generation_config of each judge's model under the judge's name.
     """
 
     def fill_in(name: str, section: _Generates) -> _Generates:
@@ -76,4 +78,5 @@ _Generates = TypeVar("_Generates", bound=Generation)
 
 
 def is_number(value: Any) -> bool:
+    """Return whether a value is an int or a float, but not a bool."""
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,4 +1,4 @@
-"""The section of a judge."""
+"""Settings of a judge, in the recipe's `judge` section and in each entry of `judges`."""
 
 import math
 from types import NoneType
@@ -12,55 +12,66 @@ from factory.recipe.generation import Generation
 from factory.recipe.sections import PROBE, Model
 
 JUDGE = "judge"
-"""The name of the judge of the section `judge`, beside those of `judges`. A judge with its own
-model is a model of the judge's name, beside M_0, F_0, M_1, …"""
+"""The name of the judge in the section `judge`. The model of a judge with its own model is named
+after the judge."""
 
 
 class Judge(Generation):
+    """Settings of a judge that scores every answer.
+
+    By default, the current model M_i judges with a rubric. The fields `function`, `model`,
+    `reward_model`, and `declared` replace that model; set at most one of them.
+    """
+
     rubric: Annotated[str, Decides("judgments", "verdicts")] = "additive"
-    """The judge prompt with its parser and scale: a file, or the name of one in
-    `factory/stages/rubrics/`. Another prompt makes new judgments; another parser or scale only
-    makes new verdicts."""
+    """Rubric: a file with the judge prompt, the parser, and the scale, or the name of a rubric in
+    `factory/stages/rubrics/`. Changing the prompt reruns the judge. Changing the parser or scale
+    only parses the stored judgments again. The default follows the additive rubric of
+    Self-Rewarding (arXiv 2401.10020), because the TSR paper does not give its judge prompt."""
     parser: Annotated[str | None, Decides("verdicts")] = None
-    """A regular expression with one group, the score; by default that of the rubric."""
+    """Regular expression whose only group matches the score in a judgment. Default from the
+    rubric."""
     scale: Annotated[tuple[FiniteFloat, FiniteFloat] | None, Decides("verdicts")] = None
-    """Lowest and highest score; by default those of the rubric (for a function: any number)."""
+    """Lowest and highest valid score. Default from the rubric. A function or reward model may
+    return any finite number by default."""
     draws: Annotated[int, ROW_COUNT] = Field(default=3, ge=1)
-    """Number of judgments per answer, which are averaged: 3 in SR (arXiv 2401.10020); TSR publishes
-    none."""
+    """Number of judgments per answer; the answer's score is their mean. Default from Self-Rewarding
+    (arXiv 2401.10020). The TSR paper does not give its number."""
     expected_score: Annotated[bool, Decides(OWN)] = False
-    """Store the log-probabilities of the rubric's labels at the position of the score, and compute
-    `expected_score` from them in addition to the sampled score."""
+    """Whether to also compute the expected score of each judgment. It is the mean of the rubric's
+    labels, weighted by their probabilities at the position of the score. If this field is true,
+    changing the parser or the scale reruns the judge."""
     constrained: Annotated[bool, Decides(OWN)] = False
-    """Restrict the judgment to one of the rubric's labels; for rubrics that ask for a number
-    only."""
+    """Whether the judge may generate only one of the rubric's labels. Use it with a rubric that
+    asks for nothing but a score."""
     function: Annotated[str | None, Decides(OWN)] = None
-    """`file.py:function` or `module:function` to use instead of a model. It takes rows and returns
-    one number per row. The judge's model and rubric are not used, and there is one judgment per
-    answer."""
+    """Python function that judges instead of a model, as `file.py:function` or `module:function`.
+    It takes a list of rows and returns one number per row. A function uses no rubric and gives one
+    judgment per answer."""
     by: Annotated[Literal["current", "previous"], Decides(OWN)] = "current"
-    """Which model of the loop judges, unless the judge has its own: M_i, or the model before it. In
-    iteration 0 both are M_0, whose judgments serve for both. CREAM compares the two (arXiv
-    2410.12735)."""
+    """Model of the loop that judges: the current model M_i, or the previous model. In iteration 0,
+    both are M_0 and share their judgments. Default as in the TSR paper. CREAM (arXiv 2410.12735)
+    compares the two."""
     timeout: Annotated[float, HOW_RUN] = Field(default=120, gt=0)
-    """Seconds that the function may take per row before the row fails. The default is ours. The
-    function receives rows in batches, which are kept within the limit too. The import of its file
-    is not counted, so load slow resources there."""
+    """Seconds that the function may take for a row, or for a batch of rows. If a single row takes
+    longer, it fails. Importing the function's file does not count, so load slow resources there.
+    The default is our choice, untested."""
     model: Annotated[Model | None, Decides(OWN)] = None
-    """A fixed judge: this model judges in every iteration, instead of the current one."""
+    """Fixed model that judges in every iteration instead of the current model."""
     reward_model: Annotated[Model | None, Decides(OWN)] = None
-    """A sequence-classification model of `transformers` with one label, whose logit is the score.
-    It takes no rubric and gives one judgment per answer."""
+    """Reward model that judges in every iteration: a sequence-classification model of
+    `transformers` with one label. Its logit is the score. A reward model uses no rubric and gives
+    one judgment per answer."""
     declared: Annotated[str | None, Decides(OWN)] = Field(default=None, min_length=1)
-    """The revision of a judge whose weights only a server has, as declared by whoever runs it;
-    nothing can verify it. Requires an openai engine in the judge's own section, whose `model` is
-    the server's name for the judge."""
+    """Revision of a judge whose weights only a server has, as its operator declares it. The factory
+    cannot verify the revision. Requires an openai engine in the judge's own `engine` section."""
     engine: Annotated[Engine | None, Decides(OWN)] = None
-    """The engine of the judge's own model, if it differs from `engine`: a large judge may need
-    several GPUs, where a small model needs one."""
+    """Engine of the judge's own model, if it differs from the recipe's `engine`. For example, a
+    large judge may need several GPUs while M_0 needs one."""
     opponents: Annotated[int, ROW_COUNT] = Field(default=2, ge=1)
-    """For a rubric that compares two answers: how many of the current model's first answers to the
-    prompt each other answer is compared with, in both orders. The default is ours."""
+    """Number of opponents per answer, for a rubric that compares two answers. The opponents are the
+    current model's first answers to the same prompt. The judge compares each pair in both orders.
+    The default is our choice, untested."""
 
     @model_validator(mode="before")
     @classmethod
@@ -80,8 +91,8 @@ class Judge(Generation):
         if self.temperature == 0 and self.n_draws > 1:
             raise InvalidField(
                 "",
-                f"temperature is 0 with {self.draws} draws, which repeat one judgment",
-                "expected draws 1 or a temperature above 0",
+                f"at temperature 0, all {self.draws} draws would be the same judgment",
+                "set draws to 1, or set temperature above 0",
             )
         return self
 
@@ -89,9 +100,13 @@ class Judge(Generation):
     def _one_judge(self) -> "Judge":
         own = [field for field in OWN_JUDGES if getattr(self, field) is not None]
         if len(own) > 1:
-            raise InvalidField("", f"{own[0]} and {own[1]} are both set", "remove one of them")
+            raise InvalidField(
+                "", f"{own[0]} and {own[1]} are both set", f"remove {own[0]} or {own[1]}"
+            )
         if own and self.by != "current":
-            raise InvalidField("", f"by is {self.by} and {own[0]} is set", "remove one of them")
+            raise InvalidField(
+                "", f"`by` cannot be {self.by} if `{own[0]}` is set", f"remove `by` or `{own[0]}`"
+            )
         return self
 
     @model_validator(mode="after")
@@ -99,39 +114,41 @@ class Judge(Generation):
         if self.engine is not None and not self.has_model:
             raise InvalidField(
                 "engine",
-                "is set, and the judge has no model of its own",
-                "set the judge's model, or remove the engine (the current model judges on the "
-                "engine that samples it)",
+                "the judge has an engine but no separate model",
+                "set the judge's model, or remove the judge's engine",
             )
         if self.reward_model and not isinstance(self.engine, TransformersEngine | NoneType):
             raise InvalidField(
                 "reward_model",
-                f"runs on transformers, and engine.name is {self.engine.name}",
-                "remove the engine",
+                "a reward model needs the transformers engine, but the judge's engine is "
+                f"{self.engine.name}",
+                "remove the judge's engine",
             )
         if self.declared is not None and not isinstance(self.engine, OpenaiEngine):
             raise InvalidField(
                 "declared",
-                "needs an openai engine in the judge's own section",
-                "add one, with the server's name for the judge as its model",
+                "a judge with a declared revision needs a separate openai engine",
+                "add an openai engine to the judge's section, and set the engine's model to the "
+                "judge's name on the server",
             )
         return self
 
     @property
     def has_model(self) -> bool:
-        """Whether the judge has its own model, the same in all iterations."""
+        """Whether the judge has its own model, which is the same in all iterations."""
         return self.function is None and any(
             getattr(self, field) is not None for field in OWN_JUDGES
         )
 
     @property
     def has_rubric(self) -> bool:
-        """Whether the judge writes a judgment by a rubric, instead of returning a number."""
+        """Whether the judge follows a rubric and writes text, instead of returning a number."""
         return self.function is None and self.reward_model is None
 
     @property
     def n_draws(self) -> int:
-        """Number of judgments per answer, or per order of a comparison."""
+        """Number of judgments per answer, or per order of the two answers if the rubric compares
+        them."""
         return self.draws if self.has_rubric else 1
 
 
@@ -146,13 +163,13 @@ RESERVED = frozenset(
         *("score", "expected_score", "spread", "n_judgments", "n_unparsed"),
     )
 )
-"""Names that no judge of `judges` may have, since they mean something else in `pairs.score`."""
+"""Names that a judge in `judges` may not have, because they have another meaning in SQL."""
 
 
 OWN_JUDGES = ("function", "model", "reward_model", "declared")
-"""The fields of a judge that replace the model of the loop."""
+"""The fields of a judge that replace the current model as the judge."""
 
 
 def in_scale(score: float, scale: tuple[float, float] | None) -> bool:
-    """Return whether a score is finite and within the scale, if there is one."""
+    """Return whether a score is finite and, if a scale is given, within the scale."""
     return math.isfinite(score) and (scale is None or scale[0] <= score <= scale[1])

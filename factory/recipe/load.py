@@ -1,4 +1,4 @@
-"""Read a recipe: YAML and `--set` overrides → a checked `Recipe`."""
+"""Load and check a recipe from a YAML file and `--set` overrides."""
 
 import re
 from collections.abc import Sequence
@@ -14,10 +14,11 @@ from factory.recipe.recipe import Recipe, Training
 
 
 def load_recipe(path: Path, overrides: Sequence[str] | None = None) -> Recipe:
-    """Read and check a recipe. `overrides` are `field.of.section=value`, with the value in YAML.
+    """Load a recipe from a YAML file, apply overrides, and check all fields.
 
-    Raises RecipeError if the file or an override cannot be read, and InvalidRecipe, which lists all
-    problems, if fields are missing or wrong.
+    An override is a text `section.field=value`, with the value in YAML. Raises RecipeError if the
+    file or an override cannot be read. Raises InvalidRecipe, which lists all problems, if fields
+    are missing or invalid.
     """
     data = _read_yaml(path)
     for override in overrides or []:
@@ -31,16 +32,18 @@ def load_recipe(path: Path, overrides: Sequence[str] | None = None) -> Recipe:
 
 
 def load_training(model: str, overrides: Sequence[str] | None = None) -> Training:
-    """Return the settings of a training without a loop: a model, whose path is relative to the
-    current folder, and overrides of `model`, `seed`, and `train`. Raises as `load_recipe`."""
+    """Return the settings for training a single model outside the loop.
+
+    `model` is a Hub repository or a path relative to the current folder. The overrides may set
+    `seed` and the fields of `model` and `train`. Raises the same errors as `load_recipe`.
+    """
     data: dict[str, Any] = {"model": model}
     for override in overrides or []:
         if override.partition("=")[0].partition(".")[0] not in ("model", "seed", "train"):
             raise RecipeError(
                 f"--set {override}",
-                "not a setting of a training",
-                "expected a field of a recipe's train or model, or seed, such as "
-                "train.dpo.beta=0.05",
+                "the override does not apply to training",
+                "set `seed` or a field under `model` or `train`, such as train.dpo.beta=0.05",
             )
         apply_override(data, override)
     try:
@@ -54,29 +57,29 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except FileNotFoundError:
-        raise RecipeError(file, "no such file", "expected a recipe (YAML)") from None
+        raise RecipeError(file, "no such file", "give the path to a recipe in YAML") from None
     except (OSError, UnicodeDecodeError) as error:
-        fault = f"cannot be read as a recipe: {error}"
-        raise RecipeError(file, fault, "expected a text file (YAML, UTF-8)") from None
+        fault = f"the recipe cannot be read: {error}"
+        raise RecipeError(file, fault, "expected a UTF-8 YAML file") from None
     except yaml.YAMLError as error:
         fault = f"not valid YAML: {one_line(error)}"
-        raise RecipeError(file, fault, "correct the line") from None
+        raise RecipeError(file, fault, "correct this line of the recipe") from None
     if not isinstance(data, dict):
         raise RecipeError(file, f"got {show_value(data)}", "expected a mapping of fields")
     return data
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML that refuses duplicate keys and reads 1e-6 as a number."""
+    """Safe YAML loader that refuses duplicate keys and reads 1e-6 as a number."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key_node, _ in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag.endswith(":merge"):
-                raise yaml.YAMLError(f"line {line}: expected the name of a field before the colon")
+                raise yaml.YAMLError(f"line {line}: expected a field name before the colon")
             if key_node.value in seen:
-                raise yaml.YAMLError(f"line {line}: the field {key_node.value} is given twice")
+                raise yaml.YAMLError(f"line {line}: the field {key_node.value} is set twice")
             seen.add(key_node.value)
         return super().construct_mapping(node, deep)
 
@@ -89,11 +92,15 @@ _Loader.add_implicit_resolver(
 
 
 def apply_override(data: dict[str, Any], override: str) -> None:
-    """Set the field that an override names, and create sections that are missing."""
+    """Apply one override to a recipe's data, and create the section of the field if it is missing.
+
+    Raises RecipeError if the override is not of the form `section.field=value`.
+    """
     field, equals, text = override.partition("=")
     option = f"--set {override}"
     if not equals or not field:
-        raise RecipeError(option, "not a setting", "expected field.of.section=value")
+        fault = "the override does not have the form section.field=value"
+        raise RecipeError(option, fault, "write the override in a form such as sampling.draws=5")
     try:
         value = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
@@ -106,7 +113,9 @@ def apply_override(data: dict[str, Any], override: str) -> None:
             inner = {"path": inner}
         if inner is not None and not isinstance(inner, dict):
             fault = f"{section} is {show_value(inner)}, not a section"
-            raise RecipeError(option, fault, "expected field.of.section=value")
+            raise RecipeError(
+                option, fault, "set a field within a section, such as sampling.draws=5"
+            )
         data[section] = dict(inner or {})
         data = data[section]
     data[last] = value

@@ -1,4 +1,4 @@
-"""What pydantic found wrong with a recipe → problems in the recipe's own terms."""
+"""Translate pydantic's validation errors into messages about recipe fields."""
 
 import difflib
 import typing
@@ -21,29 +21,37 @@ from factory.recipe.fields import (
 
 
 def invalid_recipe(error: ValidationError, schema: type[Section], file: str) -> InvalidRecipe:
-    """Return one error with all problems of a recipe that was read as `schema`."""
+    """Convert pydantic's validation error to one InvalidRecipe error that lists all problems.
+
+    `schema` is the section class that pydantic validated, and `file` is the recipe's file.
+    """
     problems: dict[tuple[str, str], RecipeError] = {}
     for details in error.errors():
         problem = _problem(details, schema, file)
         key = (problem.field, problem.fault)
-        if known := problems.get(key):  # a value that fits none of the types of a union
+        if known := problems.get(key):  # pydantic reports one error per type of a union
             problem = RecipeError(*key, f"{known.remedy}, or {problem.remedy}", file)
         problems[key] = problem
     return InvalidRecipe(tuple(problems.values()))
 
 
 class _Place(NamedTuple):
+    """A field in a recipe."""
+
     path: str
-    """The field as a recipe writes it, such as `judge.engine.device`."""
+    """The path of the field as a recipe writes it, such as `judge.engine.device`."""
     section: type[Section] | None
-    """The section that holds the field."""
+    """The class of the section that contains the field."""
     field: FieldInfo | None
-    """None if the section has no such field."""
+    """The definition of the field, or None if the section has no such field."""
 
 
 def _find_place(loc: Sequence[int | str], schema: type[Section]) -> _Place:
-    """Follow pydantic's location of an error. In a union, it names the type that was tried: of
-    engines by their names, of others by a label."""
+    """Return the field at pydantic's location of an error.
+
+    For a union, the location contains an extra part that is not in the recipe: the name of the
+    engine, or a label of the type that pydantic tried.
+    """
     types: list[Any] = [schema]
     section, field, path = None, None, []
     for part in loc:
@@ -77,16 +85,17 @@ def _problem(details: ErrorDetails, schema: type[Section], file: str) -> RecipeE
         case "extra_forbidden":
             return RecipeError(place.path, "unknown field", _suggest(place), file)
         case "missing":
-            return RecipeError(place.path, "missing, and it has no default", "add the field", file)
+            return RecipeError(place.path, "the field is required", "add it to the recipe", file)
         case "value_error":
             return _validator_problem(context["error"], place.path, file)
         case "model_type" | "model_attributes_type":
-            return RecipeError(place.path, got, "expected a section of fields", file)
+            return RecipeError(place.path, got, "expected a mapping of fields", file)
         case "union_tag_invalid":
             expected = context["expected_tags"].replace("'", "")
             return RecipeError(f"{place.path}.name", got, f"expected one of {expected}", file)
         case "string_pattern_mismatch":
-            return RecipeError(place.path, got, f"expected text like {context['pattern']}", file)
+            expected = f"expected text that matches {context['pattern']}"
+            return RecipeError(place.path, got, expected, file)
         case "literal_error" if place.field and (values := listed_values(place.field)):
             expected = ", ".join(values)
             return RecipeError(place.path, got, f"expected one of {expected}", file)
@@ -95,13 +104,13 @@ def _problem(details: ErrorDetails, schema: type[Section], file: str) -> RecipeE
 
 
 def _validator_problem(error: Any, path: str, file: str) -> RecipeError:
-    """The problem of an InvalidField, whose own field is relative to the path."""
+    """Return the problem of an InvalidField raised by the validator at `path`."""
     field = ".".join(part for part in (path, error.field) if part)
     return RecipeError(field, error.fault, error.remedy, file)
 
 
 def _suggest(place: _Place) -> str:
-    """Name the field that was probably meant, or all fields of the section."""
+    """Return a remedy that names the most similar field, or all fields of the section."""
     section, _, name = place.path.rpartition(".")
     known = listed_fields(place.section) if place.section else []
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
@@ -111,5 +120,6 @@ def _suggest(place: _Place) -> str:
 
 
 def show_value(value: Any) -> str:
+    """Format a value for an error message, shortened to 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,6 +1,6 @@
-"""The whole recipe, and the checks that span its sections.
+"""The recipe, and the checks that involve several of its sections.
 
-Reading it opens no model and no lake. Paths in a recipe are relative to the recipe's own folder.
+Validating a recipe opens no model and no lake. Paths in a recipe are relative to its folder.
 """
 
 import re
@@ -18,53 +18,74 @@ from factory.recipe.train import Train
 
 
 class _InFolder(Section):
+    """Base class of recipes and of the settings of `factory train`."""
+
     folder: Annotated[Path, HIDDEN] = Field(default=Path(), exclude=True)
-    """The folder that paths are relative to; set by the loader, not by a recipe."""
+    """The folder that paths are relative to. The loader sets it; a recipe cannot."""
 
     def resolve(self, path: str) -> Path:
+        """Convert a path in the recipe to an absolute path."""
         return (self.folder / Path(path).expanduser()).resolve()
 
 
 class Training(_InFolder):
-    """The sections for a training without a loop, as `factory train` reads them."""
+    """Settings of `factory train`, which trains a single model outside the loop."""
 
     model: Annotated[Model, Decides("train")]
+    """The model to train."""
     seed: Annotated[int, Decides("train")] = Field(default=0, ge=0)
+    """Seed of the training."""
     train: Train = Train()
+    """Settings of the trainer."""
 
 
 class Recipe(_InFolder):
+    """A recipe: all settings for the model, prompts, judges, pairs, and training of a run."""
+
     name: Annotated[str, HOW_RUN] = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=64)
-    """Name of the dataset's folder: lower-case letters, digits, `-`, `_`, and `.`."""
+    """Name of the dataset's folder. It consists of lowercase letters, digits, `-`, `_`, and `.`,
+    and starts with a letter or digit."""
     seed: Annotated[int, Decides("samples", "judgments", "train")] = Field(default=0, ge=0)
-    """The seed of the run. The seed of each draw is a hash of this, the model, the sampling
-    settings, and the prompt, plus the number of the draw."""
+    """Seed of the run. The seed of each draw is a hash of this seed, the model, the sampling
+    settings, and the prompt, plus the number of the draw. The TSR paper does not give its seeds."""
     model: Annotated[Model, Decides("samples", "judgments")]
-    """M_0, the model that the loop starts from. It writes the answers of the past role."""
+    """M_0, the model that the loop starts from. It also writes the answers of the past role."""
     prompts: Prompts
+    """The prompts that the models answer."""
     loop: Loop = Loop()
+    """Number of iterations, and the pair policy."""
     sampling: Annotated[Sampling, Decides("samples")] = Sampling()
+    """Sampling settings for the answers."""
     judge: Annotated[Judge, Decides("judgments")] = Judge()
+    """The judge that scores the answers."""
     judges: Annotated[dict[str, Judge], Decides("judgments", "verdicts")] = Field(
         default_factory=dict
     )
-    """More judges by name, each with the fields of `judge`, which decide the same stages as there.
-    `pairs` may combine the judges, and `factory sql` compares them."""
+    """More judges by name, each with the same fields as `judge`. The section `pairs` may combine
+    their scores, and `factory sql` compares them."""
     pairs: Pairs = Pairs()
+    """Settings for ranking answers and filtering pairs."""
     probe: Probe | None = None
+    """Prompts and a judge that measure the progress of the models. Without this section, the run
+    measures no progress."""
     train: Train = Train()
+    """Settings of the trainer."""
     engine: Annotated[Engine, Decides("samples", "judgments")] = TransformersEngine()
+    """The engine that runs the models."""
     shards: Shards = Shards()
+    """Settings for writing finished rows to disk."""
     max_failed: Annotated[float, HOW_RUN] = Field(default=0.05, ge=0, le=1)
-    """Maximum share of a step's requests that may fail before the run stops."""
+    """Largest share of a step's requests that may fail. The run stops if more fail. The default is
+    our choice, untested."""
     stop_if: StopIf = StopIf()
+    """Limits that stop a run early."""
     query_memory: Annotated[str | None, HOW_RUN] = Field(
         default=None, pattern=r"^[1-9][0-9]*(\.[0-9]+)? ?[KMGT]i?B$"
     )
-    """Memory limit for queries over the lake, such as 4GB or 500MiB; by default 80 % of the
-    machine's memory. Queries that need more use the system's temporary folder (TMPDIR), as far as
-    DuckDB can (selecting pairs takes about 200 MB for 60,000 prompts). Engines and trainers are not
-    limited."""
+    """Memory limit for queries over the lake, such as `4GB` or `500MiB`. By default, DuckDB may use
+    80 % of the machine's memory. A query that needs more spills to the system's temporary folder
+    (TMPDIR) where DuckDB supports it. Selecting pairs takes about 200 MB for 60,000 prompts. The
+    limit does not apply to engines and trainers."""
 
     @field_validator("judges")
     @classmethod
@@ -74,9 +95,9 @@ class Recipe(_InFolder):
             if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or taken:
                 raise InvalidField(
                     "",
-                    f"got the name {name!r}",
-                    "expected lower-case letters, digits, and _, and none of "
-                    f"{', '.join(sorted(RESERVED))}",
+                    f"a judge cannot be named {name!r}",
+                    "use only lowercase letters, digits, and _; the name must not end in "
+                    "_expected or _judgments, or be one of {', '.join(sorted(RESERVED))}",
                 )
         return value
 
@@ -86,8 +107,10 @@ class Recipe(_InFolder):
             if judge.model is not None and judge.engine is None and self.engine.name == "openai":
                 raise InvalidField(
                     f"{self.field_of(name)}.engine",
-                    "missing, and engine.model is the server's name for M_0",
-                    "give the judge its own engine, with the server's name for the judge",
+                    "a judge with a separate model needs a separate openai engine, because "
+                    "engine.model is the name of M_0 on the server",
+                    "add an openai engine to the judge's section, and set the engine's model to "
+                    "the judge's name on the server",
                 )
         return self
 
@@ -97,62 +120,69 @@ class Recipe(_InFolder):
         if pairs.score == "expected" and not (judge.expected_score and judge.has_rubric):
             raise InvalidField(
                 "pairs.score",
-                "got expected, which needs the judge's expected_score",
-                "set judge.expected_score: true, with a judge that is a model",
+                "got 'expected', but the judge does not compute expected scores",
+                "set judge.expected_score to true, and use a judge with a rubric",
             )
         if pairs.min_margin_to_noise and judge.n_draws < 2:
             raise InvalidField(
                 "pairs.min_margin_to_noise",
-                "a single judgment has no spread",
+                "the noise cannot be estimated from a single judgment per answer",
                 "set judge.draws to at least 2",
             )
         if pairs.min_margin_to_noise and pairs.score not in ("mean", "expected"):
             raise InvalidField(
                 "pairs.min_margin_to_noise",
-                "needs the spread of one judge's judgments",
+                "the noise cannot be estimated for a score that combines several judges",
                 "set pairs.score to mean or expected",
             )
         if unknown := [name for name in pairs.agree if name not in self.all_judges]:
             raise InvalidField(
                 "pairs.agree",
-                f"got {unknown[0]!r}",
-                f"expected names of judges: {', '.join(self.all_judges)}",
+                f"no judge is named {unknown[0]!r}",
+                f"use only the names of these judges: {', '.join(self.all_judges)}",
             )
         return self
 
     @property
     def all_judges(self) -> dict[str, Judge]:
-        """Every judge that may choose pairs, by name."""
+        """All judges in the recipe by name, except the probe's judge."""
         return {JUDGE: self.judge, **self.judges}
 
     @staticmethod
     def field_of(judge: str) -> str:
-        """Return the path of a judge's section in the recipe."""
+        """Return the field path of a judge's section in the recipe, such as `judges.honest`."""
         return judge if judge == JUDGE else f"judges.{judge}"
 
     def file_beside(self, word: str) -> Path | None:
-        """Return the file that a word names, or None if there is none in the recipe's folder."""
+        """Return the path of a file in the recipe's folder, or None if there is no such file.
+
+        `word` is a word of a command line, which may or may not be a path.
+        """
         try:
             file = self.resolve(word)
             is_here = file.is_relative_to(self.folder.resolve()) and file.is_file()
-        except (OSError, ValueError, RuntimeError):  # too long, or not a path
+        except (OSError, ValueError, RuntimeError):  # the word is too long, or not a path
             return None
         return file if is_here else None
 
     def model_of_judge(self, name: str) -> str:
-        """Return the name of the model of a judge that has its own model.
+        """Return the name of a judge's own model.
 
-        Judges with the same model share the name of the first one, so that it is loaded once.
+        Judges with the same model and engine share the name of the first judge, so that the
+        factory loads the model once.
         """
         mine = self.all_judges[name]
         own = (mine.model, mine.reward_model, mine.declared, mine.engine)
         for other, judge in self.all_judges.items():
             if (judge.model, judge.reward_model, judge.declared, judge.engine) == own:
                 return other
-        raise AssertionError(f"{name} is one of the judges")
+        raise AssertionError(f"the recipe has no judge named {name}")
 
     def engine_of(self, name: str) -> Engine:
-        """Return the engine of a model: a judge with its own model may have its own engine."""
+        """Return the engine settings for a model, given its name: M_0, M_1, …, or a judge's name.
+
+        A judge with its own model may have its own engine.
+        """
         judge = self.all_judges.get(name)
         if judge is not None and judge.reward_model is not None:
             return judge.engine or TransformersEngine()
@@ -160,6 +190,8 @@ class Recipe(_InFolder):
 
     @property
     def one_engine(self) -> bool:
-        """Whether one engine runs every role, except judges with their own models. Trained models
-        are then adapters that are requested by name."""
+        """Whether one vllm or openai engine runs the models of all roles as LoRA adapters.
+
+        Judges with their own models are an exception.
+        """
         return self.train.lora is not None and self.engine.name in ("vllm", "openai")

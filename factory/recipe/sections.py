@@ -1,35 +1,48 @@
-"""The sections of a recipe about models, prompts, the loop, pairs, and limits."""
+"""Recipe sections: models, prompts, the loop, pairs, the probe, limits, and shards."""
 
 import math
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, FiniteFloat, model_validator
 
-from factory.recipe.fields import HOW_RUN, OWN, ROW_COUNT, Decides, InvalidField, Section
+from factory.recipe.fields import (
+    ADVANCED,
+    HOW_RUN,
+    OWN,
+    ROW_COUNT,
+    Advanced,
+    Decides,
+    InvalidField,
+    Section,
+)
 from factory.recipe.generation import PAST_OFFSET
 
 PROBE = "probe"
-"""The name of the judge of the section `probe`."""
+"""The name of the judge in the section `probe`."""
 
 
 REFERENCE = "reference"
-"""The role of the prompts' own reference answers, and the name that stands for a model there."""
+"""The role of the reference answers in the prompt files. It also replaces the name of a model."""
 
 
 class Model(Section):
+    """A model: its folder or Hub repository, and an optional LoRA adapter.
+
+    Instead of a section, a recipe may give only the path as a string: `model: ./m0`.
+    """
+
     path: Annotated[str, Decides(OWN)]
-    """A causal language model with a chat template: a folder (starting with `.`, `/`, or `~`, or
-    relative to the recipe's folder), or a Hub repository `organization/name`. The model is
-    identified by the digest of its files, wherever they are."""
+    """Folder of the model, relative to the recipe's folder, or a Hub repository
+    `organization/name`. The model needs a chat template. A digest of its files identifies the
+    model, so moving the folder reruns nothing."""
     revision: Annotated[str | None, Decides(OWN)] = None
-    """The Hub revision: a commit, tag, or branch. The digest covers the files that were
-    downloaded."""
+    """Hub revision: a commit, tag, or branch. By default, the main branch."""
     dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"], Decides(OWN)] = "auto"
-    """Number type of the weights when the model runs; auto takes that of the model's
+    """Number type of the weights when the model runs. `auto` takes the type from the model's
     config.json."""
     adapter: Annotated[str | None, Decides(OWN)] = None
-    """Folder of a LoRA adapter in PEFT's format. If set, the model is this adapter on the model at
-    `path`."""
+    """Folder of a LoRA adapter in PEFT's format, relative to the recipe's folder. The model at
+    `path` is its base model."""
 
     @model_validator(mode="before")
     @classmethod
@@ -38,128 +51,158 @@ class Model(Section):
 
 
 class Prompts(Section):
+    """Settings of the prompts: their files, test split, source, and license."""
+
     files: Annotated[list[str], Decides("prompts")] = Field(min_length=1)
-    """JSONL files. Each line is an object with a `prompt` string or a `messages` list, and
-    optionally reference, tools, template_kwargs, criteria, source, license, and meta."""
+    """JSONL files, relative to the recipe's folder. Each line is an object with a `prompt` string
+    or a `messages` list. It may also contain `reference`, `tools`, `template_kwargs`, `criteria`,
+    `source`, `license`, and `meta`."""
     on_error: Annotated[Literal["stop", "skip"], Decides("prompts")] = "stop"
-    """What to do about invalid lines: stop before anything is generated, or skip them (the run
-    counts and lists them)."""
+    """What to do about invalid lines. `stop` ends the run before any model runs. `skip` ignores the
+    invalid lines, and the run counts and lists them."""
     test_fraction: Annotated[float, Decides("pairs")] = Field(default=0.1, ge=0, lt=1)
-    """Share of the prompts that form the test split: sampled, judged, and paired, but never trained
-    on."""
+    """Share of the prompts in the test split. Their answers are judged and paired like all others,
+    but no model is trained on them. The default is our choice, untested."""
     source: Annotated[str | None, Decides("prompts")] = None
-    """Default source, for lines without one."""
+    """Source of the prompts on lines that do not name their own source."""
     license: Annotated[str | None, Decides("prompts")] = None
-    """Default license, for lines without one."""
+    """License of the prompts on lines that do not name their own license."""
     language: Annotated[list[str], HOW_RUN] = Field(default_factory=list)
-    """Languages of the prompts as ISO 639-1 codes (`en`), for the card of a published dataset."""
+    """Languages of the prompts as ISO 639-1 codes, such as `en`, for the card of a published
+    dataset."""
 
 
 class Loop(Section):
+    """Settings of the loop: the number of iterations and the pair policy."""
+
     policy: Annotated[str, Decides("pairs")] = "temporal"
-    """How pairs are selected: the name of a file in `factory/pairs/policies/`, or the path of your
-    own file, relative to the recipe and ending in .sql."""
+    """Pair policy, which selects the pairs: the name of a file in `factory/pairs/policies/`, or the
+    path of your own `.sql` file, relative to the recipe's folder. `temporal` is the method of the
+    TSR paper."""
     iterations: Annotated[int, Decides("pairs")] = Field(default=2, ge=1)
-    """Number of models to train, each from the one before: M_1 … M_n. The paper uses 2 for TSR."""
+    """Number of iterations. Iteration i trains the model M_{i+1} from M_i. Default as in the TSR
+    paper."""
     chunks: Annotated[int | None, Decides("pairs")] = Field(default=None, ge=1)
-    """Number of parts that the prompts are split into, one for each iteration; by default the
-    number of iterations. Set it if you may add iterations later and want to keep the finished
-    ones."""
+    """Number of parts that the prompts are split into. Each iteration uses one part. By default,
+    the number of iterations. Set a larger number to be able to add iterations later without
+    rerunning the finished ones. The TSR paper uses 5 parts of 4,000 prompts."""
 
     @model_validator(mode="after")
     def _enough_chunks(self) -> "Loop":
         if self.chunks is not None and self.chunks < self.iterations:
             raise InvalidField(
                 "chunks",
-                f"got {self.chunks}",
-                f"expected at least {self.iterations}, the number of iterations",
+                f"got {self.chunks} chunks, but there are {self.iterations} iterations",
+                f"set loop.chunks to at least {self.iterations}",
             )
         return self
 
     @property
     def n_chunks(self) -> int:
+        """Number of parts that the prompts are split into."""
         return self.chunks or self.iterations
 
 
 class Pairs(Section):
-    """Which pairs are kept and how candidates are ranked, for every policy.
+    """Settings for ranking answers and filtering pairs, which apply to every pair policy.
 
-    A change calls no model. Inside the loop it selects other pairs to train on. Fields that compare
-    two sides are refused with a policy that has no rejected side.
+    Changing a field selects other pairs from the stored scores, and retrains the models. A policy
+    without a rejected side does not accept the fields that compare two sides.
     """
 
     score: Annotated[str, Decides("pairs")] = Field(default="mean", min_length=1)
-    """The score that ranks answers: `mean`, the mean of the valid judgments; `expected`, the mean
-    of their `expected_score`; or an SQL expression over the names of judges, such as
-    `0.5 * judge + 0.5 * honest`. In an expression, a name stands for the mean of that judge's
-    judgments, and the name with `_expected` for the mean of their `expected_score`. The expression
-    may also use the columns of `candidates`."""
+    """Score that ranks the answers. `mean` is the mean of the valid judgments of `judge`.
+    `expected` is the mean of their expected scores. Any other text is a SQL expression over the
+    names of judges, such as `0.5 * judge + 0.5 * honest`. In it, a judge's name means the mean of
+    its judgments, and the name with `_expected` means the mean of its expected scores. The
+    expression may also use the columns of the view `candidates`. The default, `mean`, follows
+    Self-Rewarding (arXiv 2401.10020)."""
     chosen_if: Annotated[str | None, Decides("pairs")] = Field(default=None, min_length=1)
-    """An SQL condition that every chosen answer must meet, over the same names as `score`.
-    `correct = 1` uses the judge `correct` as a gate."""
+    """SQL condition that every chosen answer must meet. It may use the same names as `score`. For
+    example, `correct = 1` requires the judge `correct` to give a score of 1."""
     rejected_if: Annotated[str | None, Decides("pairs")] = Field(default=None, min_length=1)
-    """An SQL condition that every rejected answer must meet."""
+    """SQL condition that every rejected answer must meet. It may use the same names as `score`."""
     agree: Annotated[list[str], Decides("pairs")] = Field(default_factory=list)
-    """Judges that must all score the chosen answer higher than the rejected one (as in CREAM, arXiv
-    2410.12735, and SCIR, arXiv 2502.08922, which keep the pairs that two judges agree on)."""
+    """Judges that must all score the chosen answer higher than the rejected answer. SCIR (arXiv
+    2502.08922) keeps only pairs on which two judges agree. CREAM (arXiv 2410.12735) measures the
+    agreement of two judges."""
     min_margin: Annotated[FiniteFloat, Decides("pairs")] = Field(default=0, ge=0)
-    """Minimum difference of the two scores, on the judge's scale; 0 keeps every difference."""
+    """Minimum difference of the two scores, in points of the judge's scale. With 0, any difference
+    is enough, as in the TSR paper."""
     min_margin_to_noise: Annotated[FiniteFloat, Decides("pairs")] = Field(default=0, ge=0)
-    """Minimum margin as a multiple of the pooled standard deviation of the two sides' judgments;
-    requires judge.draws of at least 2."""
+    """Minimum difference of the two scores, as a multiple of the pooled standard deviation of the
+    two answers' judgments. Requires `judge.draws` of at least 2."""
     length_control: Annotated[float | None, Decides("pairs")] = Field(default=None, ge=0, le=1)
-    """ρ of Meta-Rewarding (arXiv 2407.19594, which uses up to 0.4). The chosen answer is the
-    shortest in the top ρ of a role's range of scores, the rejected one the longest in the bottom
-    ρ."""
+    """ρ of the length control in Meta-Rewarding (arXiv 2407.19594), which uses up to 0.4. The
+    chosen answer is the shortest in the top share ρ of the score range of a role. The rejected
+    answer is the longest in the bottom share ρ. By default, off, as in the TSR paper."""
     max_length_ratio: Annotated[float, Decides("pairs")] = Field(
         default=math.inf, ge=1, allow_inf_nan=True
     )
-    """Maximum ratio of the two sides' token counts, the longer to the shorter."""
+    """Maximum ratio of the two answers' token counts, the longer to the shorter. By default, there
+    is no limit."""
     max_similarity: Annotated[float, Decides("pairs")] = Field(default=1, ge=0, le=1)
-    """Maximum share of words that the two sides have in common (Jaccard index of their sets of
-    words)."""
+    """Maximum similarity of the two answers: the Jaccard index of their sets of words. With 1,
+    there is no limit."""
     drop_truncated: Annotated[bool, Decides("pairs")] = False
-    """Exclude answers that were cut off by max_tokens."""
-    ties: Annotated[Literal["draw", "shorter", "longer", "hash"], Decides("pairs")] = "draw"
-    """How to order answers with equal scores: by draw (lowest first), shorter or longer answers
-    first, or by hash, which has no preference."""
+    """Whether to exclude answers that `max_tokens` cut off."""
+    ties: Annotated[
+        Literal["draw", "shorter", "longer", "hash"],
+        Advanced(hash="Order by a hash of the answer's ID, which prefers no draw and no length."),
+        Decides("pairs"),
+    ] = "draw"
+    """Order of answers with equal scores: by the number of the draw (lowest first), `shorter`
+    answers first, or `longer` answers first. The default is our choice, untested."""
     per_prompt: Annotated[int, Decides("pairs")] = Field(default=1, ge=1)
-    """Maximum number of pairs per prompt: the best with the worst answer, the second best with the
-    second worst, …"""
+    """Maximum number of pairs per prompt. The first pair consists of the best and the worst answer,
+    the second pair of the second best and the second worst answer, and so on. Default as in the TSR
+    paper."""
 
 
 class Probe(Section):
-    """Prompts and a judge that measure every model of the loop and never affect the pairs."""
+    """The probe: prompts and a judge that measure every model of the loop and never affect the
+    pairs."""
 
     files: Annotated[list[str], Decides("prompts")] = Field(min_length=1)
-    """JSONL files in the format of `prompts.files`."""
+    """JSONL files with the probe prompts, in the same format as `prompts.files`."""
     function: Annotated[str, Decides("judgments")]
-    """The judge: `file.py:function` or `module:function`."""
+    """Python function that scores the answers, as `file.py:function` or `module:function`. It works
+    like `judge.function`."""
     timeout: Annotated[float, HOW_RUN] = Field(default=120, gt=0)
-    """Seconds that the function may take per row, as in `judge.timeout`."""
+    """Seconds that the function may take per row, as in `judge.timeout`. The default is our choice,
+    untested."""
     draws: Annotated[int, ROW_COUNT] = Field(default=1, ge=1, le=PAST_OFFSET)
-    """Number of answers per model and probe prompt, sampled with the settings of `sampling`."""
+    """Number of answers per model and probe prompt. The models answer with the settings of
+    `sampling`. The default is our choice, untested."""
 
 
 class StopIf(Section):
-    """Limits that stop a run early. None is on by default. Finished rows are kept."""
+    """Limits that stop a run early.
+
+    All limits are off by default. The factory keeps the finished rows of a stopped run.
+    """
 
     truncated: Annotated[float | None, HOW_RUN] = Field(default=None, ge=0, le=1)
-    """Maximum share of a step's answers that max_tokens cuts off."""
+    """Largest allowed share of a step's answers that `max_tokens` cuts off."""
     unparsed: Annotated[float | None, HOW_RUN] = Field(default=None, ge=0, le=1)
-    """Maximum share of a step's judgments without a score."""
+    """Largest allowed share of a step's judgments without a valid score."""
     ties: Annotated[float | None, HOW_RUN] = Field(default=None, ge=0, le=1)
-    """Maximum share of a step's candidate pairs that are ties."""
+    """Largest allowed share of a step's candidate pairs whose two scores are equal."""
     probe_falls: Annotated[int | None, HOW_RUN] = Field(default=None, ge=1)
-    """Number of falls of the probe's score in a row, from M_i to M_i+1, that stop the run."""
+    """Number of consecutive falls in the probe score after which the run stops. A score falls if it
+    is lower than that of the previous model."""
 
     @property
     def is_on(self) -> bool:
+        """Whether the recipe sets any limit that stops a run early."""
         return any(value is not None for _, value in self)
 
 
 class Shards(Section):
-    rows: Annotated[int, HOW_RUN] = Field(default=5000, ge=1)
-    """Maximum number of rows in a shard."""
-    seconds: Annotated[float, HOW_RUN] = Field(default=60, gt=0)
-    """Maximum time that a finished row waits to be written: the most work that a kill can lose."""
+    """Settings for writing finished rows to Parquet shards."""
+
+    rows: Annotated[int, HOW_RUN, ADVANCED] = Field(default=5000, ge=1)
+    """Maximum number of rows per shard. The default is our choice, untested."""
+    seconds: Annotated[float, HOW_RUN, ADVANCED] = Field(default=60, gt=0)
+    """Maximum number of seconds that a finished row waits before it is written. A killed run loses
+    at most the rows of this time. The default is our choice, untested."""

@@ -1,11 +1,14 @@
-"""How tables show a value, whether for a terminal or in Markdown."""
+"""Format values as table cells for terminals and Markdown."""
 
 import json
 from typing import Any
 
 
 def format_cell(value: Any) -> str:
-    """Return a value as a table's cell: nothing for None, thousands separated, JSON for lists."""
+    """Format a value as the text of a table cell.
+
+    None is empty, integers have a comma between thousands, and lists and mappings are JSON.
+    """
     if value is None:
         return ""
     if isinstance(value, int) and not isinstance(value, bool):

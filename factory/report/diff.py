@@ -1,8 +1,8 @@
-"""How two sets of published pairs differ, and why: of recipes in their lakes, or of datasets.
+"""Compare two sets of final pairs, each from a recipe's lake or from a dataset folder.
 
-All of it is SQL that reads Parquet files and nothing else, so that a person can run it elsewhere.
-A recipe's lake says most: which pairs were considered, and from which candidates. A dataset that
-lies in its lake says which were considered; elsewhere it has the kept pairs alone.
+The comparison is SQL that reads only Parquet files, so that anyone can run it in plain DuckDB. A
+recipe's lake gives the most detail, because it has all considered pairs and their candidates. A
+dataset folder inside its lake gives all considered pairs. Elsewhere it gives only the kept pairs.
 """
 
 import json
@@ -43,7 +43,7 @@ PAIR_COLUMNS = (
     "pair_id, prompt_id, iteration, chosen_id, rejected_id, score_chosen, score_rejected, "
     "chosen_role, rejected_role, chosen_model, rejected_model, judge_model"
 )
-"""What is read of a pair, from the lake as from a dataset."""
+"""Columns of a pair that the comparison reads, from a lake or a dataset."""
 
 NO_CANDIDATES = """\
 select
@@ -58,47 +58,50 @@ select
 where false"""
 
 QUERIES = ("diff_matched", "diff_alone", "diff_sides", "diff")
-"""The named queries over what is read, in their order."""
+"""Names of the comparison's queries, in the order in which they run."""
 
 
 @dataclass(frozen=True)
 class PairSet:
-    """The published pairs of a recipe, or of a dataset."""
+    """The final (D2) pairs of a recipe or of a dataset folder."""
 
     title: str
     files: tuple[Path, ...]
-    """Parquet files with PAIR_COLUMNS."""
+    """Parquet files with the columns PAIR_COLUMNS."""
     has_outcomes: bool
-    """Whether the files are builds: all that was considered, with its outcome."""
+    """Whether the files are builds, which contain every considered pair with its outcome."""
     candidates: str | None = None
-    """Statements that make the table `of_recipe`: what they were chosen from."""
+    """SQL statements that create the table `of_recipe` with the candidates for the pairs. None if
+    the candidates are unknown."""
     shards: tuple[Path, ...] = ()
-    """The files that these statements read."""
+    """Files that the statements in `candidates` read."""
 
 
 @dataclass(frozen=True)
 class Diff:
+    """The differences between two sets of pairs, A and B."""
+
     sets: tuple[Row, Row]
-    """Of A and B: title, how many pairs they kept and considered (None where that is unknown),
-    whether candidates are known."""
+    """A summary of A and of B: title, number of kept pairs, number of considered pairs (None if
+    unknown), and whether candidates are known."""
     counts: list[Row]
-    """By status and reason."""
+    """Number of pairs by status and reason."""
     examples: list[Row]
-    """Of all but the same pairs: the first of every reason, then the second, …"""
+    """Pairs that differ: the first pair of every status and reason, then the second, and so on."""
 
 
 def pair_set(path: Path, lake: Path, overrides: Sequence[str]) -> PairSet:
-    """The pairs of a recipe in a lake, or of a dataset's folder.
+    """Return the final (D2) pairs of a recipe in a lake, or of a dataset folder.
 
-    Raises QueryError where there are none, and where fields of a dataset are to be overridden.
+    Raises QueryError if there are no pairs, or if `overrides` are given for a dataset.
     """
     if not path.is_dir():
         return _of_recipe(path, lake, overrides)
     if overrides:
         raise QueryError(
             str(path),
-            f"a dataset has no fields to override with {overrides[0]}",
-            "give a recipe, or leave the override out",
+            f"the override {overrides[0]} applies only to a recipe",
+            "give a recipe, or remove the override",
         )
     return _of_dataset(path)
 
@@ -107,7 +110,7 @@ def _of_recipe(path: Path, lake: Path, overrides: Sequence[str]) -> PairSet:
     recipe = load_recipe(path, list(overrides))
     if not lake.is_dir():
         raise QueryError(
-            "--lake", f"no such lake {lake}", "expected the folder that `factory run` writes"
+            "--lake", f"the lake {lake} does not exist", "choose a lake that `factory run` created"
         )
     state = read_state(recipe, Lake(lake))
     built = [
@@ -120,8 +123,8 @@ def _of_recipe(path: Path, lake: Path, overrides: Sequence[str]) -> PairSet:
     if not built:
         raise QueryError(
             "--lake",
-            f"{lake} holds no final pairs (D2) of this recipe",
-            "run it first, or give the folder of a dataset that `factory pairs` made",
+            f"the lake {lake} has no final pairs (D2) for this recipe",
+            "run `factory run` first, or give a dataset that `factory pairs` wrote",
             title,
         )
     files = tuple(file for each in built if each.folder for file in each.folder.shards())
@@ -138,27 +141,33 @@ def _of_dataset(folder: Path) -> PairSet:
     if not files:
         raise QueryError(
             str(folder),
-            "not a dataset",
-            "expected a recipe, or the folder of a dataset that has pairs (data/*.parquet)",
+            "the folder is not a dataset",
+            "give a recipe, or a dataset folder that contains data/*.parquet",
         )
     try:
         schemas = [pq.read_schema(file) for file in files]
     except UNREADABLE as error:
-        raise QueryError(str(folder), f"not a dataset that can be read: {error}") from None
+        raise QueryError(
+            str(folder),
+            f"the dataset cannot be read ({error})",
+            "regenerate the dataset, or download it again",
+        ) from None
     for file, schema in zip(files, schemas, strict=True):
         if lacks := [name for name in PAIR_COLUMNS.split(", ") if name not in schema.names]:
             raise QueryError(
                 str(file),
-                f"it has no column {lacks[0]}",
-                "expected a dataset that `factory run` or `factory pairs` wrote",
+                f"the dataset has no column {lacks[0]}",
+                "give a dataset that `factory run` or `factory pairs` wrote",
             )
     builds = _builds(folder, schemas[0])
     return PairSet(str(folder), tuple(builds or files), bool(builds))
 
 
 def _builds(folder: Path, schema: pa.Schema) -> list[Path]:
-    """The shards of the builds that a dataset was written from, where it still lies in its lake
-    and the lake has them all."""
+    """Return the Parquet shards of the builds from which a dataset was written.
+
+    Returns an empty list unless the dataset is in its lake and the lake still has all builds.
+    """
     keys = json.loads((schema.metadata or {}).get(b"factory.builds", b"[]"))
     lake = Lake(folder.resolve().parent.parent)
     shards = [lake.folder("pairs", key).shards() for key in keys]
@@ -166,23 +175,24 @@ def _builds(folder: Path, schema: pa.Schema) -> list[Path]:
 
 
 def _tables(state: RecipeState, scope: Scope, path: Path) -> dict[str, Sequence[Path]]:
-    """The shards that the candidates of a scope come from, by table.
+    """Return the shards that contain the candidates of a scope, by table.
 
-    Raises QueryError where the prompts changed, so that the lake has not all of them.
+    Raises QueryError if the prompts have changed since the last run.
     """
     prompts = state.stored.prompts["loop"]
     if isinstance(prompts, pa.Table):
         raise QueryError(
             "prompts.files",
-            "the prompts changed since the last run",
-            "run the recipe again first",
+            "the prompts have changed since the last run",
+            "run `factory run` first",
             str(path),
         )
     return {"prompts": prompts, **state.stored.shards_of(scope)}
 
 
 def _candidates(state: RecipeState, scope: Scope, tables: Mapping[str, Sequence[Path]]) -> str:
-    """The statements that make `of_recipe`, the candidates that a scope has."""
+    """Return the SQL statements that create the table `of_recipe` with the candidates of a
+    scope."""
     choice = state.opened.choice
     inputs = {
         **recipe_inputs(state, scope, tables),
@@ -201,7 +211,8 @@ def _candidates(state: RecipeState, scope: Scope, tables: Mapping[str, Sequence[
 
 
 def _statements(a: PairSet, b: PairSet) -> str:
-    """What makes the table `diff`: all rows of the comparison, with no order."""
+    """Return the SQL statements that create the table `diff` with the unsorted rows of the
+    comparison."""
     sources = {"A": a, "B": b}
     made = [create_table("offered", NO_CANDIDATES)]
     considered, known = [], []
@@ -228,13 +239,19 @@ def _statements(a: PairSet, b: PairSet) -> str:
 
 
 def script(a: PairSet, b: PairSet) -> str:
-    """SQL that gives every row of the comparison in plain DuckDB, run in the same folder."""
+    """Return a SQL script that prints every row of the comparison and needs only DuckDB.
+
+    Relative paths in the SQL refer to the current folder.
+    """
     order = "status, reason, iteration, prompt_id, a_pair_id, b_pair_id"
     return f"{_statements(a, b)}\nfrom diff order by {order};\n"
 
 
 def compare_pairs(a: PairSet, b: PairSet, limit: int) -> Diff:
-    """The comparison, with at most `limit` examples. Raises QueryError where a file is broken."""
+    """Return the differences between two sets of pairs, with at most `limit` examples.
+
+    Raises QueryError if a file is damaged.
+    """
     with Views() as views:
         try:
             views.con.execute(_statements(a, b))
@@ -251,16 +268,16 @@ def compare_pairs(a: PairSet, b: PairSet, limit: int) -> Diff:
 
 
 def _check_readable(files: Sequence[Path]) -> None:
-    """Raises QueryError for the first file whose content is broken."""
+    """Raise QueryError for the first damaged Parquet file."""
     for file in files:
         try:
             pq.read_table(file)
         except UNREADABLE as error:
             raise QueryError(
                 str(file),
-                f"cannot be read ({str(error).splitlines()[0]})",
-                "in a lake, `factory verify` names what is broken, and `factory run` makes it "
-                "again",
+                f"the file cannot be read ({str(error).splitlines()[0]})",
+                "if the file is in a lake, run `factory verify` to find damaged files, then "
+                "`factory run` to regenerate them",
             ) from None
 
 

@@ -1,5 +1,6 @@
-"""The picture of a dataset's card: the score gap of each iteration, and how the scores of each role
-are distributed. SVG, written by hand; knows rows of numbers and nothing else.
+"""The chart on a dataset's card: score gaps by iteration, and score distributions by role.
+
+The chart is SVG, drawn from rows of numbers without a plotting library.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ _INK, _FAINT = "#1f2937", "#d1d5db"
 
 @dataclass(frozen=True)
 class _Axis:
-    """From values to places on the canvas."""
+    """A linear map from values to positions on the canvas, in pixels."""
 
     low: float
     high: float
@@ -36,7 +37,8 @@ class _Axis:
 
     @property
     def ticks(self) -> list[float]:
-        """Round numbers: multiples of 1, 2 or 5 times a power of ten, seven at the most."""
+        """Return values for at most seven axis ticks: multiples of 1, 2, or 5 times a power of
+        ten."""
         span = (self.high - self.low) or 1
         power = 10.0 ** floor(log10(span))
         step = next(s for s in (power / 5, power / 2, power, power * 2) if span / s <= 6)
@@ -45,7 +47,10 @@ class _Axis:
 
 
 def draw_picture(gaps: Sequence[Row], bins: Sequence[Row]) -> str:
-    """The SVG of the rows of `gaps` and of the named query `score_distribution`."""
+    """Return an SVG chart of score gaps and score distributions.
+
+    `gaps` has rows of the view `gaps`, and `bins` rows of the named query `score_distribution`.
+    """
     bins = [row for row in bins if row["role"] in COLOURS]
     iterations = sorted({row["iteration"] for row in bins})
     height = _TOP + _ROW * max(2, len(iterations)) + _FOOT
@@ -59,7 +64,7 @@ def draw_picture(gaps: Sequence[Row], bins: Sequence[Row]) -> str:
 
 
 def _gaps(rows: Sequence[Row], height: float) -> Iterator[str]:
-    yield _text(20, 24, "Mean scores of the pairs, and the gap", weight="bold")
+    yield _text(20, 24, "Mean scores of the pairs and their gap", weight="bold")
     for place, (side, colour) in enumerate(SIDES.items()):
         yield _dot(58 + 80 * place, 42, colour)
         yield _text(68 + 80 * place, 46, side)
@@ -85,7 +90,7 @@ def _gaps(rows: Sequence[Row], height: float) -> Iterator[str]:
 
 
 def _distributions(bins: Sequence[Row], iterations: Sequence[int]) -> Iterator[str]:
-    yield _text(_LEFT + 20, 24, "Scores by role, as shares", weight="bold")
+    yield _text(_LEFT + 20, 24, "Score distribution by role", weight="bold")
     roles = [role for role in COLOURS if any(row["role"] == role for row in bins)]
     for place, role in enumerate(reversed(roles)):
         at = WIDTH - 90 - 75 * place
@@ -115,7 +120,7 @@ def _distributions(bins: Sequence[Row], iterations: Sequence[int]) -> Iterator[s
 
 
 def _bars(rows: Sequence[Row], role: str, x: _Axis, y: _Axis) -> Iterator[str]:
-    """The roles of a bin stand side by side in it."""
+    """Yield the bars of one role. The bars of all roles are side by side in each bin."""
     place = list(COLOURS).index(role)
     for row in rows:
         left, right = x(row["from_score"]), x(row["to_score"])

@@ -1,6 +1,6 @@
-"""The results of a run: the tables that `run` ends with and that `status` and `plan` print.
+"""Rows of the tables that `factory run`, `factory status`, and `factory plan` print.
 
-Numbers come from SQL views; this only lays them out.
+The numbers come from SQL views and from the plan.
 """
 
 from typing import Any
@@ -16,19 +16,19 @@ Rows = list[dict[str, Any]]
 
 
 def iterations(state: RecipeState) -> dict[str, Rows]:
-    """Return score gaps by iteration and phase, and the probe's score of each model."""
+    """Return the score gaps by iteration and phase, and each model's mean score on the probe."""
     probe = all_views(state).all(load_query("lake/probe_scores")) if state.recipe.probe else []
     order = {name: place for place, name in enumerate(_model_order(state.recipe))}
     return {"gaps": gaps(state), "probe": sorted(probe, key=lambda row: order[row["name"]])}
 
 
 def gaps(state: RecipeState) -> Rows:
-    """Return score gaps by iteration and phase."""
+    """Return the rows of the view `gaps`: pairs, scores, and score gaps by iteration and phase."""
     return all_views(state).all("from gaps")
 
 
 def outcomes(state: RecipeState) -> Rows:
-    """Return the number of published pairs (D2) by iteration and outcome."""
+    """Return the number of D2 pairs by iteration and outcome."""
     return all_views(state).all(
         "select iteration, outcome, count(*) as pairs from pairs "
         f"where phase = '{SECOND}' group by all order by iteration, pairs desc, outcome"
@@ -40,7 +40,7 @@ def _model_order(recipe: Recipe) -> list[str]:
 
 
 def step_rows(state: RecipeState) -> Rows:
-    """Return one row per step: rows wanted, stored, and missing."""
+    """Return one row per step of the plan, with its numbers of wanted, stored, and missing rows."""
     return [_step_row(state, step, step_state) for step, step_state in state.steps.items()]
 
 
@@ -68,7 +68,7 @@ def _step_row(state: RecipeState, step: Step, step_state: StepState) -> dict[str
 
 
 def work_rows(state: RecipeState) -> Rows:
-    """Return one row per stage that uses a model: rows made, and their usage in all runs."""
+    """Return one row per stage that uses a model, with its rows, tokens, time, and cost."""
     made: dict[str, int] = {}
     for step, step_state in state.steps.items():
         made[step.stage] = made.get(step.stage, 0) + step_state.answered
@@ -80,8 +80,10 @@ def work_rows(state: RecipeState) -> Rows:
 
 
 def generation_lines(state: RecipeState) -> list[str]:
-    """How samples and judgments are drawn, with what the models' own generation_config decided
-    and what of it was not used."""
+    """Return lines of text that describe the sampling settings for answers and judgments.
+
+    Each line marks values from the model's generation_config, and lists those that are not used.
+    """
     lines, recipe = [], state.recipe
     sections: dict[str, tuple[Generation, Generation, Checkpoint]]
     sections = {"sampling": (state.opened.written.sampling, recipe.sampling, state.models["M_0"])}
@@ -99,7 +101,7 @@ def generation_lines(state: RecipeState) -> list[str]:
                 shown.append(f"{field} {value:g}" + (" (the model's generation_config)" * theirs))
         line = f"{place}: {', '.join(shown)}, max_tokens {section.max_tokens}"
         if model.declared:
-            line += f"; revision {model.declared}, which is declared and cannot be verified"
+            line += f"; declared revision {model.declared}, which cannot be verified"
         other = [
             f"{field} {config[field]:g}"
             for field in ("temperature", "top_p")
@@ -107,13 +109,13 @@ def generation_lines(state: RecipeState) -> list[str]:
             and config[field] != getattr(section, field)
         ]
         if other:
-            line += f"; the model's generation_config says {', '.join(other)}, which is not used"
+            line += f"; not used from the model's generation_config: {', '.join(other)}"
         lines.append(line)
     return lines
 
 
 def describe_state(step_state: StepState) -> str:
-    """Return a step's state in a few words: done, waits for …, or why the step will run."""
+    """Return the state of a step in a few words, such as `done` or `waits for pairs D1`."""
     if step_state.done:
         return "done"
     if step_state.waits_for:
@@ -127,7 +129,7 @@ def describe_state(step_state: StepState) -> str:
 
 
 def plan_rows(state: RecipeState) -> Rows:
-    """Return one row per step, with an estimate of its usage."""
+    """Return one row per step of the plan, with estimated tokens, seconds, and cost."""
     rows, expected = step_rows(state), estimates(state)
     for row, step in zip(rows, state.steps, strict=True):
         about = expected.get(step, Estimate())
@@ -139,19 +141,24 @@ def plan_rows(state: RecipeState) -> Rows:
 
 
 def plan_totals(state: RecipeState, rows: Rows) -> dict[str, Any]:
-    """Return the totals of a plan. Seconds and cost are None unless known for every step."""
+    """Return the totals of a plan: steps, requests, tokens, trainings, model loads, time, and cost.
+
+    Seconds and cost are None if the estimate of any step is unknown.
+    """
     to_do = [step for step, step_state in state.steps.items() if not step_state.done]
     asking = [
         row
         for row, step in zip(rows, state.steps, strict=True)
         if not state.steps[step].done and (step.loads or step.stage == "train")
     ]
+    bounds = {row["tokens_are"] for row in rows if row["expected_tokens"]}
     return {
         "steps": len(to_do),
         "requests": sum(
             row["missing"] - row["reused"] for row in asking if row["stage"] != "train"
         ),
         "tokens": sum(row["expected_tokens"] for row in rows),
+        "tokens_are": "at most" if "at most" in bounds else "from existing answers",
         "trainings": sum(step.stage == "train" for step in to_do),
         "loads": loads(state.recipe, to_do),
         "seconds": _total([row["expected_seconds"] for row in asking]),

@@ -1,9 +1,10 @@
-"""The history of a pair, from the rows of a lake, or from a published dataset alone.
+"""Trace the history of a pair in a lake or in a dataset folder.
 
-Needs no recipe: ids lead from the pair to its samples, their judgments and verdicts, and digests
-to the models.
+No recipe is needed: IDs lead from the pair to its samples, judgments, and verdicts, and digests
+lead to the models.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +17,30 @@ Trace = dict[str, Any]
 SIDES = ("chosen", "rejected")
 
 JOIN = "+"
-"""Between the digests of several judges whose scores made one."""
+"""Separator between the digests of judges whose scores were combined."""
 
 
-def trace_lake(lake: Lake, pair_id: str) -> Trace:
-    """Everything that a lake holds of a pair: its row, the builds that have it, the prompt, and of
-    each side the sample, its judgments with verdicts, and its model.
+def trace_lake(lake: Lake, pair_id: str, preferred: Sequence[str] = ()) -> Trace:
+    """Return the history of a pair in a lake: its row, its builds, its prompt, and its two answers.
 
-    Of several builds one that kept it tells, a published one first. Raises QueryError where none
-    has it.
+    Each side has the sample, the judgments with their verdicts, and the model. If several builds
+    considered the pair, the row comes from one of the preferred builds (keys), then from a build
+    that kept the pair, and preferably from a D2 build.
+    Raises QueryError if no build has the pair.
     """
     with Views() as views:
         for table in ("pairs", "samples", "judgments", "verdicts", "prompts"):
             shards = [shard for folder in lake.folders(table) for shard in folder.shards()]
             views.register_shards(table, table, shards)
-        rows = views.all(load_query("report/trace_pairs"), pair_id=pair_id)
+        rows = views.all(
+            load_query("report/trace_pairs"), pair_id=pair_id, preferred=" ".join(preferred)
+        )
         if not rows:
             raise QueryError(
                 "PAIR_ID",
-                f"no pair {pair_id} in {lake.root}",
-                'expected a pair_id of its pairs (`factory sql RECIPE "select pair_id from '
-                'pairs"`), or --dataset with a dataset that has it',
+                f"the lake {lake.root} has no pair {pair_id}",
+                'list the pair IDs with `factory sql RECIPE "select pair_id from pairs"`, or '
+                "choose a dataset with --dataset",
             )
         pair = rows[0]
         prompts = views.all(load_query("report/trace_prompt"), prompt_id=pair["prompt_id"])
@@ -68,7 +72,7 @@ def _side(views: Views, lake: Lake, pair: Trace, side: str) -> Trace | None:
 
 
 def _model(lake: Lake, digest: str) -> Trace:
-    """Return the origin of a model. A model that was not trained in this lake has no key."""
+    """Return the origin of a model. Its key is None if it was not trained in this lake."""
     for folder in lake.folders("models"):
         manifest = model_manifest(folder.path)
         if manifest and digest in (manifest["digest"], manifest.get("as_run")):
@@ -83,13 +87,15 @@ def _model(lake: Lake, digest: str) -> Trace:
 
 
 def trace_dataset(folder: Path, pair_id: str) -> Trace:
-    """The row of a dataset's folder, as `factory run` and `factory pairs` write it.
+    """Return the row of a pair from a dataset folder.
 
-    Raises QueryError where it has none of that id, or is no dataset.
+    Raises QueryError if the folder is not a dataset or does not have the pair.
     """
     if not list(folder.glob("data/*.parquet")):
         raise QueryError(
-            "--dataset", f"{folder} has no data/*.parquet", "expected a dataset's folder"
+            "--dataset",
+            f"the folder {folder} contains no data/*.parquet files",
+            "give a dataset folder",
         )
     files = folder / "data" / "*.parquet"
     with Views() as views:
@@ -98,6 +104,8 @@ def trace_dataset(folder: Path, pair_id: str) -> Trace:
         )
     if not rows:
         raise QueryError(
-            "--dataset", f"no pair {pair_id} in {folder}", "expected one of its column pair_id"
+            "--dataset",
+            f"the dataset {folder} has no pair {pair_id}",
+            "choose an ID from the dataset's pair_id column",
         )
     return rows[0]

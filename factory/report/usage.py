@@ -1,4 +1,4 @@
-"""Usage from the manifests (tokens, seconds, money), and an estimate for the remaining steps."""
+"""The tokens, time, and cost of finished steps, and estimates for the remaining steps."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,21 +10,24 @@ from factory.plan import RecipeState, Step, StepState
 
 @dataclass(frozen=True)
 class Usage:
-    """The usage of engines. It counts work that was interrupted, and work whose rows a later run
-    replaced. It does not count rows reused from another `max_tokens`."""
+    """The tokens, time, and cost that engines and trainers used.
+
+    Includes interrupted work, and work whose rows a later run replaced. Excludes rows that were
+    reused from another `max_tokens`.
+    """
 
     answered: int = 0
     """Number of answers, one per draw."""
     prompt_tokens: int = 0
-    """The lengths of their prompts; a prompt that is read once for several draws counts for
-    each."""
+    """Number of prompt tokens. A prompt that is read once for several draws counts once per
+    draw."""
     cached_tokens: int = 0
-    """Of these, what the engine had in its prefix cache, where it says so."""
+    """Number of prompt tokens in the engine's prefix cache, if the engine reports it."""
     tokens: int = 0
-    """Generated."""
+    """Number of generated tokens."""
     seconds: float = 0.0
     cost: float | None = None
-    """In the currency of the recipe's prices; None where it has none."""
+    """Cost in the currency of the recipe's prices. None if the recipe has no prices."""
 
     def __add__(self, other: "Usage") -> "Usage":
         costs = [cost for cost in (self.cost, other.cost) if cost is not None]
@@ -38,7 +41,7 @@ class Usage:
         )
 
     def row(self) -> dict[str, Any]:
-        """Its fields with the rates, for tables and programs."""
+        """Return the used tokens, time, and cost as a table row, with tokens per second."""
         return {
             "prompt_tokens": self.prompt_tokens,
             "cached_tokens": self.cached_tokens,
@@ -55,8 +58,10 @@ def _rate(n: int, seconds: float) -> float | None:
 
 
 def usage_of_step(step_state: StepState) -> Usage:
-    """Return the usage of a step in all runs, including those of other recipes that share its
-    folder."""
+    """Return the tokens, time, and cost of a step, summed over all runs.
+
+    Includes runs of other recipes that share the step's folder.
+    """
     if step_state.folder is None:
         return Usage()
     if step_state.step.stage == "train":
@@ -67,7 +72,7 @@ def usage_of_step(step_state: StepState) -> Usage:
 
 
 def usage_by_stage(state: RecipeState) -> dict[str, Usage]:
-    """Return the total usage by stage."""
+    """Return the tokens, time, and cost of each stage, summed over its steps."""
     usage: dict[str, Usage] = {}
     for step, step_state in state.steps.items():
         usage[step.stage] = usage.get(step.stage, Usage()) + usage_of_step(step_state)
@@ -87,19 +92,25 @@ _TOKENS = ("prompt_tokens", "cached_tokens", "tokens")
 
 @dataclass(frozen=True)
 class Estimate:
-    """About what a step will take; None where nothing like it was done yet."""
+    """An estimate of the tokens, time, and cost of a step.
+
+    Seconds and cost are None if the lake has no finished work of the same kind.
+    """
 
     tokens: int = 0
     at_most: bool = False
-    """Nothing like it was done yet: as if every answer were as long as it may be."""
+    """Whether `tokens` is an upper bound, because the lake has no finished work of the same kind.
+    Every answer is then counted with `max_tokens`."""
     seconds: float | None = None
     cost: float | None = None
 
 
 def estimates(state: RecipeState) -> dict[Step, Estimate]:
-    """About what each step that is not done will take, from what the lake holds of its kind: the
-    recipe's own steps of that stage, else anybody's. Loading models is left out, and so are the
-    steps that take no model."""
+    """Estimate the tokens, time, and cost of every unfinished step that uses a model.
+
+    Estimates are based on the recipe's finished work in the same stage or, if there is none, on the
+    finished work of all recipes in the lake. They exclude the time to load models.
+    """
     like = {stage: _like(state, stage) for stage in ("samples", "judgments")}
     training = _mean_training(state)
     return {
@@ -112,7 +123,7 @@ def estimates(state: RecipeState) -> dict[Step, Estimate]:
 
 
 def _most_tokens(state: RecipeState, step: Step) -> int:
-    """The longest answer of a generating step, in tokens; a reward model writes none."""
+    """Return the token limit of one answer in a step, which is 0 for a reward model."""
     section = state.opened.section(step) if step.stage == "judgments" else None
     if section and section.reward_model:
         return 0
@@ -132,7 +143,8 @@ def _expected(step_state: StepState, done: Usage, max_tokens: int) -> Estimate:
 
 
 def _like(state: RecipeState, stage: str) -> Usage:
-    """What steps of a stage took that a model answered."""
+    """Return the usage of a stage's steps that use a model: those of the recipe, or else of all
+    recipes in the lake."""
     own = (
         usage_of_step(step_state)
         for step, step_state in state.steps.items()

@@ -1,4 +1,4 @@
-"""Set broken shards aside, and discard broken trained models."""
+"""Find broken shards and models in a lake; set the shards aside and discard the models."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +12,11 @@ from factory.progress import Progress
 def repair_inputs(
     state: RecipeState, steps: Sequence[Step], own: Sequence[Folder], progress: Progress
 ) -> bool:
-    """Set aside the broken shards that steps read, those of their `own` folders included, and
-    discard their broken models: the rows are then missing. False if nothing was broken."""
+    """Set aside broken shards and discard broken models if the given steps read them.
+
+    Their rows then count as missing. `own` are the folders of the steps themselves, which are
+    checked too. Returns False if no file was broken.
+    """
     read = [folder for step in steps for folder in folders_read(state, step)]
     tables = [folder for folder in own if folder.table != "models"]
     folders = {repr(folder): folder for folder in [*read, *tables]}
@@ -23,20 +26,24 @@ def repair_inputs(
 
 
 def _set_aside(folder: Folder, progress: Progress) -> bool:
-    """Move the broken shards of a folder out of it, and name them. False if there is none."""
+    """Move a folder's broken shards out of the folder, and report them. Return whether any was
+    broken."""
     broken = folder.broken(content=True)
     if broken:
         with folder.lock("setting broken shards aside", progress.say):
             folder.set_aside(broken)
     for shard in broken:
         name = folder.lake.relative(shard.path)
-        progress.say(f"  broken shard {name}: {shard.why}; its rows are made again")
+        progress.say(f"  broken shard {name}: {shard.why}; its rows will be recomputed")
     return bool(broken)
 
 
 def are_inputs_whole(state: RecipeState, located: StepState) -> bool:
-    """Whether the shards of a step, and the shards and the model that it reads, are as they were
-    written. A model is read once per run."""
+    """Return whether a step's input files are unchanged since they were written.
+
+    These are its own shards, the shards of its inputs, and its model. Each model is checked only
+    once per run.
+    """
     step, own = located.step, located.folder
     folders = [*folders_read(state, step), *([own] if own and own.table != "models" else [])]
     if any(folder.broken(content=True) for folder in folders):
@@ -49,13 +56,15 @@ def are_inputs_whole(state: RecipeState, located: StepState) -> bool:
 
 
 def _model_read(state: RecipeState, step: Step) -> Checkpoint | None:
-    """The model that a step loads or trains from."""
+    """Return the model that a step loads or starts its training from, if there is one."""
     return state.models.get(step.parent if step.stage == "train" else step.loads or "")
 
 
 def _discard_model(state: RecipeState, step: Step, progress: Progress) -> bool:
-    """Remove the manifest of a broken trained model, so that it is trained again. False if the
-    model that the step reads is whole."""
+    """Remove the manifest of the model that a step reads if the model is broken.
+
+    Without a manifest, the model is trained again. Returns whether the model was broken.
+    """
     model = _model_read(state, step)
     if model is None or model.folder is None:
         return False
@@ -67,8 +76,9 @@ def _discard_model(state: RecipeState, step: Step, progress: Progress) -> bool:
 
 
 def name_broken_files(folder: Path, lake: Lake, progress: Progress) -> bool:
-    """Name the files of a trained model that are not as they were written. False if all are."""
+    """Report the broken files of a trained model. Return whether any file is broken."""
     broken = broken_files(folder)
     for file, why in broken:
-        progress.say(f"  broken model {lake.relative(file)}: {why}; it is trained again")
+        name = lake.relative(file)
+        progress.say(f"  broken model file {name}: {why}; the model will be trained again")
     return bool(broken)

@@ -1,7 +1,7 @@
-"""Other sets of pairs from stored samples and scores. Calls no model and trains nothing.
+"""Build other sets of pairs from stored samples and scores, without calling a model.
 
-A build is stored like the loop's own pairs: rows of `pairs`, in a folder named by what decides
-them. A build that the loop already made is found and not made again.
+Such a set of pairs is called a build. It is stored like the loop's own pairs, in a folder whose key
+hashes everything that affects the pairs. A build that is already stored is reused.
 """
 
 import re
@@ -29,9 +29,9 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 
 
 def check_changes(overrides: Sequence[str]) -> list[str]:
-    """The overrides that change how a build is made, and not which pairs it chooses.
+    """Return the overrides that affect only how `factory pairs` runs, not which pairs it chooses.
 
-    Raises RecipeError if there are others.
+    Raises RecipeError for an override that a build cannot apply.
     """
     of_run = [override for override in overrides if override.startswith("query_memory=")]
     for override in overrides:
@@ -40,8 +40,10 @@ def check_changes(overrides: Sequence[str]) -> list[str]:
         if not chooses and override not in of_run:
             raise RecipeError(
                 f"--set {override}",
-                "a build only chooses among stored samples",
-                "expected pairs.…, loop.policy, or query_memory; others are for `factory run`",
+                "`factory pairs` cannot change this field, because the answers and scores are "
+                "already stored",
+                "set this field in `factory run`; `factory pairs` accepts only pairs.*, "
+                "loop.policy, and query_memory",
             )
     return of_run
 
@@ -49,45 +51,50 @@ def check_changes(overrides: Sequence[str]) -> list[str]:
 def build_pairs(
     recipe: Recipe, changed: Recipe, lake: Lake, name: str, progress: Progress
 ) -> RecipeState:
-    """Choose pairs as `changed` says, from the samples and scores of `recipe`'s loop.
+    """Choose pairs from the samples and scores of `recipe`, with the settings in `changed`.
 
-    Returns a state with these pairs in place of the loop's own. Raises RecipeError if the changed
-    policy chooses from roles that were never sampled, or if no iteration is complete.
+    Returns a state with these pairs instead of the loop's own. Raises RecipeError if the changed
+    policy needs roles that the loop never sampled, or if no iteration is complete.
     """
     if not _NAME.fullmatch(name):
         raise RecipeError(
             "--name",
             f"got {name}",
-            "expected lower-case letters, digits, -, _, and ., a letter or digit first",
+            "start the name with a letter or digit, and use only lowercase letters, digits, '-', "
+            "'_', and '.'",
         )
     stored = read_state(recipe, lake)
     policy, of_loop = load_policy(changed), stored.policy
     if unsampled := [role for role in policy.roles if role not in of_loop.roles]:
         raise RecipeError(
             "loop.policy",
-            f"{policy.name} chooses from {' and '.join(unsampled)}, which the loop with "
-            f"{of_loop.name} never sampled",
-            "run the recipe with the policy that needs them",
+            f"the policy {policy.name} needs {' and '.join(unsampled)} answers, but the loop used "
+            f"the policy {of_loop.name}, which does not sample them",
+            f"first run the recipe with loop.policy={changed.loop.policy}",
         )
     state = stored.with_pairs_of(changed)
     waiting = [_make(state, iteration, progress) for iteration in range(recipe.loop.iterations)]
     if all(waiting):
         raise RecipeError(
             "--lake",
-            f"{lake.root} holds no iteration with scores (waits for {waiting[0]})",
-            "run the recipe first",
+            f"no iteration in {lake.root} is fully scored (the first iteration is waiting for "
+            f"{waiting[0]})",
+            "run `factory run` first",
         )
     state.save_caches()
     return state
 
 
 def _make(state: RecipeState, iteration: int, progress: Progress) -> str | None:
-    """Make the pairs of one iteration. Returns what it waits for, if it is not complete."""
+    """Choose and store the pairs of one iteration.
+
+    Returns the model or step that the iteration waits for; None if the iteration is complete.
+    """
     step = Step("pairs", iteration, phase=SECOND)
     located = locate_step(state, step)
     found = count_step(state, located)
     if found.waits_for:
-        progress.say(f"  {step.label}: waits for {found.waits_for}, left out")
+        progress.say(f"  {step.label}: skipped, waits for {found.waits_for}")
         return found.waits_for
     if not found.done:
         with folder_of(found).lock(f"factory pairs of {state.recipe.name}", progress.say):
@@ -98,5 +105,8 @@ def _make(state: RecipeState, iteration: int, progress: Progress) -> str | None:
 
 
 def write_build(state: RecipeState, name: str) -> Path:
-    """Write the dataset of a build. Its folder is named by recipe, build, and content."""
+    """Write the pairs that `factory pairs` chose as a dataset.
+
+    The dataset folder is named after the recipe, the build, and the content.
+    """
     return write_dataset(state, f"{state.recipe.name}-{name}")

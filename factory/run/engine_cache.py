@@ -1,4 +1,4 @@
-"""Keep one engine open while consecutive steps need the same model."""
+"""A cache that keeps one engine open while consecutive steps need the same model."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -11,7 +11,7 @@ from factory.recipe import TransformersEngine
 
 
 class EngineCache(AbstractContextManager["EngineCache"]):
-    """The one engine that is open at a time. It stays open while steps need the same model."""
+    """A cache that keeps one engine open while consecutive steps need the same model."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -19,20 +19,23 @@ class EngineCache(AbstractContextManager["EngineCache"]):
 
     def __exit__(self, *exception: Any) -> None:
         self._open = None
-        self._stack.__exit__(*exception)  # an engine that is left by an exception ends at once
+        self._stack.__exit__(*exception)  # with an exception, the engine stops immediately
 
     def close(self) -> None:
-        """Close the engine, which frees its memory."""
+        """Close the open engine and free its memory."""
         self._open = None
         self._stack.close()
 
     @contextmanager
     def for_step(self, state: RecipeState, step: Step) -> Iterator[Engine]:
-        """The engine that answers the requests of a step."""
+        """Yield the engine for the requests of a step, opening the engine if necessary.
+
+        Functions and references get a separate engine for each step, which needs no model.
+        """
         judge = state.judge(step) if step.stage == "judgments" else None
         if isinstance(judge, Function):
             section = state.opened.section(step) or state.recipe.probe
-            assert section is not None, "a function is a judge's, or the probe's"
+            assert section is not None, "the function belongs to neither a judge nor the probe"
             with function.open_engine(judge, section.timeout, state.lake.root / "logs") as engine:
                 yield engine
             return
@@ -49,12 +52,15 @@ class EngineCache(AbstractContextManager["EngineCache"]):
 
 
 def _open_engine(state: RecipeState, step: Step) -> AbstractContextManager[Engine]:
+    """Open the engine of the model that a step loads."""
     name = step.loads
     assert name is not None, f"{step.label} needs a model"
     model, settings = state.models[name], state.recipe.engine_of(name)
     section = state.recipe.all_judges.get(name)
     if section and section.reward_model:
-        assert isinstance(settings, TransformersEngine), "the recipe was checked for it"
+        assert isinstance(settings, TransformersEngine), (
+            "a reward model needs the transformers engine"
+        )
         return reward.open_engine(settings, model)
     logs = state.lake.root / "logs"
     return open_engine(settings, [model], state.rank(name), state.recipe.folder, logs)

@@ -1,7 +1,7 @@
-"""Generate the missing rows of steps: missing rows → requests → engine → rows → shards.
+"""Generate missing rows: send requests to an engine, and store the results in shards.
 
-The place where stages, engines, and the lake meet. It is given steps with missing rows, whose
-folders are locked, and does not decide what comes next.
+This module connects stages, engines, and the lake. Its callers lock the folders of the steps and
+decide which steps run.
 """
 
 import time
@@ -35,25 +35,27 @@ from factory.run.stop import ShareLimit
 from factory.stages import judgments, samples, split_reasoning, verdicts
 
 FIRST_ERRORS = 3
-"""How many failures an error message lists."""
+"""Number of failures that an error message lists."""
 
 
 class _Maker(Protocol):
-    """Turns missing rows of one stage into requests, and results into rows."""
+    """Converter of one stage: missing rows become requests, and results become rows."""
 
     reasoning: tuple[str, str] | None
-    """The tags of the reasoning that an answer may contain."""
+    """Opening and closing tag of the reasoning in an answer."""
 
     def request(self, row: Row) -> Request: ...
 
     def row(self, result: Result, subject: "_Subject") -> Row: ...
 
     def is_bad(self, result: Result) -> bool:
-        """Whether a result counts against `stop_if`."""
+        """Return whether a result counts as bad for the limits in `stop_if`."""
         ...
 
 
 class _SampleMaker:
+    """Converter of the samples stage."""
+
     def __init__(self, state: RecipeState, step_state: StepState) -> None:
         self._state, self._step_state = state, step_state
         self.reasoning = state.recipe.sampling.reasoning
@@ -76,7 +78,7 @@ class _SampleMaker:
         return result.finish_reason == "length"
 
     def _n_tokens(self, reference: str | None) -> int | None:
-        """The length of a reference, which no engine generated and counted."""
+        """Return the token count of a reference. No engine generated it, so none counted it."""
         if reference is None or not self._state.opened.counts_references:
             return None
         return self._count_tokens(reference)
@@ -87,10 +89,12 @@ class _SampleMaker:
 
 
 class _JudgmentMaker:
+    """Converter of the judgments stage."""
+
     def __init__(self, state: RecipeState, step_state: StepState) -> None:
         opened, step = state.opened, step_state.step
         judge = state.judge(step)
-        assert judge is not None, "a step that waits for its judge is not run"
+        assert judge is not None, "the step started before the judge existed"
         self._judge, self._step_state = judge, step_state
         self._section = opened.section(step) or state.recipe.judge
         self.reasoning = self._section.reasoning
@@ -111,7 +115,7 @@ class _JudgmentMaker:
 
 
 class _Work:
-    """One step of a pass: its requests, the rows of their results, and their counts."""
+    """Work of one step in a pass: it writes the rows of results and counts them."""
 
     def __init__(
         self, state: RecipeState, step_state: StepState, engine: Engine, writer: ShardWriter
@@ -128,8 +132,11 @@ class _Work:
         self.count = WorkCount()
 
     def take(self, result: Result, subject: "_Subject") -> None:
-        """Write the row of a result. Raises StepFailed once more requests of the step have failed
-        than `max_failed` allows."""
+        """Store a result as a row, and count the result.
+
+        Raises StepFailed once more requests of the step have failed than `max_failed` allows, or
+        once too many results are bad for `stop_if`.
+        """
         result = split_reasoning(result, self.maker.reasoning)
         self._writer.put(self._row(result, subject))
         self.count.add(result)
@@ -146,6 +153,7 @@ class _Work:
             raise too_many(step, self._failed, wanted, self._recipe, self._errors)
 
     def _row(self, result: Result, subject: "_Subject") -> Row:
+        """Return the row of a result, without this machine's paths in its error."""
         row = self.maker.row(result, subject)
         if row["error"] is not None:
             for path, shown in self._local_paths.items():
@@ -154,13 +162,13 @@ class _Work:
         return {**row, "engine": engine.name, "engine_version": engine.version}
 
     def record(self, seconds: float) -> None:
-        """Write to the manifest what the step took."""
+        """Write the step's counts and usage to the manifest of its folder."""
         event = {**self.count.manifest(self._engine), "seconds": round(seconds, 3)}
         folder_of(self._step_state).record({"step": self._step_state.step.label, **event})
 
 
 def _local_paths(state: RecipeState) -> dict[str, str]:
-    """Folders of this machine, which no row may name, and what replaces them."""
+    """Return the folders of this machine that must not appear in rows, with their replacements."""
     return {
         str(state.recipe.folder): ".",
         str(state.lake.root.resolve()): "lake",
@@ -170,15 +178,15 @@ def _local_paths(state: RecipeState) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Subject:
-    """What a draw in flight is about."""
+    """The prompt or sample that a pending draw belongs to."""
 
     work: _Work
     id: str
-    """The id of the prompt, or of the sample that is judged."""
+    """Id of the prompt, or of the judged sample."""
     other_id: str | None
-    """The id of the sample that it is compared with."""
+    """Id of the sample that the judged sample is compared with."""
     context: str
-    """For judgments: a hash of what the judge is shown beside the messages."""
+    """Hash of the prompt's fields that the judge reads in addition to the messages."""
 
 
 def generate(
@@ -188,10 +196,12 @@ def generate(
     progress: Progress,
     limit: int | None = None,
 ) -> None:
-    """Send the missing requests of steps of one stage to an engine, in one pass.
+    """Send the missing requests of several steps to an engine in one pass.
 
-    Raises StepFailed once more requests of a step have failed than `max_failed` allows. Finished
-    rows are kept.
+    All steps belong to the same stage.
+
+    Raises StepFailed once more requests of a step have failed than `max_failed` allows, or once a
+    limit in `stop_if` is exceeded. Finished rows are saved in either case.
     """
     stage = step_states[0].step.stage
     works: list[_Work] = []
@@ -229,7 +239,7 @@ def generate(
 def _open_writers(
     recipe: Recipe, step_states: Sequence[StepState], stack: ExitStack
 ) -> dict[str, ShardWriter]:
-    """A writer for each folder of the steps, by its key."""
+    """Open one shard writer for each folder of the steps, and return the writers by folder key."""
     writers: dict[str, ShardWriter] = {}
     for each in step_states:
         folder = folder_of(each)
@@ -242,7 +252,7 @@ def _open_writers(
 
 
 def _request_query(state: RecipeState, step: Step) -> Query:
-    """The query of the requests of a generating step."""
+    """Return the query that lists the requests of a generating step."""
     if step.stage == "samples":
         return load_query("run/sample_requests")
     compares = state.opened.opponents(step) is not None
@@ -250,8 +260,10 @@ def _request_query(state: RecipeState, step: Step) -> Query:
 
 
 def _record(works: Sequence[_Work], seconds: float) -> None:
-    """Write to the manifests what each step took, also if the pass was interrupted. A step's share
-    of the time is its share of the tokens."""
+    """Write the usage of each step to its manifest, even after an interrupted pass.
+
+    The time of the pass is divided among the steps in proportion to their tokens.
+    """
     tokens = sum(work.count.all_tokens for work in works)
     for work in works:
         share = work.count.all_tokens / tokens if tokens else 1 / len(works)
@@ -262,8 +274,10 @@ def _record(works: Sequence[_Work], seconds: float) -> None:
 def _pending_views(
     state: RecipeState, step_states: Sequence[StepState], limit: int | None
 ) -> Views:
-    """The views of all steps of a pass, with `pending`: the requests that each misses. It holds
-    ids alone, and the texts stream past them."""
+    """Open the views of all steps of a pass, with the table `pending` of their missing requests.
+
+    The table contains only ids, so that texts can be streamed instead of kept in memory.
+    """
     models = list(dict.fromkeys(each.step.loads for each in step_states))
     missing = load_query("run/missing_requests")
     for place, each in enumerate(step_states):
@@ -281,7 +295,7 @@ def _pending_views(
 def reuse_rows(
     state: RecipeState, step_state: StepState, limit: int | None, progress: Progress
 ) -> None:
-    """Copy the answers that ended by themselves under another limit on their length."""
+    """Copy rows from folders with another `max_tokens` if the answer ended within both limits."""
     folder, stage = folder_of(step_state), step_state.step.stage
     folder.create(step_state.settings)
     views = reused_views(state, step_state, limit)
@@ -292,14 +306,15 @@ def reuse_rows(
         for batch in views.stream(load_query("run/reused_rows"), schema)
     )
     folder.append_batches(schema, batches)
+    unit = "answers" if stage == "samples" else "judgments"
     progress.say(
-        f"  {step_state.step.label}: reused {step_state.reused:,} answers that had finished under "
-        "a different max_tokens"
+        f"  {step_state.step.label}: reused {step_state.reused:,} {unit} generated with a "
+        "different max_tokens"
     )
 
 
 def pass_title(step_states: Sequence[StepState]) -> str:
-    """The title of the step of a pass, or of its steps together."""
+    """Return the title of an engine pass over one step or several steps."""
     first = step_states[0].step
     if len(step_states) == 1:
         return first.label
@@ -318,7 +333,7 @@ def pass_title(step_states: Sequence[StepState]) -> str:
 
 
 def first_errors(state: RecipeState, step_state: StepState, limit: int | None) -> list[str]:
-    """The most frequent errors of the failed requests of a generating step."""
+    """Return the most frequent errors among the failed requests of a generating step."""
     if step_state.step.stage not in ("samples", "judgments"):
         return []
     rows = state.step_views(step_state, limit).all(load_query("run/first_errors"))
@@ -328,19 +343,19 @@ def first_errors(state: RecipeState, step_state: StepState, limit: int | None) -
 def too_many(
     step: Step, failed: int, wanted: int, recipe: Recipe, errors: Sequence[str]
 ) -> StepFailed:
-    """The error of a step of which too many requests failed."""
+    """Return the error for a step with more failed requests than `max_failed` allows."""
     shown = "; ".join(dict.fromkeys(errors))
     return StepFailed(
         step.label,
-        f"{failed} of {wanted} failed, and max_failed is {recipe.max_failed:g}"
+        f"{failed:,} of {wanted:,} requests failed, but max_failed is {recipe.max_failed:g}"
         + (f" (first errors: {shown})" if shown else ""),
-        "fix the cause or raise max_failed; finished rows are kept",
+        "fix the cause or raise max_failed (finished rows are saved)",
     )
 
 
 @dataclass
 class WorkCount:
-    """What one run of a step made, for its manifest."""
+    """Counts of a step's results in one run, for the step's manifest."""
 
     answered: int = 0
     failed: int = 0
@@ -364,7 +379,7 @@ class WorkCount:
             self.cost = (self.cost or 0.0) + result.cost
 
     def manifest(self, engine: Engine | None = None) -> dict[str, Any]:
-        """The counts as a line of a manifest."""
+        """Return the counts as one line of a manifest."""
         versions = {"factory": __version__, **({engine.name: engine.version} if engine else {})}
         return {
             "answered": self.answered,

@@ -1,6 +1,6 @@
-"""The loop: run every step of a recipe that is not done, in the plan's order.
+"""The loop of `factory run`, which runs every unfinished step of a recipe in plan order.
 
-A run has no state of its own. Its results are rows, and what it does next follows from them.
+A run keeps no state except the rows in the lake. The stored rows determine what it does next.
 """
 
 from collections.abc import Iterator, Sequence
@@ -39,10 +39,10 @@ from factory.train import tidy, train_model
 
 
 def run_recipe(recipe: Recipe, lake: Lake, progress: Progress) -> RecipeState:
-    """Run every step of a recipe that is not done, and return the state of the finished lake.
+    """Run every unfinished step of a recipe, and return the final state.
 
     Raises StepFailed if more requests of a step fail than `max_failed` allows, if a step ends with
-    requests that failed temporarily, or if a training has no pair to learn from.
+    temporary failures, if a limit in `stop_if` is exceeded, or if a training has no pairs.
     """
     state = _run(open_recipe(recipe, lake, download=True), steps(recipe), None, progress)
     state.stored.prune_cache()
@@ -52,8 +52,10 @@ def run_recipe(recipe: Recipe, lake: Lake, progress: Progress) -> RecipeState:
 
 
 def preview_recipe(recipe: Recipe, lake: Lake, progress: Progress, limit: int) -> RecipeState:
-    """Sample and judge the first prompts with M_0, and keep the rows. References that the policy
-    uses are judged too."""
+    """Sample answers to the first `limit` training prompts with the base model M_0, and judge them.
+
+    The rows are stored in the lake. If the policy uses references, they are judged too.
+    """
     opened = open_recipe(recipe, lake, download=True)
     first = [
         step
@@ -78,39 +80,46 @@ def _run(
                 for step in together:
                     run.check(state.steps[step])
                 place += len(together)
-            else:  # rows of earlier steps went away with their broken shards
+            else:  # earlier steps may lack rows now that broken shards are set aside
                 run.state = state = RecipeState.of(opened)
-                engines.close()  # a model that was broken is made again under the same name
+                engines.close()  # a broken model is trained again under the same name
                 place = 0
     return state
 
 
 class _Ended(Enum):
+    """Outcome of one attempt at a pass."""
+
     DONE = auto()
     BROKEN = auto()
-    """A file that a step reads is not as it was written."""
+    """A file that a step reads has changed since it was written."""
     BUSY = auto()
-    """Rows are missing, and another process holds a folder."""
+    """Rows are missing, and another process has locked a folder."""
 
 
 @dataclass
 class _Run:
+    """One run of a list of steps."""
+
     state: RecipeState
     wanted: Sequence[Step]
     limit: int | None
-    """The first prompts only, for a preview."""
+    """Number of prompts of a preview; None for a full run."""
     progress: Progress
     engines: EngineCache
     is_checked: bool = False
 
     def next_pass(self, place: int) -> list[Step]:
-        """The steps from a place in the plan on that are worked on together."""
+        """Return the steps that run together in one pass, starting at a position in the plan."""
         first, later = self.wanted[place], self.wanted[place + 1 :]
         return steps_of_one_pass(self.state.recipe, first, later)
 
     def do_pass(self, together: Sequence[Step]) -> bool:
-        """Do the steps of one pass that are not done. False if broken files were set aside, so
-        that earlier steps have rows missing."""
+        """Run the unfinished steps of one pass, in which several steps share an engine.
+
+        Returns False if broken files were found. They are set aside, so earlier steps may have
+        missing rows.
+        """
         try:
             located = [self._locate(step) for step in together]
         except UNREADABLE:
@@ -128,16 +137,16 @@ class _Run:
         return not self.state.lake.root.is_dir()
 
     def _do_new(self, located: Sequence[StepState]) -> _Ended:
-        """The first pass on a lake that does not exist yet: nothing is created before the recipe
-        was checked."""
+        """Run the first pass on a new lake. Nothing is created before the recipe is checked."""
         counted = self._count(located)
         self._check_before_work()
         with self._locks(located) as lock:
             if any(folder_of(each).shards() for each in located):
-                return self._do(located, lock)  # another run was faster
+                return self._do(located, lock)  # another run stored rows in the meantime
             return self._finish(located, counted, lock)
 
     def _do_stored(self, located: Sequence[StepState]) -> _Ended:
+        """Run a pass on an existing lake. Wait for locks only if rows are missing."""
         with self._locks(located, wait=False) as lock:
             ended = self._do(located, lock)
         if ended is _Ended.BUSY:
@@ -146,6 +155,10 @@ class _Run:
         return ended
 
     def _do(self, located: Sequence[StepState], lock: Lock | None) -> _Ended:
+        """Count the rows of a pass, and produce the missing rows.
+
+        `lock` is None if the folders are not locked.
+        """
         if any(
             folder_of(each).broken(content=False) for each in located if each.step.stage != "train"
         ):
@@ -161,7 +174,7 @@ class _Run:
         if lock is None:
             return _Ended.BUSY
         for each in counted:
-            if each.done:  # a limit that it exceeds stops the run before more work
+            if each.done:  # stop before more work if a finished step exceeds a limit
                 self.check(each)
         self._check_before_work()
         return self._finish(located, counted, lock)
@@ -169,29 +182,32 @@ class _Run:
     def _finish(
         self, located: Sequence[StepState], counted: Sequence[StepState], lock: Lock | None
     ) -> _Ended:
-        """Do what is missing, and count again what was done."""
+        """Produce the missing rows of a pass, and count the rows of these steps again."""
         places = [place for place, each in enumerate(counted) if not each.done]
         to_do = [counted[place] for place in places]
         if not all(are_inputs_whole(self.state, each) for each in to_do):
             return _Ended.BROKEN
         self._work(to_do, lock)
-        pa.default_memory_pool().release_unused()  # the next step may be an engine's
+        pa.default_memory_pool().release_unused()  # the next step may need memory for an engine
         for place in places:
             count_step(self.state, located[place], self.limit)
         self.state.save_caches()
         return _Ended.DONE
 
     def _locate(self, step: Step) -> StepState:
+        """Locate a step. Raise StepFailed if it waits for a model or step that never runs."""
         located = locate_step(self.state, step, self.limit)
         if located.folder is None:
-            raise StepFailed(step.label, f"waits for {located.waits_for}, which no step makes")
+            raise StepFailed(
+                step.label, f"the step waits for {located.waits_for}, which no step produces"
+            )
         return located
 
     def _count(self, located: Sequence[StepState]) -> list[StepState]:
         return [count_step(self.state, each, self.limit) for each in located]
 
     def _check_before_work(self) -> None:
-        """Check the recipe once, before the first work."""
+        """Check the recipe once, before the first rows are produced."""
         if not self.is_checked:
             if self.limit is None:
                 check_chunks(self.state)
@@ -200,11 +216,10 @@ class _Run:
 
     @contextmanager
     def _locks(self, located: Sequence[StepState], *, wait: bool = True) -> Iterator[Lock | None]:
-        """Hold the folders of all steps, and give the file of the first one's lock. None without
-        `wait` if another process holds one.
+        """Lock the folders of all steps, and yield the lock file of the first step's folder.
 
-        Folders are locked in the order of their names, so that two runs that want the same folders
-        never hold one each.
+        Without `wait`, yield None if another process has locked one of the folders. Folders are
+        locked in the order of their names, so that two runs cannot block each other forever.
         """
         doing = f"factory run of {self.state.recipe.name}"
         folders = {repr(folder_of(each)): folder_of(each) for each in located}
@@ -245,13 +260,14 @@ class _Run:
                 generate(self.state, missing, engine, self.progress, self.limit)
 
     def _train(self, step_state: StepState, lock: Lock | None) -> None:
-        assert lock is not None, "a training is done under the lock of its folder"
+        assert lock is not None, "a training step needs the lock of its model folder"
         self.engines.close()
         name_broken_files(folder_of(step_state).path, self.state.lake, self.progress)
         train_model(self.state, step_state, lock, self.progress)
 
     def check(self, step_state: StepState) -> None:
-        """Raises StepFailed if a step has too many failures, is not done, or exceeds `stop_if`."""
+        """Raise StepFailed if a step has too many failures, is unfinished, or exceeds a limit in
+        `stop_if`."""
         step, recipe = step_state.step, self.state.recipe
         failed = step_state.failed + step_state.transient
         if failed > recipe.max_failed * step_state.wanted:
@@ -262,9 +278,9 @@ class _Run:
             listed = f": {'; '.join(errors)}" if errors else ""
             raise StepFailed(
                 step.label,
-                f"{step_state.missing:,} of {step_state.wanted:,} have no answer "
-                f"({step_state.transient:,} failed temporarily{listed})",
-                "run the same command again to retry them",
+                f"{step_state.missing:,} of {step_state.wanted:,} rows are missing "
+                f"({step_state.transient:,} requests failed with temporary errors{listed})",
+                "run the same command again to retry the failed requests",
             )
         if step.stage == "train" and (folder_of(step_state).path / "checkpoints").exists():
             tidy(folder_of(step_state))

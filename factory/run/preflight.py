@@ -1,4 +1,4 @@
-"""Check a recipe before anything is generated: faults that would surface only hours later."""
+"""Check a recipe before a run, for problems that could otherwise appear hours later."""
 
 import textwrap
 from collections.abc import Sequence
@@ -15,8 +15,11 @@ from factory.train import check_command, check_fields, check_lora, trainer_field
 
 
 def check_before_run(state: RecipeState, wanted: Sequence[Step]) -> None:
-    """Raises a UserError if the engine, the trainer, or a judge cannot do what the steps need, or
-    if prompts lack a field that a rubric or the policy reads."""
+    """Check that the recipe's engines, trainer, judges, and prompts can complete the given steps.
+
+    Raises a UserError if one of them cannot, for example if a prompt lacks a field that a rubric or
+    the policy reads.
+    """
     recipe = state.recipe
     check_engine(recipe.engine, state.rank("M_0"), "engine")
     trained = [step for step in wanted if step.stage == "train"]
@@ -25,12 +28,13 @@ def check_before_run(state: RecipeState, wanted: Sequence[Step]) -> None:
     for name in recipe.all_judges:
         _check_judge(state, name)
     if REFERENCE in state.policy.roles:
-        reader = f"loop.policy {state.policy.name} takes it as a side of their pairs"
-        remedy = "give it with every prompt, or choose another policy"
+        reader = f"the policy {state.policy.name} uses the reference as one side of each pair"
+        remedy = "add a reference to every prompt, or choose another loop.policy"
         _check_prompts(state, {"reference": (reader, remedy)})
 
 
 def _check_judge(state: RecipeState, name: str) -> None:
+    """Check a judge's model, engine, and rubric, and the prompt fields that the rubric shows."""
     recipe = state.recipe
     judge, rubric = recipe.all_judges[name], state.opened.rubrics[name]
     own = recipe.model_of_judge(name) if judge.has_model else None
@@ -42,11 +46,11 @@ def _check_judge(state: RecipeState, name: str) -> None:
         check_engine(judge.engine, state.rank(model.name), f"{recipe.field_of(name)}.engine")
     if rubric is None:
         return
-    # A judge that is shown no reference, or no criteria, would grade by what it makes up.
+    # Without the reference or the criteria that its rubric mentions, a judge would invent them.
     shown = {
         field: (
-            f"rubric {judge.rubric} shows it to the judge as {{{field}}}",
-            "give it with every prompt, or choose another rubric",
+            f"the rubric {judge.rubric} shows {{{field}}} to the judge",
+            f"add {field} to every prompt, or choose another rubric",
         )
         for field in sorted({"reference", "criteria"} & rubric.placeholders)
     }
@@ -60,13 +64,14 @@ def _check_judge(state: RecipeState, name: str) -> None:
 
 
 def _check_training(state: RecipeState) -> None:
+    """Check that the trainer can train the recipe's models, and that the engine can load them."""
     recipe = state.recipe
     spec, first = recipe.train, state.models["M_0"]
     if isinstance(recipe.engine, OpenaiEngine) and not recipe.one_engine:
         raise RecipeError(
             "engine",
-            "a server cannot be given the models that are trained in full",
-            "train adapters (train.lora: {}), or use the vllm engine",
+            "the openai engine cannot load fully fine-tuned models",
+            "train adapters (train.lora: {}), or set engine.name to vllm",
         )
     if spec.with_ == "command":
         check_command(recipe)
@@ -74,13 +79,17 @@ def _check_training(state: RecipeState) -> None:
         return
     method = state.policy.trains
     if refused := reserved_fields(spec, method):
-        raise RecipeError(f"train.{method}.{refused[0]}", "is set by the factory", "remove it")
+        raise RecipeError(
+            f"train.{method}.{refused[0]}",
+            "the factory sets this field",
+            "remove this field from the recipe",
+        )
     check_fields(method, trainer_fields(recipe, method), first.dtype)
     if first.adapter is not None and spec.lora is None:
         raise RecipeError(
             "train.lora",
-            "missing, and M_0 is an adapter",
-            "set it (train.lora: {}), so that the loop trains this adapter",
+            "the field is not set, although M_0 has an adapter",
+            "set train.lora, for example to {}, so that the loop trains this adapter",
         )
     if spec.lora is not None:
         fields = adapter_fields(spec) or {}
@@ -90,17 +99,28 @@ def _check_training(state: RecipeState) -> None:
 
 
 def _check_vllm_lora(fields: dict[str, Any]) -> None:
-    """What vLLM 0.32 refuses of an adapter (vllm.lora.peft_helper), said before one is trained."""
+    """Raise RecipeError for LoRA settings whose adapters vLLM 0.32 cannot load.
+
+    The settings are those that vllm.lora.peft_helper rejects.
+    """
     for name in ("use_dora", "lora_bias", "modules_to_save"):
         if fields.get(name):
-            raise RecipeError(f"train.lora.{name}", "vLLM takes no adapter with it", "remove it")
+            raise RecipeError(
+                f"train.lora.{name}",
+                "vLLM cannot load adapters trained with this setting",
+                "remove this setting",
+            )
     if fields.get("bias", "none") != "none":
-        raise RecipeError("train.lora.bias", f"got {fields['bias']}", "vLLM only takes none")
+        raise RecipeError(
+            "train.lora.bias", f"got {fields['bias']}", "set train.lora.bias to none for vLLM"
+        )
 
 
 def _check_prompts(state: RecipeState, readers: dict[str, tuple[str, str]]) -> None:
-    """Raises PromptsError if prompts lack a field that something reads. `readers` has by field what
-    reads it, and the remedy."""
+    """Raise PromptsError if a prompt lacks a required field.
+
+    `readers` maps each required field to its reader and a remedy, both as text for the message.
+    """
     if not readers:
         return
     for row in state.views().all(load_query("run/empty_fields")):
@@ -109,13 +129,14 @@ def _check_prompts(state: RecipeState, readers: dict[str, tuple[str, str]]) -> N
             reader, remedy = readers[row["field"]]
             raise PromptsError(
                 "prompts.files",
-                f"{row['empty']:,} of {row['prompts']:,} prompts have no {row['field']} (one is: "
-                f"{example}), and {reader}",
+                f"{row['empty']:,} of {row['prompts']:,} prompts have no {row['field']} (for "
+                f"example, {example}), but {reader}",
                 remedy,
             )
 
 
 def _check_length(state: RecipeState, judge: Judge, rubric: Rubric, model: Checkpoint) -> None:
+    """Raise RubricError if the rubric and `judge.max_tokens` alone fill the judge's context."""
     room = _context(state, model)
     if room is None:
         return
@@ -123,14 +144,14 @@ def _check_length(state: RecipeState, judge: Judge, rubric: Rubric, model: Check
     if needed >= room:
         raise RubricError(
             f"rubric {judge.rubric}",
-            f"needs {needed} tokens without a prompt or an answer ({judge.max_tokens} of them "
-            f"judge.max_tokens), and the context is {room}",
-            "use a shorter rubric, a smaller judge.max_tokens, or a longer context",
+            f"the rubric and judge.max_tokens ({judge.max_tokens}) together need {needed} tokens, "
+            f"but the judge's context length is {room} tokens",
+            "shorten the rubric, lower judge.max_tokens, or use a judge with a longer context",
         )
 
 
 def _context(state: RecipeState, model: Checkpoint) -> int | None:
-    """The most tokens that prompt and answer may have together, where anything says so."""
+    """Return the maximum number of tokens of prompt and answer together; None if unknown."""
     engine = state.recipe.engine_of(model.name)
     limits = [model.context_length]
     if isinstance(engine, VllmEngine):
@@ -140,26 +161,28 @@ def _context(state: RecipeState, model: Checkpoint) -> int | None:
 
 
 def _check_labels(judge: Judge, rubric: Rubric, model: Checkpoint) -> None:
+    """Raise RubricError if `constrained` or `expected_score` cannot use the rubric's labels."""
     if not rubric.labels:
         raise RubricError(
             f"rubric {judge.rubric}",
-            f"its scale {list(rubric.scale)} has no labels that can be counted",
-            "list them in its header (labels: [1, 2, 3])",
+            f"the rubric has the scale {list(rubric.scale)} but no labels",
+            "list the labels in the rubric's header (labels: [1, 2, 3])",
         )
     if judge.constrained:
         for label in rubric.labels:
             if not rubric.pattern.findall(label):
                 raise RubricError(
                     f"rubric {judge.rubric}",
-                    f"its parser finds no score in the bare label {label}, which is all that "
-                    "judge.constrained leaves",
-                    "set judge.parser to one that does",
+                    "judge.constrained allows only bare labels, but the rubric's parser finds no "
+                    f"score in the bare label {label}",
+                    "set judge.parser to a pattern that matches a bare label",
                 )
     if judge.expected_score and model.declared is None:
         _check_single_tokens(judge, rubric, model)
 
 
 def _check_single_tokens(judge: Judge, rubric: Rubric, model: Checkpoint) -> None:
+    """Raise RubricError if a label of the rubric is not a single token of the judge's tokenizer."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(model.path / "tokenizer.json"))
@@ -169,7 +192,7 @@ def _check_single_tokens(judge: Judge, rubric: Rubric, model: Checkpoint) -> Non
     if missing := [label for label, tokens in found.items() if not tokens]:
         raise RubricError(
             f"rubric {judge.rubric}",
-            f"the label {missing[0]} is no single token for this model, which judge.expected_score "
-            "needs",
+            "judge.expected_score requires labels that are single tokens, but the judge's "
+            f"tokenizer has no single token for the label {missing[0]}",
             "use a scale whose labels are single tokens",
         )

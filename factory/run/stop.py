@@ -1,6 +1,7 @@
-"""Stop a run early: the recipe's `stop_if`.
+"""Stop a run early at the limits in the recipe's `stop_if`.
 
-A share is compared while a step still runs, once enough results are there, and when it ends.
+A share is compared with its limit during a step, once enough results are available, and again when
+the step ends.
 """
 
 from itertools import pairwise
@@ -12,11 +13,13 @@ from factory.plan import RecipeState, StepState
 from factory.recipe import PROBE, Recipe
 
 EARLY = 200
-"""Results of a step after which its share is first compared; our choice. (At a limit of 0.3, the
-chance that so many exceed it although the true share is 0.2 is about 1 in 5,000.)"""
+"""Number of results of a step before its share is first compared with a limit (our choice).
+
+With a limit of 0.3 and a true share of 0.2, this many results exceed the limit by chance about once
+in 5,000 steps."""
 
 SHOWN = 3
-"""Examples in the error message."""
+"""Number of examples in the error message."""
 
 _WHAT = {
     "truncated": "answers were cut off by max_tokens",
@@ -25,12 +28,15 @@ _WHAT = {
 }
 
 _QUERIES = {"samples": ("truncated", "truncated"), "verdicts": ("unparsed", "unscored")}
-"""By stage: the field of `stop_if`, and the query that counts."""
+"""The field of `stop_if` and the query that counts bad results, by stage."""
 
 
 class ShareLimit:
-    """Compares the results of a running step with one limit. The `earlier` results that the step
-    had before count as good: the remaining ones may be the hard ones."""
+    """A check of a running step against one limit in `stop_if`.
+
+    `earlier` results from previous runs count as good, because the remaining requests may be the
+    difficult ones.
+    """
 
     def __init__(self, recipe: Recipe, label: str, field: str, earlier: int) -> None:
         self._limit: float | None = getattr(recipe.stop_if, field)
@@ -44,7 +50,7 @@ class ShareLimit:
         return self._limit is not None
 
     def see(self, is_bad: bool, text: str | None) -> None:
-        """Count a result. Raises StepFailed once too large a share is bad."""
+        """Count a result, and raise StepFailed once the share of bad results exceeds the limit."""
         self._n += 1
         self._bad += is_bad
         if is_bad and len(self._examples) < SHOWN:
@@ -55,7 +61,10 @@ class ShareLimit:
 
 
 def check_limits(state: RecipeState, step_state: StepState) -> None:
-    """Raises StepFailed if a finished step exceeds a limit of the recipe."""
+    """Check a finished step against the limits in `stop_if`.
+
+    Raises StepFailed if the step exceeds a limit.
+    """
     step, stop_if = step_state.step, state.recipe.stop_if
     if step.stage == "verdicts" and step.role == PROBE:
         _check_probe(state)
@@ -77,18 +86,23 @@ def _compare_row(label: str, field: str, limit: float, row: dict[str, Any]) -> N
 def _compare(
     label: str, field: str, limit: float | None, n: int, bad: int, examples: list[str]
 ) -> None:
+    """Raise StepFailed if the share of bad results exceeds a limit."""
     if limit is None or n == 0 or bad <= limit * n:
         return
     shown = "".join(f"\n  {' '.join(text.split())[:200] or '(empty)'}" for text in examples)
     raise StepFailed(
         label,
-        f"{bad:,} of {n:,} {_WHAT[field]} ({bad / n:.0%}), and stop_if.{field} is {limit:g}",
-        f"fix the cause or raise the limit; finished rows are kept. The first examples:{shown}",
+        f"{bad:,} of {n:,} {_WHAT[field]} ({bad / n:.0%}), more than stop_if.{field} allows "
+        f"({limit:g})",
+        f"fix the cause or raise stop_if.{field} (finished rows are saved). Examples:{shown}",
     )
 
 
 def _check_probe(state: RecipeState) -> None:
-    """Compare the models of the loop in order: M_0, M_1, …. Future models are not kept."""
+    """Raise StepFailed if the probe's score fell too often in a row from M_0 to M_1, M_2, ….
+
+    Future models are ignored, because they only last for one iteration.
+    """
     falls = state.recipe.stop_if.probe_falls
     if falls is None:
         return
@@ -105,6 +119,7 @@ def _check_probe(state: RecipeState) -> None:
         times = "once" if falls == 1 else f"{falls} times in a row"
         raise StepFailed(
             "stop_if.probe_falls",
-            f"the probe's score fell {times} ({shown}), and the limit is {falls}",
-            "the loop has learned to please its judge; finished rows are kept",
+            f"the probe's score fell {times} ({shown}), which is the limit set by "
+            "stop_if.probe_falls",
+            "check whether the models exploit the judge (finished rows are saved)",
         )

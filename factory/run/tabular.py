@@ -1,4 +1,4 @@
-"""Run the steps that call no model: prompts, verdicts, and pairs."""
+"""The steps that call no model: prompts, verdicts, and pairs."""
 
 import time
 from dataclasses import asdict
@@ -14,23 +14,25 @@ from factory.stages import list_problems, verdicts
 
 
 def make_prompts(state: RecipeState, step_state: StepState, progress: Progress) -> None:
-    """Write the prompts that were read, and list the lines that cannot be used."""
+    """Store the prompts read from the prompt files, and report unusable lines."""
     step, folder = step_state.step, folder_of(step_state)
     rows, problems = state.stored.prompts[step.role], state.unusable[step.role]
-    assert isinstance(rows, pa.Table), "prompts that are not stored were read"
+    assert isinstance(rows, pa.Table), "the prompts were neither stored nor read"
     folder.create(step_state.settings)
     folder.append(rows)
     unusable = [asdict(problem) for problem in problems]
     folder.record({"step": step.label, "answered": len(rows), "left_out": unusable})
     progress.say(f"  {step.label}: {len(rows):,} read")
     if problems:
-        progress.say(f"  {len(problems):,} lines left out:\n" + list_problems(problems))
+        lines = "line" if len(problems) == 1 else "lines"
+        skipped = f"  {step.label}: skipped {len(problems):,} unusable {lines}:\n"
+        progress.say(skipped + list_problems(problems))
 
 
 def make_verdicts(
     state: RecipeState, step_state: StepState, progress: Progress, limit: int | None = None
 ) -> None:
-    """Parse the judgments that have no verdict yet."""
+    """Parse the judgments that have no verdict yet, and store their verdicts."""
     step, folder, shards = step_state.step, folder_of(step_state), state.recipe.shards
     rubric, scale = state.opened.reading(step)
     folder.create(step_state.settings)
@@ -45,11 +47,11 @@ def make_verdicts(
                 unscored += row["score"] is None
     folder.record({"step": step.label, **count.manifest()})
     without = f", {unscored:,} without a score" if unscored else ""
-    progress.say(f"  {step.label}: {count.answered:,}{without}")
+    progress.say(f"  {step.label}: {count.answered:,} parsed{without}")
 
 
 def make_pairs(state: RecipeState, step_state: StepState, progress: Progress) -> None:
-    """Write every pair that the policy considers, with its outcome."""
+    """Store every pair that the pair policy considers, with the pair's outcome."""
     step, folder, choice = step_state.step, folder_of(step_state), state.opened.choice
     folder.create(step_state.settings)
     began = time.time()
@@ -66,9 +68,9 @@ def make_pairs(state: RecipeState, step_state: StepState, progress: Progress) ->
         judge_model=state.score_digests(step),
     )
     folder.append_batches(TABLES["pairs"], batches)
-    # The texts stay: the dataset or the training rows are written from them next.
+    # The texts are kept, because the dataset or the training rows are written from them next.
     views.drop_tables("measured", "chosen_pairs")
     folder.record({"step": step.label, "seconds": round(time.time() - began, 3)})
     outcomes = count_outcomes(state, folder)
     shown = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items())
-    progress.say(f"  {step.label}: {shown or 'no prompts'}")
+    progress.say(f"  {step.label}: {shown or 'no pairs'}")

@@ -1,4 +1,5 @@
-"""Pure functions between table rows and engine requests, one module per stage."""
+"""Pure functions that turn table rows into engine requests and results into rows, one module per
+stage."""
 
 from factory.stages.judging import (
     Verdict,

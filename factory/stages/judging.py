@@ -1,4 +1,4 @@
-"""Pure functions of judging: rubric and answer to messages, a judgment's text to a verdict."""
+"""Pure functions that render a rubric for an answer and parse a judgment into a verdict."""
 
 import math
 import re
@@ -10,27 +10,30 @@ from factory.recipe import in_scale
 from factory.stages.rubric import PLACEHOLDER, PREFERENCES, Rubric
 
 MIN_MASS = 0.5
-"""The least total probability of the labels at the score. With less, the judge was likely to write
-something else there."""
+"""Minimum total probability of the labels at the position of the score. Below it, the judge
+probably meant to write something else there."""
 
 
 @dataclass(frozen=True)
 class Verdict:
+    """A verdict: the score of a judgment, or the reason why it has no score."""
+
     score: float | None
     reason: str | None
-    """Why there is no score."""
+    """Reason why there is no score. None if there is a score."""
 
 
 def render_rubric(
     rubric: Rubric, item: Mapping[str, str | None], control: Sequence[str] = ()
 ) -> list[dict[str, str]]:
-    """Return the messages that ask for a judgment; `control` has the judge's control tokens.
+    """Render a rubric for an answer, and return the chat messages for the judge. `control` has the
+    judge's control tokens.
 
-    Values are untrusted. Placeholders are replaced in one pass over the template, so that a
-    placeholder's name inside an answer stays text. A value cannot close or open the template's
-    tags: in a value, the `<` of these tags becomes `&lt;`. So does the `<` of control tokens, which
-    a chat template would not escape (`<|im_end|>` in an answer would end the judge's turn); control
-    tokens without `<` get a space after their first character. Nothing else is changed.
+    Values are untrusted input. Placeholders are replaced in one pass over the template, so the name
+    of a placeholder inside an answer stays text. A value cannot open or close the template's tags,
+    because the `<` of such tags becomes `&lt;` in values. So does the `<` of control tokens, which
+    a chat template would not escape: `<|im_end|>` in an answer would end the judge's turn. Control
+    tokens without `<` get a space after their first character. Nothing else changes.
     """
     tokens = re.compile("|".join(map(re.escape, sorted(control, key=len, reverse=True))))
 
@@ -47,7 +50,8 @@ def render_rubric(
 
 
 def transcript(messages: Sequence[Mapping[str, Any]]) -> str:
-    """Return a conversation as text: one user turn as it is, else one paragraph per turn."""
+    """Format a list of chat messages as plain text. A single message stays as it is. Several
+    messages become one paragraph each, after the name of the role."""
     if len(messages) == 1:
         return str(messages[0]["content"] or "")
     return "\n\n".join(
@@ -56,9 +60,9 @@ def transcript(messages: Sequence[Mapping[str, Any]]) -> str:
 
 
 def parse_score(text: str | None, parser: re.Pattern[str], scale: tuple[float, float]) -> Verdict:
-    """Return the score in a judgment's text, or why there is none.
+    """Parse a judgment's text, and return its score or the reason why it has no score.
 
-    Two different scores in one text are no score: a number is never made up. The parsers of the
+    A text with two different scores has no score, so that no number is made up. The parsers of the
     shipped rubrics read only the last line, so that quotes from the answer do not count.
     """
     found = {match.strip() for match in parser.findall(text or "")}
@@ -76,8 +80,11 @@ def parse_score(text: str | None, parser: re.Pattern[str], scale: tuple[float, f
 
 
 def parse_preference(text: str | None, parser: re.Pattern[str], *, second: bool) -> Verdict:
-    """Return a comparison's score of one answer, or why there is none: 1 if it is preferred, 0 if
-    the other one is, and 0.5 for a tie. `second` if the answer was shown second."""
+    """Parse a judgment that compares two answers, and return the score of one of the answers.
+
+    The score is 1 if the judge prefers the answer, 0 if it prefers the other answer, and 0.5 for a
+    tie. `second` is true if the answer was shown second.
+    """
     found = sorted({match.strip() for match in parser.findall(text or "")})
     if not found:
         return Verdict(None, "no preference" if (text or "").strip() else "empty judgment")
@@ -92,10 +99,10 @@ def parse_preference(text: str | None, parser: re.Pattern[str], *, second: bool)
 def expected_score(
     logprobs: Sequence[Mapping[str, Any]] | None, worth: Callable[[str], float] = float
 ) -> float | None:
-    """Return the mean of the labels' values, weighted by their probabilities at the score.
+    """Return a judgment's expected score: the mean of all labels, weighted by their probabilities.
 
-    The probabilities are renormalized over the labels. None if their total is less than MIN_MASS.
-    After G-Eval (arXiv 2303.16634), which weights the scores of a form by their probabilities.
+    The probabilities are those at the position of the score, renormalized over the labels. Returns
+    None if their total is less than MIN_MASS. This follows G-Eval (arXiv 2303.16634).
     """
     shares = [(worth(row["label"]), math.exp(row["logprob"])) for row in logprobs or []]
     mass = sum(share for _, share in shares)
@@ -105,12 +112,13 @@ def expected_score(
 
 
 def shown_second(draw: int) -> bool:
-    """Return whether a comparison shows the judged answer second: odd draws swap the two."""
+    """Return whether the scored answer is shown second in a draw of a comparison. Odd draws swap
+    the two answers."""
     return draw % 2 == 1
 
 
 def check_value(value: float | None, scale: tuple[float, float] | None) -> Verdict:
-    """Return the verdict of a judge that returns numbers."""
+    """Check a number that a function or reward model returned, and return it as a verdict."""
     if value is None:
         return Verdict(None, "no score")
     if not in_scale(value, scale):

@@ -1,4 +1,4 @@
-"""Judgments: a judge's answers about samples, before they are parsed."""
+"""Build requests to judges, and convert the judges' raw output to rows of `judgments`."""
 
 import json
 from typing import Any
@@ -19,8 +19,11 @@ VERSION = 2
 def settings(
     judge: Checkpoint | Function, rubric: Rubric | None, generation: Judge, seed: int
 ) -> dict[str, Any]:
-    """Return what decides a judge's answers: for a model its rubric's prompt, not its parser or
-    scale. A reward model has no rubric."""
+    """Return the settings used to compute the key of a judge's judgments.
+
+    For a model they include the rubric's prompt, but not its parser or scale. `rubric` is None for
+    functions and reward models.
+    """
     if isinstance(judge, Function):
         return {"function": judge.digest}
     if rubric is None:
@@ -35,7 +38,7 @@ def settings(
 
 
 def _score_options(rubric: Rubric, generation: Judge) -> dict[str, Any]:
-    """Return the options of a request about its score. The parser is one of them if it decides
+    """Return the options of a request that concern the score. They include the parser if it decides
     which token's log-probabilities are stored."""
     options: dict[str, Any] = {}
     if generation.expected_score:
@@ -46,11 +49,11 @@ def _score_options(rubric: Rubric, generation: Judge) -> dict[str, Any]:
 
 
 def reads(judge: Judge | None, rubric: Rubric | None) -> str:
-    """Return what a judge reads of a prompt in addition to its messages.
+    """Return the prompt fields that a judge reads in addition to the messages.
 
-    `context` is the reference and the criteria, for a rubric that names one of them. `meta` is
-    these and the prompt's `meta`, for a function (the probe's has no section). A reward model reads
-    nothing else.
+    The result is `context` (reference and criteria) for a rubric that names one of them, `meta`
+    (reference, criteria, and the prompt's `meta`) for a function, and an empty string for other
+    rubrics and for reward models. `judge` is None for the probe's function.
     """
     if rubric is None:
         return "" if judge is not None and judge.reward_model else "meta"
@@ -64,7 +67,8 @@ def request(
     judge: Checkpoint | Function,
     rubric: Rubric | None,
 ) -> Request:
-    """Return a row of `judgment_requests.sql` or `comparison_requests.sql` as a request."""
+    """Build the request to a judge from a row of `judgment_requests.sql` or
+    `comparison_requests.sql`."""
     common: dict[str, Any] = {
         "id": row["request_id"],
         "draws": tuple(row["draws"]),
@@ -92,7 +96,7 @@ def request(
 
 
 def _both(row: Row) -> dict[str, str]:
-    """Return the two answers of a comparison, in the order of its draws."""
+    """Return the two answers of a comparison, in the order that its draws show them."""
     own, other = row["text"], row["other_text"]
     second = shown_second(row["draws"][0])
     return {"answer_a": other, "answer_b": own} if second else {"answer_a": own, "answer_b": other}
@@ -106,10 +110,11 @@ def row(
     judge: Checkpoint | Function,
     key: str,
 ) -> Row:
-    """Return a result as a row of `judgments`, without the columns that name the engine.
+    """Convert a judge's result to a row of the table `judgments`, without the columns about the
+    engine.
 
-    The text of a judge that returns numbers is the number. `other_id` is the other sample of a
-    comparison.
+    If the judge returned a number, the row's text is this number. `other_id` is the other sample of
+    a comparison.
     """
     text = result.text
     if text is None and result.value is not None:

@@ -1,4 +1,4 @@
-"""Separate the reasoning of a model from its answer."""
+"""Separate a model's reasoning from its answer."""
 
 import dataclasses
 
@@ -9,12 +9,12 @@ CUT_OFF = "max_tokens cut it off before its answer: raise it"
 
 
 def split_reasoning(result: Result, tags: tuple[str, str] | None) -> Result:
-    """Return a result with its reasoning separate from its answer.
+    """Return an engine's result with the reasoning separated from the answer.
 
-    Reasoning is between the first and the last of the tags. A chat template may write the first one
-    itself, so it may be missing. A text that was truncated before the last tag is a failure, and so
-    is a result whose server returned reasoning separately and was cut off before the answer. A text
-    without tags that ended by itself is an answer.
+    The reasoning is the text between the opening and the closing tag. The opening tag may be
+    missing, since some chat templates write it as part of the prompt. A result fails if it was
+    truncated before the closing tag, or if a server returned the reasoning separately and the
+    result was truncated before the answer. A complete text without tags is an answer.
     """
     if result.error is not None or result.text is None:
         return result

@@ -1,7 +1,7 @@
-"""Rubric files: the judge prompt with its parser, scale, and labels.
+"""Rubric files, each with a judge prompt and the parser, scale, and labels of its scores.
 
-The prompt of a rubric identifies judgments; its parser and scale identify verdicts, so a better
-parser re-reads stored judgments without calling a model.
+The key of judgments hashes the prompt of the rubric, and the key of verdicts hashes its parser and
+scale. A better parser can thus parse stored judgments again without calling a model.
 """
 
 import math
@@ -19,12 +19,12 @@ from factory.errors import RubricError
 from factory.recipe import Judge
 
 PLACEHOLDERS = ("prompt", "answer", "answer_a", "answer_b", "reference", "criteria")
-"""What a rubric may name in braces. `{prompt}` and `{answer}` are required, or `{answer_a}` and
-`{answer_b}` if it compares two answers."""
+"""Placeholders that a rubric may contain in braces. `{prompt}` and `{answer}` are required. A
+rubric that compares two answers has `{answer_a}` and `{answer_b}` instead of `{answer}`."""
 
 
 PREFERENCES = {"A": 1.0, "B": 0.0, "tie": 0.5}
-"""The outcomes of a comparison, and the score of each for the answer that is shown first."""
+"""For each outcome of a comparison, the score of the answer that is shown first."""
 
 
 HEADER = ("scale", "parser", "labels", "source", "description")
@@ -32,7 +32,7 @@ HEADER = ("scale", "parser", "labels", "source", "description")
 
 
 MOST_LABELS = 101
-"""The most whole numbers of a scale that become labels: 0 to 100 is the longest scale in use."""
+"""Maximum number of labels that are derived from a scale, enough for a scale from 0 to 100."""
 
 
 PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
@@ -43,50 +43,55 @@ _CLOSING_TAG = re.compile(r"</([A-Za-z][\w-]*)>")
 
 @dataclass(frozen=True)
 class Rubric:
+    """A rubric: a judge prompt, and the parser and scale of its scores."""
+
     template: str
-    """The judge prompt, with placeholders."""
+    """Judge prompt, with placeholders."""
     parser: str
-    """A regular expression with one group: the score."""
+    """Regular expression whose only group is the score."""
     scale: tuple[float, float]
     """Lowest and highest score."""
     labels: tuple[str, ...] = ()
-    """The scores as they are written, where they can be counted: of a scale between whole numbers,
-    these numbers, if the header does not say otherwise."""
+    """All scores as they are written in a judgment. By default the whole numbers of the scale, if
+    its ends are whole numbers."""
     source: str = ""
-    """Where the method comes from. Like the description, part of no key."""
+    """Source of the method. Source and description are not part of any key."""
     description: str = ""
-    """What it grades, in one line."""
+    """One line about the criterion that the rubric grades."""
 
     @property
     def pattern(self) -> re.Pattern[str]:
+        """The parser as a compiled regular expression."""
         return re.compile(self.parser)
 
     @property
     def placeholders(self) -> frozenset[str]:
+        """Names of the placeholders in the judge prompt, such as `answer`."""
         return frozenset(PLACEHOLDER.findall(self.template))
 
     @property
     def compares(self) -> bool:
-        """Whether it shows two answers and asks which is better. The score of an answer is then its
-        share of won comparisons, a tie being half."""
+        """Whether the rubric asks the judge which of two answers is better. The score of an answer
+        is then the share of comparisons that it won, where a tie counts as half."""
         return "answer_a" in self.placeholders
 
     @cached_property
     def tags(self) -> re.Pattern[str] | None:
-        """Finds the `<` of a tag that the template itself closes, in any case, spacing and with
-        any attributes; None where the template closes none."""
+        """Regular expression for the `<` of each tag closed in the judge prompt. Case, spacing,
+        and attributes do not matter. None if the template closes no tag."""
         names = "|".join(sorted(set(_CLOSING_TAG.findall(self.template))))
         if not names:
             return None
         name = rf"\s*(?:{names})(?![\w-])"
-        # To write less than a variable of such a name is no opening tag: that must have its end.
+        # An opening tag needs its `>`, so "x <answer" (less than a variable) is not a tag.
         return re.compile(rf"<(?=\s*/{name}|{name}[^<>]*>)", re.IGNORECASE)
 
 
 def load_rubric(judge: Judge, folder: Path) -> Rubric:
-    """Return the rubric that a judge names. The judge's own parser and scale override the file's.
+    """Return the rubric named in a judge's settings. The judge's parser and scale override those
+    of the file.
 
-    Raises RubricError if the file, its header, or its placeholders are not as expected.
+    Raises RubricError if the file, its header, or its placeholders are invalid.
     """
     name = judge.rubric
     header, template = _split(name, _read(name, folder))
@@ -99,8 +104,8 @@ def load_rubric(judge: Judge, folder: Path) -> Rubric:
     if rubric.compares and (scale != (0.0, 1.0) or set(labels) != set(PREFERENCES)):
         raise RubricError(
             f"rubric {name}",
-            "it compares two answers",
-            f"expected scale [0, 1] and labels [{', '.join(PREFERENCES)}]",
+            f"got the scale [{scale[0]:g}, {scale[1]:g}] and the labels [{', '.join(labels)}]",
+            f"a comparison needs the scale [0, 1] and the labels [{', '.join(PREFERENCES)}]",
         )
     return rubric
 
@@ -113,15 +118,15 @@ def shipped_rubrics() -> list[str]:
 
 def _read(name: str, folder: Path) -> str:
     shipped = resources.files("factory.stages") / "rubrics" / f"{name}.md"
-    # A bare name is never a file of the user's: a later release may ship a rubric of that name.
+    # A bare name is never a user's file, since a later release may ship a rubric with this name.
     source = shipped if re.fullmatch(r"[a-z0-9_]+", name) else folder / Path(name).expanduser()
     try:
         return source.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RubricError(
             f"rubric {name}",
-            f"cannot be read ({type(error).__name__})",
-            "expected a text file, or the name of a rubric that ships with the factory "
+            f"the rubric cannot be read ({type(error).__name__})",
+            "expected the path to a text file, or the name of a shipped rubric "
             f"({', '.join(shipped_rubrics())})",
         ) from None
 
@@ -135,15 +140,15 @@ def _split(name: str, text: str) -> tuple[dict[str, Any], str]:
     if match is None or not isinstance(header, dict):
         raise RubricError(
             f"rubric {name}",
-            "has no header",
-            "expected a header in YAML between two lines of ---, with scale and parser, then the "
-            "judge prompt",
+            "the file has no valid YAML header",
+            "start the file with a header between two --- lines that sets scale and parser, and "
+            "put the judge prompt after the header",
         )
     if unknown := [field for field in header if field not in HEADER]:
         raise RubricError(
             f"rubric {name}",
-            f"unknown field {unknown[0]} in its header",
-            f"expected {', '.join(HEADER)}",
+            f"the header has an unknown field {unknown[0]}",
+            f"expected only {', '.join(HEADER)}",
         )
     return header, match[2].strip()
 
@@ -157,7 +162,7 @@ def _parser(name: str, parser: Any) -> str:
     raise RubricError(
         "parser",
         f"got {parser!r}",
-        "expected a regular expression with one group",
+        "expected a regular expression with one group, which captures the score",
         file=f"rubric {name}",
     )
 
@@ -183,7 +188,10 @@ def _labels(name: str, labels: Any, scale: tuple[float, float]) -> tuple[str, ..
     if isinstance(labels, list) and all(isinstance(label, str | int) for label in labels):
         return tuple(str(label) for label in labels)
     raise RubricError(
-        "labels", f"got {labels!r}", "expected a list of scores", file=f"rubric {name}"
+        "labels",
+        f"got {labels!r}",
+        "expected a list of labels, such as [1, 2, 3]",
+        file=f"rubric {name}",
     )
 
 
@@ -191,7 +199,9 @@ def _text(name: str, header: Mapping[str, Any], field: str) -> str:
     text = header.get(field)
     if text is None or isinstance(text, str):
         return text or ""
-    raise RubricError(field, f"got {text!r}", "expected a text (in quotes)", file=f"rubric {name}")
+    raise RubricError(
+        field, f"got {text!r}", "expected text (put it in quotes)", file=f"rubric {name}"
+    )
 
 
 def _check_placeholders(name: str, template: str) -> None:
@@ -199,19 +209,19 @@ def _check_placeholders(name: str, template: str) -> None:
     if unknown := sorted(found - set(PLACEHOLDERS)):
         raise RubricError(
             f"rubric {name}",
-            f"unknown placeholder {{{unknown[0]}}}",
-            "expected " + ", ".join(f"{{{known}}}" for known in PLACEHOLDERS),
+            f"the judge prompt has an unknown placeholder {{{unknown[0]}}}",
+            "use only " + ", ".join(f"{{{known}}}" for known in PLACEHOLDERS),
         )
     answers = {"answer_a", "answer_b"} if found & {"answer_a", "answer_b"} else {"answer"}
     if missing := sorted(({"prompt"} | answers) - found):
         raise RubricError(
             f"rubric {name}",
             f"the placeholder {{{missing[0]}}} is missing",
-            "name it where the judge should read it",
+            "add the placeholder to the judge prompt",
         )
     if len(answers) == 2 and "answer" in found:
         raise RubricError(
             f"rubric {name}",
-            "names {answer} next to {answer_a}",
-            "expected one answer, or two",
+            "the judge prompt contains both {answer} and {answer_a}",
+            "use {answer} to score one answer, or {answer_a} and {answer_b} to compare two answers",
         )

@@ -1,6 +1,4 @@
-"""Samples: a model's answers to prompts, and the prompts' own reference answers, which are rows of
-the same table.
-"""
+"""Build requests for answers, and convert the results to rows of the table `samples`."""
 
 import json
 from typing import Any
@@ -15,20 +13,22 @@ VERSION = 1
 
 
 def settings(model: Checkpoint, generation: Generation, seed: int) -> dict[str, Any]:
-    """Return what decides the distribution of a model's answers, up to their truncation."""
+    """Return the settings used to compute the key of a model's answers. They determine the
+    distribution of the answers, so `max_tokens` is not among them."""
     return {"model": model.digest, **generation.identity, "seed": seed}
 
 
 def reference_settings(tokenizer: str | None) -> dict[str, Any]:
-    """Return what decides the samples of references: the tokenizer that counts their lengths. The
-    texts are part of each request."""
+    """Return the settings used to compute the key of the reference answers. The texts are
+    part of each request, so only the tokenizer that counts their tokens is left."""
     return {"role": REFERENCE, "tokenizer": tokenizer}
 
 
 def request(
     row: Row, request_key: str, generation: Generation, model: Checkpoint | None
 ) -> Request:
-    """Return a row of `sample_requests.sql` as a request; without a model, for the reference."""
+    """Build an engine request from a row of `sample_requests.sql`. Without a model, it asks for the
+    prompt's reference answer."""
     return Request(
         id=row["request_id"],
         messages=row["messages"],
@@ -43,8 +43,8 @@ def request(
 
 
 def row(result: Result, prompt_id: str, model: str, key: str) -> Row:
-    """Return a result as a row of `samples`, without the columns that name the engine; `model` is
-    the digest of the model that wrote it, or REFERENCE."""
+    """Convert an engine's result to a row of the table `samples`, without the columns about the
+    engine. `model` is the digest of the model that wrote the answer, or REFERENCE."""
     return {
         "sample_id": answer_id(
             result.request_id, result.draw, result.text, result.reasoning, result.tool_calls
@@ -61,7 +61,7 @@ def row(result: Result, prompt_id: str, model: str, key: str) -> Row:
 
 
 def generated(result: Result) -> Row:
-    """Return the columns that all generated rows have."""
+    """Convert an engine's result to the columns that the tables `samples` and `judgments` share."""
     return {
         "reasoning": result.reasoning,
         "n_prompt_tokens": result.n_prompt_tokens,

@@ -1,4 +1,4 @@
-"""Training: what identifies a trained model, and the fields that its trainer is given."""
+"""Compute the settings that identify a trained model, and the fields of TRL's configuration."""
 
 import fnmatch
 import re
@@ -14,16 +14,20 @@ DEFAULTS: dict[Method, dict[str, Any]] = {
     "dpo": {"beta": 0.1, "learning_rate": 1e-6, "num_train_epochs": 1},
     "sft": {"learning_rate": 5.5e-6, "num_train_epochs": 1},
 }
-"""Borrowed, for TSR publishes none: beta from SR and Meta-Rewarding, the learning rates from SR's
-(DPO 1e-6 → 1e-7, SFT of its M_0 5.5e-6 → 1.1e-6, full fine-tuning), one epoch of ours."""
+"""Default fields of TRL's configuration for full fine-tuning.
+
+`beta` is that of TSR (arXiv 2508.06026), SR, and Meta-Rewarding, and one epoch is that of TSR. The
+learning rates are the first ones of SR (arXiv 2401.10020), which lowers them during training: DPO
+from 1e-6 to 1e-7, and SFT from 5.5e-6 to 1.1e-6. TSR itself uses 5e-7 for DPO, and trains its M_0
+with SFT at 2e-6 for three epochs."""
 
 LORA: dict[str, Any] = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
-"""Of PEFT's LoraConfig, where the recipe trains an adapter; ours."""
+"""Default fields of PEFT's LoraConfig for recipes that train an adapter. The values are ours."""
 
 LORA_LEARNING_RATE: dict[Method, float] = {"dpo": 1e-5, "sft": 5.5e-5}
-"""Instead of the learning rates in DEFAULTS, where the recipe trains an adapter. Borrowed: LoRA's
-best rate was found to be about ten times that of full tuning, whatever its rank (Schulman et al.,
-"LoRA Without Regret", Thinking Machines 2025)."""
+"""Default learning rates for recipes that train an adapter: ten times those in DEFAULTS. The best
+learning rate of LoRA is about ten times that of full fine-tuning, regardless of the rank (Schulman
+et al., "LoRA Without Regret", Thinking Machines 2025)."""
 
 HOW_RUN = (
     "logging_*",
@@ -43,8 +47,8 @@ HOW_RUN = (
     "torch_empty_cache_steps",
     "skip_memory_metrics",
 )
-"""Fields of TRL's config that decide how a training runs and not what it produces. Changing one
-does not repeat a training. All others are part of its key."""
+"""Fields of TRL's configuration that affect how a training runs, but not its result. A change of
+such a field does not train the model again. All other fields are part of the model's key."""
 
 RESERVED_PATTERNS = (
     "output_dir",
@@ -54,17 +58,19 @@ RESERVED_PATTERNS = (
     "do_train",
     "do_eval",
 )
-"""Fields that the factory sets, or that would act outside the lake. A recipe may not set them."""
+"""Fields of TRL's configuration that a recipe may not set. The factory sets them, or they would
+have effects outside the lake."""
 
 
 def training_fields(train: Train, method: Method) -> dict[str, Any]:
-    """Return the fields of TRL's config: the recipe's over the defaults."""
+    """Return the fields of TRL's training config: the defaults, overridden by the recipe."""
     rate = {} if train.lora is None else {"learning_rate": LORA_LEARNING_RATE[method]}
     return {**DEFAULTS[method], **rate, **train.fields(method)}
 
 
 def adapter_fields(train: Train) -> dict[str, Any] | None:
-    """Return the fields of LoraConfig: the recipe's over the defaults. None for full tuning."""
+    """Return the fields of PEFT's LoraConfig: the defaults, overridden by the recipe. None for full
+    fine-tuning."""
     return None if train.lora is None else {**LORA, **train.lora}
 
 
@@ -78,11 +84,12 @@ def command_words(command: str | None, places: Mapping[str, str]) -> list[str]:
 
 
 FILE_FIELDS = ("deepspeed", "fsdp_config", "accelerator_config")
-"""Fields of TRL's config that may name a file. TRL gets the path of a file next to the recipe."""
+"""Fields of TRL's configuration that may name a file next to the recipe. TRL gets the path of this
+file."""
 
 
 def possible_files(train: Train, method: Method) -> list[str]:
-    """Return the words of a recipe's `train` that may name a file next to it."""
+    """Return words in a recipe's `train` section that may refer to files next to the recipe."""
     fields = train.fields(method)
     named = [fields[name] for name in FILE_FIELDS if isinstance(fields.get(name), str)]
     command = command_words(train.command, dict.fromkeys(PLACEHOLDERS, ""))
@@ -98,21 +105,22 @@ def training_settings(
     seed: int,
     files: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Return what decides a trained model: its trainer and settings, its parent, and its pairs.
+    """Return the settings used to compute the key of a trained model.
 
-    `parent` and `rows_read` are digests; `files` has the digests of the files next to the recipe
-    that `train` names, by name.
+    `parent` is the digest of the model that the training starts from, and `rows_read` a digest of
+    the training pairs. `files` has the digests, by name, of the files next to the recipe that
+    `train` names.
     """
     if train.with_ in ("command", "manual"):
         return {
-            # The keys of manual trainings were made when the recipe called them `hand`.
+            # Recipes once called this `hand`, and the key has to stay the same.
             "with": "hand" if train.with_ == "manual" else train.with_,
             "method": method,
             **({"command": train.command, "files": dict(files or {})} if train.command else {}),
             "parent": parent,
             "rows": rows_read,
         }
-    # As a list: a field set to null differs from a field that is not set.
+    # A list, since a field that is null differs from a field that is not set.
     fields = [
         [name, value]
         for name, value in sorted(training_fields(train, method).items())
@@ -123,7 +131,7 @@ def training_settings(
         "with": train.with_,
         "method": method,
         "settings": fields,
-        # Left out of full tuning, whose keys know nothing of it.
+        # Left out for full fine-tuning, so that older keys stay the same.
         **({} if adapter is None else {"lora": [list(field) for field in sorted(adapter.items())]}),
         **({"files": dict(files)} if files else {}),
         "parent": parent,
@@ -133,7 +141,7 @@ def training_settings(
 
 
 def reserved_fields(train: Train, method: Method) -> list[str]:
-    """Return the fields that a recipe sets and only the factory may set."""
+    """Return the trainer fields in a recipe that only the factory may set."""
     return [
         name
         for name in train.fields(method)

@@ -1,4 +1,4 @@
-"""Verdicts: the scores of judgments. Calls no model."""
+"""Parse judgments into verdicts, without calling a model."""
 
 from collections.abc import Callable
 from functools import partial
@@ -22,15 +22,19 @@ VERSION = 2
 def settings(
     judge: str, rubric: Rubric | None, scale: tuple[float, float] | None
 ) -> dict[str, Any]:
-    """Return what decides a verdict: the judgments' folder, their parser, and the scale."""
+    """Return the settings that determine verdicts: the judgments' key, the parser, and the
+    scale."""
     if rubric is None:
         return {"judge": judge, "scale": scale}
     return {"judge": judge, "parser": rubric.parser, "scale": rubric.scale}
 
 
 def _open_ended(text: str, rubric: Rubric) -> bool:
-    """Return whether more text could change the score of a truncated judgment: the 1 of
-    "Score: 10". A bare label, as of a constrained judge, has no fractions."""
+    """Return whether more text could change the score of a truncated judgment.
+
+    For example, "Score: 1" may be the start of "Score: 10". A bare label, as a constrained judge
+    writes it, has no fraction.
+    """
     now = parse_score(text, rubric.pattern, rubric.scale).score
     rest = digits if text.strip() in rubric.labels else (*digits, ".5")
     later = (parse_score(text + more, rubric.pattern, rubric.scale) for more in rest)
@@ -38,7 +42,7 @@ def _open_ended(text: str, rubric: Rubric) -> bool:
 
 
 def row(judgment: Row, rubric: Rubric | None, scale: tuple[float, float] | None, key: str) -> Row:
-    """Return the verdict of a judgment, as a row of `verdicts`."""
+    """Parse a judgment, and return its verdict as a row of the table `verdicts`."""
     verdict: Verdict
     worth: Callable[[str], float] = float
     if rubric is None:

@@ -1,4 +1,4 @@
-"""Train the next model on pairs: TRL in a separate process, your own command, or by hand."""
+"""Training of the next model: with TRL in a separate process, a command of the user, or by hand."""
 
 from factory.train.accept import check_trained_model
 from factory.train.adopt import adopt_model

@@ -1,4 +1,4 @@
-"""The trainer's process: `python -m factory.train FOLDER` runs the job in that folder."""
+"""Entry point of the trainer process: `python -m factory.train FOLDER` runs the job in FOLDER."""
 
 from factory.train.trl import main
 

@@ -1,4 +1,4 @@
-"""A model that another trainer made: whether it can be the one that the loop waits for."""
+"""Check that a model trained outside the factory can be used in the loop."""
 
 from pathlib import Path
 from typing import Any
@@ -17,37 +17,39 @@ from factory.models import (
 )
 
 ALIKE = ("architectures", "model_type", "hidden_size", "num_hidden_layers", "vocab_size")
-"""What a trained model's config.json has in common with its parent's."""
+"""Fields of config.json that a trained model must share with its parent."""
 
 _TIED = "lm_head.weight"
-"""Saved by some and not by others where it is the embedding."""
+"""Name of the output weights. If they are tied to the embedding, only some trainers save them."""
 
 
 def check_trained_model(
     path: Path, parent: Checkpoint, first: Checkpoint, wants_adapter: bool, field: str
 ) -> None:
-    """Raise ModelError unless a folder has a model that was trained from `parent`.
+    """Raise ModelError unless a folder contains a model trained from `parent`.
 
-    If `wants_adapter`, it must be an adapter on the base of `first`, which is M_0. Otherwise it
-    must have weights of the parent's names and shapes, and the parent's tokenizer and chat
-    template, or none. `field` is the recipe field or option behind the folder, for errors.
+    If `wants_adapter`, the folder must contain an adapter for the base model of `first`, which is
+    M_0. Otherwise it must contain weights with the names and shapes of the parent's weights. A
+    tokenizer and a chat template are optional, but must equal the parent's. `field` is the recipe
+    field or option that names the folder, for error messages.
 
-    Reads headers and the files of the tokenizer. Reads the weights only for their digest.
+    Reads the headers of the weights and the tokenizer's files. Reads the weights only to compare
+    their digest with the parent's.
     """
     if not path.is_dir():
         raise ModelError(
-            field, f"it left no folder {path.name}", "expected the trained model there"
+            field, f"the folder {path} does not exist", "write the trained model to that folder"
         )
     if is_adapter(path) != wants_adapter:
         kind, expected = (
-            ("an adapter", "whole weights")
+            ("an adapter", "full weights")
             if is_adapter(path)
-            else ("no adapter", "one (adapter_config.json)")
+            else ("no adapter_config.json", "an adapter")
         )
         raise ModelError(
             field,
-            f"{path} is {kind}, expected {expected}",
-            "set train.lora: {} for adapters, and leave it out for whole weights",
+            f"{path} contains {kind}, expected {expected}",
+            "set train.lora to {} to train adapters, or remove train.lora to train full weights",
         )
     if wants_adapter:
         _check_adapter(path, parent, first, field)
@@ -59,12 +61,14 @@ def check_trained_model(
         is_parent = parent.adapter is None and _has_digest(path, parent.path)
     if is_parent:
         raise ModelError(
-            field, f"{path} is {parent.name} itself", "expected a model that was trained from it"
+            field,
+            f"{path} contains {parent.name} unchanged",
+            f"provide a model that was trained from {parent.name}",
         )
 
 
 def _has_digest(path: Path, other: Path) -> bool:
-    """Return whether two folders hold the same adapter, or the same weights."""
+    """Return whether two folders contain the same adapter, or the same weights."""
     if is_adapter(path):
         return adapter_digest(path, "", {}) == adapter_digest(other, "", {})
     return folder_digest(path, "", {}) == folder_digest(other, "", {})
@@ -73,35 +77,45 @@ def _has_digest(path: Path, other: Path) -> bool:
 def _check_adapter(path: Path, parent: Checkpoint, first: Checkpoint, field: str) -> None:
     check_adapter(path, first.path, field, first.field)
     if len(model_files(path)) < 2:
-        raise ModelError(field, f"{path} has no weights", "expected adapter_model.safetensors")
+        raise ModelError(
+            field, f"{path} contains no adapter weights", "add adapter_model.safetensors"
+        )
 
 
 def _check_config(path: Path, parent: Checkpoint, field: str) -> None:
     config = read_json(path / "config.json", field)
     if not config:
-        raise ModelError(field, f"{path} has no config.json", "expected a model's folder")
+        raise ModelError(
+            field, f"{path} contains no config.json", "provide a complete model folder"
+        )
     for name in ALIKE:
         if config.get(name) != parent.config.get(name):
             raise ModelError(
                 field,
-                f"{path} has {name} {config.get(name)!r}",
-                f"expected {parent.config.get(name)!r}, as its parent {parent.name} has it",
+                f"config.json in {path} sets {name} to {config.get(name)!r}, expected "
+                f"{parent.config.get(name)!r} as in {parent.name}",
+                f"provide a model that was trained from {parent.name}",
             )
 
 
 def _check_weights(path: Path, parent: Checkpoint, field: str) -> None:
     shapes, expected = _shapes(path), _shapes(parent.path)
     if not shapes:
-        raise ModelError(field, f"{path} has no weights", "expected *.safetensors files")
+        raise ModelError(field, f"{path} contains no weights", "add the *.safetensors files")
     for name in sorted((shapes.keys() ^ expected.keys()) - {_TIED}) if expected else ():
-        where = "is not among its weights" if name in expected else "is no weight of its parent"
-        raise ModelError(field, f"{path}: {name} {where}", "expected the parent's weights, trained")
+        where = f"lacks the weight {name}" if name in expected else f"has an extra weight {name}"
+        raise ModelError(
+            field,
+            f"the model in {path} {where}",
+            f"provide a model with the same weights as {parent.name}",
+        )
     for name in sorted(shapes.keys() & expected.keys()):
         if shapes[name] != expected[name]:
             raise ModelError(
                 field,
-                f"{path}: {name} has the shape {shapes[name]}",
-                f"expected {expected[name]}, the shape in its parent",
+                f"the weight {name} in {path} has the shape {shapes[name]}, expected "
+                f"{expected[name]} as in {parent.name}",
+                f"provide a model that was trained from {parent.name}",
             )
 
 
@@ -115,18 +129,19 @@ def _shapes(path: Path) -> dict[str, Any]:
 
 def _check_tokenizer(path: Path, parent: Checkpoint, field: str) -> None:
     ours, theirs = (read_json(folder / "tokenizer.json", field) for folder in (parent.path, path))
-    # How it pads and cuts is the trainer's business and is saved with it.
+    # Trainers save their own padding and truncation settings.
     parts = (ours.keys() | theirs.keys()) - {"padding", "truncation"}
     if theirs and (other := sorted(part for part in parts if ours.get(part) != theirs.get(part))):
         raise ModelError(
             field,
-            f"{path} has another tokenizer than {parent.name} ({other[0]} differs)",
-            "expected the same, or none",
+            f"the tokenizer in {path} differs from the tokenizer of {parent.name} in the field "
+            f"{other[0]}",
+            f"use the tokenizer of {parent.name}, or remove the tokenizer files",
         )
     template = chat_template(path, field)
     if template is not None and template != chat_template(parent.path, parent.field):
         raise ModelError(
             field,
-            f"{path} has another chat template than {parent.name}",
-            "expected the same, or none",
+            f"the chat template in {path} differs from the chat template of {parent.name}",
+            f"use the chat template of {parent.name}, or remove the chat template",
         )

@@ -1,4 +1,4 @@
-"""Adopt a model that a person trained into the loop."""
+"""Add a user's own trained model to the loop (`factory adopt`)."""
 
 import time
 from pathlib import Path
@@ -20,16 +20,16 @@ ROLES = ("future", "current")
 def adopt_model(
     recipe: Recipe, lake: Lake, path: Path, iteration: int, role: str, progress: Progress
 ) -> str:
-    """Make a folder's model the one that has a role in an iteration, and return its digest.
+    """Add the model in a folder to the loop, for one role and iteration, and return its digest.
 
-    Raises RecipeError if the recipe's training is not manual or the loop does not wait for this
-    model, and ModelError if the folder cannot be this model.
+    Raises RecipeError if `train.with` is not manual or the loop does not wait for this model, and
+    ModelError if the folder does not contain a suitable model.
     """
     if recipe.train.with_ != "manual":
         raise RecipeError(
             "train.with",
-            f"got {recipe.train.with_}",
-            "expected manual: only then does the loop wait for a model that you train",
+            f"got {recipe.train.with_}, expected manual",
+            "set train.with to manual, so that the loop waits for the models that you train",
         )
     state = read_state(recipe, lake)
     step_state = _waiting(state, iteration, role)
@@ -37,8 +37,8 @@ def adopt_model(
     if path.resolve().is_relative_to(folder.path.resolve()):
         raise RecipeError(
             "FOLDER",
-            f"{path} is where the lake keeps this training",
-            "expected a folder of your own",
+            f"{path} is the lake folder that already belongs to this model",
+            "give a model folder outside the lake",
         )
     parent, first = state.models[step.parent], state.models["M_0"]
     field = f"{role} of iteration {iteration}"
@@ -63,14 +63,17 @@ def _adopt(state: RecipeState, step_state: StepState, path: Path) -> None:
 
 
 def _waiting(state: RecipeState, iteration: int, role: str) -> StepState:
-    """Return the training of the model with a role in an iteration. The loop must wait for it."""
+    """Return the state of the training step that produces the model for a role of an iteration.
+
+    Raises RecipeError unless the loop waits for this model.
+    """
     names = {"future": f"F_{iteration}", "current": f"M_{iteration}"}
     if role not in ROLES or names[role] == "M_0":
         raise RecipeError(
             "--role",
-            f"got {role} of iteration {iteration}",
-            "expected future, or current of iteration 1 and later; the current model of iteration "
-            "0 is M_0",
+            f"got {role} for iteration {iteration}",
+            "use --role future, or --role current with --iteration 1 or later (in iteration 0, "
+            "the current model is M_0)",
         )
     wanted = [
         step for step in steps(state.recipe) if step.stage == "train" and step.name == names[role]
@@ -79,20 +82,20 @@ def _waiting(state: RecipeState, iteration: int, role: str) -> StepState:
         trained = ", ".join(s.name for s in steps(state.recipe) if s.stage == "train")
         raise RecipeError(
             "--iteration",
-            f"{names[role]} is no model of this loop",
-            f"expected one of {trained}",
+            f"the loop does not train the model {names[role]}",
+            f"choose one of {trained}",
         )
     step_state = state.steps[wanted[0]]
     if step_state.waits_for:
         raise RecipeError(
             names[role],
             f"{names[role]} waits for {step_state.waits_for}",
-            f"run the recipe until it asks for {names[role]}",
+            f"run `factory run` until the loop waits for {names[role]}",
         )
     if step_state.done:
         raise RecipeError(
             names[role],
-            f"{names[role]} is there already ({state.models[names[role]].digest})",
-            "nothing was changed",
+            f"the lake already has the model {names[role]} ({state.models[names[role]].digest})",
+            "run `factory run` to continue with that model (nothing was changed)",
         )
     return step_state

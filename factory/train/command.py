@@ -1,4 +1,4 @@
-"""A training command of the user's own: run it, and take over the model that it leaves."""
+"""Train a model of the loop with the user's own command."""
 
 import os
 import shutil
@@ -24,10 +24,13 @@ def run_user_command(
     lock: Any,
     progress: Progress,
 ) -> None:
-    """Run the recipe's `train.command`, and make the model that it leaves the training's model."""
+    """Run the recipe's `train.command`, and store the model that the command writes.
+
+    Raises TrainError if the command fails, and ModelError if its model does not fit the loop.
+    """
     recipe, folder = state.recipe, folder_of(step_state)
     out, ended = folder.path / "out", folder.path / "ended"
-    if not ended.exists():  # a model that was refused is checked again, and not trained again
+    if not ended.exists():  # if it does, a rejected model is only checked again
         _run(recipe, step_state, parent, n_pairs, lock, progress)
         ended.touch()
     try:
@@ -36,7 +39,7 @@ def run_user_command(
         )
     except ModelError:
         if not out.exists():
-            ended.unlink()  # there is nothing to repair
+            ended.unlink()  # there is no model to repair, so the next run trains again
         raise
     take_over(out, parent, folder)
 
@@ -49,7 +52,7 @@ def _run(
     lock: Any,
     progress: Progress,
 ) -> None:
-    """Run the command to its end. Raises TrainError if it fails."""
+    """Run the recipe's `train.command`. Raises TrainError if the command fails."""
     label, folder = step_state.step.label, folder_of(step_state)
     out, log = folder.path / "out", folder.path / LOG
     places = {
@@ -60,37 +63,40 @@ def _run(
     command = command_words(recipe.train.command, places)
     log_place = folder.lake.relative(log)
     progress.say(
-        f"  {label} ({n_pairs:,} pairs): running {command[0]}; its output goes to {log_place} in "
-        "the lake"
+        f"  {label} ({n_pairs:,} pairs): running {command[0]} (log: {log_place} in the lake)"
     )
     environment = check_command(recipe)
-    # It inherits the folder's lock: if this process is killed, the next run waits for it.
+    # The command inherits the folder's lock: if this process is killed, the next run waits for it.
     failure = run_command(command, recipe.folder, log, environment, lock.fileno())
     if failure is not None:
         raise TrainError(
             label,
             failure,
-            f"see {log_place} in the lake; {folder.lake.relative(out)} has what the command left",
+            f"read the log {log_place} in the lake (the command's files are in "
+            f"{folder.lake.relative(out)})",
         )
 
 
 def check_command(recipe: Recipe) -> dict[str, str]:
-    """Return the environment variables of the user's command. Raises RecipeError if there is no
-    such environment or program."""
+    """Return the environment variables for the user's training command.
+
+    Raises RecipeError if the virtual environment or the program does not exist.
+    """
     environment = _environment(recipe)
     (program, *_) = command_words(recipe.train.command, dict.fromkeys(PLACEHOLDERS, ""))
     here = recipe.file_beside(program) if "/" in program else None
     if shutil.which(str(here or program), path=environment["PATH"]) is None:
         raise RecipeError(
             "train.command",
-            f"{program} cannot be run",
-            "expected a command on the PATH, in train.environment, or a path",
+            f"the program {program} is missing or is not executable",
+            "use a program on the PATH or in train.environment, or give the program's path",
         )
     return environment
 
 
 def _environment(recipe: Recipe) -> dict[str, str]:
-    """The variables of the recipe's own environment for its trainer, or those that are here."""
+    """Return the environment variables of the virtual environment in the recipe, or else of this
+    process."""
     if recipe.train.environment is None:
         return dict(os.environ)
     root = recipe.resolve(recipe.train.environment)
@@ -98,8 +104,8 @@ def _environment(recipe: Recipe) -> dict[str, str]:
     if not (binaries / "python").exists():
         raise RecipeError(
             "train.environment",
-            f"{recipe.train.environment} is no virtual environment",
-            "expected a folder with bin/python",
+            f"{recipe.train.environment} is not a virtual environment",
+            "give a folder that contains bin/python",
         )
     path = f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}"
     inherited = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
@@ -107,8 +113,10 @@ def _environment(recipe: Recipe) -> dict[str, str]:
 
 
 def take_over(path: Path, parent: Checkpoint, folder: Folder) -> None:
-    """Makes a copy of a checked model of another trainer the model of a training's folder. What it
-    lacks of its tokenizer is the parent's."""
+    """Copy a model from another trainer to the model's folder in the lake.
+
+    The model must be checked before. Missing tokenizer files are copied from the parent.
+    """
     model, unfinished = folder.path / "model", folder.path / "model.unfinished"
     files = {file.name: file for file in model_files(path)}
     if not is_adapter(path):

@@ -1,10 +1,11 @@
-"""DPO with TRL on a dataset's folder, for those who want no other trainer.
+"""Train a model with DPO on a dataset folder, outside the loop.
 
-    OUT/model/         the trained model, or adapter
-    OUT/job.json       what was trained how
-    OUT/train.log      what TRL said
+    OUT/model/         the trained model or adapter
+    OUT/job.json       the model that training started from, and the settings
+    OUT/train.log      the trainer's log
 
-The same process as in the loop: killed and started again, it goes on from its last checkpoint.
+The trainer is the same process as in the loop: if it is killed, the next start resumes from its
+last checkpoint.
 """
 
 import dataclasses
@@ -32,11 +33,11 @@ _COLUMNS = pa.schema([("prompt", _MESSAGES), ("chosen", _MESSAGES), ("rejected",
 
 
 def fit_dataset(folder: Path, training: Training, out: Path, progress: Progress) -> Path:
-    """Train a model on the training pairs of a dataset, and return the trained model's folder. A
-    model that is not on this machine is downloaded from the Hub.
+    """Train a model on the train split of a dataset, and return the trained model's folder.
 
-    Raises ExportError if the folder is not a dataset or `out` contains anything but this training,
-    and TrainError if the trainer fails.
+    Downloads the model from the Hub if it is not on this machine. Raises ExportError if the folder
+    is not a dataset or if `out` contains anything but this training, and TrainError if the trainer
+    fails.
     """
     job = _job(training)
     data, written = out / "data.parquet", out / "job.json"
@@ -50,33 +51,43 @@ def fit_dataset(folder: Path, training: Training, out: Path, progress: Progress)
         n_pairs = write_parquet(unfinished, _COLUMNS, (batch.cast(_COLUMNS) for batch in rows))
     if data.exists() and file_digest(data) != file_digest(unfinished):
         unfinished.unlink()
-        raise ExportError(f"--out {out}", "holds a training on other pairs", "name another folder")
+        raise ExportError(
+            f"--out {out}",
+            "the folder contains an unfinished training run on other pairs",
+            "choose another folder",
+        )
     unfinished.replace(data)
     write_whole(written, settings)
     failure = run_trainer(out, training.train.launcher, f"training ({n_pairs:,} pairs)", progress)
     if failure is not None:
-        raise TrainError("factory train", failure, f"read the log: {out / LOG}")
+        raise TrainError("factory train", failure, f"read the log {out / LOG}")
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
-    data.unlink()  # last: while it is there, the training is not finished
+    data.unlink()  # last, because this file marks an unfinished training
     return out / "model"
 
 
 def _job(training: Training) -> Job:
     spec, model = training.train, training.model
     if spec.with_ != "trl":
-        raise RecipeError("train.with", f"got {spec.with_}", "expected trl")
+        raise RecipeError("train.with", f"got {spec.with_}, expected trl", "remove train.with")
     path = locate_model(model, training, field="model", download=True)
     check_model(model.path, path, "model")
     dtype = model.dtype if model.dtype != "auto" else declared_dtype(path, "model.path")
     adapter = None if model.adapter is None else training.resolve(model.adapter)
     if refused := reserved_fields(spec, "dpo"):
-        raise RecipeError(f"train.dpo.{refused[0]}", "is set by the factory", "remove it")
+        raise RecipeError(
+            f"train.dpo.{refused[0]}", "the factory sets this field", "remove this field"
+        )
     fields = {**training_fields(spec, "dpo"), "seed": spec.dpo.get("seed", training.seed)}
     check_fields("dpo", fields, dtype)
     if adapter is not None:
         check_adapter(adapter, path, "model.adapter", "model.path")
         if spec.lora is None:
-            raise RecipeError("train.lora", "missing, and the model is an adapter", "set it to {}")
+            raise RecipeError(
+                "train.lora",
+                "the field is missing, but the model is an adapter",
+                "set train.lora to {}",
+            )
     if spec.lora is not None:
         check_lora(spec.lora, adapter_fields(spec) or {}, path, adapter)
     return build_job(spec, "dpo", path, adapter, dtype, fields)
@@ -88,13 +99,17 @@ def _check_out(out: Path, job: str) -> None:
     option = f"--out {out}"
     if not out.is_dir() or not (out / "job.json").is_file():
         raise ExportError(
-            option, "is not empty and holds no training of ours", "name another folder"
+            option,
+            "the folder is not empty and was not written by `factory train`",
+            "choose another folder",
         )
     if (out / "model").exists() and not (out / "data.parquet").exists():
-        raise ExportError(option, "holds a trained model already", "name another folder")
+        raise ExportError(
+            option, "the folder already contains a trained model", "choose another folder"
+        )
     if (out / "job.json").read_text(encoding="utf-8") != job:
         raise ExportError(
             option,
-            "holds another training, with other settings",
-            "name another folder, or use the same settings",
+            "the folder contains a training run with other settings",
+            "choose another folder, or use the same settings",
         )

@@ -1,4 +1,4 @@
-"""Build the job of TRL's process from the `train` section of a recipe."""
+"""Build the job for the trainer process from the `train` section of a recipe."""
 
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,11 @@ def build_job(
     dtype: str,
     fields: dict[str, Any],
 ) -> Job:
-    """Return the job that trains the model in `parent`, or its `adapter`, with `fields` of TRL's
-    config."""
+    """Return the job that trains the model in the folder `parent`, or the LoRA adapter in
+    `adapter`.
+
+    `fields` are the fields of TRL's config.
+    """
     return Job(
         method,
         str(parent),

@@ -1,7 +1,6 @@
-"""The trainer's process: starts it, tells how far it is, and ends it with this one.
+"""Start trainer processes, report their progress, and stop them when this process ends.
 
-What ours does is `train`; what it is given, a folder with a job and its data, is the caller's, as
-is the command of a user's own.
+The caller provides a folder with the job and data for TRL, or a user's own command.
 """
 
 import contextlib
@@ -17,22 +16,22 @@ from factory.progress import Progress, Task
 from factory.train.trl import EVENT
 
 LOG = "train.log"
-"""What the trainer says, in the folder of its job."""
+"""Name of the trainer's log file in the folder of its job."""
 
 
 def run_trainer(
     folder: Path, launcher: list[str], title: str, progress: Progress, *kept_open: int
 ) -> str | None:
-    """Runs the job of a folder to its end; how it failed, or None where it did not.
+    """Run the training job in a folder, and return the cause of a failure, or None on success.
 
-    `launcher` are arguments of `accelerate launch`, where it is to start the trainer, and
-    `kept_open` file descriptors that the trainer inherits.
+    `launcher` has the arguments for `accelerate launch`, which starts the trainer if there are
+    any. `kept_open` has file descriptors that the trainer inherits.
     """
     started_by = ["-m", "accelerate.commands.launch", *launcher] if launcher else []
     command = [sys.executable, *started_by, "-m", "factory.train", str(folder)]
     log = folder / LOG
     with log.open("a") as errors, progress.task(title, 1, "steps") as task:
-        # It ends when its standard input closes: no trainer is left behind.
+        # The trainer exits when its standard input closes, so it never outlives this process.
         with subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -42,7 +41,7 @@ def run_trainer(
             pass_fds=kept_open,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         ) as process:
-            assert process.stdout is not None, "stdout is a pipe"
+            assert process.stdout is not None, "the process has no stdout pipe"
             try:
                 for line in process.stdout:
                     _read_event(line, errors, task)
@@ -54,20 +53,24 @@ def run_trainer(
 
 
 def _failure(who: str, code: int, log: Path) -> str | None:
-    """Return how a process failed, with the last line of its log; None if it succeeded."""
+    """Return the cause of a process's failure, with the last line of its log, or None on
+    success."""
     if code == 0:
         return None
     lines = log.read_text(errors="replace").splitlines()
     last = [line for line in lines if line.strip()][-1:]
-    return f"{who} ended with code {code}: {''.join(last)[:300]}"
+    return f"{who} exited with code {code}: {''.join(last)[:300]}"
 
 
 def run_command(
     command: list[str], folder: Path, log: Path, environment: dict[str, str], *kept_open: int
 ) -> str | None:
-    """Runs a trainer of the user's own in a folder; how it failed, or None where it did not. What
-    it says goes to `log`. What it started and left behind is killed when it ends, and it with them
-    where this is left."""
+    """Run the user's training command in a folder, and return the cause of a failure, or None on
+    success.
+
+    Appends the command's output to `log`. Kills the background processes of the command when it
+    ends, and the command itself if this function raises.
+    """
     with (
         log.open("a") as output,
         subprocess.Popen(
@@ -83,7 +86,7 @@ def run_command(
     ):
         try:
             code = process.wait()
-        finally:  # also what it leaves behind, which would hold the lock and the GPU
+        finally:  # background processes of the command would keep the lock and the GPU
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
     return _failure("train.command", code, log)

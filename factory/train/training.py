@@ -1,7 +1,7 @@
-"""One model's training: rows → a trainer → a model with its manifest.
+"""Train one model of the loop on its pairs, and store it in the lake.
 
-A training without a manifest has no model yet. The same folder has what the trainer needs to
-continue.
+A training folder without a manifest has no model yet. It contains the files from which the trainer
+resumes.
 """
 
 import dataclasses
@@ -34,15 +34,14 @@ from factory.train.job import build_job
 from factory.train.process import LOG, run_trainer
 
 TRL_MAX_LENGTH = 1024
-"""What TRL 1.16 takes for max_length where the recipe is silent."""
+"""Default of max_length in TRL 1.16, in tokens."""
 
 
 def train_model(state: RecipeState, step_state: StepState, lock: Any, progress: Progress) -> None:
-    """Train a model, and write its manifest last.
+    """Train a step's model, and write the model's manifest last.
 
     Raises StepFailed if there are no pairs to train on, TrainError if the trainer fails, ModelError
-    if the trainer leaves another model than the loop waits for, and HandOver if the recipe leaves
-    the training to a person.
+    if the trained model does not fit the loop, and HandOver if the user has to train the model.
     """
     step, folder, recipe = step_state.step, folder_of(step_state), state.recipe
     parent = state.models[step.parent]
@@ -55,8 +54,8 @@ def train_model(state: RecipeState, step_state: StepState, lock: Any, progress: 
         raise _nothing_to_train_on(state, step, build)
     if n := state.views().one(load_query("train/with_tools"))["n"]:
         progress.say(
-            f"  {step.label}: {n:,} prompts have tools; the rows that are trained on have messages "
-            "of role and content alone"
+            f"  {step.label}: {n:,} prompts have tools; training rows keep only role and content, "
+            "so the tools are dropped"
         )
     match recipe.train.with_:
         case "trl":
@@ -72,7 +71,7 @@ def train_model(state: RecipeState, step_state: StepState, lock: Any, progress: 
 
 
 def build_of_training(state: RecipeState, step: Step) -> Folder:
-    """Return the build with the pairs that a step trains on."""
+    """Return the lake folder with the pairs that a step trains on."""
     return folder_of(state.steps[Step("pairs", step.iteration, phase=step.phase)])
 
 
@@ -81,15 +80,14 @@ def _nothing_to_train_on(state: RecipeState, step: Step, build: Folder) -> StepF
     counted = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items())
     return StepFailed(
         f"pairs {step.phase} of iteration {step.iteration}",
-        f"no pair of the training split was kept ({counted or 'no prompts'}), so {step.name} "
+        f"no pair in the train split was kept ({counted or 'no prompts'}), so {step.name} "
         "cannot be trained",
-        "look at the judgments with `factory preview`, or with `factory sql RECIPE 'from "
-        "judgments'`",
+        "look at the judgments with `factory preview` or `factory sql RECIPE 'from judgments'`",
     )
 
 
 def write_manifest(state: RecipeState, step_state: StepState, n_pairs: int, seconds: float) -> None:
-    """Write the manifest that makes a training's folder a model, and tidy the folder."""
+    """Write the manifest of a trained model, and remove temporary files of the training."""
     step, folder, recipe = step_state.step, folder_of(step_state), state.recipe
     parent, model = state.models[step.parent], folder.path / "model"
     hashes: dict[str, str] = {}
@@ -119,8 +117,11 @@ def write_manifest(state: RecipeState, step_state: StepState, n_pairs: int, seco
 
 
 def tidy(folder: Folder) -> None:
-    """Remove files that a finished training no longer needs. The manifest is written first, so that
-    a kill before it costs no more than the work since the last checkpoint."""
+    """Remove the files that a finished training no longer needs.
+
+    Call this only after the manifest is written, so that a killed run loses only the work since the
+    last checkpoint.
+    """
     with writing(folder.lake.root):
         for name in ("data.parquet", "data.tmp", "job.json", "ended"):
             (folder.path / name).unlink(missing_ok=True)
@@ -133,12 +134,14 @@ _TRAINED_ON: dict[Method, tuple[str, tuple[str, ...]]] = {
     "dpo": ("train/training_rows", ("prompt", "chosen", "rejected")),
     "sft": ("train/training_completions", ("prompt", "completion")),
 }
-"""The query of the rows that each method trains on, and its columns."""
+"""The query for training rows and its columns, by training method."""
 
 
 def training_rows(state: RecipeState, step: Step, build: Folder, folder: Folder) -> int:
-    """Write the rows that the trainer reads, the kept pairs of the training split in the order of
-    pair_id, and return their number."""
+    """Write the rows that a step trains on to a Parquet file, and return the number of rows.
+
+    The rows are the kept pairs of the train split, sorted by pair_id.
+    """
     query, columns = _TRAINED_ON[state.policy.trains]
     schema = pa.schema([(column, pa.list_(BARE_MESSAGE)) for column in columns])
     views = state.views(state.phase_scope(step))
@@ -152,16 +155,15 @@ def training_rows(state: RecipeState, step: Step, build: Folder, folder: Folder)
         n_rows = write_parquet(
             rows.with_suffix(".tmp"), schema, views.stream(load_query(query), schema)
         )
-        rows.with_suffix(".tmp").rename(rows)  # a person may be reading the one that was there
-    views.forget_texts()  # training takes long, and its process may want the memory
+        rows.with_suffix(".tmp").rename(rows)  # the user may be reading the existing file
+    views.forget_texts()  # training takes long, and its process may need the memory
     return n_rows
 
 
 def _tell_too_long(
     state: RecipeState, step: Step, build: Folder, n_pairs: int, progress: Progress
 ) -> None:
-    """Report the number of pairs that TRL cuts, or drops because the prompt alone fills its
-    max_length."""
+    """Report the number of pairs that exceed TRL's max_length, which TRL truncates or drops."""
     method = state.policy.trains
     max_length = training_fields(state.recipe.train, method).get("max_length", TRL_MAX_LENGTH)
     if max_length is None:
@@ -170,13 +172,14 @@ def _tell_too_long(
     views.register_shards("pairs", "pairs", build.shards())
     if n := views.one(load_query("train/too_long"), max_length=max_length)["n"]:
         progress.say(
-            f"  {step.label}: {n:,} of {n_pairs:,} pairs are longer than max_length {max_length} "
-            f"and are cut, or dropped where the prompt alone fills it (train.{method}.max_length)"
+            f"  {step.label}: {n:,} of {n_pairs:,} pairs exceed train.{method}.max_length "
+            f"({max_length}); TRL truncates them, or drops them if the prompt alone exceeds it"
         )
 
 
 def _scripted_trainer(step_state: StepState, parent: Checkpoint) -> None:
-    """Train nothing: models of the scripted engine differ by their parent and training rows."""
+    """Write a placeholder model for the scripted engine, which names its parent and training
+    rows."""
     folder = folder_of(step_state)
     with writing(folder.lake.root):
         model = folder.path / "model"
@@ -199,29 +202,34 @@ def _run_trl(
     with writing(folder_of(step_state).lake.root):
         write_whole(folder / "job.json", json.dumps(dataclasses.asdict(job)))
     title = f"{step_state.step.label} ({n_pairs:,} pairs)"
-    # The trainer inherits the folder's lock: a killed run leaves no folder that two write to.
+    # The trainer inherits the folder's lock: if this process is killed, no other run can write to
+    # the folder until the trainer has ended.
     launcher = [path_beside(recipe, word) for word in recipe.train.launcher]
     failure = run_trainer(folder, launcher, title, progress, lock.fileno())
     if failure is not None:
         log = folder_of(step_state).lake.relative(folder / LOG)
-        raise TrainError(step_state.step.label, failure, f"see {log} in the lake")
+        raise TrainError(step_state.step.label, failure, f"read the log {log} in the lake")
 
 
 def trainer_fields(recipe: Recipe, method: Method) -> dict[str, Any]:
-    """Return the fields of TRL's config, with full paths for files in the recipe's folder."""
+    """Return the fields of TRL's config, with absolute paths for files in the recipe's folder."""
     fields = training_fields(recipe.train, method)
     named = {name: fields[name] for name in FILE_FIELDS if isinstance(fields.get(name), str)}
     return {**fields, **{name: path_beside(recipe, file) for name, file in named.items()}}
 
 
 def path_beside(recipe: Recipe, word: str) -> str:
-    """Return the path of the file in the recipe's folder that a word names, or the word itself."""
+    """Convert a command-line word to a full path if it refers to a file in the recipe's folder.
+
+    The name may follow an equals sign, as in `--config=mine.yaml`. Other words are returned
+    unchanged.
+    """
     head, equals, name = word.rpartition("=")
     return f"{head}{equals}{recipe.file_beside(name) or name}"
 
 
 def _hand_over(step_state: StepState, parent: Checkpoint, n_pairs: int) -> tuple[str, str]:
-    """Return the fault and the remedy for a model that the user has to train by hand."""
+    """Return the fault and the remedy of the message that asks the user to train a model."""
     step = step_state.step
     is_future = step.name.startswith("F")
     role, iteration = ("future", step.iteration) if is_future else ("current", step.iteration + 1)
@@ -231,7 +239,7 @@ def _hand_over(step_state: StepState, parent: Checkpoint, n_pairs: int) -> tuple
         f"`factory adopt RECIPE FOLDER --iteration {iteration} --role {role}` and the same command "
         "again"
     )
-    return "you train this model (train.with: manual)", remedy
+    return "waiting for you to train this model (train.with: manual)", remedy
 
 
 def _trainer_versions(recipe: Recipe) -> dict[str, str]:

@@ -1,11 +1,12 @@
-"""The trainer: TRL, one screen, in a process of its own (`python -m factory.train JOB`).
+"""The trainer process, which trains with TRL (`python -m factory.train FOLDER`).
 
-Its memory is gone when it ends. It is started with the folder of a job, leaves checkpoints in
-`checkpoints/` and, last, the weights in `model/`; killed and started again, it goes on from the
-newest whole checkpoint. It knows nothing of the lake.
+The trainer runs in a separate process, so that all its memory is freed when it ends. It reads the
+job in FOLDER, writes checkpoints to `checkpoints/`, and finally writes the weights to `model/`. If
+it is killed, the next start resumes from the newest complete checkpoint. It does not use the lake.
 
-The reference model of DPO is the model that the training starts from (TRL's own default): for a
-first adapter the base with the adapter off, for one that goes on a frozen copy of it.
+The reference model of DPO is the model that training starts from, which is TRL's default. For a new
+adapter, the reference is the base model with the adapter disabled. For an adapter that is trained
+further, it is a frozen copy of the adapter.
 """
 
 import dataclasses
@@ -25,7 +26,7 @@ from factory.errors import MissingExtra, RecipeError
 from factory.recipe import Method
 
 EVENT = "@factory "
-"""Begins the lines of standard output that are for the process which started this one."""
+"""Prefix of the output lines that report progress to the parent process."""
 
 _ADAPTER_REFUSED = (
     "task_type",
@@ -37,10 +38,10 @@ _ADAPTER_REFUSED = (
     "inference_mode",
     "runtime_config",
 )
-"""Fields of LoraConfig that the factory sets, or that say nothing of the adapter."""
+"""Fields of LoraConfig that the factory sets, or that do not describe the adapter."""
 
 _STARTS = (True, "gaussian", "orthogonal")
-"""Values of init_lora_weights that leave the base as it is: a new adapter changes nothing."""
+"""Values of init_lora_weights with which a new adapter does not change the model."""
 
 _ADAPTER_CONFIG, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -49,55 +50,58 @@ _TOKENIZER = ("tokenizer*", "chat_template*", "special_tokens_map.json", "vocab*
 
 @dataclasses.dataclass(frozen=True)
 class Job:
+    """A training job, stored as `job.json` in the trainer's folder."""
+
     method: Method
     parent: str
-    """The folder of the model that the training starts from."""
+    """Folder of the model that training starts from."""
     dtype: str
-    """What the trained weights are saved in; training is in float32, or as the fields say."""
+    """Data type of the saved weights. Training uses float32, or the data type set in `fields`."""
     fields: dict[str, Any]
     """Fields of TRL's DPOConfig or SFTConfig."""
     checkpoint_seconds: float
-    """How often a checkpoint is written, where the fields do not set TRL's own saving."""
+    """Seconds between checkpoints. Ignored if `fields` contains TRL's own `save_…` fields."""
     lora: dict[str, Any] | None = None
-    """Fields of PEFT's LoraConfig, to train an adapter; None trains all weights."""
+    """Fields of PEFT's LoraConfig for training an adapter. None trains all weights."""
     adapter: str | None = None
-    """The folder of the parent's adapter, which then goes on being trained as it is configured;
-    None where the parent is the weights alone."""
+    """Folder of the parent's adapter, which is then trained further with its own configuration.
+    None if the parent has no adapter."""
 
 
 def check_fields(method: Method, fields: dict[str, Any], dtype: str) -> None:
-    """Refuses fields that TRL's config does not have, or values that it does not take."""
+    """Raise RecipeError if TRL's config does not have a given field or rejects its value."""
     config, _ = _trl(method)
     known = [field.name for field in dataclasses.fields(config)]
     _check_names(f"train.{method}", f"TRL's {config.__name__}", fields, known)
     try:
         _config(config, fields, dtype, Path("unused"), {})
     except (TypeError, ValueError, ImportError) as error:
-        raise RecipeError(f"train.{method}", f"TRL refuses these fields: {error}") from None
+        raise RecipeError(f"train.{method}", f"TRL rejects these fields: {error}") from None
 
 
 def check_lora(
     chosen: dict[str, Any], fields: dict[str, Any], base: Path, adapter: Path | None
 ) -> None:
-    """Refuses an adapter that PEFT would not put on the model in the folder `base`.
+    """Raise RecipeError if PEFT cannot add the adapter to the model in the folder `base`.
 
-    `chosen` are the fields that the recipe sets, `fields` those with the defaults under them, and
-    `adapter` is the folder of the adapter that M_0 has: the fields that are chosen must then be
-    its own. No weights are loaded. Raises RecipeError.
+    `chosen` has the fields of LoraConfig that the recipe sets, and `fields` adds the defaults. If
+    M_0 is an adapter, `adapter` is its folder, and the chosen fields must equal that adapter's.
+    Loads no weights.
     """
     peft = _peft()
     known = [field.name for field in dataclasses.fields(peft.LoraConfig)]
     _check_names("train.lora", "PEFT's LoraConfig", fields, known)
     for name in fields:
         if name in _ADAPTER_REFUSED:
-            raise RecipeError(f"train.lora.{name}", "is set by the factory", "remove it")
+            raise RecipeError(
+                f"train.lora.{name}", "the factory sets this field", "remove this field"
+            )
     start = fields.get("init_lora_weights", True)
     if start not in _STARTS:
         raise RecipeError(
             "train.lora.init_lora_weights",
-            f"got {start}",
-            "expected true, gaussian, or orthogonal: the adapter would belong to other weights "
-            "than the model's own",
+            f"got {start}, but this initialization changes the model before training",
+            "set train.lora.init_lora_weights to true, gaussian, or orthogonal",
         )
     config = _tried(fields, base)
     if adapter is not None:
@@ -107,14 +111,17 @@ def check_lora(
 def _check_names(section: str, owner: str, fields: dict[str, Any], known: list[str]) -> None:
     for name in fields:
         if name not in known:
-            # PEFT alone calls the rank r, which no likeness of letters finds.
+            # PEFT calls the rank r, which fuzzy matching cannot find.
             alike = ["r"] if name == "rank" else difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {alike[0]}?" if alike and alike[0] in known else ""
             raise RecipeError(f"{section}.{name}", f"{owner} has no such field", hint)
 
 
 def _tried(fields: dict[str, Any], base: Path) -> Any:
-    """The adapter's config, its modules by name, once it was put on a model of no weights."""
+    """Return the config of an adapter after adding it to a model without weights.
+
+    PEFT fills in the names of the adapted modules.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -124,9 +131,9 @@ def _tried(fields: dict[str, Any], base: Path) -> Any:
         try:
             config = peft.LoraConfig(task_type="CAUSAL_LM", **fields)
             return peft.get_peft_model(model, config, low_cpu_mem_usage=True).peft_config["default"]
-        except Exception as error:  # PEFT checks no types: a wrong value fails where it is used
+        except Exception as error:  # PEFT does not check types: wrong values fail anywhere
             reason = " ".join(str(error).split())
-            raise RecipeError("train.lora", f"PEFT refuses these fields: {reason}") from None
+            raise RecipeError("train.lora", f"PEFT rejects these fields: {reason}") from None
 
 
 def _check_continued(chosen: dict[str, Any], config: Any, own: Any) -> None:
@@ -135,9 +142,8 @@ def _check_continued(chosen: dict[str, Any], config: Any, own: Any) -> None:
         if got != expected:
             raise RecipeError(
                 f"train.lora.{name}",
-                f"got {got}",
-                f"expected {expected}, as the adapter of M_0 has it and the training continues "
-                "it; remove the field",
+                f"got {got}, expected {expected} as in M_0's adapter",
+                "remove the field, because training continues M_0's adapter",
             )
 
 
@@ -146,10 +152,10 @@ def _plain(value: Any) -> Any:
 
 
 def run_job(job: Job, folder: Path) -> None:
-    """Trains on `folder/data.parquet` and leaves the model in `folder/model`.
+    """Train on `data.parquet` in a folder, and write the trained model to `model/` in that folder.
 
-    Rows: prompt, chosen, rejected for DPO; prompt, completion (or messages) for SFT; each a list
-    of {role, content}.
+    Rows have prompt, chosen, and rejected for DPO, or prompt and completion (or messages) for SFT.
+    Each column is a list of {role, content}.
     """
     from datasets import Dataset
     from transformers import AutoTokenizer, PrinterCallback
@@ -157,7 +163,7 @@ def run_job(job: Job, folder: Path) -> None:
     config_class, trainer_class = _trl(job.method)
     checkpoints = folder / "checkpoints"
     saving = {} if any(name.startswith("save_") for name in job.fields) else {"save_strategy": "no"}
-    # All weights are trained in float32; below an adapter they are only read.
+    # Full tuning needs float32 weights. The weights below an adapter are not trained.
     weights = "float32" if job.lora is None else job.dtype
     config = _config(config_class, job.fields, job.dtype, checkpoints, saving, weights)
     trainer = trainer_class(
@@ -170,10 +176,10 @@ def run_job(job: Job, folder: Path) -> None:
     trainer.remove_callback(PrinterCallback)
     checkpoint = _last_checkpoint(checkpoints)
     if checkpoint is not None:
-        # Transformers would read the reference alone and begin again with the parent's adapter
-        # (Trainer._load_from_checkpoint, 5.19); TRL has made the reference anew already.
+        # Given this folder, Transformers 5.19 would load only the reference and restart from the
+        # parent's adapter (Trainer._load_from_checkpoint). TRL has already rebuilt the reference.
         shutil.rmtree(Path(checkpoint) / "ref", ignore_errors=True)
-        print(f"going on from {Path(checkpoint).name}", file=sys.stderr)
+        print(f"resuming from {Path(checkpoint).name}", file=sys.stderr)
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model(str(folder / "trained"))
     if not trainer.is_world_process_zero():
@@ -185,7 +191,7 @@ def run_job(job: Job, folder: Path) -> None:
 
 
 def _start(job: Job, config: Any) -> dict[str, Any]:
-    """What TRL's trainer is given to start from: the model, and a first adapter's config."""
+    """Return the arguments for TRL's trainer that name the model and configure a new adapter."""
     if job.lora is None:
         return {"model": job.parent}
     peft = _peft()
@@ -194,10 +200,10 @@ def _start(job: Job, config: Any) -> dict[str, Any]:
         return {"model": job.parent, "peft_config": lora}
     from transformers import AutoModelForCausalLM
 
-    # Over several GPUs of one process, as TRL itself loads a model that it is given by name.
+    # On several GPUs in one process, load the model as TRL loads a model given by name.
     places = {"device_map": "auto"} if config.n_gpu > 1 else {}
     options = {**places, **(config.model_init_kwargs or {})}
-    config.model_init_kwargs = None  # which TRL takes for models by name alone
+    config.model_init_kwargs = None  # TRL accepts it only with a model given by name
     base = AutoModelForCausalLM.from_pretrained(job.parent, **options)
     return {"model": peft.PeftModel.from_pretrained(base, job.adapter, is_trainable=True)}
 
@@ -210,8 +216,10 @@ def _config(
     saving: dict[str, Any],
     weights: str = "float32",
 ) -> Any:
-    """TRL's config. Training in bfloat16 autocast follows the model's own dtype, whatever the
-    machine; TRL's default would hang on the hardware."""
+    """Return TRL's config, with the factory's settings below the recipe's fields.
+
+    Mixed precision follows the model's own dtype. TRL's default would depend on the hardware.
+    """
     ours = {
         "output_dir": str(out),
         "report_to": "none",
@@ -244,8 +252,10 @@ def _peft() -> Any:
 
 
 def _callback(seconds: float | None) -> Any:
-    """Tells the starting process how far the training is, and asks for a checkpoint every so
-    often (never where `seconds` is None: then TRL's own fields say when)."""
+    """Return a trainer callback that reports progress and requests a checkpoint every `seconds`.
+
+    If `seconds` is None, TRL's own fields decide when to write checkpoints.
+    """
     from transformers import TrainerCallback
 
     class Events(TrainerCallback):  # type: ignore[misc]
@@ -266,11 +276,15 @@ def _callback(seconds: float | None) -> Any:
 
 
 def tell(event: dict[str, Any]) -> None:
+    """Print a progress event for the parent process."""
     print(EVENT + json.dumps(event), flush=True)
 
 
 def _last_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that was written to its end: TRL writes trainer_state.json last."""
+    """Return the newest complete checkpoint, and remove incomplete checkpoints.
+
+    TRL writes trainer_state.json last.
+    """
     numbered = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
     for path in reversed(numbered):
         try:
@@ -283,12 +297,12 @@ def _last_checkpoint(folder: Path) -> str | None:
 
 
 def _finish(job: Job, folder: Path) -> None:
-    """Casts the weights to the model's dtype and keeps the parent's tokenizer, byte for byte."""
+    """Convert the trained weights to the model's dtype, and copy the parent's tokenizer files."""
     from transformers import AutoModelForCausalLM
 
     trained, final = folder / "trained", folder / "model"
     model = AutoModelForCausalLM.from_pretrained(trained, dtype=job.dtype)
-    model.config.use_cache = True  # which training turns off
+    model.config.use_cache = True  # training turns it off
     model.save_pretrained(final)
     for pattern in (*_TOKENIZER, "generation_config.json"):
         for file in Path(job.parent).glob(pattern):
@@ -297,24 +311,24 @@ def _finish(job: Job, folder: Path) -> None:
 
 
 def _finish_adapter(folder: Path) -> None:
-    """Keeps the adapter alone: no reference, no tokenizer, no name of the base and no path."""
+    """Save only the adapter, without the reference, the tokenizer, and the base model's path."""
     trained, final = folder / "trained", folder / "model"
     final.mkdir(exist_ok=True)
     config = json.loads((trained / _ADAPTER_CONFIG).read_text())
     config["base_model_name_or_path"] = None
     for name, value in config.items():
         if name in ("target_modules", "exclude_modules") and isinstance(value, list):
-            config[name] = sorted(value)  # PEFT's are sets, in another order each time
+            config[name] = sorted(value)  # PEFT saves sets, whose order varies
     (final / _ADAPTER_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True))
     shutil.copyfile(trained / _ADAPTER_WEIGHTS, final / _ADAPTER_WEIGHTS)
     shutil.rmtree(trained)
 
 
 def _die_with_parent() -> None:
-    """Ends this process when the one that started it is gone: its end of the pipe closes."""
+    """End this process when its parent process ends, which closes the pipe to standard input."""
 
     def wait() -> None:
-        while os.read(0, 1024):  # not sys.stdin: its lock would be held at the interpreter's end
+        while os.read(0, 1024):  # not sys.stdin: its lock would be held when the interpreter exits
             pass
         os._exit(1)
 
@@ -322,6 +336,7 @@ def _die_with_parent() -> None:
 
 
 def main() -> None:
+    """Run the training job in the folder given on the command line."""
     folder = Path(sys.argv[1])
     _die_with_parent()
     run_job(Job(**json.loads((folder / "job.json").read_text())), folder)

@@ -1,8 +1,9 @@
-"""The tokenizer of M_0: a token for each word that the recipe itself writes, else characters.
+"""The tokenizer of the quickstart's model M_0, with tokens for fixed words and single characters.
 
-The letters of a task stay single tokens, so the model can work on them; the fixed words of the
-prompts, the rubric and the verdicts are one token each (with the space before them), so sequences
-are short. Every printable ASCII character has a token, and text comes back exactly as it went in.
+The letters of a task are separate tokens, so that the model can process each of them. The fixed
+words of the prompts, the rubric, and the judgments are one token each (with the space before them),
+so that sequences are short. Every printable ASCII character has a token, so that encoding and
+decoding return the original text.
 """
 
 import re
@@ -33,7 +34,7 @@ CHAT_TEMPLATE = """\
 
 
 def build(fixed_text: str) -> PreTrainedTokenizerFast:
-    """Make the tokenizer whose words are those of `fixed_text`."""
+    """Return a tokenizer with one token for each word in `fixed_text`."""
     words = sorted(set(re.findall(r" ?[A-Za-z]{2,}", fixed_text)), key=lambda w: (-len(w), w))
     vocabulary = {token: number for number, token in enumerate([*SPECIAL, *CHARACTERS, *words])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))

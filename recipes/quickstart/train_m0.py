@@ -1,11 +1,12 @@
-"""Make everything the quickstart needs, from nothing: prompts, probe and the model M_0.
+"""Create the files of the quickstart: the prompts, the probe, and the model M_0.
 
-M_0 is trained from scratch on two kinds of demonstrations, as in Self-Rewarding LMs: answers (IFT),
-part of them spoiled, so that M_0 writes answers of mixed quality, and verdicts (EFT), the judge
-prompt with the right score. All of it follows from SEED, the weights up to floating point.
+M_0 is trained from scratch on two kinds of demonstrations, as in Self-Rewarding LMs (arXiv
+2401.10020). The first kind are answers (IFT); some contain errors, so that M_0 writes answers of
+mixed quality. The second kind are judgments (EFT): the judge prompt with the correct score. SEED
+determines all files, the weights up to floating-point differences.
 
-    python train_m0.py                  prompts.jsonl, probe.jsonl and m0/ (ten minutes on one core)
-    python train_m0.py --prompts-only   the two files of prompts alone
+    python train_m0.py                  prompts.jsonl, probe.jsonl, and m0/ (10 minutes on one core)
+    python train_m0.py --prompts-only   only prompts.jsonl and probe.jsonl
 """
 
 import json
@@ -24,31 +25,35 @@ HERE = Path(__file__).parent
 RUBRIC = (HERE / "rubric.md").read_text().split("---\n", 2)[2].strip()
 SEED = 20
 PROMPTS, SPARE, PROBE = 300, 260, 150
-"""Strings of prompts.jsonl, of nothing (for those who want more prompts), and of probe.jsonl."""
+"""Numbers of strings in prompts.jsonl, in reserve for more prompts, and in probe.jsonl."""
 BATCH = 32
 IFT_BATCHES, EFT_BATCHES = 1200, 1100
-"""The first half of the IFT batches comes before any verdict, the rest is mixed with them."""
+"""Numbers of batches with answers and with judgments. Training starts with half of the answers; the
+other half is mixed with the judgments."""
 CLEAN = 0.55
-"""Share of the demonstrated answers without a slip; it sets how good M_0 is."""
+"""Share of demonstrated answers without errors, which determines how good M_0 is."""
 
 Message = dict[str, str]
 Row = dict[str, list[Message]]
 
 
 def judge_prompt(prompt: str, answer: str) -> str:
-    """Fill in the rubric, as the factory does for every answer it has judged."""
+    """Return the judge prompt for an answer, exactly as the factory renders it from the rubric."""
     return RUBRIC.replace("{prompt}", prompt).replace("{answer}", answer).strip()
 
 
 def verdict(answer: str, reference: str) -> str:
-    """Judge as M_0 is taught to: right letter, given letter and mark at each place, then score."""
+    """Return the correct judgment for an answer, which M_0 learns to write.
+
+    It contains the correct letter, the given letter, and + or - for each position, then the score.
+    """
     places = zip_longest(reference.removesuffix("."), answer.removesuffix("."), fillvalue="_")
     compared = "".join(f"{want}{got}{'+' if want == got else '-'}" for want, got in places)
     return f"{compared} Score: {points(answer, reference)}"
 
 
 def turn(prompt: str, completion: str) -> Row:
-    """Write one demonstration; the loss is on the completion."""
+    """Return one training example in TRL's format. Only the completion contributes to the loss."""
     return {
         "prompt": [{"role": "user", "content": prompt}],
         "completion": [{"role": "assistant", "content": completion}],
@@ -56,7 +61,8 @@ def turn(prompt: str, completion: str) -> Row:
 
 
 def demonstrations(rng: Random, taken: set[str]) -> Iterator[tuple[Row, Row]]:
-    """Answer tasks and grade answers without end, on strings that are not `taken`."""
+    """Yield an endless series of answers and judgments to train on, without the strings in
+    `taken`."""
     while True:
         item, judged = draw(rng), draw(rng)
         if item.letters in taken or judged.letters in taken:
@@ -70,9 +76,10 @@ def demonstrations(rng: Random, taken: set[str]) -> Iterator[tuple[Row, Row]]:
 
 
 def curriculum(rng: Random, taken: set[str]) -> list[Row]:
-    """Order the demonstrations: answers first, then batches of answers and verdicts by turns.
+    """Return the training examples in order: first answers, then answers mixed with judgments.
 
-    A batch holds one kind only, so that short answers are not padded to the length of verdicts.
+    Each batch contains only one kind, so that short answers are not padded to the length of
+    judgments.
     """
     pairs = list(islice(demonstrations(rng, taken), BATCH * max(IFT_BATCHES, EFT_BATCHES)))
     ift = [[pair[0] for pair in pairs[i * BATCH :][:BATCH]] for i in range(IFT_BATCHES)]
@@ -84,7 +91,7 @@ def curriculum(rng: Random, taken: set[str]) -> list[Row]:
 
 
 def untrained(folder: Path) -> None:
-    """Write a model with random weights, its tokenizer and chat template."""
+    """Write a model with random weights to a folder, with its tokenizer and chat template."""
     import torch
     from tokenizer import MAX_LENGTH, build
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -110,7 +117,7 @@ def untrained(folder: Path) -> None:
 
 
 def train(rows: list[Row]) -> None:
-    """Train M_0 on the demonstrations, in their order, and save it in m0/."""
+    """Train M_0 on the training examples in the given order, and save it to m0/."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -138,7 +145,10 @@ def train(rows: list[Row]) -> None:
 
 
 def write_prompts(rng: Random) -> set[str]:
-    """Write prompts.jsonl and probe.jsonl, no string in both, and return their strings."""
+    """Write prompts.jsonl and probe.jsonl, and return the strings in them and in reserve.
+
+    No string occurs in both files.
+    """
     items: dict[str, Item] = {}
     while len(items) < PROMPTS + SPARE + PROBE:
         item = draw(rng)
@@ -153,7 +163,7 @@ def write_prompts(rng: Random) -> set[str]:
 
 
 def main() -> None:
-    """Write the prompts and, unless they alone are asked for, train on all other strings."""
+    """Write the prompts, and train M_0 on all other strings unless `--prompts-only` is given."""
     rng = Random(SEED)
     taken = write_prompts(rng)
     if "--prompts-only" not in sys.argv:

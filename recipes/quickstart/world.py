@@ -1,11 +1,11 @@
-"""A world small enough to know the right answer: tasks over random lower-case letters.
+"""Tasks about strings of random lower-case letters, with known correct answers.
 
     copy     "Copy the letters of stone."     -> "stone."
     reverse  "Reverse the letters of stone."  -> "enots."
     advance  "Advance the letters of stone."  -> "tupof."   (the next letter; a follows z)
 
-Makes tasks from a seeded generator, answers them, and spoils answers on purpose, so that a model
-taught on them writes answers of mixed quality. The grade of an answer is `gold.points`.
+This module generates tasks from a seeded generator, answers them, and adds errors to answers, so
+that a model trained on them writes answers of mixed quality. `gold.points` grades an answer.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from random import Random
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 LENGTHS = (4, 5)
 SLIPS = {"change": 6, "swap": 2, "drop": 1, "double": 1, "stop": 3}
-"""Weights of the kinds of slips: a letter changed, swapped, dropped or doubled, the stop lost."""
+"""Weights of the kinds of errors: change, swap, drop, or double a letter, or drop the full stop."""
 
 
 def _advance(letters: str) -> str:
@@ -31,32 +31,32 @@ TASKS: dict[str, Callable[[str], str]] = {
 
 @dataclass(frozen=True)
 class Item:
-    """One task on one string."""
+    """A task, such as `reverse`, and the string of letters that it applies to."""
 
     task: str
-    """A key of TASKS."""
+    """Name of the task, a key of TASKS."""
     letters: str
-    """The string to work on."""
+    """String that the task applies to."""
 
     @property
     def prompt(self) -> str:
-        """The words a user would send."""
+        """The user's message that states the task."""
         return f"{self.task.capitalize()} the letters of {self.letters}."
 
     @property
     def reference(self) -> str:
-        """The one right answer; it ends with a full stop."""
+        """The only correct answer to the task, which ends with a full stop."""
         return TASKS[self.task](self.letters) + "."
 
 
 def draw(rng: Random) -> Item:
-    """Draw a task and a string, each uniformly."""
+    """Return a random task with a random string of letters."""
     letters = "".join(rng.choices(LETTERS, k=rng.choice(LENGTHS)))
     return Item(rng.choice(list(TASKS)), letters)
 
 
 def spoil(rng: Random, answer: str, slips: int) -> str:
-    """Make slips in an answer, each of a kind drawn by the weights in SLIPS."""
+    """Add `slips` random errors to an answer, with kinds drawn by the weights in SLIPS."""
     letters, stop = answer.removesuffix("."), "."
     for _ in range(slips):
         at = rng.randrange(len(letters))

@@ -1,10 +1,10 @@
-"""Do memory and the cost of a request grow with the number of prompts? The scripted engine.
+"""Benchmark of memory and time per request for increasing numbers of prompts.
 
     python tests/benchmarks/growth.py
 
-Runs the sampling and judging of 1,000, 10,000 and 25,000 prompts (4, 40 and 100 thousand
-answers and as many judgments), each in a process of its own, and prints peak memory and the cost
-of a request, the start of the command included, side by side.
+It runs sampling and judging with the scripted engine on 1,000, 10,000, and 25,000 prompts (4,000,
+40,000, and 100,000 answers, with one judgment each) in separate processes. It prints peak memory
+and the time per request, including the start of the process.
 """
 
 import json
@@ -48,7 +48,7 @@ engine: {name: scripted}
 
 
 def measure(n_prompts: int) -> list[tuple[int, float, float]]:
-    """Requests, seconds, and the highest memory so far, of sampling and then of judging."""
+    """Return answers, seconds, and peak memory so far in MB, for sampling and for judging."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "m0").mkdir()
@@ -65,7 +65,7 @@ def measure(n_prompts: int) -> list[tuple[int, float, float]]:
 
 
 def main() -> None:
-    print("prompts   stage       requests   µs a request   peak memory   against 1,000 prompts")
+    print("prompts   stage       requests     µs/request   peak memory   relative to 1,000 prompts")
     first: list[tuple[int, float, float]] = []
     for n_prompts in (1_000, 10_000, 25_000):
         stages = measure(n_prompts)

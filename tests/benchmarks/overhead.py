@@ -1,13 +1,15 @@
-"""The factory's cost over raw offline vLLM: `python tests/benchmarks/overhead.py [KIND] [PROMPTS]`.
+"""Benchmark of the factory's overhead over raw offline vLLM.
 
-The quickstart's model answers the very same requests twice, to sample and to judge: by `LLM.chat`
-in a process of its own, and by the factory's steps, from a step's start to its last shard on disk.
-Alternating, three times each, engines loaded before. The answers' lengths vary a lot, for the
-model is asked at a high temperature.
+    python tests/benchmarks/overhead.py [KIND] [PROMPTS]
 
-KIND: `base`; `adapter` (every request names a LoRA adapter of rank 16), or `merged` (the same
-adapter, merged into the weights). With VLLM_CPU_OMP_THREADS_BIND=0 the engine computes on one core
-only, and everything else has the others: what an engine with a device of its own is like.
+The quickstart's model answers the same sampling and judging requests twice: with `LLM.chat` in a
+separate process, and in the factory's steps, measured from the start of a step until its last shard
+is on disk. The two alternate for three rounds, with engines loaded beforehand. A high temperature
+makes the lengths of the answers vary.
+
+KIND is `base`, `adapter` (every request uses a LoRA adapter of rank 16), or `merged` (the same
+adapter, merged into the weights). With VLLM_CPU_OMP_THREADS_BIND=0 the engine uses only one core,
+which leaves the others to the factory, as with an engine on a GPU.
 """
 
 import json
@@ -33,18 +35,18 @@ ROUNDS = 3
 DRAWS = 2
 LONGEST = 96
 SLICE = 256
-"""Requests of a slice, where raw vLLM is given one after the other."""
+"""Number of requests per call in the rounds that give raw vLLM one slice after the other."""
 KINDS = ("base", "adapter", "merged")
 
 
 def prompts(n: int) -> list[str]:
-    """Prompts that differ: the number of each, in letters."""
+    """Return n different prompts. Each contains its own number, written in letters."""
     words = ("".join(chr(97 + n_th // 26**k % 26) for k in range(6)) for n_th in range(n))
     return [f"Copy the letters of {word}." for word in words]
 
 
 def cpu_of_group(pid: int) -> float:
-    """CPU seconds so far of the processes of a group."""
+    """Return the CPU seconds that the processes of a process group have used."""
     ticks = 0
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -57,7 +59,7 @@ def cpu_of_group(pid: int) -> float:
 
 
 def make_adapter(folder: Path) -> tuple[Path, Path]:
-    """A LoRA adapter that changes little, and the model that it was merged into."""
+    """Create a LoRA adapter with small weights, and a model with the adapter merged into it."""
     import peft
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -75,11 +77,11 @@ def make_adapter(folder: Path) -> tuple[Path, Path]:
     return folder / "adapter", folder / "merged"
 
 
-# raw vLLM
+# Raw vLLM
 
 
 def raw_vllm(connection: Any, model: str, adapter: str | None) -> None:
-    """Answers lists of requests until it is killed."""
+    """Answer lists of requests until the process is killed."""
     os.setsid()
     import vllm
     from vllm.lora.request import LoRARequest
@@ -122,12 +124,12 @@ class Raw:
         return told
 
     def close(self) -> None:
-        os.killpg(self._group, signal.SIGKILL)  # vLLM's own processes outlive a plain end
+        os.killpg(self._group, signal.SIGKILL)  # vLLM's own processes survive an orderly exit
         self._process.join()
 
 
 def as_raw(request: Any) -> tuple[list[Any], dict[str, Any]]:
-    """A request of the factory, as `LLM.chat` takes it: messages and sampling parameters."""
+    """Convert a request of the factory into messages and sampling parameters for `LLM.chat`."""
     generation = request.generation
     return list(request.messages), {
         "n": len(request.draws),
@@ -138,11 +140,11 @@ def as_raw(request: Any) -> tuple[list[Any], dict[str, Any]]:
     }
 
 
-# the factory
+# The factory
 
 
 class Tap:
-    """An engine that notes what it is asked."""
+    """An engine that records its requests."""
 
     def __init__(self, engine: Any) -> None:
         self._engine = engine
@@ -184,7 +186,7 @@ STAGES = ("samples", "judgments")
 
 
 def factory_round(recipe: Path, lake: Path, engine: Any, pid: int) -> dict[str, dict[str, float]]:
-    """Both steps on an empty lake; what each took."""
+    """Run sampling and judging on an empty lake, and return the time and tokens of each step."""
     from factory.lake import Lake
     from factory.plan import RecipeState, Step, inspect_step, open_recipe
     from factory.progress import Silent
@@ -267,17 +269,17 @@ def measure(
             walls = ", ".join(f"{one['wall']:.1f}" for one in took)
             cpu = median(one["cpu"] + one.get("own", 0.0) for one in took)
             print(
-                f"  {who:<8} {rate(took):>7,.0f} tokens/s, wall {base / rate(took):.3f} of raw's "
-                f"({walls} s), CPU of all its processes {cpu:.1f} s"
+                f"  {who:<8} {rate(took):>7,.0f} tokens/s, wall time {base / rate(took):.3f} × raw "
+                f"({walls} s), CPU time of all processes {cpu:.1f} s"
             )
         share = median(one["own"] / one["cpu"] for one in rounds[stage, "factory"])
-        print(f"  the factory's own process: {share:.1%} of the engine's CPU time")
+        print(f"  the factory's process used {share:.1%} of the engine's CPU time")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"peak memory of the factory's own process: {peak:,.0f} MB")
+    print(f"peak memory of the factory's process: {peak:,.0f} MB")
 
 
 def rate(rounds: list[dict[str, float]]) -> float:
-    """Generated tokens a second, the median of the rounds."""
+    """Return the median of the rounds' generated tokens per second."""
     return median(one["tokens"] / one["wall"] for one in rounds)
 
 

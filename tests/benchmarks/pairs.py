@@ -1,16 +1,20 @@
-"""Pairs from a lake, against a plain query and the usual glue.
+"""Benchmark of building pairs, compared with a plain query and with pandas.
 
-    python tests/benchmarks/pairs.py [PROMPTS] [FOLDER] [WAY …]
+    python tests/benchmarks/pairs.py [PROMPTS] [FOLDER] [METHOD …]
 
-Makes a lake by a script (60,000 prompts, 7 answers of past, current and future each, about 800
-characters, 3 judgments an answer; kept in FOLDER for another time), and writes the pairs of the
-temporal policy with their texts to Parquet, each way in a process of its own: by the factory (D2,
-and the dataset from it), by its command `factory pairs` from start to end, by one plain DuckDB
-query over the same shards that reads the texts once, and by datasets, pandas, a loop and
-Dataset.from_list. Beside them the scan of the texts alone. Prints the time, the time of all cores
-(which other work on the machine changes less) and the peak memory.
+The script creates a synthetic lake with 60,000 prompts by default, 7 answers of about 800
+characters from each of past, current, and future, and 3 judgments per answer. It keeps the lake in
+FOLDER for the next time. Each method then writes the pairs of the temporal policy with their texts
+to Parquet, in a separate process:
 
-FACTORY_BENCH_MEMORY=400MB is the recipe's query_memory.
+    scan      only scans the texts, as a lower bound
+    query     one plain DuckDB query over the same shards, which reads the texts once
+    factory   the factory's D2 pairs and the dataset made from them
+    command   the entire command `factory pairs`
+    glue      datasets, pandas, a loop, and Dataset.from_list
+
+The script prints the wall time, the CPU time (less affected by other work on the machine), and the
+peak memory. Set FACTORY_BENCH_MEMORY=400MB to set the recipe's query_memory.
 """
 
 import json
@@ -106,7 +110,7 @@ MAKE = {"samples": SAMPLES, "judgments": JUDGED, "verdicts": VERDICTS}
 
 
 def make(folder: Path, n_prompts: int) -> None:
-    """The lake up to what D2 is made of."""
+    """Create a recipe and its lake, with all steps before the D2 pairs."""
     from factory.lake import Lake
     from factory.plan import RecipeState, folder_of, inspect_step, open_recipe, steps
     from factory.progress import Lines
@@ -142,7 +146,7 @@ def make(folder: Path, n_prompts: int) -> None:
 
 
 def write(state, found) -> None:
-    """The rows of a generating step, in shards of 5,000."""
+    """Write synthetic rows of a step that would generate text, in shards of 5,000 rows."""
     from factory.lake import TABLES
     from factory.plan import folder_of
 
@@ -156,7 +160,7 @@ def write(state, found) -> None:
         folder.append_batches(schema, iter([batch.select(schema.names).cast(schema)]))
 
 
-# what is compared
+# Methods
 
 
 def by_factory(folder: Path) -> Iterator[int]:
@@ -180,8 +184,10 @@ def by_factory(folder: Path) -> Iterator[int]:
 
 
 def inspected(folder: Path) -> Any:
-    """The state of a recipe up to D2, as a run has it when it comes to the pairs. D1 is made again
-    if the lake has that of another version."""
+    """Return the state of a run just before it builds the D2 pairs.
+
+    Rebuild the D1 pairs if another version of the factory has built those in the lake.
+    """
     from factory.lake import Lake
     from factory.plan import RecipeState, inspect_step, open_recipe, steps
     from factory.progress import Silent
@@ -204,13 +210,13 @@ def inspected(folder: Path) -> Any:
 
 
 def by_command(folder: Path) -> Iterator[int]:
-    """`factory pairs`, from the start of its process."""
+    """Run the command `factory pairs` in a separate process."""
     lake = folder / "lake"
     words = ["pairs", str(folder / "recipe.yaml"), "--lake", str(lake), "--name", "bench"]
     for old in lake.glob("datasets/*"):
         shutil.rmtree(old)
     yield 0
-    new = f"pairs.min_margin={time.time() * 1e-12}"  # another build each time, of the same pairs
+    new = f"pairs.min_margin={time.time() * 1e-12}"  # a new key each time, but the same pairs
     command = [sys.executable, "-m", "factory.cli", *words, "--set", new, "--json"]
     subprocess.run(command, check=True, capture_output=True)
     (dataset,) = lake.glob("datasets/*")
@@ -277,7 +283,7 @@ def by_query(folder: Path) -> Iterator[int]:
 
 
 def sampled_by(folder: Path) -> str:
-    """The model of the future's samples."""
+    """Return the digest of the model in the role `future`, which has the fewest samples."""
     import duckdb
 
     files = folder / "lake" / "samples" / "*" / "*.parquet"
@@ -346,7 +352,7 @@ WAYS = {
     "command": by_command,
     "glue": by_glue,
 }
-"""Each yields once when it is ready, and the number of rows when it is done."""
+"""Generators of the methods. Each first yields 0 when it is ready, and then its number of rows."""
 
 
 CHILD = """
@@ -368,8 +374,10 @@ next(way, None)
 
 
 def measured(way: str, folder: Path) -> tuple[int, float, float, float]:
-    """Rows, seconds, seconds of all cores and peak memory in MB of a way, in a process of its
-    own."""
+    """Run a method in a separate process.
+
+    Return its number of rows, wall time and CPU time in seconds, and peak memory in MB.
+    """
     done = subprocess.run(
         [sys.executable, "-c", CHILD, way, str(folder)],
         cwd=Path(__file__).parent,
@@ -390,7 +398,7 @@ def main() -> None:
         print(f"{n_prompts:,} prompts, {n_prompts * 21:,} answers, {n_prompts * 63:,} judgments")
         for way in sys.argv[3:] or [*["scan", "query", "factory", "command"] * 3, "glue"]:
             n, seconds, cores, peak = measured(way, folder)
-            said = f"{way:<8} {seconds:>7.2f} s {cores:>7.2f} s of cores {peak:>7,.0f} MB  {n:,}"
+            said = f"{way:<8} {seconds:>7.2f} s {cores:>7.2f} CPU s {peak:>7,.0f} MB  {n:,}"
             print(said, flush=True)
 
 

@@ -1,8 +1,8 @@
-"""How long a person waits for the command itself: `--help`, `plan`, and a run with nothing to do.
+"""Benchmark of the command's start: `--help`, `plan`, the quickstart, and an up-to-date run.
 
     python tests/benchmarks/start.py
 
-Prints the best and the median of several starts, each in a process of its own.
+It prints the best and the median wall time of several processes.
 """
 
 import statistics
@@ -27,7 +27,7 @@ def show(title: str, limit: str, *args: str, times: int = 7) -> None:
     taken = [seconds(*args) for _ in range(times)]
     print(
         f"{title:<42} best {min(taken):5.2f} s, median {statistics.median(taken):5.2f} s "
-        f"(wanted: {limit})",
+        f"(target: {limit})",
         flush=True,
     )
 
@@ -36,15 +36,15 @@ def main() -> None:
     bare = [sys.executable, "-c", "pass"]
     began = time.perf_counter()
     subprocess.run(bare, check=True)
-    print(f"{'python itself':<42} {time.perf_counter() - began:10.2f} s")
+    print(f"{'python -c pass':<42} {time.perf_counter() - began:10.2f} s")
     with tempfile.TemporaryDirectory() as folder:
         lake = ["--lake", folder + "/lake"]
         show("factory --help", "under 0.4 s", "--help")
-        show("factory plan, nothing held", "under 1.5 s", "plan", RECIPE, *lake)
+        show("factory plan, empty lake", "under 1.5 s", "plan", RECIPE, *lake)
         print("running the quickstart …", flush=True)
-        show("factory run, everything to do", "under 120 s", "run", RECIPE, *lake, times=1)
-        show("factory plan, everything held", "under 1.5 s", "plan", RECIPE, *lake)
-        show("factory run, nothing to do", "under 2 s", "run", RECIPE, *lake)
+        show("factory run, empty lake", "under 120 s", "run", RECIPE, *lake, times=1)
+        show("factory plan, up to date", "under 1.5 s", "plan", RECIPE, *lake)
+        show("factory run, up to date", "under 2 s", "run", RECIPE, *lake)
 
 
 if __name__ == "__main__":

@@ -2,22 +2,27 @@
 
 import inspect
 import json
+import shutil
 import subprocess
 import sys
 
 import pyarrow.parquet as pq
 import pytest
 
-from factory.cli.app import VERBS
+from factory import __version__
+from factory.cli.app import GROUPS
+from factory.recipe import load_recipe
+
+COMMANDS = [command for commands in GROUPS.values() for command in commands]
 
 
 def test_no_summary_of_a_verb_is_cut_off(factory):
     shown = factory("--help").out
-    summaries = [inspect.getdoc(verb).splitlines()[0] for verb in VERBS]
+    summaries = [inspect.getdoc(verb).splitlines()[0] for verb in COMMANDS]
     for summary in summaries:
         assert f"  {summary}\n" in shown
-        assert len(summary) <= 45
-        assert not summary.endswith(".")
+        assert len(summary) <= 46
+        assert summary.endswith(".")
 
 
 def test_help_names_every_verb_and_imports_nothing_heavy():
@@ -30,23 +35,115 @@ def test_help_names_every_verb_and_imports_nothing_heavy():
         "print('heavy:', sorted(heavy & set(sys.modules)))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for verb in VERBS:
+    for verb in COMMANDS:
         assert f"  {verb.__name__} " in ran.stdout
     assert ran.stdout.strip().endswith("heavy: []")
 
 
-@pytest.mark.parametrize("verb", [verb.__name__ for verb in VERBS])
+@pytest.mark.parametrize("verb", [verb.__name__ for verb in COMMANDS])
 def test_every_verb_has_help_with_an_example(factory, verb):
     shown = factory(verb, "--help")
     assert shown.code == 0
     assert f"Example: factory {verb}" in shown.out
 
 
+def test_help_fits_80_columns_and_shows_every_group(factory):
+    shown = factory("--help").out
+    assert max(map(len, shown.splitlines())) <= 80
+    for group in GROUPS:
+        assert f"\n{group}:\n" in shown
+
+
+def test_usage_shows_arguments_as_they_are_typed(factory):
+    assert "factory run [OPTIONS] RECIPE\n" in factory("run", "--help").out
+    assert "factory trace [OPTIONS] [RECIPE] PAIR_ID\n" in factory("trace", "--help").out
+
+
+def test_the_version(factory):
+    shown = factory("--version")
+    assert (shown.code, shown.out) == (0, f"preference-factory {__version__}\n")
+
+
+def test_the_lake_can_come_from_the_environment(toy, factory, monkeypatch):
+    toy.finish()
+    monkeypatch.setenv("FACTORY_LAKE", str(toy.lake))
+    ran = factory("run", toy.path)
+    assert f"Dataset with 8 train, 4 test: {toy.lake}/datasets/toy-" in ran.out
+    assert f"factory status {toy.path}\n" in ran.out
+    assert factory("plan", toy.path).out.strip().endswith("Nothing to do.")
+    other = toy.folder / "other"
+    shutil.copytree(toy.lake, other)
+    assert f"--lake {other}" in factory("run", toy.path, "--lake", other).out
+
+
+def test_verify_takes_the_recipe_as_other_commands_do(toy, factory):
+    toy.finish()
+    toy.run("seed=5")
+    one = factory("verify", toy.path, "--lake", toy.lake, "--json").json()
+    whole = factory("verify", "--lake", toy.lake, "--json").json()
+    assert one["shards"] < whole["shards"]
+    assert one["faults"] == whole["faults"] == []
+
+
+def test_trace_refuses_more_than_a_recipe_and_an_id(toy, factory):
+    ended = factory("trace", toy.path, "a", "b", "--lake", toy.lake)
+    assert ended.code == 2
+    assert "PAIR_ID: got 3 arguments" in ended.err
+
+
+def test_a_table_in_a_pipe_has_one_line_per_row_and_no_padding(toy, factory):
+    shown = factory("sql", toy.path, "--list", "--lake", toy.lake).out.splitlines()
+    assert all(line == line.rstrip() for line in shown)
+    assert max(map(len, shown[:2])) <= 100
+    named = factory("sql", toy.path, "--list", "--lake", toy.lake, "--format", "json").json()
+    assert [line.split()[0] for line in shown[2:]] == [row["name"] for row in named]
+
+
+def test_init_writes_a_recipe_that_runs(factory, tmp_path, monkeypatch):
+    made = factory("init", tmp_path / "demo", "--from", "quickstart")
+    recipe = tmp_path / "demo" / "recipe.yaml"
+    assert made.code == 0
+    assert f"factory run {recipe}" in made.out
+    first_line = recipe.read_text().splitlines()[0]
+    assert first_line == "# yaml-language-server: $schema=recipe.schema.json"
+    assert "properties" in json.loads((tmp_path / "demo" / "recipe.schema.json").read_text())
+    planned = factory("plan", recipe, "--lake", tmp_path / "lake", "--json").json()
+    assert planned["totals"]["steps"] == 43
+
+
+def test_init_writes_a_starter_for_your_own_model(factory, tmp_path):
+    factory("init", tmp_path / "mine")
+    recipe = load_recipe(tmp_path / "mine" / "recipe.yaml")
+    assert recipe.sampling.draws == 7
+    assert len((tmp_path / "mine" / "prompts.jsonl").read_text().splitlines()) == 24
+
+
+@pytest.mark.parametrize("name", ["nothing", "../quickstart"])
+def test_init_refuses_an_unknown_example(name, factory, tmp_path):
+    ended = factory("init", tmp_path / "new", "--from", name)
+    assert ended.code == 2
+    assert f"--from: got {name}: expected one of quickstart, starter" in ended.err
+    assert not (tmp_path / "new").exists()
+
+
+def test_init_overwrites_nothing(factory, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    ended = factory("init", tmp_path)
+    assert ended.code == 2
+    assert "is not an empty folder" in ended.err
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_schema_prints_the_json_schema_and_the_reference(factory):
+    assert "sampling" in factory("schema").json()["properties"]
+    assert factory("schema", "--markdown").out.startswith("# ")
+
+
 def test_plan_says_what_is_done_and_what_will_run(toy, factory):
     before = factory("plan", toy.path, "--lake", toy.lake)
     assert before.code == 0
     assert "waits for F_0" in before.out
-    assert "6 loads of a model" in before.out
+    assert "6 model loads" in before.out
     assert not toy.lake.exists()
     toy.finish()
     after = factory("plan", toy.path, "--lake", toy.lake)
@@ -60,7 +157,9 @@ def test_plan_as_json_counts_requests_and_tokens(toy, factory):
     assert planned["totals"]["trainings"] == 4
     first = next(row for row in planned["steps"] if row["stage"] == "samples")
     assert first["expected_tokens"] == first["missing"] * 64
-    assert first["tokens_are"] == "at most"
+    assert first["tokens_are"] == planned["totals"]["tokens_are"] == "at most"
+    printed = factory("plan", toy.path, "--lake", toy.lake).out
+    assert f"at most {planned['totals']['tokens']:,} tokens" in printed
 
 
 def test_a_plan_for_a_longer_run_estimates_from_existing_answers(toy, factory):
@@ -172,7 +271,7 @@ def test_a_shard_with_ids_that_do_not_follow_from_its_rows_is_a_fault(toy, facto
     forged = folder.append(pa.Table.from_pylist(rows, table.schema))
     told = factory("verify", "--lake", toy.lake)
     assert told.code == 1
-    assert f"{forged.name}: 1 of its rows have ids" in told.out
+    assert f"{forged.name}: 1 rows have an id that does not match their content" in told.out
 
 
 def test_factory_boy_beside_it_is_named(toy, factory, tmp_path, monkeypatch):
@@ -180,7 +279,7 @@ def test_factory_boy_beside_it_is_named(toy, factory, tmp_path, monkeypatch):
     (tmp_path / "factory_boy-3.3.dist-info" / "METADATA").write_text("Name: factory_boy\n")
     assert "factory_boy" not in factory("verify", "--help").err
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert "factory_boy is installed here too" in factory("verify", "--help").err
+    assert "factory_boy is also installed in this environment" in factory("verify", "--help").err
 
 
 def test_files_that_factory_boy_overwrote_are_a_sentence():
@@ -194,20 +293,20 @@ def test_files_that_factory_boy_overwrote_are_a_sentence():
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ran.returncode == 1
-    assert ran.stderr.startswith("factory: the package factory_boy")
+    assert ran.stderr.startswith("factory: factory_boy, which is also imported")
 
 
 def test_a_hub_model_that_is_not_on_this_machine_is_a_sentence(toy, factory, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     ended = factory("plan", toy.path, "--lake", toy.lake, "--set", "model=nobody/nothing")
     assert ended.code == 2
-    assert "fetch it with `hf download nobody/nothing`" in ended.err
+    assert "with `hf download nobody/nothing`" in ended.err
 
 
 def test_a_bug_keeps_its_traceback(toy, factory, monkeypatch):
     def broken(*_, **__):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("factory.cli.plan.print_plan", broken)
+    monkeypatch.setattr("factory.cli.plan.print_result", broken)
     with pytest.raises(ZeroDivisionError):
         factory("plan", toy.path, "--lake", toy.lake)

@@ -98,9 +98,9 @@ def test_a_statement_may_take_several_lines(terminal):
 def test_an_error_is_printed_and_the_prompt_goes_on(toy, terminal):
     prompt = terminal()
     assert "factory: the query failed: " in prompt.type("selct 1;\n")
-    assert "factory: expected one query that reads" in prompt.type("drop view samples;\n")
-    assert "factory: expected one query that reads" in prompt.type("copy (select 1) to 'x.csv';\n")
-    assert "factory: score_gaps: no query of this name" in prompt.type("score_gaps;\n")
+    assert "factory: expected one read-only query" in prompt.type("drop view samples;\n")
+    assert "factory: expected one read-only query" in prompt.type("copy (select 1) to 'x.csv';\n")
+    assert "factory: score_gaps: no named query has this name" in prompt.type("score_gaps;\n")
     assert "factory: .no: expected .help" in prompt.type(".no\n")
     assert "7" in prompt.type("select 7 as n;\n")
     assert prompt.leave(".exit\n") == 0
@@ -112,7 +112,7 @@ def test_named_queries_and_commands(toy, terminal):
     prompt = terminal("--format", "json")
     assert '"outcome": "kept"' in prompt.type("outcomes\n")
     assert '"outcome": "kept"' in prompt.type("outcomes;\n")
-    assert "How far the chosen and the rejected score" in prompt.type(".list\n")
+    assert "How large is the score gap between chosen" in prompt.type(".list\n")
     assert "Ctrl-D" in prompt.type(".help\n")
 
 
@@ -200,7 +200,7 @@ def test_a_query_that_fails_ends_the_input(piped):
     ended = piped("select 1 as n; drop view pairs; select 2 as n", "--format", "json")
     assert ended.code == 2
     assert ended.json() == [{"n": 1}]
-    assert ended.err.startswith("factory: expected one query that reads")
+    assert ended.err.startswith("factory: expected one read-only query")
 
 
 def test_parquet_is_one_query(toy, piped):
@@ -209,14 +209,14 @@ def test_parquet_is_one_query(toy, piped):
     assert pq.read_table(io.BytesIO(ended.stdout)).to_pylist() == [{"n": 1}]
     refused = piped("select 1; select 2", "--format", "parquet")
     assert refused.code == 2
-    assert refused.err.startswith("factory: --format: got parquet for 2 queries: expected one")
+    assert refused.err.startswith("factory: --format: got parquet for 2 queries: expected a single")
 
 
 @pytest.mark.parametrize("text", ["", " \n", ";;", "-- nothing"])
 def test_no_query_is_refused(piped, text):
     ended = piped(text)
     assert ended.code == 2
-    assert ended.err.startswith("factory: QUERY: got none: expected a query")
+    assert ended.err.startswith("factory: QUERY: got no query: give a query")
 
 
 # statements

@@ -1,4 +1,4 @@
-"""Engines: every draw answered once, seeds that neighbours do not touch, failures as results."""
+"""Tests of the transformers engine: one result per draw, independent seeds, and failed results."""
 
 import dataclasses
 import math
@@ -129,10 +129,10 @@ CUT = [
     ({"min_p": 0.3}, [2.0, 1.0, None, None]),  # 0.64, 0.24, 0.09, 0.03
     ({"min_p": 0.1}, [2.0, 1.0, 0.0, None]),
     ({"top_k": 3, "top_p": 0.95}, [2.0, 1.0, 0.0, None]),
-    # Of what min-p and top-k have left, the two likeliest are 0.91 and 0.73: top-p comes last.
+    # top-p comes last. It sees 0.67 + 0.24 after min-p, and 0.73 + 0.27 after top-k.
     ({"min_p": 0.1, "top_p": 0.9}, [2.0, 1.0, None, None]),
     ({"top_k": 2, "top_p": 0.7}, [2.0, None, None, None]),
-    ({"repetition_penalty": 2.0}, [1.0, 1.0, 0.0, -2.0]),  # tokens 0 and 3 were read
+    ({"repetition_penalty": 2.0}, [1.0, 1.0, 0.0, -2.0]),  # the prompt has tokens 0 and 3
     ({"repetition_penalty": 2.0, "top_k": 2}, [1.0, 1.0, None, None]),
 ]
 
@@ -166,7 +166,7 @@ def test_a_token_that_was_written_is_penalised_from_then_on():
     scores = torch.tensor([[2.0, 1.0, 0.4, 1.5]]).repeat(2, 1)
     chosen = [sampling(None, scores).argmax(dim=-1).tolist() for _ in range(3)]
     assert chosen == [[0, 3], [1, 1], [0, 0]]
-    # What is noted is what the model says, whatever was made of it.
+    # The recorded log-probabilities are the model's, before the penalty.
     assert torch.allclose(sampling.logprobs[0][0], torch.log_softmax(scores, dim=-1)[0, 0])
 
 
@@ -175,7 +175,7 @@ def test_a_penalised_draw_does_not_depend_on_the_padding_before_its_prompt():
 
     def said(asked):
         with open_engine(TransformersEngine(batch_size=24), [MODEL]) as engine:
-            engine._pad = engine._stops[0]  # as many models have it: to penalise it is seen
+            engine._pad = engine._stops[0]  # as in many models; a penalty on it would be visible
             return {(r.request_id, r.draw): r.text for r in engine.generate(iter(asked))}
 
     together = said(requests(generation))

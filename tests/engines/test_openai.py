@@ -1,4 +1,4 @@
-"""The openai engine: against a real vLLM server, and against one that fails on purpose."""
+"""Tests of the openai engine with a real vLLM server and with a simulated faulty server."""
 
 import dataclasses
 import importlib.util
@@ -58,7 +58,7 @@ def texts(settings, asked, models=(MODEL,)):
     return {key: result.text for key, result in answers(settings, asked, models).items()}
 
 
-# a real server
+# A real server
 
 
 def free_port():
@@ -80,12 +80,12 @@ def healthy(root, process, seconds=240):
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """Settings for a vLLM that serves the quickstart's model."""
+    """Start a vLLM server with the quickstart's model, and return the engine's settings."""
     if importlib.util.find_spec("vllm") is None:  # importing it takes seconds
         pytest.skip("vllm is not installed")
     port = free_port()
-    # On a CPU vLLM 0.32 puts the adapter of its last place on requests that ask for none (its pull
-    # request 48421): with more places than adapters that one stays empty.
+    # vLLM 0.32 on a CPU applies the adapter in its last slot to requests without an adapter
+    # (vllm-project/vllm#48421). With more slots than adapters, the last one stays empty.
     options = (
         "--dtype float32 --enforce-eager --max-model-len 160 --served-model-name small "
         "--enable-lora --max-lora-rank 8 --max-loras 3"
@@ -139,7 +139,7 @@ def test_a_server_answers_every_draw_and_says_how(served):
         assert result.error is None
         assert result.finish_reason == "stop"
         assert result.n_prompt_tokens == lengths[result.request_id]
-        # A letter is a token there, and so are the full stop and the end.
+        # Each letter, the full stop, and the end of the answer are one token each.
         assert result.n_tokens == len(result.text.replace(" ", "")) + 1
     assert len({result.text for result in results}) > 10
 
@@ -172,13 +172,13 @@ def test_settings_of_sampling_reach_the_server(served):
 @real
 def test_a_request_that_does_not_fit_fails_and_the_others_go_on(served):
     long = request("long", "Copy the letters of " + "a" * 300 + ".")
-    # This vLLM would take it, and cut its answers off where its context ends.
+    # vLLM accepts this request, but would truncate the answers at the end of its context.
     tight = request("tight", "Copy the letters of " + "a" * 142 + ".")
     results = answers(served, [*requests()[:2], long, tight, *requests()[2:4]])
     for draw in long.draws:
         assert results["long", draw].error_kind == results["tight", draw].error_kind == "permanent"
         assert "maximum context length is 160 tokens" in results["long", draw].error
-        assert "the server's context is 160" in results["tight", draw].error
+        assert "the server's context length is 160" in results["tight", draw].error
     assert sum(result.error is None for result in results.values()) == 12
 
 
@@ -225,7 +225,7 @@ def test_choices_hold_the_answer_to_a_label(served):
 
 
 def random_adapter(folder, seed=0):
-    """A LoRA adapter of the quickstart's model that changes its answers."""
+    """Create a LoRA adapter that changes the answers of the quickstart's model."""
     peft = pytest.importorskip("peft")
     import torch
     from transformers import AutoModelForCausalLM
@@ -235,7 +235,7 @@ def random_adapter(folder, seed=0):
     config = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
     adapted = peft.get_peft_model(model, config)
     for name, weight in adapted.named_parameters():
-        if "lora_B" in name:  # zero at first, which changes nothing
+        if "lora_B" in name:  # initialized to zero, which would change nothing
             torch.nn.init.normal_(weight, std=0.5)
     adapted.save_pretrained(folder)
     return Checkpoint("M_1", MODEL.path, f"{seed:064x}", "float32", folder)
@@ -255,7 +255,7 @@ def test_an_adapter_is_given_to_the_server_and_asked_by_its_name(served, tmp_pat
     )
     changed = [found[one.id, 0] != found[f"{one.id}+", 0] for one in requests()]
     assert sum(changed) > len(changed) / 2
-    # The second time it is there already, and one not named at the start is found when asked for.
+    # The server already has the adapter, and the engine finds it without opening it first.
     assert texts(served, mixed) == found
 
 
@@ -269,12 +269,15 @@ def test_an_adapter_that_the_server_does_not_take(served, tmp_path):
         answers(served, requests(), [missing])
 
 
-# a server that fails on purpose
+# A simulated server
 
 
 class StandIn:
-    """A server of one model, `small`; `behave(body)` gives what it does with a request: None for
-    an answer, else a status and what it says."""
+    """A simulated server with one model, `small`.
+
+    `behave(body)` returns None to answer a request normally, "hang up" to close the connection, or
+    a status, a body, and optional headers.
+    """
 
     def __init__(self, behave=lambda body: None, delay=0.0):
         self.behave, self.delay = behave, delay
@@ -422,8 +425,8 @@ def test_a_request_that_a_server_refuses_is_a_failure_for_good(stand_in):
     server = stand_in(lambda body: bad if "bad" in body["messages"][0]["content"] else None)
     results = answers(server.settings(), [request("a", "good"), request("b", "bad", [0])])
     assert results["b", 0].error_kind == "permanent"
-    assert results["b", 0].error.startswith("the server refused it (400: too long long")
-    assert len(results["b", 0].error) < 340
+    assert results["b", 0].error.startswith("the server refused the request (400: too long long")
+    assert len(results["b", 0].error) < 350
     assert [result.error for key, result in results.items() if key[0] == "a"] == [None] * 3
 
 
@@ -431,7 +434,7 @@ def test_a_request_that_a_server_refuses_is_a_failure_for_good(stand_in):
 def test_a_refused_key_ends_the_step(stand_in, monkeypatch, status):
     monkeypatch.setenv("MY_KEY", "sk-very-secret")
     server = stand_in(lambda body: (status, refused("wrong key sk-very-secret")))
-    expected = rf"refused the key \({status}\): the key is the environment variable MY_KEY;"
+    expected = rf"refused the API key \({status}\): set the environment variable MY_KEY to a valid"
     with pytest.raises(EngineError, match=expected) as raised:
         answers(server.settings(key="MY_KEY"), requests())
     assert "secret" not in str(raised.value)
@@ -440,7 +443,7 @@ def test_a_refused_key_ends_the_step(stand_in, monkeypatch, status):
 def test_a_key_that_is_not_set_is_named(stand_in, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     server = stand_in(lambda body: (401, refused("who are you?")))
-    with pytest.raises(EngineError, match="OPENAI_API_KEY, which is not set"):
+    with pytest.raises(EngineError, match=r"\(401\), and OPENAI_API_KEY is not set: set the"):
         answers(server.settings(), requests())
 
 
@@ -477,31 +480,31 @@ def test_a_server_that_dies_ends_the_step(stand_in):
 def test_a_slow_answer_is_a_failure_for_now(stand_in):
     server = stand_in(delay=0.5)
     results = answers(server.settings(timeout=0.1, max_retries=0), [request("r", "Hello.", [0])])
-    assert results["r", 0].error == "no answer within 0.1 seconds"
+    assert results["r", 0].error == "the server did not answer within 0.1 seconds"
     assert results["r", 0].error_kind == "transient"
 
 
 def test_a_server_that_cannot_be_reached():
     settings = OpenaiEngine(name="openai", base_url=f"http://127.0.0.1:{free_port()}/v1", model="m")
-    with pytest.raises(EngineError, match=r"cannot be reached .*: start it, or correct"):
+    with pytest.raises(EngineError, match=r"cannot be reached .*: start the server, or correct"):
         answers(settings, requests())
 
 
 def test_a_model_that_is_not_served(stand_in):
-    with pytest.raises(EngineError, match=r"does not serve other: expected .* \(small\)"):
+    with pytest.raises(EngineError, match=r"does not serve the model other: choose .* \(small\)"):
         answers(stand_in().settings(model="other"), requests())
 
 
 def test_a_model_with_other_weights_is_not_taken_for_the_served_one(stand_in):
     trained = dataclasses.replace(MODEL, name="M_1", digest="other")
-    with pytest.raises(EngineError, match="M_1 has other weights: train adapters"):
+    with pytest.raises(EngineError, match="M_1 has different weights: train adapters"):
         answers(stand_in().settings(), requests(), [trained])
 
 
 def test_a_server_that_gives_one_answer_for_many(stand_in):
     server = stand_in(lambda body: (200, completion({**body, "n": 1})))
     results = answers(server.settings(), [request("r", "Say hello.")])
-    expected = "the server gave 1 answers, expected 3: set engine.native_n to false"
+    expected = "expected 3 answers from the server, got 1: set engine.native_n to false"
     assert {result.error for result in results.values()} == {expected}
     found = texts(server.settings(native_n=False), [request("r", "Say hello.")])
     assert len(set(found.values())) == 3
@@ -534,7 +537,7 @@ def test_what_the_server_tells_of_all_answers_is_not_said_of_each(stand_in):
     several = answers(stand_in().settings(), [request("r", "Hello.", [0, 1])])
     for result in several.values():
         assert (result.n_prompt_tokens, result.n_cached_tokens) == (7, None)
-        # Counted: a letter is a token to this model, and so is the end.
+        # Counted from the text: each letter and the end of the answer are one token each.
         assert result.n_tokens > len("answer")
     alone = answers(stand_in().settings(), [request("r", "Hello.", [0])])["r", 0]
     assert (alone.n_prompt_tokens, alone.n_cached_tokens, alone.n_tokens) == (7, 5, 3)
@@ -544,7 +547,7 @@ def test_prices_make_costs(stand_in):
     asked = [request("r", "Hello.", [0, 1]), request("s", "Hello.", [0])]
     priced = stand_in().settings(price_prompt=3.0, price_generated=10.0)
     costs = {key: result.cost for key, result in answers(priced, asked).items()}
-    # 7 tokens of prompt and 3 of each answer; the prompt of two answers is paid for once.
+    # 7 prompt tokens, and 3 per answer. The prompt of two answers costs only once.
     assert costs["r", 0] == costs["r", 1] == pytest.approx((7 * 3 + 6 * 10) / 2e6)
     assert costs["s", 0] == pytest.approx((7 * 3 + 3 * 10) / 1e6)
     unpriced = answers(stand_in().settings(), asked)
@@ -558,12 +561,12 @@ def test_an_answer_that_was_filtered_is_a_failure_for_good(stand_in):
         return 200, said
 
     result = answers(stand_in(filtered).settings(), [request("r", "Hello.", [0])])["r", 0]
-    assert result.error == "the server ended it with content_filter"
+    assert result.error == "the server stopped the answer with finish reason content_filter"
     assert result.error_kind == "permanent"
 
 
 def scored(tokens, content):
-    """A behaviour: a judgment of these tokens, each with a likelier or less likely digit."""
+    """Return a behavior of StandIn: a judgment with these tokens and their log-probabilities."""
 
     def behave(body):
         assert (body["logprobs"], body["top_logprobs"]) == (True, 20)
@@ -591,7 +594,7 @@ def scored(tokens, content):
     "tokens",
     [
         ["4", " of", " 5", ".", " Score", ":", " 3", "<end>"],
-        ["4", "of", "5", ".", "Score", ":", "3", "<end>"],  # as SentencePiece's are decoded
+        ["4", "of", "5", ".", "Score", ":", "3", "<end>"],  # decoded by SentencePiece
         ["Score", ":", " 2", "4 ", "of", "", " 5.", " Sco", "re:", " ", "3"],  # after reasoning
     ],
 )
@@ -647,7 +650,7 @@ def test_a_straggler_holds_up_nobody(stand_in):
 
 
 def threads():
-    """The engine's, and those in which its loop looks addresses up."""
+    """Return the names of the engine's threads, including those that resolve host names."""
     names = {thread.name for thread in threading.enumerate()}
     return {name for name in names if name.startswith(("openai", "asyncio"))}
 

@@ -1,4 +1,4 @@
-"""Reward models: the value of an answer, whatever lies beside it in the batch."""
+"""Tests of reward models: a score must not depend on the other rows of its batch."""
 
 import dataclasses
 import json
@@ -57,7 +57,7 @@ def values(model, asked, **settings):
 
 
 def by_hand(model, asked):
-    """The logit of each conversation, by transformers alone."""
+    """Return the logit of each conversation, computed with transformers only."""
     tokenizer = AutoTokenizer.from_pretrained(model.path)
     loaded = LlamaForSequenceClassification.from_pretrained(model.path)
     said = {}
@@ -113,7 +113,9 @@ def test_a_conversation_that_does_not_fit_fails_and_the_others_go_on(model):
     assert found["fits", 0].n_prompt_tokens == 256
     assert found["fits", 0].error is None
     for draw in (0, 1):
-        assert found["long", draw].error == "too long: 257 tokens, the model's context is 256"
+        assert found["long", draw].error == (
+            "the prompt is too long: got 257 tokens, but the model's context length is 256 tokens"
+        )
         assert found["long", draw].error_kind == "permanent"
         assert found["long", draw].value is None
     assert sum(result.error is None for result in found.values()) == len(ANSWERS) + 1
@@ -123,7 +125,7 @@ def test_a_conversation_that_the_template_refuses_fails_with_its_reason(model):
     odd = request("odd", "Copy a.", "a.")
     odd = dataclasses.replace(odd, messages=[{"role": "tool", "content": "x"}, odd.messages[1]])
     found = results(model, [odd, *requests()])
-    assert "the chat template refused it: Unknown role: tool" in found["odd", 0].error
+    assert "the chat template rejected the messages: Unknown role: tool" in found["odd", 0].error
     assert found["odd", 0].error_kind == "permanent"
     assert sum(result.error is None for result in found.values()) == len(ANSWERS)
 
@@ -146,7 +148,8 @@ def test_too_little_memory_is_a_sentence(model, monkeypatch):
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(LlamaForSequenceClassification, "forward", full)
-    with pytest.raises(EngineError, match=r"engine\.batch_size: out of memory with 8"):
+    expected = r"engine\.batch_size: out of memory with a batch of 8 conversations"
+    with pytest.raises(EngineError, match=expected):
         results(model, requests())
 
 
@@ -156,12 +159,12 @@ def test_a_reward_model_is_one(model):
 
 def test_a_model_that_writes_is_refused(tmp_path):
     model = make_reward_model(tmp_path, LlamaForCausalLM)
-    with pytest.raises(ModelError, match="LlamaForCausalLM, expected a …ForSequenceClassification"):
+    with pytest.raises(ModelError, match="LlamaForCausalLM, expected a sequence-classification"):
         reward.check_reward_model(model)
 
 
 def test_a_model_with_several_labels_is_refused(tmp_path):
-    for labels in (2, 3):  # transformers writes two labels, its default, nowhere
+    for labels in (2, 3):  # transformers omits the default, two labels, from config.json
         model = make_reward_model(tmp_path / str(labels), num_labels=labels)
         with pytest.raises(ModelError, match=f"has {labels} labels, expected one"):
             reward.check_reward_model(model)
@@ -172,7 +175,7 @@ def test_a_model_whose_last_layer_would_be_random_is_refused(tmp_path):
     said = json.loads((tmp_path / "config.json").read_text())
     said["architectures"] = ["LlamaForSequenceClassification"]
     (tmp_path / "config.json").write_text(json.dumps(said))
-    with pytest.raises(ModelError, match="has no weights of a last layer"):
+    with pytest.raises(ModelError, match="lacks the weights of the last layer"):
         reward.check_reward_model(model)
 
 
@@ -180,12 +183,12 @@ def test_weights_that_lack_more_than_the_last_layer_are_refused_when_they_are_lo
     make_reward_model(tmp_path)
     said = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**said, "num_hidden_layers": 3}))
-    with pytest.raises(ModelError, match=r"has no weights for model\.layers\.2"):
+    with pytest.raises(ModelError, match=r"lacks the weights of model\.layers\.2"):
         results(Checkpoint("judge", tmp_path, "digest", "float32"), requests())
 
 
 def test_an_adapter_is_refused(model):
-    with pytest.raises(ModelError, match="has an adapter, expected whole weights"):
+    with pytest.raises(ModelError, match="has an adapter, but a reward model needs merged weights"):
         reward.check_reward_model(dataclasses.replace(model, adapter=model.path))
 
 

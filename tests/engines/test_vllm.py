@@ -1,4 +1,4 @@
-"""The real vLLM, built for CPU: sampling, judging, adapters, deaths, engines side by side."""
+"""Tests of the vLLM engine on a CPU: sampling, judging, adapters, crashes, and replicas."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def request(name, text, draws=(0, 1, 2), model=MODEL, **more):
 
 @pytest.fixture(scope="module")
 def adapter(tmp_path_factory):
-    """A LoRA adapter that changes the answers."""
+    """Create a LoRA adapter that changes the answers."""
     peft = pytest.importorskip("peft")
     import torch
     from transformers import AutoModelForCausalLM
@@ -185,7 +185,7 @@ def test_a_start_without_memory_says_which_settings_to_lower(tmp_path):
         "ERROR core.py ValueError: No available memory for the cache blocks.\n"
         "RuntimeError: Engine core initialization failed. See root cause above.\n"
     )
-    said = str(processes.start_failure("vllm", "it ended with code 1", log))
+    said = str(processes.start_failure("vllm", "the process exited with code 1", log))
     assert "No available memory" in said
     assert "lower engine.gpu_memory_utilization" in said
 
@@ -227,7 +227,7 @@ def test_two_engines_beside_each_other_share_the_work(tmp_path):
     with processes.open_fleet(start, vllm.environments(settings), tmp_path) as both:
 
         def asked():
-            """Requests until both have started, and 200 more."""
+            """Yield requests until both engines have started, and 200 more."""
             more = 200
             for place in count():
                 more -= all(worker.ready for worker in both._workers)
@@ -246,7 +246,8 @@ def test_two_engines_beside_each_other_share_the_work(tmp_path):
 
 
 def test_what_requests_share_at_their_beginning_is_read_once(fleet):
-    """As a rubric is by all judgments. On a CPU vLLM 0.32 keeps blocks of 128 tokens."""
+    """Judgments share their rubric in the same way. On a CPU, vLLM 0.32 caches blocks of 128
+    tokens."""
     rubric = "copy " * 26
     asked = [request(f"shared{i}", f"{rubric} {i}", draws=[0]) for i in range(80)]
     results = answers(fleet, asked).values()
@@ -269,7 +270,7 @@ def test_a_start_that_fails_says_why_and_where_all_of_it_is(small, factory):
     small.write()
     ended = factory("run", small.path, "--lake", small.lake)
     assert ended.code == 1
-    assert "vllm: could not start" in ended.err
+    assert "vllm: the engine could not start" in ended.err
     assert "max_model_len" in ended.err
     assert "logs" in ended.err
 

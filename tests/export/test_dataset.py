@@ -1,4 +1,4 @@
-"""The dataset: what load_dataset opens, and what a DPO trainer learns from as it is."""
+"""Tests of datasets: `load_dataset` opens them, and a DPO trainer reads them unchanged."""
 
 import json
 
@@ -23,7 +23,7 @@ RESERVED = {
     "ref_chosen_logps",
     "ref_rejected_logps",
 }
-"""Column names that TRL 1.16 reads a meaning into."""
+"""Column names that TRL 1.16 interprets."""
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
-"""Exports, read by the trainers' own code: what they make of prompt, chosen and rejected.
+"""Tests that read exports with the trainers' own code, and compare prompt, chosen, and rejected.
 
-The trainers want other packages than we do, so none is in our environment: `.ci/trainers` installs
-each into a folder of its own, without what it depends on, and a process of its own imports it.
+The trainers' dependencies conflict with the project's, so `.ci/trainers` installs each trainer into
+a separate folder, without its dependencies. A separate process imports the trainer.
 """
 
 import json
@@ -44,12 +44,13 @@ PAIRS = [
     (ASK, "1999-12-31 10:00:00", "2000-01-01 00:00:00"),
     (TALK, "Äpfel 🍏 of {ten} \\n <b>", "Nothing.\nAt all."),
 ]
-"""Texts that are dates in the first rows, from which types are guessed; then a conversation."""
+"""First texts that look like dates, because `datasets` guesses types from the first rows. Then a
+conversation."""
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A tokenizer of bytes, which keeps every text, and the config of a model of no weights."""
+    """Return a folder with a byte-level tokenizer, which keeps every text, and a model's config."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     folder = tmp_path_factory.mktemp("model")
@@ -103,7 +104,7 @@ def exported(tmp_path):
 
 
 def read_by(name, out, *args):
-    """What the trainer's own code makes of an export, from a process of its own."""
+    """Return the rows that the trainer's own code reads from an export, in a separate process."""
     installed = INSTALLED / name
     if not installed.is_dir():
         pytest.skip(f"{name} is not installed: .ci/trainers does it")
@@ -114,7 +115,7 @@ def read_by(name, out, *args):
         "HF_HOME": str(out.parent / "hf"),
         "MODELSCOPE_CACHE": str(out.parent / "modelscope"),
         "HF_HUB_OFFLINE": "1",
-        "DISABLE_VERSION_CHECK": "1",  # LLaMA-Factory's, of packages that are newer than its own
+        "DISABLE_VERSION_CHECK": "1",  # LLaMA-Factory rejects newer packages
         "AXOLOTL_DO_NOT_TRACK": "1",
         "CUDA_VISIBLE_DEVICES": "",
     }

@@ -1,4 +1,4 @@
-"""Exports: the rows that each trainer reads, its config, and what is refused."""
+"""Tests of exports: each trainer's rows and config, and the refused datasets and folders."""
 
 import json
 import shlex
@@ -30,7 +30,7 @@ TALK = [
     {"role": "user", "content": "Q2"},
 ]
 ODD = 'é "x" \\n \n\r\u2028\x85\u2029\x00 👍 </s>'
-"""What escapes, encodings and readers of lines stumble over."""
+"""A text with escapes, special characters, and line separators."""
 
 
 def pair(number, prompt, chosen, rejected, **columns):
@@ -57,7 +57,7 @@ ROWS = [
 
 
 def dataset(folder, rows=ROWS, test=ROWS[2:], schema=PAIR_COLUMNS):
-    """A dataset's folder, as one that was downloaded."""
+    """Write a dataset's folder without a lake, like a downloaded dataset."""
     (folder / "data").mkdir(parents=True)
     for split, part in (("train", rows), ("test", test)):
         if part:
@@ -75,7 +75,7 @@ def rows_of(out, split="train"):
 
 @pytest.fixture
 def written(tmp_path):
-    """Exports rows for a trainer; the folder that comes of it."""
+    """Return a function that exports rows for a trainer and returns the exported folder."""
 
     def call(name, rows=ROWS, **options):
         source = open_dataset(dataset(tmp_path / "set", rows, **options))
@@ -181,7 +181,7 @@ def test_every_config_can_be_read_and_names_files_that_are_there(tmp_path, name,
 def test_the_same_again_changes_nothing(written, tmp_path):
     out = written("kto")
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in out.rglob("*.*")}
-    (out / "model").mkdir()  # what a training left
+    (out / "model").mkdir()  # the output of a training
     export_dataset(open_dataset(tmp_path / "set"), "kto", out)
     after = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in before}
     changed = {path.name for path in before if before[path] != after[path]}
@@ -203,7 +203,7 @@ def test_what_the_user_changed_is_not_overwritten(written, tmp_path, factory):
     (out / "dpo.yaml").write_text("beta: 0.5\n")
     ended = factory("export", dataset(tmp_path / "other"), "--to", "trl", "--out", out)
     assert ended.code == 2
-    assert "dpo.yaml was changed since it was written" in ended.err
+    assert f"these files in {out} have changed since the export: dpo.yaml" in ended.err
     assert (out / "dpo.yaml").read_text() == "beta: 0.5\n"
 
 
@@ -220,17 +220,21 @@ RICH = pa.list_(pa.struct([(name, pa.string()) for name in ("role", "content", "
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
-        ("trll", {}, "--to: got trll: did you mean trl? expected one of trl, llama-factory"),
+        ("trll", {}, "--to: unknown trainer trll: did you mean trl? expected one of trl"),
         ("llama_factory", {}, "did you mean llama-factory?"),
-        ("zzz", {}, "--to: got zzz: expected one of"),
-        ("sft", {}, "sft takes the best of all answers"),
-        ("trl", {"rows": [], "test": []}, "expected a recipe, or a dataset's folder"),
-        ("trl", {"rows": []}, "no pairs to train on"),
-        ("kto", {"schema": without("chosen_id")}, "no column chosen_id"),
-        ("reward-model", {"schema": without("margin")}, "no column margin"),
-        ("trl", {"schema": without("prompt")}, "prompt: no such column: expected a list of"),
-        ("trl", {"schema": PAIR_COLUMNS.append(pa.field("tools", pa.string()))}, "column tools"),
-        ("trl", {"schema": PAIR_COLUMNS.set(3, pa.field("prompt", RICH))}, "nothing beside them"),
+        ("zzz", {}, "--to: unknown trainer zzz: expected one of"),
+        ("sft", {}, "an SFT export needs all answers"),
+        ("trl", {"rows": [], "test": []}, "give a recipe, or a dataset folder"),
+        ("trl", {"rows": []}, "the dataset has no training pairs"),
+        ("kto", {"schema": without("chosen_id")}, "that this trainer needs (chosen_id): export"),
+        ("reward-model", {"schema": without("margin")}, "that this trainer needs (margin): export"),
+        ("trl", {"schema": without("prompt")}, "prompt: the column is missing: provide a list of"),
+        (
+            "trl",
+            {"schema": PAIR_COLUMNS.append(pa.field("tools", pa.string()))},
+            "has the column `tools`",
+        ),
+        ("trl", {"schema": PAIR_COLUMNS.set(3, pa.field("prompt", RICH))}, "only role and content"),
     ],
 )
 def test_what_cannot_be_exported_is_said_in_a_sentence(tmp_path, factory, name, options, said):
@@ -245,8 +249,8 @@ def test_what_cannot_be_exported_is_said_in_a_sentence(tmp_path, factory, name, 
 @pytest.mark.parametrize(
     ("name", "row", "said"),
     [
-        ("llama-factory", ([QUESTION, QUESTION], "a", "b"), "LLaMA-Factory drops them"),
-        ("axolotl", ([QUESTION], "message", "no"), "would train on that instead"),
+        ("llama-factory", ([QUESTION, QUESTION], "a", "b"), "LLaMA-Factory would drop them"),
+        ("axolotl", ([QUESTION], "message", "no"), "would train on the placeholder"),
     ],
 )
 def test_pairs_that_a_trainer_would_spoil(tmp_path, factory, name, row, said):
@@ -267,7 +271,7 @@ def test_a_folder_of_others_is_left_alone(tmp_path, factory):
     for out, said in (
         ("mine", "is not empty and was not written by"),
         ("file", "is a file"),
-        ("ours", "holds an export for trl"),
+        ("ours", "contains an export for trl"),
         ("set", "is not empty and was not written by"),
     ):
         before = sorted((tmp_path / "set").rglob("*"))
@@ -403,7 +407,7 @@ def test_a_dataset_exports_without_its_lake(made, tmp_path, factory):
 def test_a_recipe_that_never_ran(toy, factory, tmp_path):
     ended = factory("export", toy.path, "--lake", toy.lake, "--to", "trl", "--out", tmp_path / "o")
     assert ended.code == 2
-    assert "holds no pairs of it: run it first" in ended.err
+    assert "has no pairs for this recipe: run `factory run" in ended.err
     assert not toy.lake.exists()
 
 
@@ -416,7 +420,7 @@ def test_prompts_with_tools(toy, factory, tmp_path):
     toy.run()
     ended = factory("export", toy.path, "--lake", toy.lake, "--to", "trl", "--out", tmp_path / "o")
     assert ended.code == 2
-    assert "its prompts (1 with tools) are more than messages of role and content" in ended.err
+    assert "some prompts have other fields (1 with tools)" in ended.err
 
 
 def test_a_dataset_that_was_not_downloaded_whole(tmp_path, factory):
@@ -425,7 +429,7 @@ def test_a_dataset_that_was_not_downloaded_whole(tmp_path, factory):
     file.write_bytes(file.read_bytes()[:-100])
     ended = factory("export", folder, "--to", "trl", "--out", tmp_path / "out")
     assert ended.code == 2
-    assert "test-00.parquet: not a whole Parquet file" in ended.err
+    assert "test-00.parquet: the Parquet file is incomplete or damaged" in ended.err
 
 
 def test_overrides_are_for_recipes(tmp_path, factory):
@@ -434,7 +438,7 @@ def test_overrides_are_for_recipes(tmp_path, factory):
         "export", folder, "--to", "trl", "--out", tmp_path / "out", "--set", "sampling.draws=2"
     )
     assert ended.code == 2
-    assert "is a dataset's folder, and not a recipe" in ended.err
+    assert "set is a dataset folder, but overrides apply only to a recipe" in ended.err
 
 
 def test_the_help_names_every_trainer(factory):

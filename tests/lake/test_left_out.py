@@ -1,5 +1,5 @@
-"""Views of a lake: what is left out of them, also where the shards are looked through only once;
-and the memory that they take.
+"""Rows that the views of a lake leave out, with and without the quick check, and the memory use of
+the views.
 """
 
 import tempfile
@@ -67,7 +67,7 @@ def test_the_plain_shards_are_what_the_views_would_leave(toy):
     assert views.con.sql(COUNTS).fetchall() == plain
 
 
-# the quick look
+# the quick check
 
 
 @pytest.fixture
@@ -114,9 +114,9 @@ def test_verdicts_are_whole_beside_judgments_that_failed(given):
 @pytest.mark.parametrize(
     "verdicts",
     [
-        [verdict("s", 0, 2), verdict("s", 1, 2)],  # of a judgment that is gone
-        [verdict("s", 1, 2)],  # of another judgment
-        [verdict("s", 0, 2), verdict("s", 0, 3)],  # made twice
+        [verdict("s", 0, 2), verdict("s", 1, 2)],  # the judgment was deleted
+        [verdict("s", 1, 2)],  # a different judgment
+        [verdict("s", 0, 2), verdict("s", 0, 3)],  # a duplicate
     ],
 )
 def test_verdicts_that_the_view_leaves_out_are_seen(given, verdicts):

@@ -1,4 +1,4 @@
-"""The named queries: given rows of the views, every number as it comes out by hand."""
+"""The named queries, with every number computed by hand from given rows of the views."""
 
 import random
 from itertools import permutations
@@ -19,7 +19,7 @@ def given():
 
 
 class Given:
-    """Views with given rows in place of the lake's: columns that a row leaves out are NULL."""
+    """Views with given rows instead of the lake's. Columns missing in a row are NULL."""
 
     def __init__(self, views):
         self.views = views
@@ -33,7 +33,7 @@ class Given:
         self.rows("pairs", rows)
 
     def samples(self, *rows):
-        """Samples in their roles, with and without their scores."""
+        """Register samples in their roles, with and without scores."""
         self.rows("placed", rows)
         self.rows("candidates", rows)
         self.rows(
@@ -57,7 +57,8 @@ class Given:
         )
 
     def judges(self, n_judge_draws=3, **names):
-        """By parser: the name of the model that judges, or None for a function. Before samples."""
+        """Register judges by parser: the name of the judging model, or None for a function. Call
+        this before `samples`."""
         self.of_parsers = rows = [
             {
                 "parser_key": parser,
@@ -71,7 +72,7 @@ class Given:
         self.rows("judges", rows)
 
     def verdicts(self, *rows):
-        """Verdicts, each of a judgment whose text names it."""
+        """Register verdicts, each for a judgment whose text names it."""
         self.rows("verdicts", rows)
         judgments = [
             {
@@ -211,11 +212,11 @@ def test_pair_lengths(given):
     }
 
 
-# the roles beside each other
+# comparisons of roles
 
 
 def of_role(given, role):
-    """The row of `role_wins` for a role."""
+    """Return the row of `role_wins` for a role."""
     (row,) = [row for row in given.ask("role_wins") if row["role"] == role]
     return row
 
@@ -394,7 +395,7 @@ def test_duplicates(given):
         sample("current", text="a"),
     )
     current, past = given.ask("duplicates")
-    assert current["duplicates"] == 0  # another role's answer is no duplicate
+    assert current["duplicates"] == 0  # an equal answer in another role is not a duplicate
     assert past == {
         "iteration": 0,
         "role": "past",
@@ -476,7 +477,7 @@ def test_judge_agreement(given):
     given.samples(*(sample("current", sample_id=name) for name in "stu"))
     given.verdicts(
         *(verdict("s", draw, 4.0) for draw in range(3)),
-        verdict("s", 3, 0.0),  # a draw that the recipe no longer asks for
+        verdict("s", 3, 0.0),  # the recipe uses fewer draws
         verdict("t", 0, 1.0),
         verdict("t", 1, None, "no score"),
         verdict("t", 2, 3.0),
@@ -497,8 +498,8 @@ def test_judge_agreement(given):
 
 
 def test_krippendorffs_own_example(given):
-    """Computing Krippendorff's Alpha-Reliability (2011), section C: four observers, twelve units,
-    interval data, 0.849."""
+    """The example of Computing Krippendorff's Alpha-Reliability (2011), section C, has four
+    observers, twelve units, interval data, and an alpha of 0.849."""
     observers = ["123321412...", "1233224125.3", ".3332342251.", "12332441251."]
     given.judges(a="M_0", n_judge_draws=4)
     given.samples(*(sample("current", sample_id=f"s{unit}") for unit in range(12)))
@@ -608,7 +609,7 @@ def test_judges_are_named_by_who_they_are(given):
     ]
 
 
-# all of them, on lakes
+# all named queries, on lakes
 
 
 def answers(toy, *overrides):
@@ -637,7 +638,7 @@ def test_kto(given):
     given.rows("samples", texts)
     given.pairs(
         pair(1, pair_id="1", prompt_id="p", chosen_id="a", rejected_id="b"),
-        pair(1, pair_id="2", prompt_id="p", chosen_id="b", rejected_id="c"),  # b is both
+        pair(1, pair_id="2", prompt_id="p", chosen_id="b", rejected_id="c"),  # b has both labels
         pair(1, pair_id="3", prompt_id="p", chosen_id="a", rejected_id="c", iteration=1),
         pair(1, prompt_id="q", chosen_id="d", rejected_id="b", outcome="tie"),
         pair(1, prompt_id="q", chosen_id="d", rejected_id="b", phase="D1"),
@@ -733,6 +734,17 @@ def test_after_a_run_the_queries_agree_with_the_views(toy):
     for role, column in (("future", "chosen_from_future"), ("past", "rejected_from_past")):
         kept = [row["kept_from_role"] for row in rows["role_wins"] if row["role"] == role]
         assert kept == [row[column] for row in d2]
+    kept = [row["kept"] for row in gaps if row["phase"] == "D2"]
+    assert len(rows["pair_texts"]) == sum(kept)
+    (first, *_) = rows["pair_texts"]
+    assert first["prompt"].startswith("Say number")
+    assert first["margin"] == max(
+        row["margin"] for row in rows["pair_texts"] if row["iteration"] == 0
+    )
+    (sides,) = toy.query(f"from pairs where pair_id = '{first['pair_id']}' and phase = 'D2'")
+    texts = {row["sample_id"]: row["text"] for row in toy.query("from samples")}
+    assert first["chosen"] == texts[sides["chosen_id"]]
+    assert first["rejected"] == texts[sides["rejected_id"]]
     (scored,) = toy.query("select count(score) as n from candidates")
     assert sum(row["answers"] for row in rows["score_distribution"]) == scored["n"]
     assert {row["judge"] for row in rows["self_preference"]} == {"M_0", "M_1"}
@@ -794,7 +806,7 @@ def test_sql_lists_the_named_queries_without_a_lake(toy, factory):
         ("self-preference", "did you mean self_preference"),
         ("gaps", 'run "from gaps"'),
         ("candidate", "candidates"),
-        ("xyzzy", "--list names those that ship"),
+        ("xyzzy", "--list` to list the named queries"),
     ],
 )
 def test_an_unknown_word_is_a_sentence(toy, factory, word, meant):

@@ -1,7 +1,7 @@
-"""A lake that preference-factory 0.1.0 wrote stays valid: no key changes, nothing is made again.
+"""A lake of preference-factory 0.1.0 stays valid: no key changes, and no row is regenerated.
 
-`tests/lakes/0.1` is the lake of a toy recipe, and keys.json the key of each of its steps. Pair
-builds are exempt: their keys may change between releases, since a build takes no model.
+`tests/lakes/0.1` is the lake of a toy recipe, and keys.json has the key of each of its steps. Pair
+builds are exempt: their keys may change between releases, since building pairs calls no model.
 """
 
 import json
@@ -26,7 +26,7 @@ def old(tmp_path) -> Path:
 
 
 def files(lake: Path) -> dict[str, bytes]:
-    """The rows and models of a lake, by path: all but pair builds, datasets and caches."""
+    """Return the rows and models of a lake by path, without pair builds, datasets, and caches."""
     tables = ("prompts", "samples", "judgments", "verdicts", "models")
     return {
         path.relative_to(lake).as_posix(): path.read_bytes()

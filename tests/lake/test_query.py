@@ -1,4 +1,4 @@
-"""Queries: what their comments declare is what they read, and a forgotten input is an error."""
+"""SQL files read exactly the inputs that their comments declare. A missing input is an error."""
 
 import json
 import re
@@ -23,8 +23,8 @@ QUERIES = [
 
 
 def relations(statement: str) -> set[str]:
-    """The relations that a SQL statement reads, by DuckDB's own parser: names of its own CTEs are
-    not among them, and the shards that `made_once` names are."""
+    """Return the relations that a SQL statement reads, by DuckDB's parser. The result includes the
+    shards that `made_once` names, but not the statement's CTEs."""
     with duckdb.connect() as con:
         ((text,),) = con.execute("select json_serialize_sql(?)", [statement]).fetchall()
     tree = json.loads(text)
@@ -95,7 +95,10 @@ def test_a_query_runs_with_its_inputs_and_parameters():
 
 
 def test_a_forgotten_input_is_an_error():
-    with Views() as views, pytest.raises(LookupError, match="test/needs reads rows_of_mine"):
+    with (
+        Views() as views,
+        pytest.raises(LookupError, match="test/needs reads the relation rows_of_mine"),
+    ):
         views.all(NEEDS, least=2)
 
 
@@ -103,7 +106,7 @@ def test_a_forgotten_input_is_an_error():
 def test_a_forgotten_or_unknown_parameter_is_an_error(values):
     with Views() as views:
         views.register("rows_of_mine", rows(1))
-        with pytest.raises(TypeError, match=r"takes the parameters \['least'\]"):
+        with pytest.raises(TypeError, match=r"expects the parameters \['least'\]"):
             views.all(NEEDS, **values)
 
 
@@ -120,7 +123,7 @@ def test_an_input_of_an_earlier_caller_does_not_count():
 def test_training_rows_without_their_texts_are_an_error_and_not_empty():
     with Views() as views:
         views.define("selected_pairs", "select 'p' as prompt_id limit 0")
-        with pytest.raises(LookupError, match=r"reads (prompts|texts)"):
+        with pytest.raises(LookupError, match=r"reads the relation (prompts|texts)"):
             views.define("pair_rows", load_query("export/pair_rows"))
 
 

@@ -1,4 +1,4 @@
-"""The tables are whole, and the ids of their rows never change under a user's feet."""
+"""The tables have all their columns, and the ids of rows never change between releases."""
 
 import pyarrow as pa
 import pytest

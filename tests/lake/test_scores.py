@@ -1,4 +1,4 @@
-"""What the views make of shards: one row a draw, one score a sample, and no made-up number."""
+"""Views over shards: one row per draw, one score per sample, and no made-up numbers."""
 
 import random
 
@@ -105,7 +105,7 @@ def test_scores_are_what_python_makes_of_random_verdicts(lake):
         assert found[name]["n_unparsed"] == len(scores) - len(valid)
 
 
-# rows that were made twice
+# duplicate rows
 
 
 def test_a_sample_made_twice_is_that_of_the_first_shard_by_name(lake):

@@ -1,4 +1,4 @@
-"""A broken file of a model is an error that names the recipe field, and exit code 2."""
+"""Tests that errors about broken model files name the recipe field and exit with code 2."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ SECTIONS = ["model", "judge.model", "judges.other.model", "judge.reward_model"]
 
 @pytest.fixture
 def broken(small, monkeypatch):
-    """broken("judge.model", "config.json") → a recipe whose judge has a broken file."""
+    """Return a function that breaks a file of a model, such as ("judge.model", "config.json")."""
     monkeypatch.setattr("factory.plan.doctor.find_gpus", list)
 
     def call(section, name):
@@ -106,7 +106,7 @@ def test_an_adapter_s_error_names_the_field_of_the_folder_at_fault(tmp_path):
     base = shutil.copytree(QUICKSTART / "m0", tmp_path / "base")
     adapter = tmp_path / "adapter"
     adapter.mkdir()
-    with pytest.raises(ModelError, match=r"judge\.model\.adapter: .* is no LoRA adapter"):
+    with pytest.raises(ModelError, match=r"judge\.model\.adapter: .* is not a LoRA adapter"):
         check_adapter(adapter, base, "judge.model.adapter", "judge.model.path")
     (adapter / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}))
     shutil.copy(base / "model.safetensors", adapter / "adapter_model.safetensors")

@@ -1,4 +1,4 @@
-"""A model's folder: its digest, and how long its prompts are."""
+"""Tests of model digests, chat templates, and token counts."""
 
 import shutil
 
@@ -79,5 +79,5 @@ def test_unchanged_files_are_hashed_once(tmp_path):
     digest = folder_digest(folder, "float32", known)
     assert len(known) == 6
     assert str(tmp_path) not in str(known)
-    known.update(dict.fromkeys(known, "0" * 64))  # what is known is believed
+    known.update(dict.fromkeys(known, "0" * 64))  # cached hashes are trusted
     assert folder_digest(folder, "float32", known) != digest

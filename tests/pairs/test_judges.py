@@ -1,4 +1,5 @@
-"""Several judges: combined, as gates, of another generation, comparing two answers, or served."""
+"""Recipes with several judges: score expressions, conditions, the previous model as judge,
+comparisons of two answers, and a judge on a server."""
 
 import json
 
@@ -31,14 +32,14 @@ def even(rows):
 
 @pytest.fixture
 def judged(toy):
-    """A toy with a model as its judge and two functions beside it."""
+    """Return a toy whose judge is a model, with two functions as further judges."""
     (toy.folder / "gold.py").write_text(GOLD)
     toy.write(judges=JUDGES, loop={"policy": "self_rewarding", "iterations": 1})
     return toy
 
 
 def sides(toy, *overrides):
-    """Kept pairs with what the functions make of their two answers."""
+    """Return the kept pairs with the scores that the functions give to both answers."""
     return toy.query(
         "select pairs.*, chosen.text as chosen, rejected.text as rejected from pairs "
         "join samples as chosen on chosen.sample_id = chosen_id "
@@ -66,7 +67,7 @@ def test_every_judge_judges_every_answer(judged):
         (name, "current", 36, 36) for name in ("even", "judge", "short")
     ]
     assert judged.to_do() == set()
-    # What only looks on changes no pair.
+    # A judge that `pairs` does not use changes no pair.
     with_others = judged.query("select pair_id, outcome from pairs order by all")
     judged.fields.pop("judges")
     judged.write()
@@ -196,26 +197,50 @@ def test_a_trace_shows_the_judgments_of_all_judges_that_decided(judged, factory)
     ("change", "sentence"),
     [
         ("pairs.score=judge + nobody", "'judge + nobody': the query failed: "),
-        ("pairs.score=1); drop table x; select (1", "expected one query that reads"),
+        ("pairs.score=1); drop table x; select (1", "expected one read-only query"),
         (
             "pairs.score=40 + 2",
-            "names no judge: expected mean, expected, or an expression over judge",
+            "does not use any judge: use mean, expected, or a SQL expression with some",
         ),
-        ("pairs.score=even = 1", "is of type BOOLEAN: expected SQL for a number"),
-        ("pairs.chosen_if=even", "is of type DOUBLE: expected SQL for a condition"),
-        ("pairs.score=even_expected", "makes no expected scores: set its expected_score"),
-        ("judges={a_expected: {}}", "judges: got the name 'a_expected': expected lower-case"),
-        ("judges={name: {}}", "judges: got the name 'name': expected lower-case"),
-        ("pairs.agree=[nobody]", "got 'nobody': expected names of judges: judge, even, short"),
-        ("judges={Short: {}}", "judges: got the name 'Short': expected lower-case"),
-        ("judges={score: {}}", "judges: got the name 'score': expected lower-case"),
+        (
+            "pairs.score=even = 1",
+            "the result is of type BOOLEAN: write a SQL expression that uses these judges",
+        ),
+        (
+            "pairs.chosen_if=even",
+            "is of type DOUBLE: write a SQL expression that uses these judges (judge, even, shor",
+        ),
+        (
+            "pairs.score=even_expected",
+            "judges.even does not compute expected scores: set judges.even.",
+        ),
+        ("judges={a_expected: {}}", "judges: a judge cannot be named 'a_expected': use only"),
+        ("judges={name: {}}", "judges: a judge cannot be named 'name': use only lowercase letters"),
+        (
+            "pairs.agree=[nobody]",
+            "no judge is named 'nobody': use only the names of these judges: judge, even,",
+        ),
+        (
+            "judges={Short: {}}",
+            "judges: a judge cannot be named 'Short': use only lowercase letters",
+        ),
+        (
+            "judges={score: {}}",
+            "judges: a judge cannot be named 'score': use only lowercase letters",
+        ),
         ("judges={a: {rubrik: x}}", "judges.a.rubrik: unknown field: did you mean judges.a.ru"),
-        ("judges={a: {by: previous, function: 'gold.py:even'}}", "by is previous and function is"),
+        (
+            "judges={a: {by: previous, function: 'gold.py:even'}}",
+            "`by` cannot be previous if `function` is set",
+        ),
         ("judges={a: {reward_model: m0, model: m0}}", "model and reward_model are both set"),
-        ("judges={a: {declared: '1'}}", "judges.a.declared: needs an openai engine"),
+        (
+            "judges={a: {declared: '1'}}",
+            "judges.a.declared: a judge with a declared revision needs a separate openai engine",
+        ),
         (
             "judges={a: {engine: {name: scripted}}}",
-            "judges.a.engine: is set, and the judge has no model",
+            "judges.a.engine: the judge has an engine but no separate model",
         ),
     ],
 )
@@ -259,17 +284,17 @@ def test_a_judge_may_be_called_by_a_word_of_sql(judged):
 
 
 def test_an_expression_that_fails_on_a_row_is_a_sentence(judged):
-    with pytest.raises(RecipeError, match="pairs: its SQL over the judges failed: "):
+    with pytest.raises(RecipeError, match="pairs: a SQL expression failed: "):
         judged.run("pairs.chosen_if=text::int > 3")
 
 
 def test_two_judges_that_differ_in_their_opponents_alone_are_refused(judged):
     comparing = {"rubric": "pairwise", "max_tokens": 64}
     judged.write(judges={"few": comparing, "many": {**comparing, "opponents": 3}})
-    assert "many differs from few in nothing else" in refused(judged)
+    assert "the judges few and many differ only in their opponents" in refused(judged)
 
 
-# a judge of another generation
+# the previous model as judge
 
 
 def test_the_older_judge_judges_again(toy):
@@ -285,7 +310,7 @@ def test_the_older_judge_judges_again(toy):
         (1, "judge", digests["M_1"]),
         (1, "older", digests["M_0"]),
     ]
-    # In iteration 0 both are M_0: what it said is one folder, and nothing is asked twice.
+    # In iteration 0 both judges are M_0, so they share one folder of judgments.
     folders = toy.query("select distinct judge_key from panel where iteration = 0")
     assert len(folders) == 1
     views = toy.query("from judge_scores where judge_name = 'older' and score is null")
@@ -325,7 +350,7 @@ def answer(messages, seed):
 
 @pytest.fixture
 def compared(toy):
-    """A toy whose judge prefers the longer of two answers."""
+    """Return a toy whose judge prefers the longer of two answers."""
     toy.script(LONGER)
     toy.write(
         judge={"rubric": "pairwise", "draws": 1, "opponents": 2},
@@ -345,7 +370,7 @@ def test_answers_are_compared_with_the_same_rivals_in_both_orders(compared):
         "join samples as other on other.sample_id = other_id".replace("text, verdicts", "verdicts")
     )
     by_role = {role: sum(row["role"] == role for row in rows) for role in ("current", "past")}
-    # 12 prompts, 3 answers, 2 rivals, 2 orders; of a rival itself there is but one other.
+    # 12 prompts, 3 answers, 2 rivals, 2 orders. A rival itself has only one other rival.
     assert by_role == {"current": 12 * (1 * 2 + 2 * 1) * 2, "past": 12 * 3 * 2 * 2}
     rivals = {row["other_id"] for row in rows}
     assert len(rivals) == 24
@@ -368,7 +393,7 @@ def test_fewer_opponents_read_fewer_comparisons_and_more_ask_for_them_alone(comp
         return {step.role: at.missing for step, at in found if step.stage == "judgments"}
 
     assert (missing(1)["current"], missing(1)["past"]) == (0, 0)
-    # Of a third rival: two others of its own role, three of the past, in both orders.
+    # The third rival adds two answers of its own role and three of the past, in both orders.
     assert (missing(3)["current"], missing(3)["past"]) == (12 * 2 * 2, 12 * 3 * 2)
     (row,) = compared.query("select max(n_judgments) as n from scores", "judge.opponents=1")
     assert row["n"] == 2
@@ -385,7 +410,7 @@ def test_position_bias_is_seen(compared):
     assert {row["role"] for row in rows} == {"current", "past", "future"}
     for row in rows:
         assert row["ties"] == 0
-        # Of a comparison whose orders disagree both are for the first, of the others one.
+        # If the orders disagree, both verdicts prefer the first answer. Otherwise one does.
         assert 0 < row["orders_agree"] < 1
         assert row["for_first"] == pytest.approx(1 - row["orders_agree"] / 2, abs=0.001)
 
@@ -411,8 +436,16 @@ def test_a_preference_is_read_from_the_last_line(tmp_path, text, first, second):
     ("scale", "template", "sentence"),
     [
         ("[0, 1]", "{prompt} {answer_a}", "the placeholder {answer_b} is missing"),
-        ("[0, 1]", "{prompt} {answer} {answer_a} {answer_b}", "names {answer} next to {answer_a}"),
-        ("[0, 5]", "{prompt} {answer_a} {answer_b}", "expected scale [0, 1] and labels [A, B, tie"),
+        (
+            "[0, 1]",
+            "{prompt} {answer} {answer_a} {answer_b}",
+            "the judge prompt contains both {answer} and {answer_a}",
+        ),
+        (
+            "[0, 5]",
+            "{prompt} {answer_a} {answer_b}",
+            "a comparison needs the scale [0, 1] and the labels [A, B, tie",
+        ),
     ],
 )
 def test_a_rubric_that_compares_names_both_answers(tmp_path, scale, template, sentence):
@@ -438,7 +471,7 @@ def test_two_judges_are_compared(judged):
     judged.write(judge={"function": "gold.py:short"}, judges=more)
     judged.finish()
     rows = {(row["judge"], row["other"]): row for row in asked(judged, "judge_pairs")}
-    # `judge` and `same` are two names for one judge.
+    # `judge` and `same` are two names for the same judge.
     assert set(rows) == {("judge", "long"), ("judge", "even"), ("judge", "short")} - {
         ("judge", "short")
     } | {("even", "long"), ("even", "same"), ("even", "short"), ("long", "same")} | {
@@ -452,7 +485,7 @@ def test_two_judges_are_compared(judged):
     assert all(row["score"] == -row["other_score"] for row in confusion if row["judge"] == "judge")
 
 
-# a judge of which only a server has the weights
+# a judge whose weights only a server has
 
 
 def test_a_declared_judge_is_told_by_its_name_and_revision(toy):
@@ -462,7 +495,10 @@ def test_a_declared_judge_is_told_by_its_name_and_revision(toy):
     judge = survey.models["judge"]
     assert judge.declared == "2026-08"
     assert judge.control_tokens == ()
-    assert any("declared and cannot be verified" in line for line in generation_lines(survey))
+    assert any(
+        "declared revision" in line and "cannot be verified" in line
+        for line in generation_lines(survey)
+    )
     keys = {
         toy.look(*change).models["judge"].digest
         for change in (

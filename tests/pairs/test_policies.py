@@ -1,4 +1,4 @@
-"""The policies choose the sides that METHOD.md says, and only true preferences are kept."""
+"""The policies choose the sides that the papers describe, and only true preferences are kept."""
 
 import random
 from pathlib import Path
@@ -13,7 +13,7 @@ from factory.plan import steps
 from factory.recipe import Recipe
 
 PAST_DRAW = 1024
-"""The past's draws begin here: at iteration 0 it is the current model."""
+"""First draw of the past role at iteration 0, where past and current are the same model."""
 
 CANDIDATES = pa.schema(
     [
@@ -58,7 +58,7 @@ def candidate(role, draw, score, text=None, prompt="p", **more):
 
 
 def scored(*, prompt="p", **scores):
-    """Candidates whose draws have these scores, by role."""
+    """Return candidates with these scores by role, one draw per score."""
     return [
         candidate(role, draw, score, prompt=prompt)
         for role, of_role in scores.items()
@@ -67,7 +67,7 @@ def scored(*, prompt="p", **scores):
 
 
 def with_pairs(**spec):
-    """A recipe that asks for pairs like this."""
+    """Return a recipe with these fields of `pairs`."""
     fields = {
         "name": "r",
         "model": "m",
@@ -78,7 +78,7 @@ def with_pairs(**spec):
 
 
 def considered(policy, candidates, **spec):
-    """The rows of `pairs` that a policy makes of candidates."""
+    """Return the rows of `pairs` that a policy builds from candidates."""
     prompts = [
         {"prompt_id": prompt, "split": "train"}
         for prompt in sorted({row["prompt_id"] for row in candidates})
@@ -99,7 +99,7 @@ def considered(policy, candidates, **spec):
 
 
 def build(policy, candidates, **spec):
-    """The same by prompt, where every prompt gives one."""
+    """Return the same rows by prompt, for policies with one pair per prompt."""
     rows = considered(policy, candidates, **spec)
     prompts = sorted({row["prompt_id"] for row in candidates})
     assert [row["prompt_id"] for row in rows] == prompts, (
@@ -109,12 +109,12 @@ def build(policy, candidates, **spec):
 
 
 def shipped(name):
-    """A policy that ships with the factory."""
+    """Return a policy that ships with the factory."""
     return _load(name, Path())
 
 
 def sides(policy, *candidates, outcome="kept", **spec):
-    """Chosen and rejected of a single prompt, without the prompt's name."""
+    """Return the chosen and the rejected sample of a single prompt, without the prompt's name."""
     row = build(shipped(policy), list(candidates), **spec)["p"]
     assert row["outcome"] == outcome
     return tuple(
@@ -264,7 +264,7 @@ def test_rejection_sampling_may_take_several_answers_of_a_prompt():
     assert {row["chosen_id"] for row in rows} == {"p/current1", "p/current3"}
 
 
-# ties and what is missing
+# ties and missing candidates
 
 
 @pytest.mark.parametrize("policy", ["temporal", "self_rewarding"])
@@ -338,7 +338,7 @@ def test_whatever_the_policy_an_inverted_pair_is_not_kept():
     assert (row["outcome"], row["margin"]) == ("inverted", -3)
 
 
-# what a row of pairs says
+# the columns of pairs
 
 
 def test_a_pair_says_where_its_sides_came_from():
@@ -384,7 +384,7 @@ def test_prompts_do_not_mix():
     assert (rows["b"]["chosen_id"], rows["b"]["rejected_id"]) == ("b/future0", "b/past0")
 
 
-# against METHOD.md in Python
+# comparison with the papers' rules in Python
 
 
 def best(rows):
@@ -400,7 +400,7 @@ def first(rows):
 
 
 def method(policy, candidates):
-    """Chosen and rejected by METHOD.md, steps 2 and 4 and its baselines, in plain Python."""
+    """Return the chosen and the rejected sample by the papers' rules, in plain Python."""
     role = {
         name: [row for row in candidates if row["role"] == name and row["score"] is not None]
         for name in ("past", "current", "future", "reference")
@@ -469,7 +469,7 @@ def test_the_queries_do_what_the_method_says(policy, roles):
         assert pair["rejected_id"] == (rejected and rejected["sample_id"])
         assert pair["outcome"] == verdict(chosen, rejected)
         outcomes.add(pair["outcome"])
-    inverted = {"inverted"} if policy == "spin" else set()  # whose sides are not chosen by score
+    inverted = {"inverted"} if policy == "spin" else set()  # spin does not choose by score
     assert outcomes == {"kept", "tie", "unscored", "identical", "empty"} | inverted
 
     samples = {row["sample_id"]: row for row in rows}
@@ -483,7 +483,7 @@ def test_the_queries_do_what_the_method_says(policy, roles):
             assert rejected["text"].strip()
 
 
-# what the recipe's `pairs` asks for
+# settings of the recipe's `pairs`
 
 
 def outcome(candidates, **spec):
@@ -516,7 +516,7 @@ def test_a_side_may_be_too_much_longer(most, expected):
 
 @pytest.mark.parametrize(("most", "expected"), [(0.6, "kept"), (0.59, "similar")])
 def test_sides_may_be_too_much_alike(most, expected):
-    # Three words in common of five.
+    # Three of five words in common.
     alike = [candidate("current", 0, 5, "a b c d"), candidate("current", 1, 1, "C  b\na e")]
     assert outcome(alike, max_similarity=most) == expected
 
@@ -582,8 +582,9 @@ def test_the_expected_score_may_decide():
 def test_a_prompt_may_give_several_pairs():
     rows = scored(past=[0, 1], current=[1, 2, 3, 4, 5], future=[6, 3])
     pairs = considered(shipped("temporal"), rows, per_prompt=4)
-    # Two places: at most half of the five current ones. The second best future answer (3) does
-    # not beat the second best current one (4), nor the second worst past one the second worst.
+    # Two places, at most half of the five current answers. The second best future answer (3) does
+    # not beat the second best current answer (4). The second worst past answer is no worse than the
+    # second worst current answer.
     assert {(pair["chosen_id"], pair["rejected_id"]) for pair in pairs} == {
         ("p/future0", "p/past0"),
         ("p/current3", "p/past1"),
@@ -591,7 +592,7 @@ def test_a_prompt_may_give_several_pairs():
     assert len({pair["pair_id"] for pair in pairs}) == 2
 
 
-# a user's own policy
+# policies of the user
 
 
 OWN = """
@@ -624,12 +625,24 @@ def test_a_policy_of_the_users_own(toy, factory):
     [
         (OWN.format(rejected="null::varchar"), "returned no rejected_id (prompt_id "),
         (OWN.format(rejected="'nowhere'"), "returned rejected_id nowhere, which is no candidate"),
-        (OWN.format(rejected="3"), "rejected_id: got INTEGER, expected text"),
-        (OWN.format(rejected="nothing"), "is no query: Binder Error"),
-        (OWN.replace("group by", "grup by").format(rejected="1"), "is no query: Parser Error"),
-        (OWN.replace("as chosen_id", "as best").format(rejected="''"), "chosen_id: got no such"),
-        (OWN.replace("-- Roles: current", "").format(rejected="''"), "expected a comment that na"),
-        (OWN.replace("Roles: current", "Roles: judge").format(rejected="''"), "expected a comment"),
+        (OWN.format(rejected="3"), "the column rejected_id has the type INTEGER, expected VARCHAR"),
+        (OWN.format(rejected="nothing"), "is not a valid query: Binder Error"),
+        (
+            OWN.replace("group by", "grup by").format(rejected="1"),
+            "is not a valid query: Parser Error",
+        ),
+        (
+            OWN.replace("as chosen_id", "as best").format(rejected="''"),
+            "the column chosen_id is missing, expected VARCHAR",
+        ),
+        (
+            OWN.replace("-- Roles: current", "").format(rejected="''"),
+            "add a `-- Roles:` comment that lists",
+        ),
+        (
+            OWN.replace("Roles: current", "Roles: judge").format(rejected="''"),
+            "add a `-- Roles:` comment that",
+        ),
         (
             (
                 "-- Roles: current\nselect prompt_id, a.sample_id as chosen_id, b.sample_id as "
@@ -655,7 +668,7 @@ def test_a_policy_of_the_users_own(toy, factory):
         ),
         (
             "-- Roles: current\n-- Trains: kto\nselect 1",
-            "own.sql has -- Trains: kto: expected dpo (on pairs) or sft",
+            "the file own.sql has the comment `-- Trains: kto`: expected dpo (trains on pairs)",
         ),
         (
             (
@@ -702,7 +715,7 @@ def test_the_plan_knows_which_models_a_policy_needs(toy, policy, trainings, role
 
 
 def test_a_policy_of_the_users_own_may_find_no_candidate(toy, factory):
-    """A prompt whose past answers all failed leaves no choice: an outcome, and no fault."""
+    """A prompt whose past answers all failed gets an outcome instead of an error."""
     toy.script(
         "def answer(messages, seed):\n"
         "    text = messages[-1]['content']\n"
@@ -722,7 +735,7 @@ def test_a_policy_of_the_users_own_may_find_no_candidate(toy, factory):
 
 
 def test_an_own_policy_may_read_more_than_the_candidates(toy):
-    """Other meta of a prompt is the same candidates and may be another choice."""
+    """Different meta of a prompt keeps the candidates, but may change the chosen pairs."""
     toy.write_prompts(12)
     own(
         toy,
@@ -755,7 +768,7 @@ def test_statements_between_candidates_and_pairs_are_part_of_the_pairs_key_and_c
 
 def test_scores_that_nobody_makes_cannot_decide(toy, factory):
     for change, said in [
-        ("pairs.score=expected", "pairs.score: got expected, which needs the judge's expected"),
+        ("pairs.score=expected", "pairs.score: got 'expected', but the judge does not compute"),
         ("pairs={min_margin_to_noise: 1}", ""),
     ]:
         ended = factory("plan", toy.path, "--lake", toy.lake, "--set", change)
@@ -763,7 +776,7 @@ def test_scores_that_nobody_makes_cannot_decide(toy, factory):
     toy.write(judge={"draws": 1})
     ended = factory("plan", toy.path, "--set", "pairs.min_margin_to_noise=1")
     assert ended.code == 2
-    assert "a single judgment has no spread" in ended.err
+    assert "the noise cannot be estimated from a single judgment" in ended.err
 
 
 def test_an_answer_of_unknown_length_is_the_last_of_its_band():

@@ -1,4 +1,4 @@
-"""`factory doctor`: what would stop a run on this machine, said in a second; and its GPUs."""
+"""`factory doctor`: problems that would stop a run on this machine, and the detection of GPUs."""
 
 import json
 import math
@@ -38,7 +38,10 @@ def no_gpu(monkeypatch):
 
 @pytest.fixture
 def examined(monkeypatch, tmp_path):
-    """examined("engine.replicas=2", gpus=[…]) → the checks of the quickstart by name."""
+    """Return a function that examines the quickstart with overrides and GPUs.
+
+    `examined("engine.replicas=2", gpus=[…])` returns the checks by name.
+    """
     pytest.importorskip("torch")
 
     def call(*overrides, gpus=(), lake=tmp_path / "lake", recipe=RECIPE):
@@ -52,7 +55,7 @@ def examined(monkeypatch, tmp_path):
 
 @pytest.fixture
 def builds(monkeypatch):
-    """Packages as if they were built for something: builds(vllm="cuda", torch="cuda")."""
+    """Return a function that fakes the builds of packages: `builds(vllm="cuda", torch="cuda")`."""
 
     def call(**built):
         for module in (doctor, capacity):
@@ -63,7 +66,7 @@ def builds(monkeypatch):
 
 @pytest.fixture
 def installed(monkeypatch):
-    """Whether packages are installed, whatever is here: installed(vllm=False)."""
+    """Return a function that fakes which packages are installed: `installed(vllm=False)`."""
     find = doctor.util.find_spec
 
     def call(**there):
@@ -86,12 +89,13 @@ def test_the_quickstart_can_be_run_here(factory, tmp_path, monkeypatch):
     lines = {line.split()[1]: line for line in told.out.splitlines()}
     assert lines["engine"].startswith("ok    engine")
     assert "transformers 5" in lines["engine"]
-    assert lines["gpus"].split(maxsplit=2)[2] == "none: the CPU runs transformers and the training"
-    assert "M_0 has 1.0 million parameters, run in float32" in lines["model"]
+    gpus = lines["gpus"].split(maxsplit=2)[2]
+    assert gpus == "no GPU found: transformers and the training will run on the CPU"
+    assert "M_0 has 1.0 million parameters and runs in float32" in lines["model"]
     assert "M_0 needs about 4 MB of" in told.out
     assert "trl 1" in told.out
     assert "about 16 MB of models will be written" in lines["disk"]
-    assert "this machine can run it" in told.err
+    assert "This machine can run the recipe." in told.err
     assert not (tmp_path / "lake").exists()
 
 
@@ -110,7 +114,7 @@ def test_what_stops_a_run_ends_with_code_1(factory, monkeypatch):
     told = factory("doctor", RECIPE, *args)
     assert told.code == 1
     assert "stop  gpus" in told.out
-    assert "none, and 8 are needed" in told.out
+    assert "found no GPU, but 8 are needed" in told.out
     assert "would stop a run" in told.err
     assert factory("doctor", RECIPE, *args, "--json").json()["ok"] is False
 
@@ -185,9 +189,9 @@ def test_a_package_under_another_name_and_its_build(monkeypatch):
 def test_ray_is_named_with_its_address(examined, installed, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     installed(ray=False)
-    assert "ray is not installed: one machine is used" in examined()["cluster"].message
+    assert "ray is not installed: only this machine is used" in examined()["cluster"].message
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    assert "though RAY_ADDRESS is 10.0.0.1:6379" in examined()["cluster"].message
+    assert "although RAY_ADDRESS is 10.0.0.1:6379" in examined()["cluster"].message
     installed(ray=True)
     assert "RAY_ADDRESS is 10.0.0.1:6379" in examined()["cluster"].message
 
@@ -233,7 +237,7 @@ def test_cuda_visible_devices_names_those_that_are_seen(named, ids):
 
 @pytest.fixture
 def nvidia_smi(tmp_path, monkeypatch):
-    """A nvidia-smi that prints what it is told, alone on the PATH."""
+    """Return a function that puts a fake nvidia-smi on the PATH, which prints a given text."""
 
     def call(printed, code=0):
         tool = tmp_path / "nvidia-smi"
@@ -266,7 +270,7 @@ def test_a_driver_that_hangs_is_an_error(monkeypatch):
         raise subprocess.TimeoutExpired(command, options["timeout"])
 
     monkeypatch.setattr(subprocess, "run", hang)
-    with pytest.raises(EngineError, match="driver hangs"):
+    with pytest.raises(EngineError, match="driver has probably hung"):
         find_gpus()
 
 
@@ -283,7 +287,8 @@ def test_replicas_of_vllm_are_counted(examined, builds):
     eight = [card(str(place)) for place in range(8)]
     vllm = "engine={name: vllm, tensor_parallel_size: 2, pipeline_parallel_size: 2}"
     found = examined(vllm, gpus=eight)["gpus"]
-    assert (found.mark, found.message) == ("ok", "8 × NVIDIA H100 (85.9 GB): 2 × vllm on 4 each")
+    said = "8 × NVIDIA H100 (85.9 GB); vLLM replicas: 2, GPUs each: 4"
+    assert (found.mark, found.message) == ("ok", said)
     found = examined(vllm, "engine.replicas=3", gpus=eight)["gpus"]
     assert found.mark == "stop"
     assert "12 are needed" in found.message
@@ -294,7 +299,8 @@ def test_a_build_for_gpus_without_one_and_for_cpu_beside_one(examined, builds):
     builds(vllm="cuda")
     assert examined("engine={name: vllm}")["gpus"].mark == "stop"
     builds(vllm="cpu")
-    assert examined("engine={name: vllm}")["gpus"].message == "none: the CPU runs vllm"
+    said = "no GPU found: vLLM will run on the CPU"
+    assert examined("engine={name: vllm}")["gpus"].message == said
     assert "unused" in examined("engine={name: vllm}", gpus=[card("0")])["gpus"].message
     builds(torch="cpu")
     assert "unused" in examined(gpus=[card("0")])["gpus"].message
@@ -307,7 +313,7 @@ def test_a_build_for_gpus_without_one_and_for_cpu_beside_one(examined, builds):
 
 
 def write_weights(folder, shapes, dtype="BF16", size=2, declared="bfloat16"):
-    """A model's folder whose weights are a header and a hole: as large as they say, on no disk."""
+    """Write a model whose weights are a sparse file: a header, and a hole of the declared size."""
     shutil.copytree(QUICKSTART / "m0", folder)
     header, end = {}, 0
     for name, shape in shapes.items():
@@ -327,7 +333,7 @@ LINEAR = "model.layers.0.self_attn.q_proj.weight"
 
 @pytest.fixture
 def large(tmp_path):
-    """A model of two thousand million parameters, in bfloat16."""
+    """Return the override for a model with two billion parameters in bfloat16."""
     shapes = {LINEAR: [1000, 1_000_000], "model.embed_tokens.weight": [1000, 1_000_000]}
     return write_weights(tmp_path / "large", shapes)
 
@@ -335,7 +341,8 @@ def large(tmp_path):
 def test_weights_are_counted_in_the_dtype_they_are_run_in(examined, builds, large):
     builds(torch="cuda")
     one = [card("0")]
-    assert "2.0 billion parameters, run in bfloat16" in examined(large, gpus=one)["model"].message
+    said = "2.0 billion parameters and runs in bfloat16"
+    assert said in examined(large, gpus=one)["model"].message
     assert "about 4.0 GB of 85.9 GB on the GPU" in examined(large, gpus=one)["memory"].message
     wide = examined(large, "model.dtype=float32", gpus=one)["memory"]
     assert "about 8.0 GB" in wide.message
@@ -367,7 +374,7 @@ def test_a_model_larger_than_the_gpu_stops(examined, builds, large):
     assert "engine.tensor_parallel_size" in found.message
     both = examined(large, "engine={name: vllm, tensor_parallel_size: 2}", gpus=small)
     assert both["memory"].mark == "ok"
-    assert "2 GPUs (vllm's share: 0.92)" in both["memory"].message
+    assert "2 GPUs (vLLM's share: 0.92)" in both["memory"].message
     quantized = "engine={name: vllm, quantization: fp8}"
     assert examined(large, quantized, gpus=small)["memory"].mark == "note"
 
@@ -387,7 +394,7 @@ def test_a_gpu_that_does_not_tell_its_memory_is_a_note(examined, builds, large):
     builds(torch="cuda")
     found = examined(large, gpus=[Gpu("GPU-cc", "NVIDIA GB10", 0)])
     assert found["memory"].mark == "note"
-    assert "does not tell its memory" in found["memory"].message
+    assert "the memory of the GPU is unknown" in found["memory"].message
 
 
 def test_training_counts_weights_gradients_moments_and_the_reference(examined, builds, large):
@@ -396,12 +403,12 @@ def test_training_counts_weights_gradients_moments_and_the_reference(examined, b
     def needed(*overrides):
         return examined(large, *overrides, gpus=[card("0")])["training memory"]
 
-    assert "about 40.0 GB" in needed().message  # 20 bytes a parameter
+    assert "about 40.0 GB" in needed().message  # 20 bytes per parameter
     assert "about 32.0 GB" in needed("train.dpo.precompute_ref_log_probs=true").message
     assert "about 20.0 GB" in needed("train.dpo.model_init_kwargs={dtype: bfloat16}").message
     without = needed("loop.policy=rejection_sampling").message  # SFT has no reference model
     assert "SFT of all weights needs about 32.0 GB" in without
-    # The base in bfloat16, and 16 bytes for each of 16 × (1000 + 1,000,000) parameters.
+    # The base in bfloat16, plus 16 bytes for each of 16 × (1000 + 1,000,000) parameters.
     assert "about 4.3 GB" in needed("train.lora={}").message
     assert "about 4.1 GB" in needed("train.lora={r: 8}").message
     assert "about 4.3 GB" in needed("train.lora={target_modules: [q_proj]}").message
@@ -447,7 +454,7 @@ def test_a_pointer_instead_of_weights_is_told(tmp_path, factory, monkeypatch):
     (tmp_path / "pointer" / "model.safetensors").write_text(pointer)
     told = factory("doctor", RECIPE, "--set", model)
     assert told.code == 2
-    assert "git-lfs" in told.err
+    assert "perhaps a Git LFS pointer" in told.err
 
 
 def free(monkeypatch, n_bytes):
@@ -459,9 +466,9 @@ def test_a_disk_that_is_too_small(examined, monkeypatch, tmp_path):
     free(monkeypatch, 5_000_000)
     found = examined()["disk"]
     assert found.mark == "stop"
-    assert "5 MB free where the lake is; about 16 MB of models" in found.message
+    assert "5 MB free on the lake's disk; about 16 MB of models" in found.message
     free(monkeypatch, 20_000_000)
-    assert "beside them while one is trained" in examined()["disk"].message
+    assert "of checkpoints during each training" in examined()["disk"].message
     free(monkeypatch, 10_000_000)
     assert examined("train.lora={}")["disk"].mark == "ok"
     assert "about 8 MB" in examined("loop.policy=self_rewarding")["disk"].message
@@ -495,7 +502,7 @@ SERVED = {
 
 @pytest.fixture(scope="module")
 def served():
-    """A server, and the keys that it was shown."""
+    """Yield the URL of a running server, and the list of the keys that it received."""
     keys = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -522,11 +529,11 @@ def served():
 @pytest.mark.parametrize(
     ("path", "mark", "said"),
     [
-        ("v1", "ok", "answers"),
-        ("v1/", "ok", "answers"),
-        ("locked", "stop", "wants another key in A_KEY"),
-        ("bare", "note", "answers 404"),
-        ("odd", "ok", "answers"),
+        ("v1", "ok", "responds"),
+        ("v1/", "ok", "responds"),
+        ("locked", "stop", "rejected the API key with HTTP status 401: set another key in A_KEY"),
+        ("bare", "note", "returned HTTP status 404"),
+        ("odd", "ok", "responds"),
     ],
 )
 def test_a_server_is_asked_with_the_key(toy, factory, monkeypatch, served, path, mark, said):
@@ -562,4 +569,4 @@ def test_a_key_that_no_header_can_carry_is_not_printed(examined, monkeypatch, se
 def test_a_model_that_the_server_does_not_list_is_a_note(examined, served):
     engine = f"engine={{name: openai, base_url: '{served[0]}/v1', model: other}}"
     found = examined(engine)["server"]
-    assert (found.mark, "it has m0" in found.message) == ("note", True)
+    assert (found.mark, "it serves m0" in found.message) == ("note", True)

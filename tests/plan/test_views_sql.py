@@ -1,4 +1,4 @@
-"""`views.sql` of the lake: the views of `factory sql`, for plain DuckDB in the lake's folder."""
+"""`views.sql` in the lake: the views of `factory sql` for plain DuckDB in the lake's folder."""
 
 import duckdb
 import pytest
@@ -30,7 +30,7 @@ def script(toy):
 
 @pytest.fixture
 def plain(made, monkeypatch):
-    """Plain DuckDB in the lake's folder."""
+    """Yield a plain DuckDB connection in the lake's folder, with the views of `views.sql`."""
     monkeypatch.chdir(made.lake)
     with duckdb.connect() as con:
         con.execute(script(made))
@@ -80,4 +80,4 @@ def test_a_published_folder_exposes_the_same_names(made, lake_views, tmp_path, m
 
 
 UNPUBLISHED = {"prompts": {"context", "context_with_meta"}}
-"""Columns that only resuming needs."""
+"""Columns that are only needed to resume a run."""

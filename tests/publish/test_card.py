@@ -1,4 +1,4 @@
-"""The card: metadata as `datasets` writes it, numbers as SQL says them, a person's own text."""
+"""Tests of the dataset card: its metadata, its numbers, and the text of a user."""
 
 import json
 from xml.etree import ElementTree
@@ -74,14 +74,14 @@ def test_numbers_are_those_of_the_lake(made):
     (prompts,) = toy.query("select count(*) as n from prompts where iteration = 0")
     assert f"| made up | Apache-2.0 | {prompts['n']} | {gap['kept']} |" in card
     assert "{{" not in card
-    assert "not looked for: no evaluation set was named" in card
+    assert "not checked: no evaluation set was given" in card
 
 
 def test_what_is_borrowed_and_what_is_not_known_is_said(made):
     card = " ".join((made[1] / "README.md").read_text().split())
-    assert "Where the recipe does not set them, the defaults come from related papers" in card
-    assert "M_0 is a local folder: the terms of its license are not known here." in card
-    assert "no proof that one answer is better" in card
+    assert "preference-factory uses defaults from related papers" in card
+    assert "M_0 is a local folder. preference-factory does not know its license" in card
+    assert "A wide gap does not prove that the chosen answers are better" in card
 
 
 def test_licences_that_differ_are_tabulated_and_not_merged(tmp_path):

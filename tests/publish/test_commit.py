@@ -1,5 +1,5 @@
-"""Publishing: the real command in a process of its own, the Hub's unpatched client, and a Hub on
-loopback with faults.
+"""Tests of the push: the real command in a separate process, the Hub's unpatched client, and a
+local Hub server with injected faults.
 """
 
 import json
@@ -23,7 +23,7 @@ REPO = "org/toy"
 
 
 class Publisher:
-    """A toy that was run, and the command that publishes it."""
+    """A finished toy recipe and the command that publishes it."""
 
     def __init__(self, toy):
         self.toy = toy
@@ -99,7 +99,7 @@ for name in datasets.get_dataset_config_names("org/toy"):
 
 @pytest.fixture(scope="module")
 def push(publish, good):
-    """The push of the good folder alone, without the lake: what faults are about."""
+    """Push the written folder without the lake, as the tests of faults do."""
 
     def call(hub, *args):
         return publish.run([sys.executable, "-c", FOLDER, *args], hub)
@@ -108,7 +108,7 @@ def push(publish, good):
 
 
 def content(folder):
-    """The files of a folder by name."""
+    """Return the files of a folder by name."""
     return {
         file.relative_to(folder).as_posix(): file.read_bytes()
         for file in folder.rglob("*")
@@ -117,7 +117,7 @@ def content(folder):
 
 
 def published(hub, ref="main", repo=REPO):
-    """The files of a repository, without what the Hub itself puts there."""
+    """Return the files of a repository, without those that the Hub adds."""
     files = dict(hub.repositories[repo].at(ref).files)
     files.pop(".gitattributes")
     return files
@@ -133,11 +133,11 @@ def publish(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def good(publish):
-    """What the folder holds that would be pushed to a new repository."""
+    """Return the files of the folder that would be pushed to a new repository."""
     with Hub() as hub:
         ended = publish(hub, "--dry-run", "good")
         assert ended.returncode == 0, ended.stderr
-        assert "nothing was sent" in ended.stdout
+        assert "Nothing was sent. The folder to publish: good" in ended.stdout
         assert hub.repositories == {}
     return content(publish.toy.folder / "good")
 
@@ -196,7 +196,7 @@ def test_pushed_again_nothing_is_sent(publish, hub):
     hub.reset_counts()
     ended = publish(hub)
     assert ended.returncode == 0
-    assert "Nothing has changed, so there is no commit" in ended.stdout
+    assert "Nothing has changed, so there is no new commit: http" in ended.stdout
     assert hub.received == 0
     assert len(hub.repositories[REPO].commits) == 2
 
@@ -247,7 +247,7 @@ def test_a_persons_own_words_survive(publish, hub):
     assert publish(hub).returncode == 0
     assert "no commit" in publish(hub).stdout
     card = hub.repositories[REPO].main["README.md"].decode()
-    scribbled = card.replace("## What is in it", "## Scribbled")
+    scribbled = card.replace("## Contents", "## Scribbled")
     hub.change(REPO, {"README.md": scribbled.encode()})
     assert publish(hub).returncode == 0
     assert hub.repositories[REPO].main["README.md"].decode() == card
@@ -272,7 +272,7 @@ def test_a_branch_a_tag_and_a_public_repository(publish, good, hub):
     hub.change(REPO, {"README.md": b"gone"}, ref="next")
     moved = publish(hub, "--revision", "next", "--tag", "v1")
     assert moved.returncode == 2
-    assert "expected a name that is free" in moved.stderr
+    assert "already points to the commit" in moved.stderr
 
 
 @pytest.mark.slow
@@ -337,14 +337,14 @@ def test_a_pull_request_whose_answer_is_lost_is_found(push, good, hub):
 
 
 STOPPING = [
-    fault("info", "401", "does not take the token"),
-    fault("create", "403", "may not do this in org/toy"),
-    fault("commit", "401", "does not take the token"),
-    fault("commit", "403", "may not do this in org/toy"),
-    fault("batch", "quota", "the storage of org/toy is full"),
-    fault("commit", "quota", "the storage of org/toy is full"),
-    fault("commit", "race", "somebody else pushed meanwhile"),
-    fault("commit", "422", "the Hub refused it (422"),
+    fault("info", "401", "the Hub rejected the token"),
+    fault("create", "403", "the token has no write access to org/toy"),
+    fault("commit", "401", "the Hub rejected the token"),
+    fault("commit", "403", "the token has no write access to org/toy"),
+    fault("batch", "quota", "the storage quota of org/toy is used up"),
+    fault("commit", "quota", "the storage quota of org/toy is used up"),
+    fault("commit", "race", "another commit was pushed to org/toy during this push"),
+    fault("commit", "422", "the Hub rejected the request (422"),
 ]
 
 
@@ -370,7 +370,7 @@ def test_a_hub_that_is_down_is_given_up_and_uploads_are_not_repeated(push, good,
     hub.break_("commit", "429", times=99)
     ended = push(hub)
     assert ended.returncode == 1
-    assert "the Hub answered 429 after 6 tries" in ended.stderr
+    assert "the Hub answered 429 on attempt 6" in ended.stderr
     assert "run the same command again" in ended.stderr
     hub.faults.clear()
     hub.reset_counts()
@@ -431,7 +431,7 @@ def test_longer_than_five_minutes_it_does_not_wait(push, hub):
     hub.break_("commit", "429")
     ended = push(hub)
     assert ended.returncode == 1
-    assert "wait 60 minutes, and run the same command again" in ended.stderr
+    assert "wait 60 minutes, then run the same command again" in ended.stderr
 
 
 @pytest.mark.slow
@@ -440,7 +440,7 @@ def test_a_commit_that_lacks_something_is_told(push, good, hub):
     hub.change(REPO, {".gitignore": b"data/*"})
     ended = push(hub)
     assert ended.returncode == 1
-    assert "look for a .gitignore in the repository" in ended.stderr
+    assert "remove .gitignore from the repository" in ended.stderr
     hub.change(REPO, {".gitignore": None})
     assert push(hub).returncode == 0
     assert published(hub) == good
@@ -452,13 +452,13 @@ def test_a_commit_that_lacks_something_is_told(push, good, hub):
 def test_no_token(publish, hub):
     ended = publish(hub, token=None)
     assert ended.returncode == 2
-    assert "no token for the Hub: run `hf auth login`" in ended.stderr
+    assert "no Hub token was found: run `hf auth login`" in ended.stderr
 
 
 def test_a_token_that_the_hub_does_not_know(publish, hub):
     ended = publish(hub, token="hf_another")
     assert ended.returncode == 1
-    assert "does not take the token" in ended.stderr
+    assert "the Hub rejected the token" in ended.stderr
     assert "hf_another" not in ended.stderr
 
 
@@ -466,14 +466,14 @@ def test_no_right_to_write(publish, hub):
     hub.may_write = False
     ended = publish(hub)
     assert ended.returncode == 1
-    assert "take a token with the right to write there, or another --repo" in ended.stderr
+    assert "use a token with write access, or another --repo" in ended.stderr
 
 
 @pytest.mark.parametrize("name", ["toy", "a/b/c", "org/to y", "org/-toy", "org/a..b", "org/"])
 def test_a_name_that_is_not_allowed(publish, name):
     ended = publish(None, repo=name)
     assert ended.returncode == 2
-    assert f"--repo: got {name}: expected ORG/NAME" in ended.stderr
+    assert f"--repo: got {name}: use ORG/NAME" in ended.stderr
 
 
 def test_somebody_elses_dataset_is_left_alone(publish, hub):
@@ -481,7 +481,7 @@ def test_somebody_elses_dataset_is_left_alone(publish, hub):
     hub.change(REPO, {"data/train.parquet": b"theirs"})
     ended = publish(hub)
     assert ended.returncode == 2
-    assert "holds a dataset that `factory publish` did not make" in ended.stderr
+    assert "already contains a dataset that `factory publish` did not create" in ended.stderr
     assert hub.repositories[REPO].main["data/train.parquet"] == b"theirs"
 
 
@@ -492,7 +492,7 @@ def test_a_lake_that_fails_verify(tmp_path, hub):
     file.write_text(file.read_text()[:-1] + " ")
     ended = Publisher(toy)(hub)
     assert ended.returncode == 1
-    assert "not as they were written" in ended.stderr
+    assert "have changed since they were written" in ended.stderr
     assert hub.requests == []
 
 
@@ -507,7 +507,7 @@ def test_a_recipe_that_was_never_run(tmp_path, hub):
 def test_an_evaluation_set_that_is_not_there(publish):
     ended = publish(None, "--evaluation", "nowhere.jsonl")
     assert ended.returncode == 2
-    assert "--evaluation: no such file nowhere.jsonl" in ended.stderr
+    assert "--evaluation: the file nowhere.jsonl does not exist" in ended.stderr
 
 
 def test_a_dry_run_into_a_folder_that_is_not_empty(publish):
@@ -515,14 +515,14 @@ def test_a_dry_run_into_a_folder_that_is_not_empty(publish):
     (publish.toy.folder / "full" / "a").write_text("a")
     ended = publish(None, "--dry-run", "full")
     assert ended.returncode == 2
-    assert "expected a folder that is empty" in ended.stderr
+    assert "choose a new or empty folder" in ended.stderr
 
 
 def test_a_dry_run_into_a_place_that_cannot_be_written(publish):
     (publish.toy.folder / "a_file").write_text("a")
     ended = publish(None, "--dry-run", "a_file/folder", HF_HUB_OFFLINE="1")
     assert ended.returncode == 2
-    assert "--dry-run: a_file/folder cannot be written" in ended.stderr
+    assert "--dry-run: cannot write to the folder a_file/folder" in ended.stderr
 
 
 def test_offline_a_dry_run_works_and_a_push_does_not(publish, good):

@@ -1,4 +1,4 @@
-"""The folder that is published: what load_dataset and DuckDB make of it."""
+"""Tests of the published folder, read with load_dataset and DuckDB."""
 
 import json
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.xdist_group("repository")  # its lake is made once
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A toy that was run, and its folder."""
+    """Return a finished toy recipe and its published folder."""
     place = tmp_path_factory.mktemp("repository")
     toy = publishable(place / "toy")
     toy.finish()
@@ -143,7 +143,9 @@ def test_a_judge_that_is_a_function_is_published_as_one(tmp_path):
     folder = write_published(toy, tmp_path / "folder")
     rows = load(folder, "judgments", tmp_path / "cache")["train"]
     assert all(row["value"] == row["score"] for row in rows)
-    assert "the function `grade`" in (folder / "README.md").read_text()
+    assert (
+        "The Python function `grade` scored each answer once" in (folder / "README.md").read_text()
+    )
 
 
 def test_the_probe_stays_at_home(tmp_path):
@@ -155,8 +157,8 @@ def test_the_probe_stays_at_home(tmp_path):
         assert views.all("from candidates where role = 'probe'") == []
         assert views.all("from prompts where split = 'probe'") == []
     card = (folder / "README.md").read_text()
-    assert "| name | score | answers |" in card
-    assert "| F_0 | " in card[card.index("| name | score | answers |") :]
+    assert "| model | mean score | answers |" in card
+    assert "| F_0 | " in card[card.index("| model | mean score | answers |") :]
     for file in folder.rglob("*.*"):
         assert b"Probe 1?" not in file.read_bytes(), file
 
@@ -171,7 +173,7 @@ def test_a_prompt_that_names_a_place_of_this_machine_stops_it(tmp_path):
     toy = publishable(tmp_path / "toy", 12)
     toy.write(prompts={"source": f"{toy.folder}/prompts"})
     toy.run()
-    with pytest.raises(PublishError, match="a folder of this machine"):
+    with pytest.raises(PublishError, match="would contain the local path"):
         write_published(toy, tmp_path / "folder")
 
 
@@ -233,7 +235,7 @@ def _parts(kind):
 
 def test_a_recipe_that_was_never_run_is_a_sentence(tmp_path):
     toy = publishable(tmp_path / "toy", 12)
-    with pytest.raises(PublishError, match="no finished iteration of toy"):
+    with pytest.raises(PublishError, match="no finished iteration of the recipe toy"):
         iterations(toy.look())
 
 
@@ -242,7 +244,7 @@ def test_a_dataset_without_pairs_is_a_sentence(tmp_path):
     toy.write(pairs={"min_margin": 100}, loop={"policy": "self_rewarding"})
     with pytest.raises(StepFailed, match="was kept"):
         toy.run()
-    with pytest.raises(PublishError, match="no pair of toy was kept"):
+    with pytest.raises(PublishError, match="the recipe toy has no kept pairs"):
         write_published(toy, tmp_path / "folder")
 
 
@@ -286,7 +288,7 @@ def test_a_set_without_rejected_sides_is_not_published_as_pairs(tmp_path):
     toy = publishable(tmp_path / "toy", 12)
     toy.write(loop={"policy": "rejection_sampling", "iterations": 1})
     toy.run()
-    with pytest.raises(PublishError, match="rejection_sampling makes no pairs"):
+    with pytest.raises(PublishError, match="the policy rejection_sampling builds no pairs"):
         write_published(toy, tmp_path / "folder")
 
 
@@ -318,7 +320,7 @@ def test_prompts_with_tools_are_not_published_without_them(tmp_path):
     progress = Silent()
     progress.say = told.append
     run_recipe(toy.recipe(), Lake(toy.lake), progress)
-    assert any("12 prompts have tools; the rows that are trained on" in line for line in told)
+    assert any("12 prompts have tools; training rows keep only" in line for line in told)
     with pytest.raises(PublishError, match=r"\d+ with tools"):
         write_published(toy, tmp_path / "folder")
 
@@ -331,5 +333,5 @@ def test_what_looks_like_a_key_in_the_recipe_stops_it(tmp_path):
     )
     toy.write(judge={"rubric": "own.md"})
     toy.run()
-    with pytest.raises(PublishError, match="would hold what looks like a Hugging Face token"):
+    with pytest.raises(PublishError, match=r"a possible secret \(Hugging Face token\)"):
         write_published(toy, tmp_path / "folder")

@@ -1,4 +1,4 @@
-"""Every field declares which stages it decides, and fields for tests are hidden."""
+"""Tests of the stages that each field affects, and of fields hidden from users."""
 
 import json
 from typing import Annotated, Literal
@@ -61,7 +61,8 @@ GOLDEN = {
         judge.engine.native_n judge.engine.price_prompt judge.engine.price_generated
     """,
 }
-"""A change here changes keys, or what a published recipe shows: say so in the release's notes."""
+"""Changing this table changes keys, or the fields in published recipes. Mention it in the release
+notes."""
 
 
 def test_the_stages_of_every_field_are_as_they_were():
@@ -106,11 +107,11 @@ def test_own_stands_for_the_stages_of_the_section_that_holds_a_field():
 @pytest.mark.parametrize(
     ("annotation", "sentence"),
     [
-        (Undeclared, "section.a: got 0 of Decides, HOW_RUN, ROW_COUNT, expected 1"),
-        (Undeclared | None, "section.a: got 0 of Decides"),
-        (Twice, "section.a: got 2 of Decides"),
-        (Inner, "section.a: OWN has no meaning here"),
-        (One | Two, "section.name: got "),
+        (Undeclared, "section.a: got 0 stage markers, expected 1"),
+        (Undeclared | None, "section.a: got 0 stage markers"),
+        (Twice, "section.a: got 2 stage markers"),
+        (Inner, "section.a: the field is marked OWN, but the field of the enclosing"),
+        (One | Two, "section.name: two engines mark this field with different stages"),
     ],
 )
 def test_a_field_without_one_clear_declaration_fails_loudly(annotation, sentence):

@@ -1,4 +1,4 @@
-"""What a change makes again: the stages that depend on it, and no other."""
+"""Tests of which stages rerun after a change to a recipe."""
 
 import json
 
@@ -9,8 +9,8 @@ from factory.recipe import DECIDES, VLLM_IDENTITY, Recipe
 
 EVERYTHING = {"samples", "judgments", "verdicts", "pairs", "train"}
 
-# Each change, and the stages of which at least one step has something to do after it. A stage
-# follows from those before it: other samples are other judgments, verdicts, pairs and trainings.
+# Each change, and the stages that rerun at least one step after it. Later stages follow earlier
+# ones: different samples lead to different judgments, verdicts, pairs, and trainings.
 CHANGES = {
     "sampling.temperature": ("sampling.temperature=0.5", EVERYTHING),
     "sampling.top_p": ("sampling.top_p=0.5", EVERYTHING),
@@ -94,7 +94,7 @@ def made(tmp_path_factory):
 
 
 def until_first_training(toy, *overrides):
-    """The stages with something to do up to the first training: after it, everything follows."""
+    """Return the stages that must rerun, up to the first training."""
     stages = set()
     for step, at in toy.look(*overrides).steps.items():
         if not at.done:
@@ -105,7 +105,7 @@ def until_first_training(toy, *overrides):
 
 
 def first_missing(toy, *overrides):
-    """The stages of the steps that would be run, and not only wait for others."""
+    """Return the stages of the steps that can run now, without waiting for other steps."""
     found = toy.look(*overrides).steps
     return {step.stage for step, at in found.items() if not at.done and at.waits_for is None}
 
@@ -170,7 +170,7 @@ def test_a_rubric_s_prompt_makes_judgments_again_and_its_parser_only_verdicts(to
 
 
 def waiting(toy):
-    """Stages of steps that wait for a model that would be trained anew."""
+    """Return the stages of steps that wait for a model that would be retrained."""
     return {step.stage for step, found in toy.look().steps.items() if found.waits_for}
 
 
@@ -341,8 +341,8 @@ def test_every_field_of_a_recipe_is_tested_on_one_side():
 
 
 def test_golden_keys(toy):
-    """Other keys orphan all that users' lakes hold: change them only with the stage's version,
-    and say so in the release's notes."""
+    """Changed keys orphan the rows in users' lakes. Change a key only together with the version of
+    its stage, and mention it in the release notes."""
     survey = toy.look()
     keys = {step.stage: at.folder.key for step, at in survey.steps.items() if at.folder}
     toy.finish()

@@ -1,4 +1,4 @@
-"""How two sets of pairs differ, and why: each reason by hand, and real lakes."""
+"""Tests of comparing two sets of pairs: every reason with handwritten rows, and real lakes."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ COLUMNS = [name for name in PAIR_COLUMNS.split(", ") if name != "pair_id"]
 
 
 class Given:
-    """Pairs, candidates and facts of A and B in place of those that are read."""
+    """Handwritten pairs and candidates of A and B, which replace the Parquet files."""
 
     def __init__(self, views):
         self.views = views
@@ -25,7 +25,7 @@ class Given:
         self.known = {"A": (True, True), "B": (True, True)}
 
     def pair(self, source, chosen, rejected, *, outcome="kept", roles=("current", "past"), **more):
-        """Sides are a sample's name and its score: ("x", 4)."""
+        """Add a pair. Each side is a sample's name and score, such as ("x", 4)."""
         row = {
             "source": source,
             "outcome": outcome,
@@ -291,7 +291,7 @@ def test_equal_scores_where_only_one_set_has_candidates(given):
 
 
 def test_several_pairs_of_a_prompt(given):
-    # The same first, then the flipped, then what is left in the order of ids.
+    # The same pairs match first, then flipped pairs, then the remaining pairs in the order of ids.
     given.of_datasets()
     a = [("a1", "a2"), ("k", "l"), ("m", "n"), ("o", "p")]
     b = [("n", "m"), ("k", "l"), ("b1", "b2")]
@@ -318,7 +318,8 @@ JUDGED_MORE = ("judge.draws=4", "loop.iterations=1", "loop.chunks=2")
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A finished toy; the same recipe with another policy, and with more judgments; and a build."""
+    """Return finished runs of a toy recipe, of variants with another policy and more judgments, and
+    a build."""
     from toys import Toy
 
     from factory.lake import Lake
@@ -468,12 +469,14 @@ def test_what_cannot_be_compared_is_said_in_a_sentence(made, diff, factory, toy,
         assert said in ended.err
         assert ended.err.startswith("factory: ")
 
-    refused("no such file: expected a recipe", made.path, tmp_path / "none")
-    refused("expected a recipe, or the folder of a dataset", made.path, tmp_path)
-    refused("has no fields to override", made.path, made.wide, "--set-b", "seed=1")
-    refused("holds no final pairs (D2) of this recipe: run it", made.path, toy.path)
-    refused("holds no final pairs", made.path, made.path, "--set-b", "pairs.min_margin=3")
-    refused("no such lake", made.path, made.path, "--lake-b", tmp_path / "none")
+    refused("no such file: give the path to a recipe", made.path, tmp_path / "none")
+    refused("give a recipe, or a dataset folder", made.path, tmp_path)
+    refused(
+        "the override seed=1 applies only to a recipe", made.path, made.wide, "--set-b", "seed=1"
+    )
+    refused("has no final pairs (D2) for this recipe: run `factory run`", made.path, toy.path)
+    refused("has no final pairs", made.path, made.path, "--set-b", "pairs.min_margin=3")
+    refused("none does not exist", made.path, made.path, "--lake-b", tmp_path / "none")
     refused("seeds: unknown field", made.path, made.path, "--set-a", "seeds=1")
 
 
@@ -483,11 +486,11 @@ def test_files_that_are_no_dataset(made, diff, tmp_path):
     pq.write_table(pa.table({"prompt": ["x"]}), file)
     ended = diff(made.wide, tmp_path)
     assert ended.code == 2
-    assert f"{file}: it has no column pair_id" in ended.err
+    assert f"{file}: the dataset has no column pair_id" in ended.err
     file.write_text("no parquet")
     ended = diff(made.wide, tmp_path)
     assert ended.code == 2
-    assert "not a dataset that can be read" in ended.err
+    assert "the dataset cannot be read" in ended.err
 
 
 @pytest.mark.parametrize("where", [slice(4, 400), slice(-400, -8)])
@@ -514,7 +517,7 @@ def test_a_lake_with_a_broken_shard(toy, factory):
     ended = factory("diff", toy.path, toy.path, "--lake", toy.lake)
     assert ended.code == 2
     assert "cannot be read" in ended.err
-    assert "`factory verify` names" in ended.err
+    assert "run `factory verify` to find damaged files" in ended.err
 
 
 def test_prompts_that_changed_since_the_run(toy, factory):
@@ -524,6 +527,6 @@ def test_prompts_that_changed_since_the_run(toy, factory):
     toy.prompts.write_text("\n".join(reversed(lines)) + "\n")
     ended = factory("diff", toy.path, toy.path, "--lake", toy.lake)
     assert ended.code == 2
-    assert "run the recipe again first" in ended.err
+    assert "run `factory run` first" in ended.err
     toy.run()
     assert factory("diff", toy.path, toy.path, "--lake", toy.lake).code == 0

@@ -1,4 +1,4 @@
-"""How a pair came about."""
+"""Tests of traces, the histories of pairs."""
 
 import json
 from textwrap import indent
@@ -10,7 +10,7 @@ from factory.export import write_dataset
 
 @pytest.fixture
 def traced(toy):
-    """A finished toy, one of its published pairs, and the dataset."""
+    """Return a finished toy run, one of its published pairs, and its dataset."""
     toy.write(loop={"iterations": 1})
     toy.finish()
     survey = toy.look()
@@ -75,11 +75,11 @@ def test_an_unknown_pair_is_said_in_a_sentence(traced, factory):
     for place in (["--lake", toy.lake], ["--dataset", dataset]):
         ended = factory("trace", "nothing", *place)
         assert ended.code == 2
-        assert "no pair nothing in" in ended.err
+        assert "has no pair nothing" in ended.err
     assert factory("trace", "x", "--lake", toy.folder / "none").code == 2
     ended = factory("trace", "x", "--dataset", toy.folder)
     assert ended.code == 2
-    assert "expected a dataset's folder" in ended.err
+    assert "give a dataset folder" in ended.err
 
 
 def test_a_pair_whose_sample_is_gone_says_so(traced, factory):

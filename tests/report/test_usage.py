@@ -1,4 +1,4 @@
-"""What work took and will take: manifests, status, plan, the final table."""
+"""Tests of usage and estimates: manifests, status, plan, and the final table."""
 
 import json
 
@@ -20,7 +20,7 @@ from factory.report import (
 
 
 def held(toy, table):
-    """Rows, tokens read and tokens written that a table of the lake holds."""
+    """Return the numbers of rows, prompt tokens, and generated tokens in a table of the lake."""
     (row,) = toy.query(
         f"select count(*) as n, sum(n_prompt_tokens) as read, sum(n_tokens) as written from {table}"
     )
@@ -142,7 +142,7 @@ def test_what_the_models_generation_config_decides_is_shown(toy, factory):
     told = factory("plan", toy.path, "--lake", toy.lake).out
     assert (
         "sampling: temperature 0.8, top_p 0.95, top_k 20 (the model's generation_config), "
-        "max_tokens 64; the model's generation_config says temperature 0.6, which is not used\n"
+        "max_tokens 64; not used from the model's generation_config: temperature 0.6\n"
     ) in told
     assert "judge: temperature 0.8, top_p 0.95, top_k 5, max_tokens 64;" in told
 

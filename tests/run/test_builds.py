@@ -1,4 +1,4 @@
-"""Other sets of pairs from what the lake holds."""
+"""Other sets of pairs from the samples and scores in a lake."""
 
 import pyarrow.parquet as pq
 import pytest
@@ -44,7 +44,7 @@ def test_a_build_lies_beside_the_loops_own_set(made, pairs):
     assert {row["pair_id"] for row in wide} == {row["pair_id"] for row in own if row["margin"] >= 3}
     assert 0 < len(wide) < len(own)
     assert "small margin" in told.out
-    assert "Inside the loop the same change would train again: " in told.out
+    assert "To train the loop on these pairs: " in told.out
     assert made.to_do() == set()
 
 
@@ -102,9 +102,13 @@ def test_as_json(made, pairs, factory):
 @pytest.mark.parametrize(
     ("name", "change", "said"),
     [
-        ("Wide", "pairs.min_margin=1", "--name: got Wide: expected lower-case letters"),
-        ("a/b", "pairs.min_margin=1", "--name: got a/b: expected lower-case"),
-        ("w", "sampling.draws=2", "--set sampling.draws=2: a build only chooses among"),
+        ("Wide", "pairs.min_margin=1", "--name: got Wide: start the name with a letter"),
+        ("a/b", "pairs.min_margin=1", "--name: got a/b: start the name with"),
+        (
+            "w",
+            "sampling.draws=2",
+            "--set sampling.draws=2: `factory pairs` cannot change this field",
+        ),
         ("w", "pairs.min_margin=-1", "pairs.min_margin: got -1"),
         ("w", "pairs.margin=1", "pairs.margin: unknown field"),
         ("w", "loop.policy=temporl", "loop.policy: got 'temporl'"),
@@ -125,13 +129,18 @@ def test_roles_that_were_never_sampled(toy, factory):
         "pairs", toy.path, "--lake", toy.lake, "--name", "w", "--set", "loop.policy=temporal"
     )
     assert ended.code == 2
-    assert "temporal chooses from past and future, which the loop with self_rewardi" in ended.err
+    said = "the policy temporal needs past and future answers, but the loop used"
+    assert said in ended.err
+    assert "first run the recipe with loop.policy=temporal" in ended.err
 
 
 def test_a_lake_that_holds_nothing(toy, factory):
     ended = factory("pairs", toy.path, "--lake", toy.lake, "--name", "w")
     assert ended.code == 2
-    assert "holds no iteration with scores" in ended.err
+    assert (
+        f"no iteration in {toy.lake} is fully scored (the first iteration is waiting for"
+        in ended.err
+    )
     assert not Lake(toy.lake).folders("pairs")
 
 
@@ -141,5 +150,5 @@ def test_iterations_that_are_not_complete_are_left_out(toy, factory):
     toy.write(loop={"iterations": 2})
     told = factory("pairs", toy.path, "--lake", toy.lake, "--name", "half")
     assert told.code == 0
-    assert "pairs D2, iteration 1: waits for" in told.err
+    assert "pairs D2, iteration 1: skipped, waits for" in told.err
     assert {row["iteration"] for row in rows(dataset(toy, "half"))} == {0}

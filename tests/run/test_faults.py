@@ -1,4 +1,4 @@
-"""A full disk, a read-only lake, prompts that cannot be used, and a model that is not there."""
+"""Runs with a full disk, a read-only lake, unusable prompts, or a missing model."""
 
 import json
 import os
@@ -24,7 +24,7 @@ needs_mount = pytest.mark.skipif(not can_mount(), reason="this machine lets nobo
 
 
 def in_a_tmpfs(toy, options, script):
-    """Runs a shell script with a tmpfs on the lake, in a mount namespace of its own."""
+    """Run a shell script in a separate mount namespace, with a tmpfs on the lake."""
     toy.lake.mkdir(exist_ok=True)
     command = f"{sys.executable} -m factory.cli"
     environment = {**os.environ, "FACTORY": command, "LAKE": str(toy.lake), "R": str(toy.path)}
@@ -56,7 +56,7 @@ def test_a_full_disk_is_a_sentence_and_the_run_goes_on_after_space_is_made(toy):
     assert lines[1] == "whole"
     assert int(lines[2]) > 0
     assert lines[3] == "code 0"
-    assert "is full: make space and run the same command again" in full.stderr
+    assert "is full: free some disk space, then run the same command again" in full.stderr
     assert "Traceback" not in full.stderr
 
 
@@ -64,7 +64,7 @@ def test_a_full_disk_is_a_sentence_and_the_run_goes_on_after_space_is_made(toy):
 def test_a_read_only_lake_is_a_sentence(toy):
     ended = in_a_tmpfs(toy, "ro", "$FACTORY run $R --lake $LAKE; echo code $?; ls -A $LAKE")
     assert ended.stdout.splitlines() == ["code 1"]
-    assert "cannot be written (Read-only file system)" in ended.stderr
+    assert "cannot write to the folder (Read-only file system)" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
@@ -82,20 +82,22 @@ def test_a_finished_lake_that_became_read_only_can_be_looked_at(toy):
 
 
 BAD_LINES = {
-    "not JSON": b"{",
-    "not UTF-8": b'{"prompt": "\xff"}',
-    "expected either prompt or messages": b'{"question": 1, "prompt": null}',
-    "prompt is a int, expected a str": b'{"prompt": 7}',
+    "the line is not valid JSON": b"{",
+    "the line is not valid UTF-8": b'{"prompt": "\xff"}',
+    "expected either the field prompt or the field messages": b'{"question": 1, "prompt": null}',
+    "the field prompt is of type int, expected str": b'{"prompt": 7}',
     "the prompt is empty": b'{"prompt": "  "}',
-    "the same prompt as prompts.jsonl:1": b'{"prompt": "Say number 0."}',
+    "duplicate of the prompt at prompts.jsonl:1": b'{"prompt": "Say number 0."}',
 }
 
 
 @pytest.mark.parametrize("reason", BAD_LINES)
 def test_a_line_that_cannot_be_used_stops_the_run_before_any_generation(toy, factory, reason):
     if "question" in BAD_LINES[reason].decode(errors="replace"):
-        reason = "unknown field question"
-        line = BAD_LINES["expected either prompt or messages"].replace(b', "prompt": null', b"")
+        reason = "the field question is unknown: move it into meta"
+        line = BAD_LINES["expected either the field prompt or the field messages"].replace(
+            b', "prompt": null', b""
+        )
     else:
         line = BAD_LINES[reason]
     toy.prompts.write_bytes(toy.prompts.read_bytes() + line + b"\n")
@@ -106,13 +108,13 @@ def test_a_line_that_cannot_be_used_stops_the_run_before_any_generation(toy, fac
 
 
 def test_lines_that_cannot_be_used_are_left_out_and_listed_if_the_recipe_says_so(toy, factory):
-    bad = b"\n".join(line for reason, line in BAD_LINES.items() if "either" not in reason)
+    bad = b"\n".join(line for reason, line in BAD_LINES.items() if "either the field" not in reason)
     toy.prompts.write_bytes(toy.prompts.read_bytes() + bad + b"\n")
     toy.write(prompts={"on_error": "skip"})
     ended = factory("run", toy.path, "--lake", toy.lake)
     assert ended.code == 0
-    assert "5 lines left out" in ended.err
-    assert "prompts.jsonl:14: not UTF-8" in ended.err
+    assert "prompts: skipped 5 unusable lines:" in ended.err
+    assert "prompts.jsonl:14: the line is not valid UTF-8" in ended.err
     assert toy.query("select count(*) as n from prompts") == [{"n": 12}]
     manifest = next(toy.lake.glob("prompts/*/manifest.jsonl")).read_text().splitlines()
     assert len(json.loads(manifest[-1])["left_out"]) == 5
@@ -123,8 +125,8 @@ def test_a_prompt_too_long_for_the_model_names_its_line_and_both_lengths(small, 
     small.prompts.write_text(small.prompts.read_text() + "\n" + long)
     ended = factory("plan", small.path, "--lake", small.lake)
     assert ended.code == 2
-    assert "prompts.jsonl:25: too long:" in ended.err
-    assert "the model's context is 256, and sampling.max_tokens" in ended.err
+    assert "prompts.jsonl:25: the prompt is too long:" in ended.err
+    assert "the model's context length is 256 tokens, and sampling.max_tokens" in ended.err
 
 
 def test_a_prompt_of_the_probe_that_is_also_the_loop_s_is_refused(toy, factory):
@@ -132,7 +134,7 @@ def test_a_prompt_of_the_probe_that_is_also_the_loop_s_is_refused(toy, factory):
     toy.prompts.write_text(toy.prompts.read_text() + '{"prompt": "Probe 1?"}\n')
     ended = factory("run", toy.path, "--lake", toy.lake)
     assert ended.code == 2
-    assert "1 of its prompts are also in prompts.files" in ended.err
+    assert "have prompts in common (1 in total)" in ended.err
 
 
 def test_a_rubric_that_names_what_prompts_have_not_is_refused_before_any_generation(toy, factory):
@@ -140,8 +142,8 @@ def test_a_rubric_that_names_what_prompts_have_not_is_refused_before_any_generat
     ended = factory("run", toy.path, "--lake", toy.lake)
     assert ended.code == 2
     assert ended.err.count("\n") == 1
-    assert "prompts.files: 12 of 12 prompts have no criteria (one is: Say number " in ended.err
-    assert "rubric prometheus shows it to the judge as {criteria}: give it" in ended.err
+    assert "12 of 12 prompts have no criteria (for example, Say number " in ended.err
+    assert "the rubric prometheus shows {criteria} to the judge: add criteria" in ended.err
     assert not toy.shards("samples")
     given = toy.prompts.read_text().splitlines()
     lines = [{**json.loads(line), "criteria": "Short."} for line in given]
@@ -150,7 +152,7 @@ def test_a_rubric_that_names_what_prompts_have_not_is_refused_before_any_generat
     )
     ended = factory("preview", toy.path, "--lake", toy.lake)
     assert (ended.code, toy.shards("samples")) == (2, [])
-    assert "1 of 12 prompts have no reference (one is: Say number 11.)" in ended.err
+    assert "1 of 12 prompts have no reference (for example, Say number 11.), but" in ended.err
     toy.prompts.write_text("\n".join(map(json.dumps, lines)))
     assert factory("run", toy.path, "--lake", toy.lake).code == 0
 

@@ -1,4 +1,4 @@
-"""A judge that stays the same: a model of its own, with an engine of its own."""
+"""A fixed judge with its own model and engine."""
 
 import pytest
 
@@ -13,7 +13,7 @@ SCRIPT = "def answer(messages, seed):\n    return f'Score: {seed % 6}'"
 
 @pytest.fixture
 def judged(toy):
-    """A toy whose judge is a model of its own."""
+    """A toy recipe whose judge has its own model."""
     (toy.folder / "big").mkdir()
     (toy.folder / "big" / "scripted.json").write_text('{"size": "big"}')
     (toy.folder / "scores.py").write_text(SCRIPT)
@@ -30,7 +30,7 @@ def test_one_judge_scores_all_iterations(judged):
     for table in ("judgments", "pairs"):
         (row,) = judged.query(f"select distinct judge_model from {table}")
         assert row["judge_model"] == digest
-    # One folder: whoever wrote the answers, what they are asked is the same.
+    # One folder, because the judge's settings do not depend on the model that wrote the answers.
     assert len(list((judged.lake / "judgments").iterdir())) == 1
     assert judged.query("from scores where n_judgments = 0") == []
     assert judged.query(f"from models where digest = '{digest}'") != []
@@ -114,7 +114,7 @@ def test_without_an_engine_of_its_own_it_runs_on_the_recipe_s(judged):
     [
         ("judge.model=nowhere", "judge.model.path: nowhere is not a folder"),
         ("judge.function='gold.py:grade'", "function and model are both set"),
-        ("judge.model=null", "judge.engine: is set, and the judge has no model"),
+        ("judge.model=null", "judge.engine: the judge has an engine but no separate model"),
         ("judge.engine={name: vlm}", "judge.engine.name: got"),
         ("judge.engine.scrpt=x", "judge.engine.scrpt: unknown field: did you mean"),
         pytest.param(
@@ -147,4 +147,4 @@ def test_a_server_has_a_name_of_its_own_for_the_judge(judged, factory):
     judged.write()
     ended = factory("plan", judged.path, "--lake", judged.lake)
     assert ended.code == 2
-    assert "judge.engine: missing, and engine.model is the server's name for M_0" in ended.err
+    assert "judge.engine: a judge with a separate model needs a separate openai engine" in ended.err

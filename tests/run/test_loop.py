@@ -1,4 +1,4 @@
-"""The whole factory on a toy: what a run leaves, and that running again leaves it alone."""
+"""The full loop on a toy recipe: its results, and a second run that changes nothing."""
 
 import json
 
@@ -37,7 +37,7 @@ def test_running_again_does_nothing_and_changes_no_file(toy):
 
 
 def tables(toy):
-    """Every file of the lake's tables, models and datasets."""
+    """Return every file of the lake's tables, models, and datasets."""
     return {
         path: path.stat().st_mtime_ns
         for path in toy.lake.glob("*/**/*")
@@ -140,7 +140,7 @@ def test_a_function_judge_scores_without_a_model(toy):
 
 def test_all_ties_stop_before_any_training_and_leave_the_pairs(toy):
     toy.script("def answer(messages, seed):\n    return f'word {seed}\\nScore: 3'\n")
-    with pytest.raises(StepFailed, match=r"no pair of the training split was kept .* tie"):
+    with pytest.raises(StepFailed, match=r"no pair in the train split was kept .* tie"):
         toy.run()
     assert {row["outcome"] for row in toy.query("select distinct outcome from pairs")} == {"tie"}
     assert not list(toy.lake.glob("models/*/model"))
@@ -198,12 +198,12 @@ def test_preview_keeps_its_rows_and_the_run_goes_on_from_them(toy, factory):
     assert sum(event.get("answered", 0) for event in events) == held["n"]
 
 
-# how often the state of a step is computed
+# number of times that the state of a step is computed
 
 
 @pytest.fixture
 def counted(monkeypatch):
-    """The labels of the steps whose rows were counted, in order."""
+    """Collect the labels of the steps whose rows are counted, in order."""
     from factory.plan import inspect
     from factory.run import loop
 
@@ -224,7 +224,7 @@ def test_a_run_counts_each_step_once_before_its_work_and_once_after(toy, counted
     assert len(state.steps) == 27
     worked = {label for label in counted if counted.count(label) == 2}
     assert all(counted.count(label) <= 2 for label in counted)
-    # Of steps that share a folder the later ones may find their rows there.
+    # If steps share a folder, later ones may find their rows there.
     assert len(counted) == 27 + len(worked)
 
 
@@ -243,7 +243,7 @@ def test_reading_the_state_counts_each_step_once(toy, counted):
 
 
 def test_an_up_to_date_run_needs_no_lock_that_another_run_holds(toy):
-    """The rows of every step are there: nothing waits, and nothing is written."""
+    """If all rows are stored, a run waits for no lock and writes nothing."""
     toy.finish()
     lake = Lake(toy.lake)
     (folder, *_) = lake.folders("samples")
@@ -256,7 +256,7 @@ def test_an_up_to_date_run_needs_no_lock_that_another_run_holds(toy):
 
 
 def test_finished_steps_are_checked_before_their_pass_does_more_work(toy, monkeypatch):
-    """A limit that they exceed stops the run before it costs more."""
+    """A finished step that exceeds a limit stops the run before more work."""
     from factory.run import loop
 
     toy.run("loop.iterations=1", "loop.chunks=2")
@@ -279,9 +279,9 @@ def test_finished_steps_are_checked_before_their_pass_does_more_work(toy, monkey
 
 
 def test_an_up_to_date_run_works_although_its_locks_cannot_be_written(toy, monkeypatch):
-    """On a full disk, say: nothing has to be written."""
+    """A finished run writes nothing, so it also works on a full disk."""
     toy.finish()
-    for _ in range(2):  # until every count is cached, and no other
+    for _ in range(2):  # until the cache has exactly the counts of this recipe
         toy.run()
 
     def full(*_):

@@ -1,4 +1,4 @@
-"""LoRA: what is trained, what it is compared to, what is kept, and going on after a kill."""
+"""LoRA: the trained adapter, its reference model, the saved files, and resuming after a kill."""
 
 import dataclasses
 import json
@@ -60,7 +60,7 @@ def job(adapter=None, lora=LORA, **fields):
 
 
 def trained(folder, capsys, adapter=None, **fields):
-    """Trains in `folder` and gives the logs of its steps."""
+    """Train in `folder`, and return the logs of the steps."""
     capsys.readouterr()
     run_job(job(adapter, **fields), folder)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(train.EVENT)]
@@ -70,7 +70,7 @@ def trained(folder, capsys, adapter=None, **fields):
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory):
-    """A first adapter: what a training upon the base leaves."""
+    """Return the folder of a first adapter, trained on the base model."""
     folder = write_data(tmp_path_factory.mktemp("first") / "training")
     run_job(job(max_steps=6), folder)
     return folder / "model"
@@ -103,7 +103,7 @@ def test_the_same_training_leaves_the_same_bytes(first, tmp_path):
 
 
 def weights_as_given(trainer):
-    """The adapters by name, as the trainer holds them."""
+    """Return the trainer's adapters by name."""
     return {
         name: {
             place.replace(f".{name}.", "."): value.detach().clone()
@@ -116,7 +116,7 @@ def weights_as_given(trainer):
 
 @pytest.fixture
 def watched(monkeypatch):
-    """What the trainer holds when it begins and when it has ended, and what it may change."""
+    """Return the trainer's adapters before and after training, and the trainable parameters."""
     seen = {}
     real = Trainer.train
 
@@ -152,7 +152,7 @@ def test_a_first_adapter_is_compared_to_the_base(tmp_path, capsys, watched):
 
 def test_an_adapter_that_goes_on_is_compared_to_itself_as_it_was(first, tmp_path, capsys, watched):
     logs = trained(write_data(tmp_path / "t"), capsys, str(first), max_steps=4)
-    # Nothing is learned yet at the first step, whatever the adapter learned before.
+    # At the first step, policy and reference are still equal, even if the adapter was trained.
     assert logs[0]["loss"] == pytest.approx(0.6931, abs=1e-3)
     assert logs[0]["rewards/margins"] == pytest.approx(0, abs=1e-4)
     assert logs[-1]["loss"] < 0.6
@@ -176,7 +176,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(first, continued, tmp_pat
     class Killed(Exception): ...
 
     def die(event):
-        if event.get("step") == 3:  # of which no checkpoint is written any more
+        if event.get("step") == 3:  # before the checkpoint of step 3 is written
             raise Killed
 
     killed = write_data(tmp_path / "killed")
@@ -252,12 +252,12 @@ def test_an_adapter_on_bfloat16_is_not_rounded_away(first, tmp_path):
     [
         ({"rank": 8}, "train.lora.rank: PEFT's LoraConfig has no such field: did you mean r?"),
         ({"lora_alfa": 8}, "train.lora.lora_alfa: .* did you mean lora_alpha?"),
-        ({"task_type": "CAUSAL_LM"}, "train.lora.task_type: is set by the factory: remove it"),
-        ({"inference_mode": True}, "train.lora.inference_mode: is set by the factory"),
-        ({"init_lora_weights": "pissa"}, "init_lora_weights: got pissa: expected true, gaussian"),
-        ({"target_modules": ["q_prj"]}, "PEFT refuses these fields: Target modules .*q_prj"),
-        ({"r": 0}, "PEFT refuses these fields: `r` should be a positive integer"),
-        ({"r": "big"}, "train.lora: PEFT refuses these fields"),
+        ({"task_type": "CAUSAL_LM"}, "train.lora.task_type: the factory sets this field: remove"),
+        ({"inference_mode": True}, "train.lora.inference_mode: the factory sets this field"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights: got pissa, but this initialization"),
+        ({"target_modules": ["q_prj"]}, "PEFT rejects these fields: Target modules .*q_prj"),
+        ({"r": 0}, "PEFT rejects these fields: `r` should be a positive integer"),
+        ({"r": "big"}, "train.lora: PEFT rejects these fields"),
         ({"layers_to_transform": [0]}, "cannot be used when `target_modules` is a str"),
     ],
 )
@@ -280,9 +280,9 @@ def test_an_adapter_of_m_0_is_gone_on_with(first, chosen):
 @pytest.mark.parametrize(
     ("chosen", "said"),
     [
-        ({"r": 8}, "train.lora.r: got 8: expected 16, as the adapter of M_0 has"),
-        ({"lora_alpha": 8}, "train.lora.lora_alpha: got 8: expected 32"),
-        ({"target_modules": ["q_proj"]}, r"target_modules: got \['q_proj'\]: expected \['down"),
+        ({"r": 8}, "train.lora.r: got 8, expected 16 as in M_0's adapter"),
+        ({"lora_alpha": 8}, "train.lora.lora_alpha: got 8, expected 32"),
+        ({"target_modules": ["q_proj"]}, r"target_modules: got \['q_proj'\], expected \['down"),
     ],
 )
 def test_a_field_that_the_adapter_of_m_0_has_otherwise_is_refused(first, chosen, said):

@@ -1,4 +1,4 @@
-"""The role of the references: the prompts' own answers as samples that no model wrote (SPIN)."""
+"""The role `reference`: the prompts' own answers as samples that no model wrote (SPIN)."""
 
 import json
 
@@ -27,7 +27,7 @@ def spin(toy):
 
 
 def edit(toy, **fields):
-    """Gives the first prompt other fields; None takes one away."""
+    """Change fields of the first prompt. A value of None removes the field."""
     lines = [json.loads(line) for line in toy.prompts.read_text().splitlines()]
     lines[0] = {name: value for name, value in {**lines[0], **fields}.items() if value is not None}
     toy.prompts.write_text("\n".join(map(json.dumps, lines)))
@@ -62,7 +62,7 @@ def test_references_are_samples_judged_like_all_others(spin):
 
 def test_no_model_is_loaded_or_paid_for_the_references(spin, factory):
     planned = factory("plan", spin.path, "--lake", spin.lake, "--json").json()
-    # M_0 samples and judges, M_1 samples and judges: the references take no load of their own.
+    # M_0 samples and judges, and so does M_1: the references need no extra load.
     assert planned["totals"]["loads"] == 2
     assert planned["totals"]["requests"] == 12 * 3 + 12 * (3 + 1) * 2
     (row, _) = [row for row in planned["steps"] if row["model"] == "reference"][::3]
@@ -106,9 +106,9 @@ def test_a_prompt_without_a_reference_is_refused_before_any_generation(spin, fac
     ended = factory("run", spin.path, "--lake", spin.lake)
     assert ended.code == 2
     assert (
-        "prompts.files: 1 of 12 prompts have no reference (one is: Say number 0.), and loop.policy "
-        "spin takes it as a side of their pairs: give it with every prompt, "
-        "or choose another policy"
+        "prompts.files: 1 of 12 prompts have no reference (for example, Say number 0.), but the "
+        "policy spin uses the reference as one side of each pair: add a reference to every prompt, "
+        "or choose another loop.policy"
     ) in ended.err
     assert not spin.shards("samples")
     none_needed = ("--set", "loop.policy=self_rewarding")
@@ -166,9 +166,7 @@ def test_a_build_from_a_loop_that_judged_no_reference_is_refused(toy, factory):
         "pairs", toy.path, "--lake", toy.lake, "--name", "s", "--set", "loop.policy=spin"
     )
     assert ended.code == 2
-    assert (
-        "spin chooses from reference, which the loop with self_rewarding never sampl" in ended.err
-    )
+    assert "the policy spin needs reference answers, but the loop used the policy" in ended.err
 
 
 def test_a_real_model_judges_references_and_counts_their_tokens(small):
@@ -177,14 +175,14 @@ def test_a_real_model_judges_references_and_counts_their_tokens(small):
         loop={"policy": "spin"},
         sampling={"draws": 1},
         judge={"draws": 1},
-        train={"with": "scripted", "dpo": {}},  # nobody asks M_1
+        train={"with": "scripted", "dpo": {}},  # M_1 is never sampled
     )
     survey = small.run()
     count = text_counter(survey.models["M_0"])
     rows = small.query("from candidates where role = 'reference'")
     assert len(rows) == 24
     assert all(row["n_tokens"] == count(row["text"]) for row in rows)
-    # Right answers, which end as M_0's do: as long as a right answer of its own.
+    # References end as M_0's answers do, so a correct answer of M_0 is equally long.
     same = small.query(
         "select a.n_tokens as given, b.n_tokens as written from candidates a join candidates b "
         "using (prompt_id, text) where a.role = 'reference' and b.role = 'current'"

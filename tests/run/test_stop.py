@@ -1,4 +1,4 @@
-"""`stop_if`: a run stops before it costs more, with the limit and three examples."""
+"""`stop_if`: a run stops early, and its error names the limit and three examples."""
 
 import pytest
 
@@ -32,7 +32,7 @@ def test_too_many_judgments_without_a_score(judged):
     said = stopped(judged, "stop_if.unparsed=0.3")
     assert "verdicts on M_0 as past, iteration 0: " in said
     assert "judgments have no score" in said
-    assert "and stop_if.unparsed is 0.3" in said
+    assert "more than stop_if.unparsed allows (0.3)" in said
     assert said.count("I would rather not say.") == 3
     assert not judged.shards("pairs")
     assert judged.run("stop_if.unparsed=0.9").models["M_1"]
@@ -44,13 +44,16 @@ def test_a_long_step_is_stopped_while_it_runs(judged):
     said = stopped(judged, "stop_if.unparsed=0.3", "judge.draws=4")
     assert said.startswith("judgments of M_0 as ")
     (held,) = judged.query("select count(*) as n from judgments", "judge.draws=4")
-    assert EARLY <= held["n"] < 100 * 3 * 4  # what was finished is kept
+    assert EARLY <= held["n"] < 100 * 3 * 4  # finished rows are saved
 
 
 def test_too_many_truncated_answers(small):
     said = stopped(small, "sampling.max_tokens=2", "stop_if.truncated=0.5")
     assert "samples of M_0 as current, iteration 0: " in said
-    assert "answers were cut off by max_tokens (100%), and stop_if.truncated is 0.5" in said
+    assert (
+        "answers were cut off by max_tokens (100%), more than stop_if.truncated allows (0.5)"
+        in said
+    )
     assert not small.shards("judgments")
 
 
@@ -96,7 +99,7 @@ def probe(toy):
     ],
 )
 def test_what_a_fall_of_the_probe_is(toy, scores, times, stops):
-    """The probe's function scores each model by a table: its answers are told apart by model."""
+    """Let the probe's function score each model from a table. Answers differ by model."""
     from factory.plan import Step, StepState
     from factory.run.stop import check_limits
 
@@ -124,7 +127,7 @@ def test_limits_that_are_not_reached_change_nothing(judged):
 
 
 def test_what_a_step_held_before_counts_as_good():
-    """After a kill, or a larger max_tokens, the hard ones are left."""
+    """After a kill or with a larger max_tokens, the difficult requests remain."""
     from factory.recipe import Recipe
     from factory.run.stop import ShareLimit
 

@@ -1,4 +1,4 @@
-"""A rubric and an answer make messages; a text makes a verdict, or says why it makes none."""
+"""Rubric files, the messages that they render, and the verdicts parsed from judgments."""
 
 import json
 import re
@@ -24,22 +24,22 @@ from factory.stages import (
 )
 
 HERE = Path(__file__).parent
-README = (HERE.parents[1] / "README.md").read_text(encoding="utf-8")
+README = (HERE.parents[1] / "factory" / "stages" / "README.md").read_text(encoding="utf-8")
 SHIPPED = shipped_rubrics()
 GRADING = [name for name in SHIPPED if name != "pairwise"]
-"""Those that ask for a number."""
+"""Names of the shipped rubrics that ask for a number."""
 HOSTILE = [json.loads(line) for line in (HERE / "hostile.jsonl").read_text().splitlines()]
 ANSWERS = {row["why"]: row["answer"] for row in HOSTILE if "answer" in row}
 JUDGMENTS = {row["why"]: (row["judgment"], row["score"]) for row in HOSTILE if "judgment" in row}
 OWN = "---\nscale: [1, 10]\nparser: 'Grade: (\\d+)'\n---\nAsked: {prompt}\nSaid: {answer}\n"
 SCALE = (0.0, 5.0)
-# Of one's own, and not held to the last line as those that ship are.
+# A user's rubric, whose parser, unlike the shipped ones, reads more than the last line.
 PARSER = re.compile(r"Score:\s*(-?\d+(?:\.\d+)?)")
 
 
 @pytest.fixture
 def load(tmp_path):
-    """Loads a rubric of this text, with what the recipe says over it."""
+    """Return a function that loads a rubric with this text and the recipe's overrides."""
 
     def load(text, **judge):
         (tmp_path / "own.md").write_text(text, encoding="utf-8")
@@ -136,27 +136,33 @@ def test_a_rubric_with_the_line_ends_of_windows_is_the_same(load, tmp_path):
 
 @pytest.mark.parametrize("name", ["nothing", "nothing.md", "../nothing.md"])
 def test_a_rubric_that_is_not_there_is_refused(tmp_path, name):
-    with pytest.raises(RubricError, match=rf"rubric {name}: cannot be read \(FileNotFoundError\)"):
+    with pytest.raises(
+        RubricError, match=rf"rubric {name}: the rubric cannot be read \(FileNotFoundError\)"
+    ):
         load_rubric(Judge(rubric=name), tmp_path)
 
 
 def test_a_rubric_that_is_not_there_is_refused_with_those_that_ship(tmp_path):
-    (tmp_path / "nothing").write_text(OWN)  # a bare name is never a file's
+    (tmp_path / "nothing").write_text(OWN)  # a bare name is never a file
     with pytest.raises(RubricError, match=", ".join(SHIPPED)):
         load_rubric(Judge(rubric="nothing"), tmp_path)
 
 
 def test_a_field_of_the_header_that_is_not_known_is_refused_by_its_name(load):
-    with pytest.raises(RubricError, match=r"own.md: unknown field parsers .*: expected scale, par"):
+    with pytest.raises(
+        RubricError, match=r"own.md: the header has an unknown field parsers: expected only"
+    ):
         load(OWN.replace("parser:", "parsers:"))
-    with pytest.raises(RubricError, match="unknown field 1 in its header"):
+    with pytest.raises(RubricError, match="the header has an unknown field 1"):
         load(OWN.replace("scale:", "1: 2\nscale:"))
 
 
 def test_source_and_description_are_texts(load):
     rubric = load(OWN.replace("scale:", "source: me\ndescription:\nscale:"))
     assert (rubric.source, rubric.description) == ("me", "")
-    with pytest.raises(RubricError, match=r"source: got 2401.1002: expected a text \(in quotes\)"):
+    with pytest.raises(
+        RubricError, match=r"source: got 2401.1002: expected text \(put it in quotes\)"
+    ):
         load(OWN.replace("scale:", "source: 2401.10020\nscale:"))
 
 
@@ -177,7 +183,7 @@ def test_a_rubric_that_is_no_text_is_refused(tmp_path):
     ],
 )
 def test_a_rubric_without_a_header_is_refused(load, text):
-    with pytest.raises(RubricError, match="expected a header in YAML between two lines of ---"):
+    with pytest.raises(RubricError, match="start the file with a header between two --- lines"):
         load(text)
 
 
@@ -197,7 +203,7 @@ def test_a_scale_is_two_finite_numbers_the_lower_one_first(load, scale):
 
 
 def test_a_placeholder_that_nothing_fills_is_refused(load):
-    with pytest.raises(RubricError, match=r"unknown placeholder \{question\}: expected \{prompt\}"):
+    with pytest.raises(RubricError, match=r"unknown placeholder \{question\}: use only \{prompt\}"):
         load(OWN + "{question}")
 
 
@@ -434,7 +440,7 @@ def test_a_value_that_is_no_score_says_why(value, scale, reason):
     [
         ("single_score", "Fine.\nScore: 1", "length", None),
         ("single_score", "Fine.\nScore: 1", "stop", 1),
-        ("single_score", "Fine.\nScore: 7", "length", None),  # of 7.5, perhaps
+        ("single_score", "Fine.\nScore: 7", "length", None),  # perhaps truncated from 7.5
         ("single_score", "Fine.\nScore: 10", "length", 10),
         ("additive", "Fine.\nScore: 5", "length", 5),
     ],
@@ -463,7 +469,7 @@ def test_a_bare_label_is_whole_unless_it_begins_another(text, score):
 
 
 def test_control_tokens_of_the_judge_are_text_in_an_answer():
-    """The real tokenizer: as it stands, the answer would begin a turn of the judge's own."""
+    """Without escaping, the real tokenizer would read the answer as a turn of the judge."""
     from tokenizers import Tokenizer
 
     from factory.models import Checkpoint

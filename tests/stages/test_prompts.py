@@ -1,4 +1,4 @@
-"""Lines of JSON become prompts, or problems that name their place and reason."""
+"""Lines of a prompts file become prompts, or problems with a place and a reason."""
 
 import json
 
@@ -18,7 +18,7 @@ def encode(line):
 
 
 def read_all(*lines, prompts=PROMPTS, limit=None):
-    """Rows and problems of these lines."""
+    """Return the rows and the problems of these lines."""
     problems = []
     placed = [(f"toy.jsonl:{number}", encode(line)) for number, line in enumerate(lines, start=1)]
     return list(read_prompts(placed, prompts, limit, problems)), problems
@@ -44,7 +44,7 @@ def chat(*messages):
 USER = {"role": "user", "content": "Hi."}
 
 
-# what is read
+# valid lines
 
 
 def test_a_prompt_and_its_conversation_are_the_same_prompt():
@@ -115,42 +115,51 @@ def test_a_byte_order_mark_is_passed_over():
     assert one(b'\xef\xbb\xbf{"prompt": "Hi."}') == one({"prompt": "Hi."})
 
 
-# what is refused
+# invalid lines
 
 
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ('{"prompt": "Hi."', "not JSON: "),
-        ("nonsense", "not JSON: "),
-        ('{"prompt": "Hi."} {}', "not JSON: "),
-        (b'{"prompt": "\xff"}', "not UTF-8"),
-        ('{"prompt": "\\ud800"}', "not UTF-8"),
-        ('{"prompt": "Hi.", "meta": {"a": ["\\udfff"]}}', "not UTF-8"),
-        ('["Hi."]', "a list, expected an object"),
-        ('"Hi."', "a str, expected an object"),
-        ("null", "a NoneType, expected an object"),
-        ("{}", "expected either prompt or messages"),
-        ('{"prompt": null}', "expected either prompt or messages"),
-        ({"prompt": "Hi.", **chat(USER)}, "expected either prompt or messages"),
-        ({"prompt": ["Hi."]}, "prompt is a list, expected a str"),
-        ({"messages": "Hi."}, "messages is a str, expected a list"),
-        ({"prompt": "Hi.", "reference": 4}, "reference is a int, expected a str"),
-        ({"prompt": "Hi.", "meta": "m"}, "meta is a str, expected a dict"),
-        ({"prompt": "Hi.", "tools": {}}, "tools is a dict, expected a list"),
-        ({"prompt": "Hi.", "refrence": "r"}, "unknown field refrence: put it into meta"),
-        (chat("Hi."), "a message is a str, expected an object"),
-        (chat({**USER, "text": "x"}), "unknown field text in a message"),
-        (chat({**USER, "content": ["Hi."]}), "content of a message is a list, expected a str"),
-        (chat({**USER, "role": "human"}), "role is 'human', expected one of system, user"),
-        (chat({"content": "Hi."}), "role is None, expected one of"),
+        ('{"prompt": "Hi."', "the line is not valid JSON: "),
+        ("nonsense", "the line is not valid JSON: "),
+        ('{"prompt": "Hi."} {}', "the line is not valid JSON: "),
+        (b'{"prompt": "\xff"}', "the line is not valid UTF-8"),
+        ('{"prompt": "\\ud800"}', "the line is not valid UTF-8"),
+        ('{"prompt": "Hi.", "meta": {"a": ["\\udfff"]}}', "the line is not valid UTF-8"),
+        ('["Hi."]', "the line is of type list, expected a JSON object"),
+        ('"Hi."', "the line is of type str, expected a JSON object"),
+        ("null", "the line is of type NoneType, expected a JSON object"),
+        ("{}", "expected either the field prompt or the field messages"),
+        ('{"prompt": null}', "expected either the field prompt or the field messages"),
+        ({"prompt": "Hi.", **chat(USER)}, "expected either the field prompt or the field messages"),
+        ({"prompt": ["Hi."]}, "the field prompt is of type list, expected str"),
+        ({"messages": "Hi."}, "the field messages is of type str, expected list"),
+        ({"prompt": "Hi.", "reference": 4}, "the field reference is of type int, expected str"),
+        ({"prompt": "Hi.", "meta": "m"}, "the field meta is of type str, expected dict"),
+        ({"prompt": "Hi.", "tools": {}}, "the field tools is of type dict, expected list"),
+        ({"prompt": "Hi.", "refrence": "r"}, "the field refrence is unknown: move it into meta"),
+        (chat("Hi."), "a message is of type str, expected a JSON object"),
+        (chat({**USER, "text": "x"}), "a message has an unknown field text"),
+        (
+            chat({**USER, "content": ["Hi."]}),
+            "the field content of a message is of type list, expected str",
+        ),
+        (
+            chat({**USER, "role": "human"}),
+            "a message has the role 'human', expected one of system, user",
+        ),
+        (chat({"content": "Hi."}), "a message has the role None, expected one of"),
         ({"prompt": ""}, "the prompt is empty"),
         ({"prompt": " \n\t"}, "the prompt is empty"),
         (chat(), "the prompt is empty"),
         (chat({"role": "user"}), "the prompt is empty"),
         (chat(USER, {**USER, "content": " "}), "the prompt is empty"),
-        (chat(USER, {**USER, "role": "assistant"}), "the last message is the assistant's, expec"),
-        (chat({**USER, "role": "system"}), "the last message is the system's, expected the user"),
+        (
+            chat(USER, {**USER, "role": "assistant"}),
+            "the last message has the role assistant, expected user",
+        ),
+        (chat({**USER, "role": "system"}), "the last message has the role system, expected user"),
     ],
 )
 def test_a_line_that_cannot_be_a_prompt_says_why(line, expected):
@@ -180,8 +189,8 @@ def test_a_prompt_given_twice_is_one_and_names_its_first_place():
     rows, problems = read_all({"prompt": "Hi."}, {"prompt": "Ho."}, chat(USER), {"prompt": "Hi."})
     assert len(rows) == 2
     assert problems == [
-        Problem("toy.jsonl:3", "the same prompt as toy.jsonl:1"),
-        Problem("toy.jsonl:4", "the same prompt as toy.jsonl:1"),
+        Problem("toy.jsonl:3", "duplicate of the prompt at toy.jsonl:1"),
+        Problem("toy.jsonl:4", "duplicate of the prompt at toy.jsonl:1"),
     ]
 
 
@@ -191,7 +200,7 @@ def test_a_problem_stops_no_other_line():
     assert [problem.place for problem in problems] == ["toy.jsonl:1", "toy.jsonl:3"]
 
 
-# how long a prompt may be
+# the length limit
 
 
 def words(messages):
@@ -202,7 +211,7 @@ def test_a_prompt_may_be_as_long_as_the_limit_and_no_longer():
     limit = Limit(words, 3, "(the context is 8)")
     assert one({"prompt": "one two three"}, limit=limit)
     assert reason({"prompt": "one two three four"}, limit=limit) == (
-        "too long: 4 tokens, expected at most 3 (the context is 8)"
+        "the prompt is too long: got 4 tokens, expected at most 3 (the context is 8)"
     )
 
 
@@ -211,5 +220,5 @@ def test_a_chat_template_that_refuses_a_conversation_is_its_problem():
         raise ZeroDivisionError("no system messages here")
 
     assert reason({"prompt": "Hi."}, limit=Limit(refuse, 3, "")) == (
-        "the model's chat template refused it: no system messages here"
+        "the model's chat template rejected the messages: no system messages here"
     )

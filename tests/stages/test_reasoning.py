@@ -1,4 +1,4 @@
-"""Models that think aloud: the reasoning is kept beside the answer, and is no part of it."""
+"""Models that reason before they answer: the reasoning is stored separately from the answer."""
 
 import pytest
 

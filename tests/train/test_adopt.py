@@ -1,4 +1,4 @@
-"""Trainers of the user's own inside the loop: a command, or a person."""
+"""Tests of training in the loop with the user's own command, or by hand with `factory adopt`."""
 
 import json
 import shutil
@@ -35,7 +35,7 @@ print("nudged by", len(rows), "in", sys.prefix)
 
 
 def trained_by(command, folder):
-    """The quickstart's real model on few prompts, one iteration, trained by a command."""
+    """Return a recipe with the quickstart's model, few prompts, and a training command."""
     toy = small_recipe(folder)
     (toy.folder / "nudge.py").write_text(NUDGE)
     toy.fields["loop"] = {"policy": "self_rewarding", "iterations": 1}
@@ -72,14 +72,14 @@ def test_a_command_of_ones_own_trains_in_the_loop(small):
     manifest = json.loads((model.folder / "manifest.json").read_text())
     assert manifest["n_pairs"] > 0
     assert f"nudged by {manifest['n_pairs']}" in (model.folder / "train.log").read_text()
-    # What it did not write of the tokenizer is the parent's.
+    # The command wrote no tokenizer, so the parent's files are copied.
     for name in ("tokenizer.json", "chat_template.jinja"):
         assert (model.path / name).read_bytes() == (QUICKSTART / "m0" / name).read_bytes()
     left = {path.name for path in model.folder.iterdir()}
     assert {"manifest.json", "model", "train.log"} <= left
     assert not left & {"out", "data.parquet", "model.unfinished"}
     assert small.to_do() == set()
-    # Another script is another training; where it is run is not.
+    # A changed script is a new training; a changed environment is not.
     (small.folder / "nudge.py").write_text(NUDGE + "# changed")
     assert small.to_do() == {"train"}
     (small.folder / "nudge.py").write_text(NUDGE)
@@ -104,10 +104,14 @@ def test_a_command_runs_in_the_environment_that_is_named(small):
 @pytest.mark.parametrize(
     ("command", "error", "sentence"),
     [
-        ("false {pairs} {parent} {out}", TrainError, "train.command ended with code 1"),
-        ("no-such-command {pairs} {parent} {out}", RecipeError, "no-such-command cannot be run"),
-        ("true {pairs} {parent} {out}", ModelError, "it left no folder out"),
-        ("cp -r {parent} {out} {pairs}", TrainError, "ended with code 1: cp: "),
+        ("false {pairs} {parent} {out}", TrainError, "train.command exited with code 1"),
+        (
+            "no-such-command {pairs} {parent} {out}",
+            RecipeError,
+            "no-such-command is missing or is not executable",
+        ),
+        ("true {pairs} {parent} {out}", ModelError, "/out does not exist"),
+        ("cp -r {parent} {out} {pairs}", TrainError, "exited with code 1: cp: "),
     ],
 )
 def test_a_command_that_leaves_no_model_is_told(small, command, error, sentence):
@@ -126,7 +130,9 @@ def test_what_a_command_made_is_looked_at_again_and_not_made_again(small):
         'print("nudged', '(out / "chat_template.jinja").write_text("mine")\nprint("nudged'
     )
     (small.folder / "nudge.py").write_text(wrong)
-    with pytest.raises(ModelError, match="another chat template than M_0"):
+    with pytest.raises(
+        ModelError, match="differs from the chat template of M_0: use the chat template"
+    ):
         small.run()
     (template,) = small.lake.glob("models/*/out/chat_template.jinja")
     template.unlink()
@@ -170,7 +176,7 @@ def test_a_program_that_is_not_there_is_told_before_anything_is_sampled(toy):
     command = "no-such-program {pairs} {parent} {out}"
     toy.fields["train"] = {"with": "command", "command": command}
     toy.write()
-    with pytest.raises(RecipeError, match="no-such-program cannot be run"):
+    with pytest.raises(RecipeError, match="no-such-program is missing or is not executable"):
         toy.run()
     assert toy.shards("samples") == []
 
@@ -178,13 +184,19 @@ def test_a_program_that_is_not_there_is_told_before_anything_is_sampled(toy):
 @pytest.mark.parametrize(
     ("train", "sentence"),
     [
-        ({"with": "command"}, "train.command: missing: train.with: command needs the line to run"),
+        ({"with": "command"}, "train.command: the field is required if train.with is command: set"),
         (
             {"with": "manual", "command": "a {pairs} {parent} {out}"},
-            "train.command: is set, and train.with is manual",
+            "train.command: the field has no effect if train.with is manual",
         ),
-        ({"with": "command", "command": "a {pairs} {out}"}, "command: {parent} is missing in it"),
-        ({"with": "command", "command": "a '{pairs} {parent} {out}"}, "cannot be read as words"),
+        (
+            {"with": "command", "command": "a {pairs} {out}"},
+            "the command line lacks the placeholder {parent}",
+        ),
+        (
+            {"with": "command", "command": "a '{pairs} {parent} {out}"},
+            "the command line cannot be split into words",
+        ),
     ],
 )
 def test_a_command_that_cannot_be_one_is_refused(toy, train, sentence):
@@ -199,7 +211,7 @@ def test_a_command_that_cannot_be_one_is_refused(toy, train, sentence):
 
 
 def trained(small, folder):
-    """What a person made of the pairs that the run left."""
+    """Write a model that a user might have trained on the pairs of the run."""
     from safetensors.torch import load_file, save_file
 
     (rows,) = small.lake.glob("models/*/data.parquet")
@@ -229,12 +241,12 @@ def test_a_person_trains_and_the_run_goes_on(small, factory, tmp_path, policy, r
     trained(small, tmp_path / "mine")
     mine = ("adopt", small.path, tmp_path / "mine", *at)
     adopted = factory(*mine, "--iteration", iteration, "--role", role)
-    assert (adopted.code, adopted.out.startswith("Adopted: ")) == (0, True), adopted.err
+    assert (adopted.code, adopted.out.startswith("Added ")) == (0, True), adopted.err
     again = factory(*mine, "--iteration", iteration, "--role", role)
     assert again.code == 2
-    assert "is there already" in again.err
+    assert "the lake already has the model" in again.err
     ended = factory("run", small.path, *at)
-    if ended.code == 3:  # M_1 has other pairs than F_0 had
+    if ended.code == 3:  # M_1 trains on other pairs than F_0
         assert "--iteration 1 --role current" in ended.err
     else:
         assert ended.code == 0
@@ -250,7 +262,10 @@ def test_a_model_within_the_lake_is_not_taken(small, factory):
     shutil.copytree(QUICKSTART / "m0", rows.parent / "model")
     mine = ("adopt", small.path, rows.parent / "model", *at)
     refused = factory(*mine, "--iteration", 1, "--role", "current")
-    assert (refused.code, "expected a folder of your own" in refused.err) == (2, True), refused.err
+    assert (refused.code, "give a model folder outside the lake" in refused.err) == (
+        2,
+        True,
+    ), refused.err
     assert (rows.parent / "model" / "model.safetensors").exists()
 
 
@@ -266,9 +281,15 @@ def test_a_model_that_the_loop_does_not_wait_for_yet_is_not_taken(toy, factory):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("--role", "past", "--iteration", "0"), "expected future, or current of iteration 1"),
-        (("--role", "current", "--iteration", "0"), "the current model of iteration 0 is M_0"),
-        (("--role", "future", "--iteration", "7"), "F_7 is no model of this loop: expected one of"),
+        (
+            ("--role", "past", "--iteration", "0"),
+            "use --role future, or --role current with --iteration 1",
+        ),
+        (("--role", "current", "--iteration", "0"), "in iteration 0, the current model is M_0"),
+        (
+            ("--role", "future", "--iteration", "7"),
+            "the loop does not train the model F_7: choose one of",
+        ),
     ],
 )
 def test_a_role_that_is_none_is_refused(toy, factory, words, sentence):
@@ -282,7 +303,7 @@ def test_a_recipe_that_does_not_train_by_hand_adopts_nothing(toy, factory):
     words = ("--role", "future", "--iteration", 0, "--lake", toy.lake)
     ended = factory("adopt", toy.path, toy.folder / "m0", *words)
     assert ended.code == 2
-    assert "train.with: got scripted: expected manual" in ended.err
+    assert "train.with: got scripted, expected manual" in ended.err
 
 
 M0 = Checkpoint("M_0", QUICKSTART / "m0", "digest", "float32")
@@ -321,17 +342,17 @@ def fewer_weights(folder):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda folder: None, "is M_0 itself: expected a model that was trained from it"),
-        (lambda folder: changed_config(folder, hidden_size=7), "has hidden_size 7: expected"),
-        (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
-        (no_weights, "has no weights: expected *.safetensors files"),
-        (fewer_weights, "is not among its weights: expected the parent's weights, trained"),
-        (other_tokenizer, "has another tokenizer than M_0 (added_tokens differs)"),
+        (lambda folder: None, "contains M_0 unchanged: provide a model that was trained"),
+        (lambda folder: changed_config(folder, hidden_size=7), "sets hidden_size to 7, expected"),
+        (lambda folder: (folder / "config.json").unlink(), "contains no config.json"),
+        (no_weights, "contains no weights: add the *.safetensors files"),
+        (fewer_weights, "lacks the weight model.layers.0"),
+        (other_tokenizer, "learned differs from the tokenizer of M_0 in the field added_tokens"),
         (
             lambda folder: (folder / "chat_template.jinja").write_text("{{ messages }}"),
-            "has another chat template than M_0",
+            "learned differs from the chat template of M_0: use the chat template",
         ),
-        (shutil.rmtree, "it left no folder learned"),
+        (shutil.rmtree, "learned does not exist: write the trained model"),
     ],
 )
 def test_a_model_that_cannot_be_the_one_is_refused(tmp_path, change, sentence):
@@ -354,7 +375,7 @@ def test_how_a_tokenizer_pads_is_no_other_tokenizer(tmp_path):
 def test_whole_weights_are_no_adapter(tmp_path):
     with pytest.raises(ModelError) as caught:
         check_trained_model(QUICKSTART / "m0", M0, M0, True, "future")
-    assert "is no adapter, expected one (adapter_config.json)" in str(caught.value)
+    assert "contains no adapter_config.json, expected an adapter" in str(caught.value)
 
 
 def test_hand_is_still_accepted_for_manual_and_has_the_same_key(toy):

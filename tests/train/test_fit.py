@@ -1,4 +1,4 @@
-"""`factory train`: DPO on a dataset's folder, with no loop and no lake."""
+"""Tests of `factory train`: DPO on a dataset's folder, outside a loop and a lake."""
 
 import json
 import signal
@@ -48,7 +48,7 @@ def test_a_dataset_and_its_export_train_the_same_model(tmp_path, factory):
     assert weights[0] == weights[1]
     again = factory("train", folder, "--model", M0, "--out", tmp_path / "of-set")
     assert again.code == 2
-    assert "holds a trained model already" in again.err
+    assert "already contains a trained model" in again.err
 
 
 def test_fields_are_those_of_a_recipe(tmp_path, factory):
@@ -65,10 +65,10 @@ def test_fields_are_those_of_a_recipe(tmp_path, factory):
     ("change", "said"),
     [
         ("train.dpo.betta=1", "train.dpo.betta: TRL's DPOConfig has no such field: did you mean"),
-        ("train.dpo.output_dir=x", "train.dpo.output_dir: is set by the factory"),
+        ("train.dpo.output_dir=x", "train.dpo.output_dir: the factory sets this field"),
         ("train.lora.rank=2", "PEFT's LoraConfig has no such field: did you mean r?"),
-        ("train.with=scripted", "train.with: got scripted: expected trl"),
-        ("sampling.draws=2", "expected a field of a recipe's train or model, or seed"),
+        ("train.with=scripted", "train.with: got scripted, expected trl"),
+        ("sampling.draws=2", "set `seed` or a field under `model` or `train`, such as"),
         ("train.checkpoint_seconds=0", "train.checkpoint_seconds: got 0"),
         ("model.path=nowhere", "model.path: nowhere is not a folder"),
     ],
@@ -85,16 +85,16 @@ def test_a_folder_of_others_is_left_alone(tmp_path, factory):
     folder = dataset(tmp_path / "set")
     ended = factory("train", folder, "--model", M0, "--out", folder)
     assert ended.code == 2
-    assert "is not empty and holds no training of ours" in ended.err
+    assert "is not empty and was not written by `factory train`" in ended.err
     assert [path.name for path in folder.iterdir()] == ["data"]
 
 
 def test_a_trainer_that_fails_says_how(tmp_path, factory):
     folder, out = dataset(tmp_path / "set"), tmp_path / "out"
-    change = "train.dpo.max_length=1"  # no pair is left
+    change = "train.dpo.max_length=1"  # TRL drops every pair
     ended = factory("train", folder, "--model", M0, "--out", out, "--set", change)
     assert ended.code == 1
-    assert "the trainer ended with code 1" in ended.err
+    assert "the trainer exited with code 1" in ended.err
     assert str(out / "train.log") in ended.err
 
 
@@ -114,8 +114,8 @@ def test_a_killed_training_goes_on(tmp_path, factory):
     process.send_signal(signal.SIGKILL)
     process.communicate()
     other = factory(*command[:-2], "--set", "train.dpo.save_steps=2")
-    assert "holds another training, with other settings" in other.err
+    assert "contains a training run with other settings" in other.err
     ended = factory(*command)
     assert ended.code == 0, ended.err
-    assert "going on from checkpoint-" in (out / "train.log").read_text()
+    assert "resuming from checkpoint-" in (out / "train.log").read_text()
     assert (out / "model" / "model.safetensors").is_file()

@@ -1,4 +1,4 @@
-"""Policies without a rejected side: the best answers as demonstrations, learned from by SFT."""
+"""Tests of policies without a rejected side, which train by SFT on the best answers."""
 
 import json
 
@@ -122,7 +122,10 @@ def test_what_compares_two_sides_is_refused(best, factory, field):
         ended = factory(verb, best.path, "--lake", best.lake, "--set", f"pairs.{field}")
         assert ended.code == 2
         name = field.partition("=")[0]
-        assert f"pairs.{name}: is about the rejected side of a pair, and" in ended.err
+        assert (
+            f"pairs.{name}: the field has no effect, because the policy rejection_sampling"
+            in ended.err
+        )
     assert not best.lake.exists()
 
 
@@ -145,8 +148,11 @@ def test_what_chooses_among_the_answers_is_not(best):
             "train.sft.learning_rat: TRL's SFTConfig has no such field: did you mea",
         ),
         ("beta=0.1", "train.sft.beta: TRL's SFTConfig has no such field"),
-        ("output_dir=there", "train.sft.output_dir: is set by the factory: remove it"),
-        ("lr_scheduler_type=staircase", "train.sft: TRL refuses these fields"),
+        (
+            "output_dir=there",
+            "train.sft.output_dir: the factory sets this field: remove this field",
+        ),
+        ("lr_scheduler_type=staircase", "train.sft: TRL rejects these fields"),
     ],
 )
 def test_fields_that_sft_does_not_have_are_refused_before_any_generation(
@@ -169,7 +175,7 @@ def test_each_method_has_its_own_fields(best, toy):
     assert best.to_do("train.dpo.beta=0.2") == set()
     assert best.to_do("train.sft.logging_steps=3") == set()
     toy.write(loop={"policy": "self_rewarding"})
-    toy.finish()
+    toy.run()
     assert toy.to_do("train.sft.learning_rate=1e-5") == set()
     assert toy.to_do("train.dpo.beta=0.2") >= {"train"}
 
@@ -189,7 +195,7 @@ def test_what_decides_a_model_says_how_it_was_trained():
 
 
 def test_golden_keys_of_trainings():
-    """As those of test_identity: other keys train again what users have."""
+    """Pin the keys of SFT trainings, because a changed key trains the users' models again."""
     from factory.fingerprint import folder_key
 
     keys = [
@@ -221,7 +227,7 @@ def test_trl_learns_the_best_answers(small, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(parent.path)
 
     def loss(path):
-        """The mean loss of a model on the answers that it was to learn."""
+        """Return the mean loss of a model on the answers that it was trained on."""
         model = AutoModelForCausalLM.from_pretrained(path)
         losses = []
         for row in rows:

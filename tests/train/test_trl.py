@@ -1,4 +1,4 @@
-"""The TRL wrapper: any field of TRL's, a process of its own, and going on after a kill."""
+"""Tests of the TRL trainer: TRL's fields, the separate process, and resuming after a kill."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def test_an_unknown_field_is_refused_with_a_suggestion():
 
 
 def test_a_value_that_trl_refuses_is_a_sentence():
-    with pytest.raises(RecipeError, match="TRL refuses these fields"):
+    with pytest.raises(RecipeError, match="TRL rejects these fields"):
         check_fields("dpo", {"lr_scheduler_type": "staircase"}, "float32")
 
 
@@ -50,14 +50,14 @@ def test_a_training_killed_in_its_middle_goes_on_from_its_checkpoint(small):
         assert time.monotonic() < deadline, "no checkpoint was written"
         assert killed.poll() is None, killed.communicate()
         time.sleep(0.02)
-    os.kill(killed.pid, signal.SIGKILL)  # the run alone: its trainer must not live on
+    os.kill(killed.pid, signal.SIGKILL)  # only the run: its trainer must end by itself
     killed.communicate()
 
     again = small.process(*args)
     _, err = again.communicate(timeout=200)
     assert again.returncode == 0, err
     logs = [path.read_text() for path in small.lake.glob("models/*/train.log")]
-    assert [log.count("going on from checkpoint-") for log in sorted(logs)].count(1) == 1
+    assert [log.count("resuming from checkpoint-") for log in sorted(logs)].count(1) == 1
     assert not list(small.lake.glob("models/*/checkpoints"))
     assert not list(small.lake.glob("models/*/data.parquet"))
     assert verify_lake(Lake(small.lake)).faults == []
@@ -65,13 +65,13 @@ def test_a_training_killed_in_its_middle_goes_on_from_its_checkpoint(small):
 
 @pytest.mark.slow
 def test_a_trainer_that_fails_is_a_sentence_that_names_its_log(small, factory):
-    # A batch of floats that overflow: TRL takes the field, the training cannot go on.
+    # TRL accepts this value, but then drops every pair, so the training fails.
     small.write(train={"dpo": {**small.fields["train"]["dpo"], "max_steps": 2, "max_length": 1}})
     ended = factory("run", small.path, "--lake", small.lake)
     assert ended.code == 1
-    assert "the trainer ended with code" in ended.err
+    assert "the trainer exited with code" in ended.err
     assert "train.log in the lake" in ended.err
-    assert "pairs are longer than max_length 1" in ended.err
+    assert "pairs exceed train.dpo.max_length (1)" in ended.err
 
 
 @pytest.mark.xdist_group("small")  # workers would wait for the one that runs it

@@ -1,4 +1,4 @@
-"""What Axolotl makes of an export: python axolotl.py MODEL → JSON."""
+"""Print the rows that Axolotl reads from an export as JSON: python axolotl.py MODEL."""
 
 import json
 import sys

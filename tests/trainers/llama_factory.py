@@ -1,4 +1,4 @@
-"""What LLaMA-Factory makes of an export: python llama_factory.py EXPORT MODEL → JSON."""
+"""Print the rows that LLaMA-Factory reads from an export: python llama_factory.py EXPORT MODEL."""
 
 import importlib.machinery
 import json

@@ -1,4 +1,4 @@
-"""What ms-swift makes of an export: python ms_swift.py → JSON."""
+"""Print the rows that ms-swift reads from an export as JSON: python ms_swift.py."""
 
 import json
 from dataclasses import fields

@@ -1,4 +1,4 @@
-"""What OpenRLHF makes of an export: python openrlhf.py MODEL OPTION… → JSON."""
+"""Print the rows that OpenRLHF reads from an export as JSON: python openrlhf.py MODEL OPTIONS."""
 
 import json
 import sys

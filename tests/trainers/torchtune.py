@@ -1,4 +1,4 @@
-"""What torchtune makes of an export: python torchtune.py OVERRIDE… → JSON."""
+"""Print the rows that torchtune reads from an export as JSON: python torchtune.py OVERRIDES."""
 
 import json
 import sys

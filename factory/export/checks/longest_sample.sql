@@ -1,6 +1,6 @@
--- How long the longest best answer is with its prompt, in tokens of the model that made it; NULL
--- where they were not counted.
--- Grain: one row in all.
+-- The number of tokens in the longest of the best answers and its prompt, counted with the
+-- tokenizer of the model that wrote the answer. NULL if tokens were not counted.
+-- Grain: one row.
 -- Reads: candidates, dataset
 select max(n_prompt_tokens + n_tokens) as longest
 from candidates

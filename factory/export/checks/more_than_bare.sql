@@ -1,6 +1,6 @@
--- What the prompts and answers of the kept D2 pairs, or of the candidates, hold that rows of bare
--- messages cannot carry.
--- Grain: one row in all.
+-- The numbers of prompts with tools, tool calls, and reasoning, which a dataset cannot store. Only
+-- the prompts of kept D2 pairs and of current candidates are counted.
+-- Grain: one row.
 -- Reads: candidates, pairs, prompts
 with needed as (
     select distinct prompt_id from pairs where phase = 'D2' and outcome = 'kept'

@@ -1,6 +1,6 @@
--- Pairs whose prompt is not a system message or none, then user and assistant in turn, ending with
--- user.
--- Grain: one row in all.
+-- The number of pairs whose prompt does not alternate between user and assistant, and an example. A
+-- system message may come first, and the last message must be the user's.
+-- Grain: one row.
 -- Reads: dataset
 select count(*) as n, min(prompt[1].content) as example
 from dataset

@@ -1,4 +1,4 @@
--- The canonical row with its ids, scores, roles and models.
+-- All columns of the dataset: prompt, chosen, and rejected, with IDs, scores, roles, and models.
 -- Grain: one row per pair of `dataset`.
 -- Reads: dataset
 select * from dataset

@@ -1,4 +1,4 @@
--- Both sides as whole conversations: the prompt is what they have in common.
+-- Both sides as complete conversations, which start with the same prompt.
 -- Grain: one row per pair of `dataset`.
 -- Reads: dataset
 select prompt || chosen as chosen, prompt || rejected as rejected from dataset

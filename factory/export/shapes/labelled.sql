@@ -1,6 +1,6 @@
--- Each answer alone, with whether it is a good one: the sides of the pairs. An answer that is chosen
--- in one pair and rejected in another says nothing and is left out. Ids alone are gathered; the texts
--- pass by in the order of the dataset.
+-- Each answer in the pairs once, with a label: true if the answer was chosen. An answer that is
+-- chosen in one pair and rejected in another is left out. The join keeps only IDs in memory and
+-- streams the texts in the order of the dataset.
 -- Grain: one row per sample of the pairs of `dataset`.
 -- Reads: dataset
 with answers as (

@@ -1,4 +1,5 @@
--- The canonical row with the difference of the scores, which a reward model's loss can use.
+-- Prompt, chosen, and rejected, with the difference of the two scores, which the loss of a reward
+-- model can use.
 -- Grain: one row per pair of `dataset`.
 -- Reads: dataset
 select prompt, chosen, rejected, margin from dataset

@@ -1,4 +1,4 @@
--- The prompt, and the answers with their ranks: the lower is the preferred one.
+-- The prompt and both answers with their ranks. The preferred answer has the lower rank.
 -- Grain: one row per pair of `dataset`.
 -- Reads: dataset
 select

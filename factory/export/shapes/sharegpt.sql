@@ -1,4 +1,4 @@
--- ShareGPT's names of roles and fields; each answer is one message and not a list.
+-- The pair with ShareGPT's names for roles and fields. Each answer is a single message, not a list.
 -- Grain: one row per pair of `dataset`.
 -- Reads: dataset
 select

@@ -1,5 +1,4 @@
--- Grain: one row per selected answer of a policy that has no rejected side, as datasets have it
--- (COMPLETION_COLUMNS).
+-- Grain: one row per selected answer of a policy without a rejected side (COMPLETION_COLUMNS).
 -- Reads: pair_rows
 select
     pair_id,

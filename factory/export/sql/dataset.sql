@@ -1,4 +1,4 @@
--- Grain: one row per selected pair, as datasets have it (PAIR_COLUMNS).
+-- Grain: one row per selected pair, with the columns of a dataset (PAIR_COLUMNS).
 -- Reads: pair_rows
 select
     * exclude (n_judgments_chosen, n_judgments_rejected),

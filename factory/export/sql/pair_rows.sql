@@ -1,6 +1,5 @@
--- The rows of every dataset and training file: the pairs of `selected_pairs`, with their texts as
--- messages and what a dataset tells about them. `rejected` is NULL where the policy has no rejected
--- side.
+-- The rows of every dataset and training file: the pairs of `selected_pairs` with their texts as
+-- messages, their scores, and their provenance. `rejected` is NULL if the policy has no rejected side.
 -- Grain: one row per selected pair.
 -- Reads: prompts, selected_pairs, texts
 select

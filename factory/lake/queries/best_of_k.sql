@@ -1,6 +1,7 @@
--- The best of each prompt's current answers, for rejection sampling (prompt and completion, as SFT
--- trainers read them): by score in `candidates`, of equal ones the lowest draw, with the texts of
--- `prompts`. Prompts that no answer has a score for are left out.
+-- Which answer is the best one for each prompt? These rows are demonstrations for SFT (rejection
+-- sampling), with prompt and completion as lists of messages. The best answer is the current
+-- model's answer with the highest score in `candidates`; of equal scores, the one with the lowest
+-- draw. Prompts without a scored answer are left out.
 -- Grain: one row per prompt and iteration.
 -- Reads: candidates, prompts
 with ranked as (

@@ -1,7 +1,7 @@
--- How many answers a model gave more than once to one prompt: texts of `samples` without the white
--- space at their ends, failed and empty ones left out; a duplicate is every answer beyond the first
--- of its text.
--- Grain: one row per iteration, role and model.
+-- How often does a model repeat an answer to the same prompt? Two answers are duplicates if their
+-- texts in `samples` are equal after white space at both ends is removed. `duplicates` counts every
+-- answer after the first with the same text. Failed and empty answers are left out.
+-- Grain: one row per iteration, role, and model.
 -- Reads: placed
 with answers as (
     select iteration, role, name, prompt_id, md5(bare(text)) as answer

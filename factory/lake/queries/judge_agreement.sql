@@ -1,9 +1,10 @@
--- Whether the judge's draws agree, over the samples with at least two valid `verdicts`: the share
--- whose scores are all equal, the share of equal scores among pairs of verdicts on one sample, the
--- mean spread (population standard deviation), and Krippendorff's alpha with squared differences
--- (Computing Krippendorff's Alpha-Reliability, 2011), 1 where draws agree and 0 where they are
--- chance; NULL where all scores are equal.
--- Grain: one row per iteration, role, model and judge.
+-- Does a judge give the same answer the same score each time? The query compares the judge's draws
+-- for each sample with at least two valid `verdicts`. `all_equal` is the share of samples whose
+-- scores are all equal, `pairwise_equal` the share of equal scores among pairs of verdicts on the
+-- same sample, and `mean_spread` the mean population standard deviation. `krippendorff_alpha` is
+-- Krippendorff's alpha with squared differences (Computing Krippendorff's Alpha-Reliability, 2011):
+-- 1 is perfect agreement, 0 is chance, and NULL means that all scores are equal.
+-- Grain: one row per iteration, role, model, and judge.
 -- Reads: panel, placed, verdicts
 with counted as (
     select
@@ -33,8 +34,9 @@ in_samples as (
     window of_sample as (partition by iteration, role, name, judge, sample_id)
 )
 
--- A row is a verdict: 1 / n of each counts its sample once, and the mean of its sample's variance
--- over all of them is half of the observed disagreement, their own variance half of the expected.
+-- Each row is one verdict. Weights of 1 / n count every sample once. The mean variance within
+-- samples is half of the observed disagreement, and the variance over all verdicts is half of the
+-- expected disagreement.
 select
     iteration,
     role,

@@ -1,8 +1,9 @@
--- Whether the judge's praise is borne out: each model's mean score on the probe, which chose no
--- pair, with its change since M_0, beside the mean score that its judge gave its answers as current
--- or future model, both from `candidates`. They are of other prompts, and the judge may change with
--- the iteration: compare how they move, not their heights.
--- Grain: one row per model of the loop; NULL where it has no scores of a kind.
+-- Do models that the judge scores higher also do better on the probe? For each model, `probe_score`
+-- is its mean score on the probe and `change` the difference from M_0. `judge_score` is the mean
+-- score that the judge gave to the model's answers as current or future model. Both come from
+-- `candidates`. The two scores belong to different prompts, and the judge may change in each
+-- iteration, so compare their trends and not their values.
+-- Grain: one row per model of the loop; a score is NULL if the model has no such answers.
 -- Reads: candidates
 with scored as (
     select

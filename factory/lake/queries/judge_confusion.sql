@@ -1,6 +1,7 @@
--- What one judge says where another says something else: how many answers in `judge_scores` have
--- which two scores, rounded to whole numbers, and the share of the first judge's score.
--- Grain: one row per iteration, two judges and two scores; without the probe.
+-- Where do two judges disagree? For each pair of scores from the two judges, the query counts the
+-- answers in `judge_scores` with this combination. Scores are rounded to whole numbers. `share` is
+-- relative to all answers with the same score by the first judge.
+-- Grain: one row per iteration, pair of judges, and pair of scores, without the probe.
 -- Reads: judge_scores
 with scored as (
     select distinct iteration, sample_id, judge_name, parser_key, round(score) as score

@@ -1,10 +1,11 @@
--- How far two judges agree, over the answers in `judge_scores` that both scored: the share of equal
--- scores (rounded to whole numbers), Spearman's rank correlation over all of them, and within the
--- prompts the mean of Kendall's tau-b and the share of pairs of answers that both put in the same
--- order, of those that neither ties. A judge that knows the right scores makes it a test of the
--- other; one with `by: previous` makes it the consistency of two generations (CREAM, arXiv
--- 2410.12735). Two names for the same judgments are left out.
--- Grain: one row per iteration and two judges; without the probe.
+-- How well do two judges agree? The query uses the answers in `judge_scores` that both judges
+-- scored. `equal_scores` is the share of equal scores after rounding to whole numbers, and
+-- `spearman` the rank correlation over all answers. `kendall_tau` is the mean of Kendall's tau-b
+-- within each prompt, and `same_order` the share of pairs of answers that both judges rank in the
+-- same order, among the pairs that neither judge ties. If one judge knows the correct scores, this
+-- measures the quality of the other judge. With `by: previous`, it measures the consistency of two
+-- generations (CREAM, arXiv 2410.12735). Judges that share the same judgments are not compared.
+-- Grain: one row per iteration and pair of judges, without the probe.
 -- Reads: judge_scores
 with scored as (
     select distinct iteration, prompt_id, sample_id, judge_name, parser_key, score
@@ -31,7 +32,7 @@ both_scored as (
         )
 ),
 
--- Equal scores share the mean of their ranks.
+-- Equal scores get the mean of their ranks.
 ranked as (
     select
         *,

@@ -1,7 +1,8 @@
--- Unpaired rows with labels, as KTO trainers read them (prompt, completion, label): the sides of
--- the kept D2 pairs of `pairs`, with the texts of `prompts` and `samples`. A sample that is chosen
--- in one pair and rejected in another says nothing and is left out.
--- Grain: one row a sample.
+-- Which single answers can train a model with KTO? These rows have prompt and completion as lists
+-- of messages, and a label: true for chosen and false for rejected. They are the two sides of the
+-- kept D2 pairs in `pairs`, with texts from `prompts` and `samples`. A sample that is chosen in one
+-- pair and rejected in another is left out.
+-- Grain: one row per sample.
 -- Reads: pairs, prompts, samples
 with kept as (from pairs where phase = 'D2' and outcome = 'kept'),
 

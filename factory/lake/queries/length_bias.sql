@@ -1,7 +1,8 @@
--- Whether the judge likes length: the correlation of score and n_tokens over `candidates`, by value
--- (Pearson), by rank (Spearman), and by value after the mean of its prompt is taken from both, so
--- that prompts which ask for long answers do not count; NULL where all are equal.
--- Grain: one row per iteration, role, model and judge; answers are those with a score and a length.
+-- Does the judge prefer longer answers? The query correlates score and `n_tokens` over
+-- `candidates`: `pearson` by value and `spearman` by rank. `within_prompts` is the Pearson
+-- correlation after the mean of each prompt is subtracted from both, so prompts that require long
+-- answers do not distort it. A correlation is NULL if all scores or all lengths are equal.
+-- Grain: one row per iteration, role, model, and judge, over answers with a score and a length.
 -- Reads: candidates, judges
 with scored as (
     select
@@ -17,7 +18,7 @@ with scored as (
     where candidates.score is not null and candidates.n_tokens is not null
 ),
 
--- Equal values share the mean of their ranks.
+-- Equal values get the mean of their ranks.
 ranked as (
     select
         *,
@@ -36,7 +37,7 @@ ranked as (
     from scored
 ),
 
--- A mean may miss equal numbers by a rounding error, which is no variation.
+-- The mean of equal numbers may differ from them by a rounding error, which is not variation.
 correlated as (
     select
         iteration,

@@ -1,6 +1,7 @@
--- What came of the pairs that the policy considered: kept, or why not, counted in `pairs`, and its
--- share of the iteration and phase.
--- Grain: one row per iteration, phase and outcome; train and test are the prompts' splits.
+-- How many considered pairs were kept, and why were the others dropped? The query counts the
+-- outcomes in `pairs`. `share` is relative to all considered pairs of the iteration and phase, and
+-- `train` and `test` are the counts in each split.
+-- Grain: one row per iteration, phase, and outcome.
 -- Reads: pairs
 select
     iteration,

@@ -1,5 +1,6 @@
--- How long the two sides of the kept pairs are, in tokens of `pairs`: the means, chosen over
--- rejected, and how often the chosen side is the longer or the shorter one.
+-- Are chosen answers longer than rejected ones? For the kept pairs in `pairs`, the query shows the
+-- mean number of tokens of both sides, the ratio of these means (chosen to rejected), and the share
+-- of pairs whose chosen side is longer or shorter.
 -- Grain: one row per iteration and phase.
 -- Reads: pairs
 select

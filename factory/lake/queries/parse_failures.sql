@@ -1,7 +1,8 @@
--- Why judgments have no score, by the reason in `verdicts` up to its colon, and its share of all
--- verdicts; up to three examples are the first 200 characters of the judge's text in `judgments`,
--- or its number.
--- Grain: one row per iteration, role, model, judge and reason.
+-- Why do some judgments have no score? The query groups the `verdicts` without a score by the part
+-- of their reason before the colon. `share` is relative to all verdicts. `examples` has up to three
+-- judgments from `judgments`: the first 200 characters of the judge's text, or the number that it
+-- returned.
+-- Grain: one row per iteration, role, model, judge, and reason.
 -- Reads: judgments, panel, placed, verdicts
 with counted as (
     select

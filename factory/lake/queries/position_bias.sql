@@ -1,7 +1,8 @@
--- Whether a judge that compares two answers prefers the one that it is shown first: the mean
--- preference for it (0.5 is none), the share of ties, and how often the two orders of one
--- comparison agree. From `verdicts` on `judgments` that name a second sample.
--- Grain: one row per iteration, role, model and judge.
+-- Does a judge that compares two answers prefer the one that is shown first? `for_first` is the
+-- mean preference for the first answer, where 0.5 means no bias. `ties` is the share of ties, and
+-- `orders_agree` the share of comparisons with the same result in both orders. The query reads
+-- `verdicts` on `judgments` that have an `other_id`.
+-- Grain: one row per iteration, role, model, and judge.
 -- Reads: judgments, panel, placed, verdicts
 with compared as (
     select
@@ -26,7 +27,7 @@ with compared as (
     where verdicts.score is not null
 ),
 
--- Draws 0 and 1 are the two orders of one comparison, 2 and 3 those of the next.
+-- Draws 0 and 1 are the two orders of one comparison, and draws 2 and 3 those of the next one.
 in_both_orders as (
     select
         iteration,

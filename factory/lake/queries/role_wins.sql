@@ -1,9 +1,10 @@
--- How often the future and the past model beat the current one, by scores in `candidates`. The
--- future wins a prompt if its best answer scores higher than the current model's best; the past, as
--- the rejected side, if its worst answer scores lower than the current model's worst. Differences
--- are the role's score less the current model's. `kept` counts the kept D2 pairs in `pairs`, and
--- `kept_from_role` those whose chosen side (future) or rejected side (past) comes from the role.
--- Grain: one row per iteration and role; prompts are those with a score in both roles.
+-- How often do the future and the past model beat the current model? The future model wins a prompt
+-- if its best answer scores higher than the current model's best answer. The past model provides
+-- rejected answers, so it wins if its worst answer scores lower than the current model's worst
+-- answer. `mean_difference` is the role's score minus the current model's, from `candidates`.
+-- `kept` counts the kept D2 pairs in `pairs`. `kept_from_role` counts the pairs whose chosen side
+-- (future) or rejected side (past) comes from the role.
+-- Grain: one row per iteration and role, over prompts with a score in both roles.
 -- Reads: candidates, pairs
 with compared as (
     select

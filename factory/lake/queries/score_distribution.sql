@@ -1,7 +1,8 @@
--- How the scores in `candidates`, each the mean of its judge's draws, are distributed: a histogram
--- whose bins are 1, 2 or 5 times a power of ten wide, ten to twenty-five over all scores (the
--- probe's apart), empty ones left out.
--- Grain: one row per iteration, role, model, judge and bin, from from_score to below to_score.
+-- How are the scores distributed? The query shows a histogram of the scores in `candidates`, which
+-- are means over the judge's draws. The width of a bin is 1, 2, or 5 times a power of ten, so that
+-- all scores together fill 10 to 25 bins. The probe has its own bin width. Empty bins are left out.
+-- Grain: one row per iteration, role, model, judge, and bin, where a bin includes from_score and
+-- excludes to_score.
 -- Reads: candidates, judges
 with scored as (
     select
@@ -39,7 +40,7 @@ widths as (
     from powers
 ),
 
--- Rounded, since 0.3 / 0.1 is less than 3.
+-- Rounded, because 0.3 / 0.1 is less than 3 in floating point.
 binned as (
     select *, floor(round(score / width, 6)) as bin
     from scored

@@ -1,7 +1,9 @@
--- How far the chosen and the rejected score of the kept pairs lie apart, and whether that shrinks:
--- mean and quantiles of the margins in `pairs`; collapse_ratio is the first iteration's mean gap
--- divided by this one's, so above 1 the gap has shrunk.
--- Grain: one row per iteration, phase and pair of roles; the roles `all` stand for every kept pair.
+-- How large is the score gap between chosen and rejected answers, and does it shrink over the
+-- iterations? The query shows the mean and the 10th, 50th, and 90th percentiles of the margins of
+-- kept pairs in `pairs`. `collapse_ratio` is the mean gap of the first iteration divided by the
+-- mean gap of this iteration. A value above 1 means that the gap has shrunk.
+-- Grain: one row per iteration, phase, and pair of roles; the rows with the role `all` cover all
+-- kept pairs.
 -- Reads: pairs
 with measured as (
     select

@@ -1,7 +1,8 @@
--- Whether a judge scores its own answers above those of other models: mean scores of `candidates`
--- by who wrote and who judged, and their difference from the judge's own answers. Its own may also
--- be the better ones: see judge_and_probe.
--- Grain: one row per iteration, judge, role and model; without the probe, which has another judge.
+-- Does a judge score its own answers higher than those of other models? The query shows the mean
+-- scores in `candidates` by judge and by the model that wrote the answers, and the difference from
+-- the judge's own answers. A judge's own answers may really be better: see judge_and_probe.
+-- Grain: one row per iteration, judge, role, and model, without the probe, which has a different
+-- judge.
 -- Reads: candidates, judges
 with scored as (
     select

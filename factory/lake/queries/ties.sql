@@ -1,7 +1,7 @@
--- At which scores the best and the worst answer of a prompt are tied, so that it gives no pair: the
--- pairs in `pairs` with outcome tie; share is of all considered. Ties at the top of the scale are a
--- judge that is easily content.
--- Grain: one row per iteration, phase and tied score.
+-- At which scores do the best and the worst answer of a prompt tie, so that the prompt yields no
+-- pair? The query counts the pairs with outcome `tie` in `pairs`. `share` is relative to all
+-- considered pairs. Many ties at the top of the scale mean that the judge is too lenient.
+-- Grain: one row per iteration, phase, and tied score.
 -- Reads: pairs
 with considered as (
     select *, count(*) over (partition by iteration, phase) as n_considered

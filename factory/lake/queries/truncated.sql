@@ -1,7 +1,8 @@
--- Answers that the limit on length cut off: finish_reason is length in `samples`; their mean score
--- beside that of the whole ones in `candidates`, and how many are a side of a kept D2 pair of
--- `pairs`.
--- Grain: one row per iteration, role and model; failed samples are left out.
+-- How many answers did `max_tokens` cut off, and how do they score? Truncated answers have the
+-- `finish_reason` `length` in `candidates`. The query compares their mean score with that of
+-- complete answers. `chosen` and `rejected` count the truncated answers that are a side of a kept
+-- D2 pair in `pairs`.
+-- Grain: one row per iteration, role, and model, without failed samples.
 -- Reads: candidates, pairs
 with published as (
     select chosen_id, rejected_id

@@ -1,4 +1,5 @@
--- Grain: one row per row of the shards of judgments, where the view judgments leaves none out.
+-- Grain: one row per row in the shards of judgments. The view `judgments` uses this query if no row
+-- needs to be left out.
 -- Reads: judgments_shards
 select * exclude (filename, file_row_number) rename (judge as judge_key)
 from judgments_shards

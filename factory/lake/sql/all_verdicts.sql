@@ -1,4 +1,5 @@
--- Grain: one row per row of the shards of verdicts, where the view verdicts leaves none out.
+-- Grain: one row per row in the shards of verdicts. The view `verdicts` uses this query if no row
+-- needs to be left out.
 -- Reads: verdicts_shards
 select * exclude (filename, file_row_number) rename (judge as judge_key, parser as parser_key)
 from verdicts_shards

@@ -1,4 +1,5 @@
--- Grain: one row per sample in a role, with its score by the recipe's `judge` (the probe's by its own).
+-- Grain: one row per sample in a role, with its score. The recipe's `judge` scores every role
+-- except the probe, which has its own judge.
 -- Reads: placed, scores
 select
     placed.* exclude (n_judge_draws),

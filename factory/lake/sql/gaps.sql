@@ -1,5 +1,5 @@
--- Grain: one row per iteration and phase: how far chosen and rejected lie apart, and what came of
--- the prompts. The gap is the mean margin of the kept pairs, on the judge's own scale.
+-- Grain: one row per iteration and phase, with the score gap and the outcomes of the pairs. The gap
+-- is the mean margin of the kept pairs, on the judge's scale.
 -- Reads: pairs
 select
     iteration,

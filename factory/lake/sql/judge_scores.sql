@@ -1,4 +1,4 @@
--- Grain: one row per sample in a role and judge: what each judge of the recipe makes of it.
+-- Grain: one row per sample in a role and judge, with the judge's score of the sample.
 -- Reads: panel, placed, scores
 select
     placed.iteration,

@@ -1,5 +1,6 @@
--- Grain: one row per parser: the judge whose judgments it reads, under the first of its titles.
--- The title is a model's (M_0, …), the name of one of `judges`, or `function`.
+-- Grain: one row per parser, with the judge whose judgments it reads. If a judge has several
+-- titles, this is the first. A title is the name of a model (M_0, …), a name in `judges`, or
+-- `function`.
 -- Reads: panel
 select
     parser_key,

@@ -1,6 +1,6 @@
 -- Grain: one row per judgment: (judge, sample, draw).
--- A judgment is left out if the judge was shown a reference or criteria that are no longer the
--- prompt's, or if it compares with a sample that is no rival.
+-- A judgment is left out if the prompt's reference or criteria have changed since then, or if the
+-- judgment compares the sample with an answer that is not a rival (see rivals.sql).
 -- Reads: judgments_shards, panel, prompts, rivals, samples
 with each_once as (
     select * rename (judge as judge_key)

@@ -1,7 +1,7 @@
--- The labels of single answers, for KTO: the sides of pairs. A sample that is chosen in one pair and
--- rejected in another has no label. `pairs_table` needs iteration, pair_id, chosen_id, and
--- rejected_id.
--- Grain: one row per sample, with the first pair that has it.
+-- Labels of single answers for KTO, from the sides of pairs. A sample that is chosen in one pair
+-- and rejected in another has no label. `pairs_table` needs the columns iteration, pair_id,
+-- chosen_id, and rejected_id.
+-- Grain: one row per sample, with the first pair that contains it.
 create macro labels_of(pairs_table) as table
 with sides as (
     select

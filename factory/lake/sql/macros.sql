@@ -1,4 +1,4 @@
--- The functions that the queries share; the same hashes as `factory/fingerprint.py`.
+-- Functions that the queries share. The hashes are the same as in `factory/fingerprint.py`.
 
 create macro share_of(salt, item) as
     ('0x' || left(sha256(salt || '/' || item), 12))::ubigint / 281474976710656.0;
@@ -6,13 +6,14 @@ create macro share_of(salt, item) as
 create macro row_id(a, b, c) as
     left(sha256(concat_ws(chr(31), coalesce(a, ''), coalesce(b, ''), c)), 24);
 
--- What the sample of a role was asked for, beside the prompt's messages: a reference is its own
--- text, so that another one is another sample.
+-- The part of a request that is not in the prompt's messages. For the role `reference` it is the
+-- reference itself, so a new reference becomes a new sample.
 create macro asked_beside(role, template_kwargs, reference) as
     coalesce(if(role = 'reference', reference, template_kwargs), '');
 
--- Without the white space at both ends, as Python's str.strip() sees it; NULL is the empty text.
--- Whether there is any is told from the ends alone; replacing reads all of the text.
+-- The text without white space at both ends, as in Python's str.strip(). NULL becomes an empty
+-- text.
+-- Only the ends are checked first, since the replacement reads the complete text.
 create macro bare(text) as if(
     regexp_matches(text, '^[\s\v\x1c-\x1f\x{85}\p{Z}]')
         or regexp_matches(text, '[\s\v\x1c-\x1f\x{85}\p{Z}]$'),
@@ -22,28 +23,27 @@ create macro bare(text) as if(
     coalesce(text, '')
 );
 
--- The standard deviation of the judgments of two samples, pooled by their numbers.
+-- The pooled standard deviation of the judgments of two samples, weighted by their numbers.
 create macro pooled_spread(a, n_a, b, n_b) as
     sqrt((n_a * a * a + n_b * b * b) / nullif(n_a + n_b, 0));
 
 create macro words_of(text) as list_distinct(string_split_regex(lower(text), '\s+'));
 
--- The words that two texts share, as a share of all their words (Jaccard's index of their sets):
--- 1 for the same words in another order.
+-- The share of words that two texts have in common (the Jaccard index of their sets of words). The
+-- order of the words does not matter.
 create macro similarity(a, b) as
     len(list_intersect(words_of(a), words_of(b))) / len(list_distinct(words_of(a) || words_of(b)));
 
--- The messages of a prompt as datasets carry them: role and content alone.
+-- The messages of a prompt with only role and content, as in datasets.
 create macro bare_messages(messages) as list_transform(
     messages, lambda message: {'role': message.role, 'content': message.content}
 );
 
--- A digest of rows by the SHA-256 of each, whatever their order.
+-- A digest of rows from the SHA-256 of each row. The order of the rows does not matter.
 create macro digest_of(row_hash) as
     count(*)::varchar
     || '-' || coalesce(sum(md5_number_lower(row_hash)), 0)::varchar
     || '-' || coalesce(sum(md5_number_upper(row_hash)), 0)::varchar;
 
--- The rank of a row where equal values share the mean of their ranks: of a value's place (from
--- `rank()`) and the number of rows that have it.
+-- The mean rank of equal values, from their place (by `rank()`) and their number.
 create macro mean_rank(place, n_equal) as place + (n_equal - 1) / 2;

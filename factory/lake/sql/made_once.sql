@@ -1,7 +1,7 @@
--- Rows of shards, each key once: of rows that were made twice, one that did not fail for now wins
--- over one that did, and among equals the first shard by name, everywhere.
--- Hardly any was made twice: keys that come again are first looked for by their hashes, which takes
--- a third of the time of ranking all rows.
+-- Rows of shards without duplicates. Among rows with the same key, a row without a temporary
+-- failure comes first, then the row in the first shard by name, so the result is the same
+-- everywhere. Duplicates are rare, so the query first finds repeated keys by their hashes. This
+-- takes a third of the time of ranking all rows.
 create macro made_once(shards, key, failed_for_now) as table (
     with suspects as (
         select hash(key) as suspect

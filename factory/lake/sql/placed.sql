@@ -1,8 +1,7 @@
 -- Grain: one row per sample in a role: (iteration, role, model name, prompt, draw).
--- One sample may stand in several roles: roles belong to the recipe, not to the samples. A sample
--- that was asked for with other template_kwargs than the prompt has now is in none, and so is the
--- sample of a reference that is no longer the prompt's.
--- What a role asks is hashed once a prompt, and not once a sample.
+-- A sample may have several roles, since the recipe assigns the roles. A sample has no role if the
+-- prompt's template_kwargs have changed since then, or if it is a copy of an outdated reference.
+-- The request is hashed once per prompt, not once per sample, to save time.
 -- Reads: prompts, roles, samples
 with requested as (
     select

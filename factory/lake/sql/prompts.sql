@@ -1,8 +1,8 @@
 -- Grain: one row per prompt of the recipe, with its split and its iteration.
--- Split and iteration hash the prompt's id with different salts: one hash for both would put
--- every test prompt into the same iteration. Prompts of the probe have no iteration.
--- The two contexts are hashes of what a judge may be shown beside the messages: a judgment that
--- was made with another reference is no judgment of this prompt's samples.
+-- Split and iteration hash the prompt's ID with different salts. With a single hash, every test
+-- prompt would fall into the same iteration. Prompts of the probe have no iteration.
+-- The two contexts hash the fields that a judge may see in addition to the messages. If the
+-- reference changes, earlier judgments no longer belong to the prompt's samples.
 -- Reads: probe_shards, prompts_shards, recipe_settings
 with recipe as (select * from recipe_settings),
 

@@ -1,5 +1,6 @@
--- Grain: one row per answer that a judge compares others of its prompt with: (judge, sample). The
--- current model's first draws, so that all roles have the same opponents.
+-- Grain: one row per judge and rival. A rival is an answer with which the judge compares the other
+-- answers to the same prompt. Rivals are the current model's first draws, so that all roles have
+-- the same opponents.
 -- Reads: panel, placed
 with compares as (
     select distinct judge_key, iteration, opponents

@@ -1,8 +1,8 @@
--- Grain: one row per sample, parser and number of draws: what its verdicts come to.
--- The score is the mean over the valid verdicts; NULL where there is none, never a made-up number.
--- An expected score counts where the verdict has a score: of a judgment with several, it would be
--- that of the first place that looks like one.
--- Summed in the order of the scores, so that the same verdicts have the same mean to the last bit.
+-- Grain: one row per sample, parser, and number of draws, with the score from its verdicts.
+-- The score is the mean of the valid verdicts. Without a valid verdict it is NULL, never a made-up
+-- number. Expected scores count only for verdicts with a score: in a judgment with several scores,
+-- the probabilities belong to the first text that looks like a score.
+-- Scores are sorted before they are added, so the same verdicts have exactly the same mean.
 -- Reads: panel, verdicts
 with draws as (select distinct parser_key, n_judge_draws from panel),
 

@@ -1,5 +1,5 @@
--- Grain: one row per sample that `texts_of` has as chosen_id or rejected_id and whose text is not in the
--- table `texts` yet.
+-- Grain: one row per sample that `texts_of` lists as chosen_id or rejected_id, unless its text is
+-- already in the table `texts`.
 -- Reads: samples, texts, texts_of
 with wanted_texts as (
     select unnest([chosen_id, rejected_id]) as sample_id from texts_of

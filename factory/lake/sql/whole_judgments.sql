@@ -1,5 +1,6 @@
--- Grain: one row: whether each judgment of the shards was made once, and with nothing of the prompt
--- beside its messages, so that the view leaves none out. As in whole_samples.sql.
+-- Grain: a single row. `is_whole` is true if the shards have no duplicate judgments and no judgment
+-- depends on a context or a rival, so that the view keeps every row. See whole_samples.sql for
+-- hashes.
 -- Reads: judgments_shards
 select
     count(*) = count(distinct hash(judge, request_id, draw))

@@ -1,7 +1,7 @@
--- Grain: one row: whether each verdict of the shards was made once, and they are of all judgments of
--- the shards, none of which is left out but failures, so that the view leaves no verdict out.
--- That the ids are the same is told by their number and the sum of their hashes, which costs a
--- fifth of joining them. As in whole_samples.sql.
+-- Grain: a single row. `is_whole` is true if the shards have no duplicate verdicts and exactly one
+-- verdict for every judgment that did not fail, so that the view keeps every row. Comparing numbers
+-- and sums of hashes shows whether the IDs are the same, in a fifth of the time of a join. See
+-- whole_samples.sql for hashes.
 -- Reads: judgments_shards, verdicts_shards
 with made as (
     select

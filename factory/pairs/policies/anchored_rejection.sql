@@ -1,6 +1,7 @@
--- The past side alone of Temporal Self-Rewarding (arXiv 2508.06026, its ablation).
+-- Anchored rejection: the ablation of Temporal Self-Rewarding without a future model
+-- (arXiv 2508.06026).
 -- Roles: past, current
--- Grain: one row per prompt and place: the pair that is considered there.
+-- Grain: one row per prompt and place, with the pair that the policy considers.
 -- Chosen: the best current answer. Rejected: the worst past answer if it is worse than the worst
 -- current one, else the worst current one.
 -- Reads: extremes

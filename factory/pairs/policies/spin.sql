@@ -1,12 +1,12 @@
--- SPIN, self-play fine-tuning (arXiv 2401.01335): the reference answer against the model's own.
+-- SPIN, self-play fine-tuning (arXiv 2401.01335): the reference answer against the model's answer.
 -- Roles: reference, current
--- Grain: one row per prompt and place: the pair that is considered there.
--- Chosen: the prompt's reference. Rejected: of the current answers that have a score the first by
--- draw, at the second place the second, whatever the scores are: SPIN takes a sample unselected.
--- (pairs.ties and pairs.length_control have no say here, and one draw is enough.)
--- SPIN itself judges nothing and keeps all pairs, and asks the same prompts in all iterations. Here
--- a pair is kept if its judge agrees that the reference is better, as with every policy, and each
--- iteration has prompts of its own.
+-- Grain: one row per prompt and place, with the pair that the policy considers.
+-- Chosen: the prompt's reference. Rejected: the first scored current answer by draw, whatever its
+-- score, because SPIN does not select its samples. The second place takes the second answer.
+-- pairs.ties and pairs.length_control have no effect, and one draw is enough.
+-- SPIN itself uses no judge, keeps all pairs, and uses the same prompts in all iterations. Here, as
+-- with every policy, each iteration has different prompts, and a pair is kept only if the judge
+-- prefers the chosen side, which is the reference.
 -- Reads: eligible, extremes
 with drawn as (
     select

@@ -1,11 +1,11 @@
--- Temporal Self-Rewarding (arXiv 2508.06026): the rejected side from the past, the chosen side
--- from the future.
+-- Temporal Self-Rewarding (arXiv 2508.06026): rejected answers from the past model, chosen answers
+-- from the future model.
 -- Roles: past, current, future
--- Grain: one row per prompt and place: the pair that is considered there.
+-- Grain: one row per prompt and place, with the pair that the policy considers.
 -- Chosen: the best future answer if it beats the best current one, else the best current one.
 -- Rejected: the worst past answer if it is worse than the worst current one, else the worst
--- current one. Before there is a future model (phase D1) there are no future candidates, and this
--- is anchored rejection.
+-- current one.
+-- In phase D1 there is no future model yet, so the policy equals anchored_rejection.
 -- Reads: extremes
 select
     prompt_id,

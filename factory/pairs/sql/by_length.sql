@@ -1,6 +1,8 @@
--- Grain: as by_score.sql. Meta-Rewarding's length control (arXiv 2407.19594): chosen is the shortest
--- of those whose score lies in the top rho of a role's range, rejected the longest of those in the
--- bottom rho. The others follow by score.
+-- Grain: one row per eligible candidate, with its sort keys for choosing (best first) and
+-- rejecting (worst first).
+-- Length control of Meta-Rewarding (arXiv 2407.19594): among the candidates in the top rho of a
+-- role's range of scores, the shortest comes first. Among those in the bottom rho, the longest
+-- comes first. The other candidates follow by score.
 -- Reads: eligible, pair_settings
 with ranges as (
     select

@@ -1,5 +1,5 @@
--- Grain: one row per candidate, with what decides about it: its score, and whether it may be chosen
--- or rejected. This is the file for one judge; a recipe that combines judges has its own query.
+-- Grain: one row per candidate, with its score and whether it may be chosen or rejected.
+-- This file is for one judge. The code generates the query of a recipe that combines judges.
 -- Reads: candidates, pair_settings
 select
     candidates.*,

@@ -1,5 +1,5 @@
--- Grain: one row per candidate that a pair may take a side from: it has a score, and was not cut off
--- where such answers are dropped. `tie` orders equal scores.
+-- Grain: one row per candidate that may be a side of a pair: it has a score, and it is not
+-- truncated if the recipe drops truncated answers. `tie` orders candidates with equal scores.
 -- Reads: measured, pair_settings
 select
     measured.*,

@@ -1,7 +1,8 @@
--- Grain: one row per prompt and place, 1 to pairs.per_prompt and at most half of the current ones: the
--- candidate of each role that comes at that place from the best, and from the worst, as {key, tie,
--- id, score}; NULL where there are not so many, or none that meets pairs.chosen_if or rejected_if.
--- Equal: as pairs.ties says, then by id, so that the same rows always have the same order.
+-- Grain: one row per prompt and place. Place 1 has the best and the worst candidate of each role,
+-- place 2 the second best and the second worst. There are at most pairs.per_prompt places, and at
+-- most half as many as current candidates. A candidate is {key, tie, id, score}, or NULL if the
+-- role has too few candidates that meet pairs.chosen_if or pairs.rejected_if.
+-- Equal scores are ordered by pairs.ties, then by ID, so that the order never changes.
 -- Reads: measured, ordered, pair_settings
 with ranked as (
     select

@@ -1,4 +1,5 @@
--- Grain: one row per candidate, without its text: what pairs are chosen by.
+-- Grain: one row per candidate, with the columns that affect the choice of pairs, without the
+-- text.
 -- Reads: decisions
 select
     iteration,

@@ -1,13 +1,14 @@
 -- Grain: one row per pair that the policy considered, with its outcome.
--- Whatever the policy, a pair is kept only if both sides have a score and a text, the texts
--- differ, and the chosen score is the higher one. The rest is what the recipe's `pairs` asks for.
--- A policy that trains by SFT has no rejected side: a score and a text are all that is asked, and
--- what compares the sides is NULL, which no condition here takes.
+-- With every policy, a pair is kept only if both sides have a score and a text, the texts differ,
+-- and the chosen score is higher. The recipe's `pairs` adds further conditions.
+-- A policy that trains by SFT has no rejected side, so only the chosen side needs a score and a
+-- text.
+-- Comparisons of the two sides are NULL, and a NULL condition drops no pair.
 -- Reads: eligible, measured, pair_settings, policy, prompts, texts
 -- Parameters: build, iteration, judge_model, phase
 with named as (select chosen_id as sample_id from policy union select rejected_id from policy),
 
--- A sample may stand in several roles.
+-- A sample may have several roles.
 sides as (
     select distinct on (sample_id) measured.*
     from measured
@@ -15,7 +16,8 @@ sides as (
     order by sample_id, role
 ),
 
--- Where a condition of the recipe leaves no side, it is not that there are no scores.
+-- Prompts with candidates that chosen_if or rejected_if excludes. They distinguish the outcome
+-- 'ruled out' from 'unscored'.
 ruled_prompts as (
     select distinct prompt_id from eligible where not (may_be_chosen and may_be_rejected)
 ),
@@ -86,7 +88,7 @@ select
         when margin < min_margin then 'small margin'
         when margin < min_margin_to_noise * noise then 'within noise'
         when length_ratio > max_length_ratio then 'length ratio'
-        -- Not `and`: that would compare the words of all pairs.
+        -- `if` instead of `and`, which would compare the words of all pairs.
         when if(max_similarity < 1, similarity(chosen_text, rejected_text) > max_similarity, false)
             then 'similar'
         else 'kept'

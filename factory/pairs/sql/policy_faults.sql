@@ -1,7 +1,7 @@
--- Grain: one row per fault of what a policy returned, by prompt; none where all of it can be used.
--- A side may be missing or be the other side only where the prompt leaves no choice: a role without
--- an eligible candidate, or no current ones of different scores. A policy that trains by SFT has
--- no rejected side.
+-- Grain: one row with the first faulty row that a policy returned, or no row if there is none.
+-- A side may be missing only if a role has no eligible candidate for the prompt. Both sides may be
+-- the same sample only if the scores of the current candidates are not all different. A policy that
+-- trains by SFT has no rejected side.
 -- Reads: eligible, measured, pair_settings, policy
 with pool as (select prompt_id, list(sample_id) as ids from measured group by prompt_id),
 

@@ -1,5 +1,5 @@
--- Grain: one row for the step: how many of the wanted draws are answered, failed permanently,
--- failed temporarily, or are not requested.
+-- Grain: one row for the step: the number of wanted draws, and how many of them are answered, failed
+-- permanently, failed temporarily, or are not requested.
 -- Reads: answers, wanted
 select
     count(*) as wanted,

@@ -1,4 +1,5 @@
--- Grain: one row per iteration (-1 for the probe): its prompts, and those that are not held out.
+-- Grain: one row per iteration (-1 for the probe): the number of its prompts, and of those outside the
+-- test split.
 -- Reads: prompts
 select
     coalesce(iteration, -1) as iteration,

@@ -1,3 +1,4 @@
--- Grain: one row: how many draws that the step misses are reused from another limit on length.
+-- Grain: one row: the number of the step's missing draws that can be copied from a folder with another
+-- max_tokens.
 -- Reads: reused
 select count(*) as n from reused

@@ -1,4 +1,5 @@
--- Grain: one row for the step: judgments, those with a verdict, those whose verdict has no score.
+-- Grain: one row for the step: the number of judgments, of those with a verdict, and of verdicts without a
+-- score.
 -- Reads: judgments, scope_placed, step, verdicts
 with judged as (
     select judgments.*

@@ -1,4 +1,5 @@
--- Grain: one row per outcome of a build's pairs: how many have it, the most frequent first.
+-- Grain: one row per outcome of the pairs in a folder: the number of pairs, the most frequent outcome
+-- first.
 -- Reads: pairs_shards
 select outcome, count(*) as pairs
 from pairs_shards

@@ -1,5 +1,5 @@
--- Grain: one row per draw that the step misses and that was answered under another limit on length:
--- an answer that ended by itself within both limits is the same under both.
+-- Grain: one row per missing draw of the step that is answered in a folder with another max_tokens. An
+-- answer that ended by itself within both limits is the same under both.
 -- Reads: answers, other_shards, wanted
 -- Parameters: max_tokens
 with answered as (

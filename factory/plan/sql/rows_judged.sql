@@ -1,5 +1,5 @@
--- Grain: one row: a digest of what the judges that pairs are chosen by make of the candidates, whatever
--- their order.
+-- Grain: one row: a digest of the candidates' scores by every judge that the choice of pairs uses, in any
+-- order.
 -- Reads: judge_scores
 with hashed as (
     select sha256(concat_ws(

@@ -1,5 +1,5 @@
--- Grain: one row: a digest of the candidates that a policy reads, with their scores by the judge
--- `judge`, whatever their order. What others make of them is in rows_judged.sql.
+-- Grain: one row: a digest of the candidates that a policy reads, with their scores by the judge `judge`,
+-- in any order. The scores of other judges are in rows_judged.sql.
 -- Reads: candidates
 with hashed as (
     select sha256(concat_ws(

@@ -1,4 +1,4 @@
--- Grain: one row per sample in the step's role whose prompt the step is about.
+-- Grain: one row per sample that has the step's role and belongs to one of the step's prompts.
 -- Reads: placed, scope_prompts, step
 select placed.*
 from placed

@@ -1,5 +1,5 @@
--- Grain: one row per prompt that the step is about: its iteration's, or the probe's; of a preview,
--- those that are not held out.
+-- Grain: one row per prompt of the step: the prompts of its iteration or of the probe. A preview skips the
+-- test split.
 -- Reads: prompts, step
 select prompts.*
 from prompts, step

@@ -1,4 +1,4 @@
--- Grain: one row: how many prompts of the probe are also the loop's.
+-- Grain: one row: the number of prompts that the probe shares with the loop.
 -- Reads: prompts
 with of_probe as (select prompt_id from prompts where split = 'probe'),
 

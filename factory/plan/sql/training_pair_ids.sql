@@ -1,4 +1,4 @@
--- Grain: one row: the pairs that a model learns from, in the order of their ids.
+-- Grain: one row: the ids of the pairs that train a model, sorted and joined by spaces.
 -- Reads: pairs_shards
 select coalesce(string_agg(pair_id, ' ' order by pair_id), '') as pair_ids
 from pairs_shards

@@ -1,6 +1,6 @@
 -- Grain: one row per comparison that the step wants: (request, draw). Even draws show the judged answer
--- first, odd draws its rival, each with a request of its own. As in wanted_judgments.sql, `is_requested` is
--- false for samples that failed and for empty answers.
+-- first, odd draws show its opponent first, and each order is a separate request. As in
+-- wanted_judgments.sql, `is_requested` is false for failed samples and empty answers.
 -- Reads: rivals, scope_placed, scope_prompts, step
 with contexts as (
     select prompt_id, if(judge_reads = 'context', context, '') as context

@@ -1,7 +1,7 @@
 -- Grain: one row per judgment that the step wants: (request, draw).
--- `is_requested` is false for samples that failed and for empty answers: they are not judged, have no
--- score, and so can never be a side of a pair. What the judge reads of the prompt beside its
--- messages (reference, criteria; for a function, meta too) is part of the request.
+-- `is_requested` is false for failed samples and empty answers. They are not judged, get no score, and so
+-- are never part of a pair. The context is part of the request: the prompt's reference and criteria, and
+-- for a function also its meta.
 -- Reads: scope_placed, scope_prompts, step
 with contexts as (
     select

@@ -1,4 +1,4 @@
--- Grain: one row per published pair with a side that is empty or white space.
+-- Grain: one row per published pair with an answer that is empty or only whitespace.
 -- Reads: gate_pairs
 select config, pair_id as id, if(chosen = '', 'chosen', 'rejected') as what
 from gate_pairs

@@ -1,6 +1,6 @@
--- Grain: one row per published prompt that shares a run of words with an evaluation set, or that is
--- one of its texts where it is shorter than a run.
--- Of several messages each is looked at, and all of them together.
+-- Grain: one row per published prompt that shares $run consecutive words with a text in an
+-- evaluation set, or that equals a text with fewer words. A prompt with several messages is
+-- compared message by message and as a whole.
 -- Reads: evaluation, gate_prompts, prompts
 -- Parameters: run
 with prompt_texts as (

@@ -1,4 +1,4 @@
--- Grain: one row per published pair whose sides are the same text, but for white space at the ends.
+-- Grain: one row per published pair with the same text as both answers, ignoring outer whitespace.
 -- Reads: gate_pairs
 select config, pair_id as id, left(chosen, 60) as what
 from gate_pairs

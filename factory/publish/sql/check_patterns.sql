@@ -1,4 +1,4 @@
--- Grain: one row per published text and kind of thing that is found in it; not what was found.
+-- Grain: one row per published text and kind of secret found in it, without the secret itself.
 -- Reads: patterns, suspects
 select distinct suspects.config, suspects.id, patterns.kind as what
 from suspects

@@ -1,4 +1,5 @@
--- Grain: one row per published pair without two scores, or whose chosen score is not the higher one.
+-- Grain: one row per published pair with a missing score, or with a chosen score that is not higher
+-- than the rejected score.
 -- Reads: gate_pairs
 select
     config,

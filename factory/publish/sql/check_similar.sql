@@ -1,5 +1,5 @@
--- Grain: one row per pair whose sides are almost the same text: the words that they share are nearly
--- all of their words. A pair of both phases is compared once, and told with the later one.
+-- Grain: one row per pair whose answers share at least $most_similar of their words. A pair in both
+-- phases is compared once and reported for the later phase.
 -- Reads: gate_pairs
 -- Parameters: most_similar
 with pairs_of_texts as (

@@ -1,4 +1,4 @@
--- Grain: one row per prompt that is in both splits: by its id, or by its words.
+-- Grain: one row per prompt that is in both splits, with the same ID or the same words.
 -- Reads: gate_prompts
 with prompts_of_splits as (
     select distinct

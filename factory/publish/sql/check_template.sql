@@ -1,4 +1,4 @@
--- Grain: one row per published pair and control token that stands in one of its texts.
+-- Grain: one row per published pair and control token in one of its texts.
 -- Reads: control_tokens, gate_pairs
 select config, pair_id as id, token as what
 from gate_pairs

@@ -1,4 +1,4 @@
--- Grain: one row per side of a published pair that the limit on tokens cut off.
+-- Grain: one row per answer of a published pair that the token limit cut off.
 -- Reads: gate_pairs, samples
 with cut as (
     select distinct sample_id

@@ -1,4 +1,4 @@
--- Grain: one row per published pair and configuration, with the texts that the gate looks at.
+-- Grain: one row per published pair and configuration, with the texts that the checks read.
 -- Reads: pair_files
 select
     config,

@@ -1,4 +1,4 @@
--- Grain: one row per published prompt, and another where a pair says something else of it.
+-- Grain: one row per published prompt, and one more if a pair has a different text for it.
 -- Reads: gate_pairs, prompts
 select
     prompt_id,

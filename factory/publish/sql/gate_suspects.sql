@@ -1,4 +1,4 @@
--- Grain: one row per published text in which any of the patterns is found.
+-- Grain: one row per published text that matches any of the patterns.
 -- Reads: gate_texts
 -- Parameters: any_pattern
 select *

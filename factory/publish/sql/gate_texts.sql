@@ -1,4 +1,4 @@
--- Grain: one row per published text, wherever it stands.
+-- Grain: one row per published text in any of the tables.
 -- Reads: candidates, judgments, models, prompts
 select
     'prompts' as config,

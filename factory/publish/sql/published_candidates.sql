@@ -1,4 +1,4 @@
--- Grain: one row per sample in a role of one iteration and split, with its prompt.
+-- Grain: one row per sample and role of one iteration and split, with the prompt.
 -- Reads: candidates, prompts
 -- Parameters: iteration, split
 select

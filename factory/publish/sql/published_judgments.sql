@@ -1,5 +1,5 @@
--- Grain: one row per judgment that counts, of a sample of one iteration and split, with its verdict;
--- a judgment that failed has none.
+-- Grain: one row per judgment that counts toward a score in one iteration and split, with its
+-- verdict. A failed judgment has no verdict.
 -- Reads: judgments, panel, placed, verdicts
 -- Parameters: iteration, split
 with judged as (

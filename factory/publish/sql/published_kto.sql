@@ -1,4 +1,4 @@
--- Grain: one row per labelled answer of one iteration and split; `kto` is the named query.
+-- Grain: one row per labeled answer of one iteration and split, from the named query `kto`.
 -- Reads: kto, prompts
 -- Parameters: iteration, split
 select

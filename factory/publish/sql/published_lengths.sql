@@ -1,5 +1,5 @@
--- Grain: one row per limit of tokens: how many of the pairs to train on are longer with a side of
--- theirs.
+-- Grain: one row per token limit, with the number of training pairs whose prompt and longer answer
+-- exceed it.
 -- Reads: pairs
 with limits as (select unnest([512, 1024, 2048, 4096]) as max_length)
 

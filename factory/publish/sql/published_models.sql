@@ -1,5 +1,5 @@
--- Grain: one row per model that one iteration made; the first also has the models that no training of
--- the recipe made.
+-- Grain: one row per model trained in one iteration. The first iteration also has the models that
+-- the recipe did not train.
 -- Reads: models, pairs
 -- Parameters: iteration
 with made as (

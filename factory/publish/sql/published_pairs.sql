@@ -1,4 +1,4 @@
--- Grain: one row per pair that was considered in one iteration, in either phase, with its outcome.
+-- Grain: one row per pair considered in one iteration, in both phases, with its outcome.
 -- Reads: pairs
 -- Parameters: iteration
 select pairs.*

@@ -1,4 +1,4 @@
--- Grain: one row per role of one iteration and judge; without the probe.
+-- Grain: one row per role and judge of one iteration, without the probe.
 -- Reads: panel
 -- Parameters: iteration
 select panel.*

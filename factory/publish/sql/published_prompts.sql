@@ -1,4 +1,4 @@
--- Grain: one row per prompt of one iteration, whatever its split; without the probe.
+-- Grain: one row per prompt of one iteration, in both splits, without the probe.
 -- Reads: prompts
 -- Parameters: iteration
 select prompts.*

@@ -1,4 +1,4 @@
--- Grain: one row per role of one iteration; without the probe.
+-- Grain: one row per role of one iteration, without the probe.
 -- Reads: roles
 -- Parameters: iteration
 select roles.*

@@ -1,5 +1,5 @@
--- Grain: one row per source and license of the published prompts, with the D2 pairs that were kept;
--- NULL where none was declared.
+-- Grain: one row per source and license of the published prompts, with the number of kept D2 pairs.
+-- An undeclared source or license is NULL.
 -- Reads: pairs, prompts
 with kept as (
     select prompt_id, count(*) as pairs

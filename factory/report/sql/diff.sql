@@ -1,5 +1,4 @@
--- Grain: one row per kept pair of A, of B, or one of A matched with one of B: what became of it, and
--- why.
+-- Grain: one row per pair that A, B, or both kept, with its status and the reason.
 -- Reads: considered, diff_alone, diff_matched, diff_sides
 with sides as (
     select

@@ -1,6 +1,6 @@
--- Grain: one row per kept pair that only A or only B has, with why the other has none.
--- What came of the other's pair of that prompt says it: of the same pair where it was considered,
--- else of the one with its sides exchanged, else of the first by its id.
+-- Grain: one row per kept pair that only A or only B has, with the reason why the other lacks it.
+-- The reason is the outcome of a pair that the other set considered for that prompt: the same pair,
+-- or else the pair with its sides exchanged, or else the pair with the lowest ID.
 -- Reads: considered, diff_matched, known, offered
 with alone as (
     select

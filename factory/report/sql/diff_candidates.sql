@@ -1,5 +1,5 @@
--- Grain: one row per candidate of one recipe in a role: the score that decides, and whether the answer
--- was cut off and is dropped for that.
+-- Grain: one row per candidate answer and role of a recipe, with the score used for choosing pairs,
+-- and whether the answer is dropped because it was truncated.
 -- Reads: measured, pair_settings
 select
     iteration,

@@ -1,4 +1,4 @@
--- Grain: one row per status and reason in `diff`: how many pairs.
+-- Grain: one row per status and reason in `diff`, with the number of pairs.
 -- Reads: diff
 select status, reason, count(*) as pairs
 from diff

@@ -1,5 +1,5 @@
--- Grain: one row per pair of `diff` that is not the same in both: the first of every status and
--- reason, then the second, until there are enough.
+-- Grain: one row per example of a pair that differs between A and B: the first pair of every status
+-- and reason in `diff`, then the second, up to the number of examples.
 -- Reads: diff
 -- Parameters: examples
 with numbered as (

@@ -1,6 +1,6 @@
--- Grain: one row per kept pair of A, of B, or one of A matched with one of B.
--- Of one prompt and iteration, first the same pair is matched, then the same two answers with
--- their sides exchanged, then the rest in the order of their ids.
+-- Grain: one row per kept pair of A or B. Matched pairs share a row.
+-- Within a prompt and iteration, two pairs match if they have the same ID, or the same two answers
+-- with their sides exchanged. The remaining pairs are matched in the order of their IDs.
 -- Reads: considered
 with of_a as (from considered where source = 'A' and outcome = 'kept'),
 

@@ -1,7 +1,7 @@
--- Grain: one row per side of two matched pairs, chosen or rejected, whose answer is another in B, with
--- why: the old answer (A's) could not be taken in B, the new one could not in A, their scores differ,
--- or else the choice.
--- Without candidates, of an answer of the other nothing is known but where it is a side of a pair.
+-- Grain: one row per side (chosen or rejected) of two matched pairs whose answer differs in A and B.
+-- The first reason that applies is given: A's answer was not available in B, B's answer was not
+-- available in A, the scores of an answer differ, or the choice differs.
+-- Without candidates, an answer is known only if it is a side of a considered pair.
 -- Reads: considered, diff_matched, known, offered
 with moved as (
     select
@@ -92,7 +92,7 @@ looked_for as (
     from changed
 ),
 
--- What the other recipe has of an answer: its score there, or why it could not be taken.
+-- The answer in the other recipe: its score there, or the reason why it was not available.
 looked_up as (
     select
         looked_for.*,

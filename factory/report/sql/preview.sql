@@ -1,5 +1,5 @@
 -- Grain: one row per answer to the first training prompts of iteration 0, with the texts of its
--- judgments and the reasons why judgments have no score.
+-- judgments, and the reasons for missing scores.
 -- Reads: candidates, judgments, prompts, verdicts
 -- Parameters: n_prompts
 with first_prompts as (
@@ -34,6 +34,7 @@ select
     candidates.draw,
     candidates.text as answer,
     candidates.score,
+    candidates.expected_score,
     coalesce(candidates.error, '') as error,
     judgment_texts.judgments,
     reasons.unscored

@@ -1,5 +1,5 @@
--- Grain: one row per judgment of a sample and parser, by the judges whose digests `judges` joins
--- with `+`. The verdict is NULL if the judgment has none.
+-- Grain: one row per judgment and parser of a sample, by the judges in `judges` (digests joined
+-- with `+`). The columns of the verdict are NULL if the judgment has no verdict.
 -- Reads: judgments_shards, verdicts_shards
 -- Parameters: judges, sample_id
 with read as (

@@ -1,4 +1,4 @@
--- Grain: one row for a prompt.
+-- Grain: one row: the prompt with the given ID.
 -- Reads: prompts_shards
 -- Parameters: prompt_id
 select * exclude (filename)

@@ -1,4 +1,4 @@
--- Grain: one row for a sample.
+-- Grain: one row: the sample with the given ID.
 -- Reads: samples_shards
 -- Parameters: sample_id
 select * exclude (filename, file_row_number) rename (sampling as sampling_key)

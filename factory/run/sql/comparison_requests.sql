@@ -1,5 +1,5 @@
--- Grain: one row per request of the comparing steps of one pass, with all that it needs.
--- All comparisons of a prompt follow one another: they share what the engine has read of it.
+-- Grain: one row per request of the comparing steps of one pass, with the texts of both answers.
+-- All comparisons of a prompt are adjacent, so that the engine can reuse the prompt's cached prefix.
 -- Reads: pending, prompts, rivals, samples
 select
     pending.place,

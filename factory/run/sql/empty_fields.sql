@@ -1,5 +1,5 @@
--- Grain: one row per field of prompts that a rubric may name: how many of the loop's prompts leave it
--- empty, and the last message of one of them. The probe's are judged by a function.
+-- Grain: one row per prompt field that a rubric may name: the number of the loop's prompts without it, and
+-- the last message of one of them. The probe's prompts are left out, because a function judges them.
 -- Reads: prompts
 with of_loop as (select * from prompts where split != 'probe'),
 

@@ -1,4 +1,4 @@
--- Grain: one row per kind of failure of the step: the most frequent first, three at the most.
+-- Grain: one row per error message of the step: the three most frequent.
 -- Reads: answers, wanted
 select error
 from wanted

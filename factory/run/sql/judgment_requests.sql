@@ -1,6 +1,6 @@
--- Grain: one row per request of the judging steps of one pass, with all that it needs.
--- All samples of a prompt follow one another, whatever their role: judgments of them share the
--- rubric and the prompt, which the engine then reads once.
+-- Grain: one row per request of the judging steps of one pass, with the text of the answer.
+-- All samples of a prompt are adjacent, in any role, so that the engine can reuse the cached prefix of
+-- rubric and prompt.
 -- Reads: pending, prompts, samples
 select
     pending.place,

@@ -1,5 +1,5 @@
--- Grain: one row per request that lacks draws, with the draws that it lacks.
--- A request is sent again if it failed temporarily, not if it failed permanently.
+-- Grain: one row per request with missing draws, with the list of these draws.
+-- A request that failed temporarily is missing and is retried; a permanent failure is final.
 -- Reads: answers, wanted
 -- Parameters: model, place
 with answered as (

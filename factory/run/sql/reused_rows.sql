@@ -1,3 +1,3 @@
--- Grain: one row per draw that is reused from another limit on length.
+-- Grain: one row per draw that is copied from a folder with another max_tokens.
 -- Reads: reused
 from reused

@@ -1,5 +1,5 @@
--- Grain: one row per request of the sampling steps of one pass, with all that it needs.
--- A prompt's requests to one model follow one another: they share what the engine has read of it.
+-- Grain: one row per request of the sampling steps of one pass, with its prompt.
+-- All requests of a prompt to one model are adjacent, so that the engine can reuse the cached prefix.
 -- Reads: pending, prompts
 select
     pending.place,

@@ -1,4 +1,4 @@
--- Grain: one row for a pairs step: the pairs that were considered, the ties, and three of them.
+-- Grain: one row for a pairs step: the number of considered pairs, the number of ties, and three ties.
 -- Reads: pairs_shards
 select
     count(*) as n,

@@ -1,4 +1,5 @@
--- Grain: one row for a samples step: its answers, those that max_tokens cut off, and three of them.
+-- Grain: one row for a samples step: the number of answers, the number cut off by max_tokens, and three of
+-- these.
 -- Reads: answers, wanted
 select
     count(*) as n,

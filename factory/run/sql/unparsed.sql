@@ -1,4 +1,4 @@
--- Grain: one row per judgment of the step that has no verdict yet. Failed judgments get none.
+-- Grain: one row per judgment of the step without a verdict. Failed judgments get no verdict.
 -- Reads: judgments, scope_placed, step, verdicts
 with judged as (
     select judgments.*

@@ -1,4 +1,5 @@
--- Grain: one row for a verdicts step: its judgments, those without a score, and three of them.
+-- Grain: one row for a verdicts step: the number of judgments, the number without a score, and three of
+-- these.
 -- Reads: judgments, scope_placed, step, verdicts
 select
     count(*) as n,

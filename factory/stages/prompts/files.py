@@ -1,6 +1,7 @@
-"""The prompts files of a recipe: their digests, and their lines as an Arrow table.
+"""Read a recipe's prompt files into an Arrow table, and compute the files' digests.
 
-Calls the pure reader of `stages.prompts.lines` with files and the model's tokenizer.
+This module passes the files and the model's tokenizer to the pure functions of
+`stages.prompts.lines`.
 """
 
 import itertools
@@ -19,35 +20,37 @@ from factory.recipe import Prompts, Recipe
 from factory.stages.prompts import lines as prompts
 
 BATCH = 1000
-"""Lines that are held as Python objects at a time."""
+"""Number of lines that are in memory as Python objects at the same time."""
 
 
 @dataclass(frozen=True)
 class PromptFiles:
-    """The files of the loop or of the probe, to be read for a model."""
+    """The prompt files of the loop or the probe, and the model used to count their tokens."""
 
     recipe: Recipe
     role: str
-    """loop or probe"""
+    """`loop` or `probe`."""
     model: Checkpoint
 
     @property
     def _spec(self) -> Prompts:
         if self.role == "loop":
             return self.recipe.prompts
-        assert self.recipe.probe is not None, "only a recipe with a probe has that step"
+        assert self.recipe.probe is not None, "the recipe has no probe"
         return self.recipe.prompts.model_copy(update={"files": self.recipe.probe.files})
 
     @property
     def _most_tokens(self) -> int | None:
-        """How long a prompt may be; None where the engine reads no tokens of ours."""
+        """Maximum number of tokens in a prompt. None if the engine is scripted or the model's
+        context length is unknown."""
         context = self.model.context_length
         if self.recipe.engine.name == "scripted" or context is None:
             return None
         return context - self.recipe.sampling.max_tokens
 
     def settings(self) -> dict[str, Any]:
-        """What decides the rows. Raises PromptsError where a file is missing."""
+        """Return the settings used to compute the key of the prompts. Raises PromptsError if
+        a file is missing."""
         digests = [file_digest(path) for _, path in self._paths()]
         most = self._most_tokens
         tokenizer = self.model.tokenizer_digest if most is not None else None
@@ -57,13 +60,17 @@ class PromptFiles:
         paths = [(name, self.recipe.resolve(name)) for name in self._spec.files]
         for name, path in paths:
             if not path.is_file():
-                raise PromptsError(name, "no such file next to the recipe", "expected JSON lines")
+                raise PromptsError(
+                    name,
+                    "the file does not exist",
+                    "give the path to a JSONL file, relative to the recipe's folder",
+                )
         return paths
 
     def read(self) -> tuple[pa.Table, list[prompts.Problem]]:
-        """Return the rows of `prompts`, and the lines that cannot be used.
+        """Read the prompt files, and return rows of the table `prompts` and the invalid lines.
 
-        Raises PromptsError if there are such lines and `on_error` is stop, or if there is no row.
+        Raises PromptsError if a line is invalid and `on_error` is stop, or if no line is valid.
         """
         problems: list[prompts.Problem] = []
         rows = prompts.read_prompts(self._lines(), self._spec, self._limit(), problems)
@@ -74,12 +81,14 @@ class PromptFiles:
         if problems and self._spec.on_error == "stop":
             raise PromptsError(
                 "prompts.files" if self.role == "loop" else "probe.files",
-                f"{len(problems):,} lines cannot be used",
-                "correct them, or set prompts.on_error to skip:\n" + list_problems(problems),
+                f"{len(problems):,} lines are invalid",
+                "correct these lines, or set prompts.on_error to skip:\n" + list_problems(problems),
             )
         if not batches:
             raise PromptsError(
-                ", ".join(self._spec.files), "no prompt in it", "expected JSON lines"
+                ", ".join(self._spec.files),
+                "the file has no valid prompts",
+                "expected one JSON object per line, with the field prompt or messages",
             )
         return pa.Table.from_batches(batches, schema), problems
 
@@ -95,15 +104,15 @@ class PromptFiles:
         if most is None:
             return None
         why = (
-            f"(the model's context is {self.model.context_length}, "
-            f"and sampling.max_tokens {self.recipe.sampling.max_tokens})"
+            f"(the model's context length is {self.model.context_length} tokens, "
+            f"and sampling.max_tokens is {self.recipe.sampling.max_tokens})"
         )
         return prompts.Limit(token_counter(self.model), most, why)
 
 
 def list_problems(problems: list[prompts.Problem], most: int = 10) -> str:
-    """Return the problems of a prompts file as text, one line per problem."""
+    """Describe the invalid lines of the prompt files, one problem per line."""
     lines = [f"{problem.place}: {problem.reason}" for problem in problems[:most]]
     if len(problems) > most:
-        lines.append(f"… and {len(problems) - most} more lines that cannot be used")
+        lines.append(f"… and {len(problems) - most} more invalid lines")
     return "\n".join(lines)

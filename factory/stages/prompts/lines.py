@@ -1,4 +1,4 @@
-"""Prompts: lines of JSONL become rows, or problems with a line number and a reason."""
+"""Parse JSONL lines into rows of the table `prompts`, and report invalid lines."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,26 +27,31 @@ _FIELDS = {
 
 @dataclass(frozen=True)
 class Problem:
-    """A line that cannot be a prompt."""
+    """An invalid line in a prompt file."""
 
     place: str
-    """file:line"""
+    """Name of the file and number of the line, as `file:line`."""
     reason: str
+    """Reason why the line is invalid."""
 
 
 @dataclass(frozen=True)
 class Limit:
-    """How long a prompt may be: count(messages) ≤ most tokens."""
+    """Limit on a prompt's length in tokens: `count(messages)` must not exceed `most`."""
 
     count: Callable[[Sequence[Mapping[str, Any]]], int]
+    """Function that counts the tokens of messages."""
     most: int
+    """Maximum number of tokens."""
     why: str
+    """Explanation of the limit, for the message about a line."""
 
 
 def settings(
     prompts: Prompts, files: list[str], tokenizer: str | None, most: int | None
 ) -> dict[str, Any]:
-    """Return what decides the rows: the files' digests, and the longest prompt."""
+    """Return the settings used to compute the key of the prompts. They include the digests
+    of the files and the length limit."""
     return {
         "files": files,
         "on_error": prompts.on_error,
@@ -63,8 +68,11 @@ def read_prompts(
     limit: Limit | None,
     problems: list[Problem],
 ) -> Iterator[Row]:
-    """Yield the rows of JSON lines, which come with their places. Lines that cannot be used are
-    added to `problems`; so is the second of two equal prompts."""
+    """Parse JSON lines, and yield rows of the table `prompts`.
+
+    Each line comes with its place (`file:line`). Invalid lines, and repetitions of a prompt, are
+    added to `problems`.
+    """
     first: dict[str, str] = {}
     for place, line in lines:
         try:
@@ -73,13 +81,14 @@ def read_prompts(
             problems.append(Problem(place, str(problem)))
             continue
         if seen := first.get(row["prompt_id"]):
-            problems.append(Problem(place, f"the same prompt as {seen}"))
+            problems.append(Problem(place, f"duplicate of the prompt at {seen}"))
             continue
         first[row["prompt_id"]] = place
         yield row
 
 
-class _Unusable(Exception): ...
+class _Unusable(Exception):
+    """The reason why a line is invalid."""
 
 
 def _row(line: bytes, prompts: Prompts, limit: Limit | None) -> Row:
@@ -89,10 +98,13 @@ def _row(line: bytes, prompts: Prompts, limit: Limit | None) -> Row:
     if limit is not None:
         try:
             length = limit.count(messages)
-        except Exception as error:  # a template may refuse a conversation with any exception
-            raise _Unusable(f"the model's chat template refused it: {error}") from None
+        except Exception as error:  # a template may raise any exception
+            raise _Unusable(f"the model's chat template rejected the messages: {error}") from None
         if length > limit.most:
-            raise _Unusable(f"too long: {length} tokens, expected at most {limit.most} {limit.why}")
+            raise _Unusable(
+                f"the prompt is too long: got {length} tokens, expected at most {limit.most} "
+                f"{limit.why}"
+            )
     return {
         "prompt_id": prompt_id(messages, tools),
         "messages": [{name: message.get(name) for name in _MESSAGE_FIELDS} for message in messages],
@@ -112,32 +124,34 @@ _MESSAGE_FIELDS = [field.name for field in MESSAGE]
 def _fields(line: bytes) -> dict[str, Any]:
     try:
         fields = json.loads(line.decode("utf-8-sig"))
-        # Refuses half of a surrogate pair (a UnicodeError), NaN and infinities (a ValueError).
+        # Raises UnicodeError for half of a surrogate pair, and ValueError for NaN and infinity.
         json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeError:
-        raise _Unusable("not UTF-8") from None
+        raise _Unusable("the line is not valid UTF-8") from None
     except ValueError as error:
-        raise _Unusable(f"not JSON: {error}") from None
+        raise _Unusable(f"the line is not valid JSON: {error}") from None
     except RecursionError:
-        raise _Unusable("nested too deeply") from None
+        raise _Unusable("the JSON is nested too deeply") from None
     if not isinstance(fields, dict):
-        raise _Unusable(f"a {type(fields).__name__}, expected an object")
+        raise _Unusable(f"the line is of type {type(fields).__name__}, expected a JSON object")
     fields = {name: value for name, value in fields.items() if value is not None}
     for name, value in fields.items():
         if name not in _FIELDS:
             raise _Unusable(
-                f"unknown field {name}: put it into meta, or rename it to one of "
+                f"the field {name} is unknown: move it into meta, or rename it to one of "
                 + ", ".join(_FIELDS)
             )
         if not isinstance(value, _FIELDS[name]):
             expected = _FIELDS[name].__name__
-            raise _Unusable(f"{name} is a {type(value).__name__}, expected a {expected}")
+            raise _Unusable(
+                f"the field {name} is of type {type(value).__name__}, expected {expected}"
+            )
     return fields
 
 
 def _messages(fields: dict[str, Any]) -> list[dict[str, Any]]:
     if ("prompt" in fields) == ("messages" in fields):
-        raise _Unusable("expected either prompt or messages")
+        raise _Unusable("expected either the field prompt or the field messages")
     if "prompt" in fields:
         messages = [{"role": "user", "content": fields["prompt"]}]
     else:
@@ -145,28 +159,35 @@ def _messages(fields: dict[str, Any]) -> list[dict[str, Any]]:
     if not messages or not str(messages[-1].get("content") or "").strip():
         raise _Unusable("the prompt is empty")
     if messages[-1]["role"] not in ("user", "tool"):
-        raise _Unusable(f"the last message is the {messages[-1]['role']}'s, expected the user's")
+        raise _Unusable(
+            f"the last message has the role {messages[-1]['role']}, expected user or tool"
+        )
     return messages
 
 
 def _message(message: Any) -> dict[str, Any]:
     if not isinstance(message, dict):
-        raise _Unusable(f"a message is a {type(message).__name__}, expected an object")
+        raise _Unusable(f"a message is of type {type(message).__name__}, expected a JSON object")
     if message.get("role") not in ROLES:
-        raise _Unusable(f"role is {message.get('role')!r}, expected one of {', '.join(ROLES)}")
+        raise _Unusable(
+            f"a message has the role {message.get('role')!r}, expected one of {', '.join(ROLES)}"
+        )
     if unknown := sorted(set(message) - set(_MESSAGE_FIELDS)):
-        raise _Unusable(f"unknown field {unknown[0]} in a message")
+        raise _Unusable(f"a message has an unknown field {unknown[0]}")
     plain = dict(message)
     if plain.get("tool_calls") is not None:
         plain["tool_calls"] = _json(plain["tool_calls"])
     for name, value in plain.items():
         if value is not None and not isinstance(value, str):
-            raise _Unusable(f"{name} of a message is a {type(value).__name__}, expected a str")
+            raise _Unusable(
+                f"the field {name} of a message is of type {type(value).__name__}, expected str"
+            )
     return {name: value for name, value in plain.items() if value is not None}
 
 
 def _json(value: Any) -> str | None:
-    """A value as it was given (canonical JSON, which keys are made of, leaves out nulls)."""
+    """Return a value as JSON with sorted keys, or None if it is empty. Unlike the canonical JSON of
+    keys, it includes nulls."""
     if not value:
         return None
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))

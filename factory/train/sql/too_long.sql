@@ -1,4 +1,4 @@
--- Grain: one row: how many pairs that a model learns from are longer than a trainer's max_length.
+-- Grain: one row: the number of training pairs that are longer than the trainer's max_length.
 -- Reads: pairs_shards
 -- Parameters: max_length
 select count(*) as n

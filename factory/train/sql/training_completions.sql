@@ -1,4 +1,4 @@
--- Grain: one row per answer that a model is trained on by SFT.
+-- Grain: one row per answer that SFT trains on.
 -- Reads: pair_rows
 select prompt, chosen as completion
 from pair_rows

@@ -1,4 +1,4 @@
--- Grain: one row per pair that a model is trained on by DPO.
+-- Grain: one row per pair that DPO trains on.
 -- Reads: pair_rows
 select prompt, chosen, rejected
 from pair_rows

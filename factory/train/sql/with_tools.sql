@@ -1,4 +1,4 @@
--- Grain: one row: how many of the loop's prompts have tools, which rows of bare messages do not carry.
+-- Grain: one row: the number of prompts of the loop with tools, which training rows cannot contain.
 -- Reads: prompts
 select count(*) as n
 from prompts

@@ -1,0 +1,25 @@
+"""The command `factory schema`."""
+
+from typing import Annotated
+
+import typer
+
+from factory.cli.tables import print_json
+
+
+def schema(
+    as_markdown: Annotated[
+        bool,
+        typer.Option("--markdown", help="Print the reference of all recipe fields as Markdown"),
+    ] = False,
+) -> None:
+    """Print the JSON Schema for recipe files.
+
+    Editors use it to autocomplete and validate recipes. `factory init` writes it next to a new
+    recipe.
+
+    Example: factory schema > recipe.schema.json
+    """
+    from factory.recipe import recipe_reference, recipe_schema
+
+    print(recipe_reference(), end="") if as_markdown else print_json(recipe_schema())

@@ -1,0 +1,426 @@
+"""Classes for the results of the Python API.
+
+Each result is a table with `.rows`. It can be converted to Polars, pandas, and Arrow, and notebooks
+display it. `to_dict()` returns what the command line prints with `--json`. This module does not
+read the lake.
+"""
+
+import html
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from factory.errors import MissingExtra
+from factory.report import (
+    GAPS_TITLE,
+    PROBE_TITLE,
+    WORK_TITLE,
+    Rows,
+    describe_totals,
+    format_splits,
+    gaps_table,
+    html_table,
+    plan_table,
+    status_table,
+    text_table,
+    work_table,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+SHOWN_ROWS = 100
+"""The maximum number of rows that a result displays; `.rows` has all rows."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Table:
+    """The rows of a result, which can be converted to Polars, pandas, or Arrow.
+
+    >>> table = factory.open("recipe.yaml").sql("select 1 as one, 'a' as letter")
+    >>> table.rows
+    [{'one': 1, 'letter': 'a'}]
+    >>> table
+    one  letter
+    ───  ──────
+      1  a
+    """
+
+    data: "Rows | pa.Table"
+    """The rows, as dictionaries or as an Arrow table."""
+
+    @property
+    def rows(self) -> Rows:
+        """All rows, each as a dictionary from column name to value."""
+        if isinstance(self.data, pa.Table):
+            rows: Rows = self.data.to_pylist()
+            return rows
+        return self.data
+
+    def to_arrow(self) -> pa.Table:
+        """Return the rows as a PyArrow table."""
+        return self.data if isinstance(self.data, pa.Table) else pa.Table.from_pylist(self.data)
+
+    def to_polars(self) -> "pl.DataFrame":
+        """Return the rows as a Polars DataFrame."""
+        import polars as pl
+
+        return pl.DataFrame(self.to_arrow())
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """Return the rows as a pandas DataFrame. Raises MissingExtra if pandas is not installed."""
+        try:
+            import pandas  # noqa: F401
+        except ImportError:
+            raise MissingExtra("pandas", "notebook") from None
+        return self.to_arrow().to_pandas()
+
+    def to_dict(self) -> Any:
+        """Return the data that the command line prints with `--json`, by default the rows."""
+        return self.rows
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.rows)
+
+    def tables(self) -> list[tuple[str, Rows]]:
+        """Return the tables that are displayed for the result, each with its title."""
+        shown = self.data[:SHOWN_ROWS]
+        return [("", shown.to_pylist() if isinstance(shown, pa.Table) else shown)]
+
+    def notes(self) -> list[str]:
+        """Return the lines that are displayed below the tables."""
+        hidden = len(self) - SHOWN_ROWS
+        return [f"… and {hidden:,} more rows"] if hidden > 0 else []
+
+    def __repr__(self) -> str:
+        parts = [
+            f"{title}\n{text_table(rows)}" if title else text_table(rows)
+            for title, rows in self.tables()
+            if rows
+        ]
+        return "\n\n".join([*parts, *(["\n".join(notes)] if (notes := self.notes()) else [])])
+
+    def _repr_html_(self) -> str:
+        parts = [
+            (f"<p><b>{html.escape(title)}</b></p>" if title else "") + html_table(rows)
+            for title, rows in self.tables()
+            if rows
+        ]
+        return "".join(parts) + "".join(f"<p>{html.escape(note)}</p>" for note in self.notes())
+
+
+@dataclass(frozen=True, repr=False, eq=False, kw_only=True)
+class Plan(Table):
+    """The steps of a recipe, one row per step, with an estimate of the remaining work."""
+
+    title: str
+    """The names of the recipe and its pair policy."""
+    totals: dict[str, Any]
+    """Steps, requests, tokens, trainings, model loads, seconds, and cost that remain. Seconds and
+    cost are None if they are unknown."""
+    generation: list[str]
+    """How samples and judgments are generated, one line per recipe section."""
+    broken: list[str]
+    """The broken shards in the lake, one line per shard."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every step of the recipe is done."""
+        return not self.totals["steps"]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"generation": self.generation, "steps": self.rows, "totals": self.totals}
+
+    def tables(self) -> list[tuple[str, Rows]]:
+        return [(self.title, plan_table(self.rows))]
+
+    def notes(self) -> list[str]:
+        to_do = "Nothing to do." if self.is_done else f"To do: {describe_totals(self.totals)}."
+        return [*self.generation, *self.broken, to_do]
+
+
+@dataclass(frozen=True, repr=False, eq=False, kw_only=True)
+class Preview(Table):
+    """Answers to the first prompts, one row per answer, with judgments and scores."""
+
+    scale: tuple[float, float] | None
+    """The lowest and the highest score of the judge's rubric, or None without a rubric."""
+
+    def notes(self) -> list[str]:
+        if self.scale is None:
+            return []
+        return [f"Scale {self.scale[0]:g} to {self.scale[1]:g}; the rows are stored in the lake."]
+
+
+@dataclass(frozen=True, repr=False, eq=False, kw_only=True)
+class Run(Table):
+    """The result of a run: one row per iteration and phase, with its pairs and score gap."""
+
+    probe: Table
+    """The mean probe score of each model; empty if the recipe has no probe."""
+    work: Table
+    """Tokens, time, and cost of each stage, over all runs."""
+    dataset: Path
+    """The folder of the dataset, for `datasets.load_dataset`."""
+    n_rows: dict[str, int]
+    """The number of rows per split."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "gaps": self.rows,
+            "probe": self.probe.rows,
+            "work": self.work.rows,
+            "dataset": str(self.dataset),
+            "rows": self.n_rows,
+        }
+
+    def tables(self) -> list[tuple[str, Rows]]:
+        return [
+            *_iteration_tables(self.rows, self.probe),
+            (WORK_TITLE, work_table(self.work.rows)),
+        ]
+
+    def notes(self) -> list[str]:
+        return [_describe_dataset(self.dataset, self.n_rows)]
+
+
+@dataclass(frozen=True, repr=False, eq=False, kw_only=True)
+class Status(Table):
+    """The progress of a recipe: one row per step, with the rows that it has produced so far."""
+
+    title: str
+    gaps: Table
+    """Pairs and score gaps, one row per iteration and phase."""
+    probe: Table
+    """The mean probe score of each model; empty if the recipe has no probe."""
+    work: Table
+    """Tokens, time, and cost of each stage, over all runs."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "steps": self.rows,
+            "work": self.work.rows,
+            "gaps": self.gaps.rows,
+            "probe": self.probe.rows,
+        }
+
+    def tables(self) -> list[tuple[str, Rows]]:
+        return [
+            (self.title, status_table(self.rows)),
+            (WORK_TITLE, work_table(self.work.rows)),
+            *_iteration_tables(self.gaps.rows, self.probe),
+        ]
+
+
+def _iteration_tables(gaps: Rows, probe: Table) -> list[tuple[str, Rows]]:
+    tables = [(GAPS_TITLE, gaps_table(gaps))]
+    return [*tables, (PROBE_TITLE, probe.rows)] if len(probe) else tables
+
+
+def _describe_dataset(folder: Path, n_rows: dict[str, int]) -> str:
+    return f"Dataset with {format_splits(n_rows)}: {folder}"
+
+
+@dataclass(frozen=True, repr=False, eq=False, kw_only=True)
+class Pairs(Table):
+    """Another set of pairs: one row per iteration, with its number of pairs and score gap."""
+
+    outcomes: Table
+    """The number of considered pairs by iteration and outcome."""
+    dataset: Path
+    """The folder of the dataset, for `datasets.load_dataset`."""
+    n_rows: dict[str, int]
+    """The number of rows per split."""
+    inside_the_loop: dict[str, Any]
+    """The remaining work, as in `Plan.totals`, if the loop is to be trained on these pairs."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "gaps": self.rows,
+            "dataset": str(self.dataset),
+            "rows": self.n_rows,
+            "inside_the_loop": self.inside_the_loop,
+        }
+
+    def tables(self) -> list[tuple[str, Rows]]:
+        return [
+            (GAPS_TITLE, gaps_table(self.rows)),
+            ("Outcomes of the considered pairs", self.outcomes.rows),
+        ]
+
+    def notes(self) -> list[str]:
+        if self.inside_the_loop["steps"]:
+            cost = f"To train the loop on these pairs: {describe_totals(self.inside_the_loop)}."
+        else:
+            cost = "The loop was trained on these pairs."
+        return [_describe_dataset(self.dataset, self.n_rows), cost]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An SVG drawing, which notebooks display."""
+
+    svg: str
+    """The drawing as SVG."""
+
+    def _repr_svg_(self) -> str:
+        return self.svg
+
+    def __repr__(self) -> str:
+        return f"<Picture: {len(self.svg):,} characters of SVG>"
+
+
+@dataclass(frozen=True, repr=False, eq=False, kw_only=True)
+class Trace(Table):
+    """The history of one pair: one row per judgment of its two answers."""
+
+    found: dict[str, Any]
+    """The pair, its prompt, and for each side the sample, its model, judgments, and verdicts. For a
+    pair that is read from a dataset, the row of the dataset."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return self.found
+
+    def tables(self) -> list[tuple[str, Rows]]:
+        pair = self.found.get("pair", self.found)
+        facts = [{"field": name, "value": value} for name, value in pair.items()]
+        return [("Pair", facts), ("Judgments", self.rows)]
+
+
+@dataclass(frozen=True, repr=False, eq=False, kw_only=True)
+class Diff(Table):
+    """The difference between two sets of pairs: one row per status and reason."""
+
+    sets: tuple[Mapping[str, Any], Mapping[str, Any]]
+    """Facts about A and B: `pairs` (the title), `kept`, `considered`, and `has_candidates`."""
+    examples: Rows
+    """Examples of pairs that differ."""
+
+    def to_dict(self) -> dict[str, Any]:
+        sets = dict(zip("ab", self.sets, strict=True))
+        return {**sets, "counts": self.rows, "examples": self.examples}
+
+    def notes(self) -> list[str]:
+        return [
+            f"{name}: {pairs['pairs']}, {pairs['kept']:,} kept pairs"
+            for name, pairs in zip("AB", self.sets, strict=True)
+        ]
+
+
+@dataclass(frozen=True, repr=False, eq=False, kw_only=True)
+class Export(Table):
+    """The files that were exported for a trainer, one row per split."""
+
+    out: Path
+    """The folder of the export."""
+    trainer: str
+    command: str
+    """The command that starts the training when it is run in the folder."""
+    left_out: list[str]
+    """Steps of the recipe whose pairs do not exist yet."""
+
+    @property
+    def n_rows(self) -> dict[str, int]:
+        """The number of exported rows per split."""
+        return {row["split"]: row["rows"] for row in self.rows}
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "out": str(self.out),
+            "trainer": self.trainer,
+            "rows": self.n_rows,
+            "command": self.command,
+            "left_out": self.left_out,
+        }
+
+    def notes(self) -> list[str]:
+        return [f"Train with: cd {self.out} && {self.command}"]
+
+
+@dataclass(frozen=True, repr=False, eq=False, kw_only=True)
+class DryRun(Table):
+    """The result of publishing with `dry_run`: one row per pre-publish check."""
+
+    folder: Path
+    """The folder that would be pushed."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"folder": str(self.folder), "checks": self.rows}
+
+    def tables(self) -> list[tuple[str, Rows]]:
+        shown = [
+            {"check": row["name"], "looked for": row["what"], "found": row["n"]}
+            for row in self.rows
+            if row["looked"]
+        ]
+        return [("Pre-publish checks", shown)]
+
+    def notes(self) -> list[str]:
+        return [f"Nothing was sent. The folder to publish: {self.folder}"]
+
+
+@dataclass(frozen=True, repr=False, eq=False, kw_only=True)
+class Published(Table):
+    """The result of a push to the Hugging Face Hub, as a table with one row."""
+
+    url: str
+    """The address of the commit or the pull request."""
+    changed: bool
+    """Whether there was anything to commit."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return self.rows[0]
+
+
+@dataclass(frozen=True, repr=False, eq=False, kw_only=True)
+class Verification(Table):
+    """The files of a lake that have changed since they were written, one row per file."""
+
+    n_shards: int
+    n_rows: int
+    n_models: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether all files that were checked are unchanged."""
+        return not len(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        counts = {"shards": self.n_shards, "rows": self.n_rows, "models": self.n_models}
+        return {**counts, "faults": self.rows}
+
+    def notes(self) -> list[str]:
+        changed = "1 file has changed" if len(self) == 1 else f"{len(self)} files have changed"
+        result = "no file has changed" if self.ok else changed
+        checked = f"{self.n_shards:,} shards with {self.n_rows:,} rows, and {self.n_models} models"
+        return [f"Checked {checked}: {result}"]
+
+
+@dataclass(frozen=True, repr=False, eq=False, kw_only=True)
+class Diagnosis(Table):
+    """The results of checking whether this machine can run a recipe, one row per check."""
+
+    @property
+    def n_problems(self) -> int:
+        """The number of problems that would stop a run."""
+        return sum(row["mark"] == "stop" for row in self.rows)
+
+    @property
+    def ok(self) -> bool:
+        """Whether this machine can run the recipe."""
+        return not self.n_problems
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"ok": self.ok, "checks": self.rows}
+
+    def notes(self) -> list[str]:
+        if self.ok:
+            return ["This machine can run the recipe."]
+        return [f"{self.n_problems} problems would stop a run."]
