@@ -138,7 +138,12 @@ def test_other_judges_of_a_pair_make_it_again_and_no_judgment(judged):
 
 
 @pytest.mark.parametrize(
-    "rule", ["pairs.chosen_if=even = 1", "pairs.agree=[even]", "pairs.score=judge + even"]
+    "rule",
+    [
+        "pairs.chosen_if=even = 1",
+        pytest.param("pairs.agree=[even]", marks=pytest.mark.slow),
+        pytest.param("pairs.score=judge + even", marks=pytest.mark.slow),
+    ],
 )
 def test_a_judge_that_judges_otherwise_makes_other_pairs(judged, rule):
     judged.run(rule)
@@ -159,7 +164,7 @@ def test_a_judge_that_judges_otherwise_makes_other_pairs(judged, rule):
             assert row["even"] == 1
 
 
-@pytest.mark.parametrize("policy", ["spin", "own.sql"])
+@pytest.mark.parametrize("policy", [pytest.param("spin", marks=pytest.mark.slow), "own.sql"])
 def test_conditions_hold_whatever_the_policy(judged, policy):
     own = (
         "-- Roles: current\nselect prompt_id, max_by(sample_id, score) as chosen_id, "

@@ -17,6 +17,8 @@ from factory.progress import Silent  # noqa: E402
 from factory.publish import CONFIGS, iterations, open_views  # noqa: E402
 from factory.run import run_recipe  # noqa: E402
 
+pytestmark = pytest.mark.xdist_group("repository")  # its lake is made once
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
@@ -101,6 +103,7 @@ def test_the_views_open_in_plain_duckdb_in_the_folder(made, monkeypatch):
     assert len(gaps) == 2
 
 
+@pytest.mark.slow
 def test_a_further_iteration_adds_files_and_rewrites_none(tmp_path):
     toy = publishable(tmp_path / "toy")
     toy.finish()
