@@ -36,7 +36,7 @@ def _plain(value: Any) -> Any:
         return int(value) if value.is_integer() else value
     if isinstance(value, Mapping):
         if any(not isinstance(name, str) for name in value):
-            raise TypeError(f"got {value}, expected only strings as keys")
+            raise TypeError(f"got {value}, expected a mapping with strings as keys")
         return {name: _plain(item) for name, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]

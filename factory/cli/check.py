@@ -1,4 +1,4 @@
-"""The commands `factory verify` and `factory doctor`."""
+"""The `factory verify` and `factory doctor` commands."""
 
 import sys
 from pathlib import Path
@@ -68,7 +68,7 @@ def print_verify(result: "Verification") -> None:
 
 
 def print_doctor(result: "Diagnosis") -> None:
-    """Print one line per check, and whether this machine can run the recipe."""
+    """Print one line per check, then whether this machine can run the recipe."""
     width = max(len(row["name"]) for row in result)
     for row in result:
         print(f"{row['mark']:<4}  {row['name']:<{width}}  {row['message']}")

@@ -1,4 +1,4 @@
-"""The command `factory diff`."""
+"""The `factory diff` command."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The command `factory export`."""
+"""The `factory export` command."""
 
 import shlex
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The command `factory init`."""
+"""The `factory init` command."""
 
 import shlex
 from pathlib import Path

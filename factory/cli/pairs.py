@@ -1,4 +1,4 @@
-"""The command `factory pairs`."""
+"""The `factory pairs` command."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""The commands `factory plan` and `factory status`."""
+"""The `factory plan` and `factory status` commands."""
 
 from factory.cli.options import LAKE, Json, LakePath, Overrides, RecipePath, open_recipe
 from factory.cli.tables import print_json, print_result

@@ -1,4 +1,4 @@
-"""The command `factory publish`."""
+"""The `factory publish` command."""
 
 from pathlib import Path
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""The commands `factory run` and `factory preview`."""
+"""The `factory run` and `factory preview` commands."""
 
 import os
 import shlex

@@ -1,4 +1,4 @@
-"""The command `factory schema`."""
+"""The `factory schema` command."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""The command `factory sql`."""
+"""The `factory sql` command."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""The command `factory trace`."""
+"""The `factory trace` command."""
 
 import json
 import textwrap
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def trace(
     arguments: Annotated[
         list[str],
-        typer.Argument(metavar="[RECIPE] PAIR_ID", help="Optional recipe, then the pair ID"),
+        typer.Argument(metavar="[RECIPE] PAIR_ID", help="Pair ID, optionally preceded by a recipe"),
     ],
     lake: LakePath = LAKE,
     overrides: Overrides = None,

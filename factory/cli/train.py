@@ -1,4 +1,4 @@
-"""The commands `factory train` and `factory adopt`."""
+"""The `factory train` and `factory adopt` commands."""
 
 import shlex
 from pathlib import Path
@@ -41,7 +41,7 @@ def adopt(
         int, typer.Option("--iteration", min=0, help="Iteration that will use this model")
     ],
     role: Annotated[
-        str, typer.Option("--role", help="Role: future, or current (from iteration 1 on)")
+        str, typer.Option("--role", help="future, or current (only from iteration 1 on)")
     ],
     lake: LakePath = LAKE,
     overrides: Overrides = None,

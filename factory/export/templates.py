@@ -1,4 +1,4 @@
-"""Render the Jinja templates of dataset cards and of trainers' config files."""
+"""Render the Jinja templates for dataset cards and trainer config files."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Checks that models and their training fit into this machine's memory and on its disk.
+"""Check that this machine has enough memory and disk space for the models and their training.
 
 All sizes are estimates. Each function documents what its estimate leaves out.
 """

@@ -54,7 +54,7 @@ class OpenedRecipe:
         return 1 if step.role == REFERENCE else self.recipe.sampling.draws
 
     def n_judge_draws(self, step: Step) -> int:
-        """Return the number of judgments per sample or, over both orders, per comparison."""
+        """Return the number of judgments per sample, or per comparison in both orders."""
         section = self.section(step)
         orders = 1 if self.opponents(step) is None else 2
         return orders * section.n_draws if section else 1

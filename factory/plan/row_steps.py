@@ -1,4 +1,4 @@
-"""Find where steps store prompts, samples, judgments, and verdicts, and count these rows."""
+"""Find where steps store prompts, samples, judgments, and verdicts, and count the stored rows."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Settings of the engines that a recipe can select: transformers, vllm, openai, and scripted."""
+"""Settings for the engines that a recipe can select: transformers, vllm, openai, and scripted."""
 
 import math
 from typing import Annotated, Any, Literal

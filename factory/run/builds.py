@@ -105,7 +105,7 @@ def _make(state: RecipeState, iteration: int, progress: Progress) -> str | None:
 
 
 def write_build(state: RecipeState, name: str) -> Path:
-    """Write the pairs that `factory pairs` chose as a dataset.
+    """Write a dataset from the pairs that `factory pairs` selected.
 
     The dataset folder is named after the recipe, the build, and the content.
     """

@@ -1,4 +1,4 @@
-"""Create the files of the quickstart: the prompts, the probe, and the model M_0.
+"""Create the quickstart files: the prompts, the probe, and the model M_0.
 
 M_0 is trained from scratch on two kinds of demonstrations, as in Self-Rewarding LMs (arXiv
 2401.10020). The first kind are answers (IFT); some contain errors, so that M_0 writes answers of
