@@ -57,7 +57,7 @@ def _published_if_reachable(options: PublishOptions, progress: Progress) -> Publ
         return _published(repository, repository.state())
     except (PublishError, HubError) as error:
         progress.say(
-            f"could not reach the Hub, so the card is written as for a new repository: {error}"
+            f"could not read the repository, so the card is that of a new repository: {error}"
         )
         return Published()
 
