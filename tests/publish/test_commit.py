@@ -245,7 +245,7 @@ def test_a_persons_own_words_survive(publish, hub):
     changed = f"{head}Read this first.\n\n{mark}{rest}\nAnd this last.\n"
     hub.change(REPO, {"README.md": changed.encode()})
     assert publish(hub).returncode == 0
-    assert "no commit" in publish(hub).stdout
+    assert "no new commit" in publish(hub).stdout
     card = hub.repositories[REPO].main["README.md"].decode()
     scribbled = card.replace("## Contents", "## Scribbled")
     hub.change(REPO, {"README.md": scribbled.encode()})

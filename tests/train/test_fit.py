@@ -41,7 +41,7 @@ def test_a_dataset_and_its_export_train_the_same_model(tmp_path, factory):
         out = tmp_path / f"of-{name}"
         told = factory("train", tmp_path / name, "--model", M0, "--out", out)
         assert told.code == 0, told.err
-        assert told.out == f"Trained: {out / 'model'}\n"
+        assert told.out == f"Trained model: {out / 'model'}\n"
         assert "training (4 pairs): 1 steps in" in told.err
         weights.append((out / "model" / "model.safetensors").read_bytes())
         assert {path.name for path in out.iterdir()} == {"model", "job.json", "train.log"}
