@@ -92,7 +92,7 @@ def test_it_names_no_path_of_this_machine(dataset, toy):
         assert str(toy.folder).encode() not in path.read_bytes(), path
 
 
-@pytest.mark.xdist_group("small")  # workers would wait for the one that runs it
+@pytest.mark.slow
 def test_a_dpo_trainer_learns_from_it_as_it_is(small, tmp_path):
     trl = pytest.importorskip("trl")
     small.finish()
