@@ -70,42 +70,13 @@ __all__ = [
     "verify",
 ]
 
-_API = "factory.api"
-_RESULTS = "factory.results"
-
-_MODULES = {
-    "VIEWS": _API,
-    "Dataset": _API,
-    "Diagnosis": _RESULTS,
-    "Diff": _RESULTS,
-    "DryRun": _RESULTS,
-    "Export": _RESULTS,
-    "Factory": _API,
-    "FactoryError": "factory.errors",
-    "Pairs": _RESULTS,
-    "Picture": _RESULTS,
-    "Plan": _RESULTS,
-    "Preview": _RESULTS,
-    "Published": _RESULTS,
-    "Run": _RESULTS,
-    "Status": _RESULTS,
-    "Table": _RESULTS,
-    "Trace": _RESULTS,
-    "Verification": _RESULTS,
-    "init": _API,
-    "named_queries": _API,
-    "open": _API,
-    "open_dataset": _API,
-    "trace": _API,
-    "verify": _API,
-}
-
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     check_files()
-    return getattr(import_module(_MODULES[name]), name)
+    module = "factory.errors" if name == "FactoryError" else "factory.api"
+    return getattr(import_module(module), name)
 
 
 def check_files() -> None:
@@ -118,4 +89,4 @@ def check_files() -> None:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_MODULES]
+    return [*globals(), *__all__]

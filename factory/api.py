@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from factory.errors import QueryError, UserError
 from factory.lake import (
-    ROW_ID,
     Lake,
     VerifyReport,
     Views,
@@ -27,16 +26,18 @@ from factory.progress import Progress, open_progress
 from factory.recipe import JUDGE, Recipe, load_recipe, load_training, write_starter
 from factory.report import (
     PairSet,
+    broken_shard_lines,
     compare_pairs,
+    dataset_pairs,
     draw_picture,
     gaps,
     generation_lines,
     iterations,
     outcomes,
-    pair_set,
     plan_rows,
     plan_totals,
     preview_rows,
+    recipe_pairs,
     script,
     step_rows,
     trace_dataset,
@@ -190,18 +191,12 @@ class Factory:
         """
         state = self._state()
         rows = plan_rows(state)
-        broken = [
-            f"broken shard {state.lake.relative(shard.path)}: {shard.why}"
-            for step, found in state.steps.items()
-            if found.folder and step.stage in ROW_ID
-            for shard in found.folder.broken(content=False)
-        ]
         return Plan(
             rows,
             title=f"{self.recipe.name}: {self.recipe.loop.policy}",
             totals=plan_totals(state, rows),
             generation=generation_lines(state),
-            broken=broken,
+            broken=broken_shard_lines(state),
         )
 
     def preview(self, first: int = 3) -> Preview:
@@ -342,8 +337,8 @@ class Factory:
         Raises QueryError if the lake does not contain the pair.
         """
         lake = _existing_lake(self.lake)
-        found = [step.folder for step in self._state().steps.values() if step.folder]
-        builds = [folder.key for folder in found if folder.table == "pairs"]
+        folders = self._state().folders.values()
+        builds = [folder.key for folder in folders if folder.table == "pairs"]
         return _trace(trace_lake(lake, pair_id, builds))
 
     def diff(self, other: "Factory | Dataset | AnyPath", limit: int = 10) -> Diff:
@@ -368,7 +363,7 @@ class Factory:
         return script(self._pair_set(), _pair_set_of(other, self.lake))
 
     def _pair_set(self) -> PairSet:
-        return pair_set(self.path, self.lake, self._overrides)
+        return recipe_pairs(self.recipe, self.lake, self.path, self._overrides)
 
     def export(self, to: str, out: AnyPath) -> Export:
         """Write the pairs in the format that a trainer expects, with a config for the trainer.
@@ -450,10 +445,7 @@ class Factory:
         `factory.verify` checks the whole lake. Raises UserError if the lake does not exist.
         """
         _existing_lake(self.lake)
-        folders = {
-            step.folder.path: step.folder for step in self._state().steps.values() if step.folder
-        }
-        return _verification(verify_folders(folders.values()))
+        return _verification(verify_folders(self._state().folders.values()))
 
     def doctor(self) -> Diagnosis:
         """Check that this machine can run the recipe. Loads no model and changes nothing.
@@ -528,11 +520,16 @@ class Dataset:
         return script(self._pair_set(), _pair_set_of(other, None))
 
     def _pair_set(self) -> PairSet:
-        return pair_set(self.folder, self.folder.parent.parent, [])
+        return dataset_pairs(self.folder)
+
+
+def default_lake() -> Path:
+    """Return the lake folder for calls that name none: FACTORY_LAKE, or `lake`."""
+    return Path(os.environ.get("FACTORY_LAKE") or "lake")
 
 
 def _lake_path(lake: AnyPath | None) -> Path:
-    return Path(lake or os.environ.get("FACTORY_LAKE") or "lake")
+    return Path(lake) if lake else default_lake()
 
 
 def _existing_lake(path: Path) -> Lake:

@@ -1,6 +1,5 @@
 """The `factory run` and `factory preview` commands."""
 
-import os
 import shlex
 import shutil
 import sys
@@ -64,8 +63,9 @@ def preview(
 
 def print_next_commands(recipe: Path, lake: Path, dataset: Path) -> None:
     """Print example commands to try after a run."""
-    is_default = lake == Path(os.environ.get("FACTORY_LAKE") or LAKE)
-    option = "" if is_default else f" --lake {shlex.quote(str(lake))}"
+    from factory.api import default_lake
+
+    option = "" if lake == default_lake() else f" --lake {shlex.quote(str(lake))}"
     path = shlex.quote(str(recipe))
     factory, python = _find_commands()
     print("\nNext:")

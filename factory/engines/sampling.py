@@ -33,7 +33,7 @@ class Choices:
     def after(self, written: Sequence[int]) -> list[int]:
         """Return the tokens that may follow the tokens generated so far (`written`).
 
-        After a complete answer, only stop tokens may follow.
+        Only stop tokens may follow a complete answer.
         """
         return sorted(self._next.get(tuple(written), self._ends))
 

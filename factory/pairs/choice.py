@@ -84,7 +84,7 @@ class Choice:
 
     @property
     def parameters(self) -> dict[str, Value]:
-        """The recipe's pair settings, which the SQL queries read from the table `pair_settings`."""
+        """The recipe's pair settings, which SQL queries read from the table `pair_settings`."""
         spec = self.recipe.pairs
         return {
             "trains": self.policy.trains,

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from factory.functions import Function
-from factory.lake import TABLES, Lake, RecipeViews, Row, Scope, Views, load_query
+from factory.lake import TABLES, Folder, Lake, RecipeViews, Row, Scope, Views, load_query
 from factory.models import Checkpoint, model_manifest
 from factory.pairs import Policy
 from factory.plan.opened import DIGESTS, OpenedRecipe, largest_rank
@@ -79,6 +79,12 @@ class RecipeState:
     def policy(self) -> Policy:
         return self.opened.policy
 
+    @property
+    def folders(self) -> dict[str, Folder]:
+        """Lake folders of the inspected steps, by key. Steps may share a folder."""
+        found = (step_state.folder for step_state in self.steps.values())
+        return {folder.key: folder for folder in found if folder}
+
     def with_pairs_of(self, changed: Recipe) -> "RecipeState":
         """Return a copy that has the pair policy and the `pairs` section of another recipe.
 
@@ -93,7 +99,7 @@ class RecipeState:
             self.stored.save_cache()
 
     def judge(self, step: Step) -> Checkpoint | Function | None:
-        """Return the model or function that judges in a step, or None if it is not trained yet."""
+        """Return a step's judge (a model or a function), or None before the model is trained."""
         if step.judge:
             return self.models.get(step.judge)
         return self.opened.functions[step.judge_name]

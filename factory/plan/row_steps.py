@@ -54,7 +54,7 @@ def count_prompts(state: RecipeState, located: StepState, _: int | None) -> Step
 
 
 def _count_by_iteration(state: RecipeState) -> None:
-    """Record the number of prompts of each iteration."""
+    """Record the number of prompts in each iteration."""
 
     def compute(views: Views) -> Row:
         return {"counts": views.all(load_query("plan/count_prompts"))}

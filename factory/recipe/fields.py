@@ -150,7 +150,7 @@ def listed_values(field: FieldInfo) -> list[str]:
 
 
 def section_types(annotation: Any) -> list[type[Section]]:
-    """Return the recipe section classes that occur in a type annotation."""
+    """Return the recipe section classes in a type annotation."""
     return [each for each in union_members(annotation) if is_section(each)]
 
 

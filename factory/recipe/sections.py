@@ -22,7 +22,7 @@ PROBE = "probe"
 
 
 REFERENCE = "reference"
-"""The role of the reference answers in the prompt files. It also replaces the name of a model."""
+"""The role of the reference answers in the prompt files, also used in place of a model name."""
 
 
 class Model(Section):

@@ -8,7 +8,8 @@ from factory.report.diff import (
     Diff,
     PairSet,
     compare_pairs,
-    pair_set,
+    dataset_pairs,
+    recipe_pairs,
     script,
 )
 from factory.report.display import (
@@ -23,6 +24,7 @@ from factory.report.display import (
 )
 from factory.report.picture import draw_picture
 from factory.report.summary import (
+    broken_shard_lines,
     gaps,
     generation_lines,
     iterations,
@@ -56,7 +58,9 @@ __all__ = [
     "Rows",
     "Trace",
     "Usage",
+    "broken_shard_lines",
     "compare_pairs",
+    "dataset_pairs",
     "describe_totals",
     "draw_picture",
     "estimates",
@@ -69,11 +73,11 @@ __all__ = [
     "is_numeric",
     "iterations",
     "outcomes",
-    "pair_set",
     "plan_rows",
     "plan_table",
     "plan_totals",
     "preview_rows",
+    "recipe_pairs",
     "script",
     "status_table",
     "step_rows",

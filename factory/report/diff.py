@@ -37,7 +37,7 @@ from factory.plan import (
     recipe_inputs,
     steps,
 )
-from factory.recipe import load_recipe
+from factory.recipe import Recipe
 
 PAIR_COLUMNS = (
     "pair_id, prompt_id, iteration, chosen_id, rejected_id, score_chosen, score_rejected, "
@@ -90,24 +90,12 @@ class Diff:
     """Pairs that differ: the first pair of every status and reason, then the second, and so on."""
 
 
-def pair_set(path: Path, lake: Path, overrides: Sequence[str]) -> PairSet:
-    """Return the final (D2) pairs of a recipe in a lake, or of a dataset folder.
+def recipe_pairs(recipe: Recipe, lake: Path, file: Path, overrides: Sequence[str]) -> PairSet:
+    """Return the final (D2) pairs of a recipe in a lake.
 
-    Raises QueryError if there are no pairs, or if `overrides` are given for a dataset.
+    The file and the overrides, from which the recipe was loaded, name the set in the results.
+    Raises QueryError if the lake has no final pairs for the recipe.
     """
-    if not path.is_dir():
-        return _of_recipe(path, lake, overrides)
-    if overrides:
-        raise QueryError(
-            str(path),
-            f"the override {overrides[0]} applies only to a recipe",
-            "give a recipe, or remove the override",
-        )
-    return _of_dataset(path)
-
-
-def _of_recipe(path: Path, lake: Path, overrides: Sequence[str]) -> PairSet:
-    recipe = load_recipe(path, list(overrides))
     if not lake.is_dir():
         raise QueryError(
             "--lake", f"the lake {lake} does not exist", "choose a lake that `factory run` created"
@@ -119,7 +107,7 @@ def _of_recipe(path: Path, lake: Path, overrides: Sequence[str]) -> PairSet:
         if step.stage == "pairs" and step.phase == SECOND
         if (step_state := state.steps[step]).folder and step_state.folder.shards()
     ]
-    title = " ".join([str(path), *overrides])
+    title = " ".join([str(file), *overrides])
     if not built:
         raise QueryError(
             "--lake",
@@ -127,16 +115,17 @@ def _of_recipe(path: Path, lake: Path, overrides: Sequence[str]) -> PairSet:
             "run `factory run` first, or give a dataset that `factory pairs` wrote",
             title,
         )
-    files = tuple(file for each in built if each.folder for file in each.folder.shards())
+    files = tuple(path for each in built if each.folder for path in each.folder.shards())
     scope = join_scopes(state.phase_scope(each.step) for each in built)
-    tables = _tables(state, scope, path)
-    shards = tuple(file for files in tables.values() for file in files)
+    tables = _tables(state, scope, file)
+    shards = tuple(path for paths in tables.values() for path in paths)
     if not all(tables.values()):
         return PairSet(title, files, True)
     return PairSet(title, files, True, _candidates(state, scope, tables), shards)
 
 
-def _of_dataset(folder: Path) -> PairSet:
+def dataset_pairs(folder: Path) -> PairSet:
+    """Return the pairs of a dataset folder. Raises QueryError if it is not a dataset of pairs."""
     files = sorted(folder.glob("data/*.parquet"))
     if not files:
         raise QueryError(

@@ -5,7 +5,7 @@ The numbers come from SQL views and from the plan.
 
 from typing import Any
 
-from factory.lake import load_query
+from factory.lake import ROW_ID, load_query
 from factory.models import Checkpoint
 from factory.pairs import SECOND
 from factory.plan import RecipeState, Step, StepState, all_views, loads, steps
@@ -112,6 +112,16 @@ def generation_lines(state: RecipeState) -> list[str]:
             line += f"; not used from the model's generation_config: {', '.join(other)}"
         lines.append(line)
     return lines
+
+
+def broken_shard_lines(state: RecipeState) -> list[str]:
+    """Return one line per broken shard, by a check of names and sizes only."""
+    return [
+        f"broken shard {state.lake.relative(shard.path)}: {shard.why}"
+        for step, found in state.steps.items()
+        if found.folder and step.stage in ROW_ID
+        for shard in found.folder.broken(content=False)
+    ]
 
 
 def describe_state(step_state: StepState) -> str:

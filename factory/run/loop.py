@@ -182,7 +182,7 @@ class _Run:
     def _finish(
         self, located: Sequence[StepState], counted: Sequence[StepState], lock: Lock | None
     ) -> _Ended:
-        """Produce the missing rows of a pass, and count the rows of these steps again."""
+        """Produce the missing rows of a pass, then count the rows of its steps again."""
         places = [place for place, each in enumerate(counted) if not each.done]
         to_do = [counted[place] for place in places]
         if not all(are_inputs_whole(self.state, each) for each in to_do):
