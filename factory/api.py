@@ -178,7 +178,8 @@ class Factory:
         self._show_progress = progress
 
     def __repr__(self) -> str:
-        return f"factory.open({str(self.path)!r}, lake={str(self.lake)!r})"
+        overrides = f", set={self._overrides}" if self._overrides else ""
+        return f"factory.open({str(self.path)!r}, lake={str(self.lake)!r}{overrides})"
 
     def plan(self) -> Plan:
         """Show which steps will run and why, with an estimate of tokens and time. Changes nothing.
@@ -291,7 +292,21 @@ class Factory:
 
         Raises QueryError if the query fails or does not only read.
         """
-        return Table(self.views().answer(query_text(query, VIEWS)))
+        state = self._state()
+        rows = all_views(state).answer(query_text(query, VIEWS))
+        return Table(rows, "" if rows.num_rows else self._explain_no_rows(state))
+
+    def _explain_no_rows(self, state: RecipeState) -> str:
+        """Explain why a query finds no rows if no step of the recipe has run."""
+        folders = state.folders.values()
+        if any(folder.shards() for folder in folders if folder.table == "samples"):
+            return ""
+        if not self._lake().folders("samples"):
+            return "The recipe has not run yet."
+        return (
+            "The lake stores rows of other recipes or settings only. If the recipe ran with "
+            "overrides (--set), use the same overrides here."
+        )
 
     def table(self, name: str) -> "pl.LazyFrame":
         """Return a view as a Polars LazyFrame, which reads only the columns and rows that you use.

@@ -23,6 +23,7 @@ from factory.report import (
     format_splits,
     gaps_table,
     html_table,
+    pair_texts,
     plan_table,
     status_table,
     text_table,
@@ -52,6 +53,8 @@ class Table:
 
     data: "Rows | pa.Table"
     """The rows, as dictionaries or as an Arrow table."""
+    hint: str = ""
+    """The likely reason if the table has no rows, or an empty string."""
 
     @property
     def rows(self) -> Rows:
@@ -96,6 +99,8 @@ class Table:
 
     def notes(self) -> list[str]:
         """Return the lines that are displayed below the tables."""
+        if not len(self):
+            return [f"No rows. {self.hint}".rstrip()]
         hidden = len(self) - SHOWN_ROWS
         return [f"… and {hidden:,} more rows"] if hidden > 0 else []
 
@@ -290,8 +295,15 @@ class Trace(Table):
 
     def tables(self) -> list[tuple[str, Rows]]:
         pair = self.found.get("pair", self.found)
-        facts = [{"field": name, "value": value} for name, value in pair.items()]
-        return [("Pair", facts), ("Judgments", self.rows)]
+        texts = pair_texts(self.found)
+        facts = [
+            {"field": name, "value": value} for name, value in pair.items() if name not in texts
+        ]
+        shown = [{"part": name, "text": text} for name, text in texts.items()]
+        return [("Texts", shown), ("Pair", facts), ("Judgments", self.rows)]
+
+    def notes(self) -> list[str]:
+        return []
 
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)

@@ -70,7 +70,9 @@ def test_set_takes_values_of_any_type(toy):
     changes = {"sampling.draws": 2, "name": "2026", "pairs.score": "mean", "judges": {}}
     recipe = package.open(toy.path, toy.lake, changes).recipe
     assert (recipe.sampling.draws, recipe.name, recipe.judges) == (2, "2026", {})
-    assert package.open(toy.path, set=["sampling.draws=3"]).recipe.sampling.draws == 3
+    by_lines = package.open(toy.path, set=["sampling.draws=3"])
+    assert by_lines.recipe.sampling.draws == 3
+    assert "sampling.draws=3" in repr(by_lines)
 
 
 def test_the_lake_comes_from_the_environment_unless_it_is_given(toy, monkeypatch):
@@ -136,6 +138,28 @@ def test_the_history_of_a_pair_has_a_row_per_judgment(opened):
     assert pair in repr(traced)
 
 
+def test_a_pair_is_shown_with_its_prompt_and_its_answers(opened):
+    pair = opened.sql("from pairs where outcome = 'kept' and phase = 'D2' limit 1").rows[0]
+    chosen = f"select text from samples where sample_id = '{pair['chosen_id']}'"
+    answer = opened.sql(chosen).rows[0]["text"]
+    in_lake = opened.trace(pair["pair_id"])
+    in_dataset = package.open_dataset(opened.run().dataset).trace(pair["pair_id"])
+    for trace in (in_lake, in_dataset):
+        shown = dict(trace.tables())["Texts"]
+        assert [row["part"] for row in shown] == ["prompt", "chosen", "rejected"]
+        assert shown[1]["text"] == answer
+        assert answer.splitlines()[0] in repr(trace)
+
+
+def test_a_query_without_rows_says_why(toy):
+    opened = package.open(toy.path, toy.lake)
+    assert "has not run yet" in repr(opened.sql("from pairs"))
+    toy.finish()
+    assert repr(opened.sql("from pairs limit 0")) == "No rows."
+    changed = package.open(toy.path, toy.lake, {"sampling.temperature": 0.5})
+    assert "--set" in repr(changed.sql("from pairs"))
+
+
 def test_a_table_is_a_lazy_frame_that_reads_what_it_needs(opened):
     frame = opened.table("candidates")
     assert isinstance(frame, pl.LazyFrame)
@@ -157,7 +181,7 @@ def test_a_recipe_is_compared_with_a_dataset_and_with_another_recipe(opened, toy
 
 
 def test_verify_checks_the_recipe_or_the_whole_lake(opened, toy):
-    toy.run("seed=5")
+    package.open(toy.path, toy.lake, {"seed": 5}).preview(1)
     whole, one = package.verify(toy.lake), opened.verify()
     assert whole.ok
     assert one.ok

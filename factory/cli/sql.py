@@ -1,5 +1,6 @@
 """The `factory sql` command."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -46,4 +47,7 @@ def sql(
 
         run_console(opened.views(), output)
     else:
-        print_rows(opened.sql(query).to_arrow(), output)
+        found = opened.sql(query)
+        print_rows(found.to_arrow(), output)
+        if found.hint:
+            print(found.hint, file=sys.stderr)

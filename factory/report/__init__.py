@@ -42,7 +42,7 @@ from factory.report.tables import (
     is_numeric,
     text_table,
 )
-from factory.report.trace import SIDES, Trace, trace_dataset, trace_lake
+from factory.report.trace import SIDES, Trace, pair_texts, trace_dataset, trace_lake
 from factory.report.usage import Usage, estimates, usage_by_stage, usage_of_step
 
 __all__ = [
@@ -73,6 +73,7 @@ __all__ = [
     "is_numeric",
     "iterations",
     "outcomes",
+    "pair_texts",
     "plan_rows",
     "plan_table",
     "plan_totals",

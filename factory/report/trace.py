@@ -11,6 +11,7 @@ from typing import Any
 from factory.errors import QueryError
 from factory.lake import Lake, Views, load_query
 from factory.models import model_manifest
+from factory.stages import transcript
 
 Trace = dict[str, Any]
 
@@ -84,6 +85,17 @@ def _model(lake: Lake, digest: str) -> Trace:
                 **{name: manifest[name] for name in known},
             }
     return {"digest": digest, "model_key": None}
+
+
+def pair_texts(trace: Trace) -> dict[str, str]:
+    """Return the prompt and the answers of a traced pair as plain text, by their names."""
+    if "pair" not in trace:
+        names = ("prompt", *SIDES, "completion")
+        return {name: transcript(trace[name]) for name in names if name in trace}
+    prompt = trace["prompt"]
+    texts = {"prompt": transcript(prompt["messages"])} if prompt else {}
+    answers = {side: trace[side]["sample"]["text"] or "" for side in SIDES if trace[side]}
+    return texts | answers
 
 
 def trace_dataset(folder: Path, pair_id: str) -> Trace:

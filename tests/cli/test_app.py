@@ -78,7 +78,7 @@ def test_the_lake_can_come_from_the_environment(toy, factory, monkeypatch):
 
 def test_verify_takes_the_recipe_as_other_commands_do(toy, factory):
     toy.finish()
-    toy.run("seed=5")
+    factory("preview", toy.path, "--lake", toy.lake, "--first", 1, "--set", "seed=5")
     one = factory("verify", toy.path, "--lake", toy.lake, "--json").json()
     whole = factory("verify", "--lake", toy.lake, "--json").json()
     assert one["shards"] < whole["shards"]

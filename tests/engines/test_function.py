@@ -98,7 +98,9 @@ def grade(rows):
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
-        ("time.sleep(1000)", "the function took longer than 1 s"),
+        pytest.param(
+            "time.sleep(1000)", "the function took longer than 1 s", marks=pytest.mark.slow
+        ),
         # This expression holds the GIL, so that no other thread of the process runs.
         ("re.match('(a+)+$', 'a' * 64 + 'b')", "the function took longer than 1 s"),
         ("os._exit(7)", "the function crashed: the process exited with code 7"),
@@ -262,6 +264,7 @@ def test_rows_that_all_hang_stop_the_run_as_soon_as_too_many_have(toy):
     assert len(toy.shards("judgments")) == 1  # finished rows are kept
 
 
+@pytest.mark.slow
 def test_the_probe_s_function_has_a_limit_of_its_own(toy):
     toy.add_probe()
     toy.write(loop={"policy": "self_rewarding", "iterations": 1}, probe={"timeout": 1})

@@ -292,6 +292,7 @@ print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_does_not_grow_with_the_rows(tmp_path):
     peaks = []
@@ -417,6 +418,7 @@ def test_prompts_with_tools(toy, factory, tmp_path):
         "tools": [{"type": "function", "function": {"name": "find"}}],
     }
     toy.prompts.write_text(toy.prompts.read_text() + json.dumps(asked) + "\n")
+    toy.write(loop={"policy": "self_rewarding", "iterations": 1})
     toy.run()
     ended = factory("export", toy.path, "--lake", toy.lake, "--to", "trl", "--out", tmp_path / "o")
     assert ended.code == 2

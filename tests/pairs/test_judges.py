@@ -299,7 +299,8 @@ def test_two_judges_that_differ_in_their_opponents_alone_are_refused(judged):
 
 def test_the_older_judge_judges_again(toy):
     toy.write(judges={"older": {"by": "previous", "draws": 2, "max_tokens": 64}})
-    survey = toy.run()
+    toy.finish()
+    survey = toy.look()
     rows = toy.query(
         "select iteration, judge_name, judge_model from panel where role = 'current' order by all"
     )
@@ -361,7 +362,7 @@ def compared(toy):
 
 
 def test_answers_are_compared_with_the_same_rivals_in_both_orders(compared):
-    compared.run()
+    compared.finish()
     rows = compared.query(
         "select role, sample_id, other_id, draw, text, verdicts.score, own.text as own, "
         "other.text as other from judgments "
@@ -386,7 +387,7 @@ def test_answers_are_compared_with_the_same_rivals_in_both_orders(compared):
 
 
 def test_fewer_opponents_read_fewer_comparisons_and_more_ask_for_them_alone(compared):
-    compared.run()
+    compared.finish()
 
     def missing(n):
         found = compared.look(f"judge.opponents={n}").steps.items()

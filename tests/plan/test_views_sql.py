@@ -14,7 +14,7 @@ pytestmark = pytest.mark.xdist_group("views_sql")  # its lake is made once
 def made(tmp_path_factory):
     toy = publishable(tmp_path_factory.mktemp("views") / "toy")
     toy.add_probe()
-    toy.run()
+    toy.finish()
     return toy
 
 
@@ -60,6 +60,7 @@ def test_paths_in_it_are_relative_to_the_lake(made):
 
 
 def test_it_is_written_again_when_the_lake_has_more(made, toy):
+    toy.write(loop={"iterations": 1})
     toy.finish()
     before = script(toy)
     toy.run()

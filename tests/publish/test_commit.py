@@ -470,10 +470,11 @@ def test_no_right_to_write(publish, hub):
 
 
 @pytest.mark.parametrize("name", ["toy", "a/b/c", "org/to y", "org/-toy", "org/a..b", "org/"])
-def test_a_name_that_is_not_allowed(publish, name):
-    ended = publish(None, repo=name)
-    assert ended.returncode == 2
-    assert f"--repo: got {name}: use ORG/NAME" in ended.stderr
+def test_a_name_that_is_not_allowed(publish, name, factory):
+    toy = publish.toy
+    ended = factory("publish", toy.path, "--lake", toy.lake, "--repo", name)
+    assert ended.code == 2
+    assert f"--repo: got {name}: use ORG/NAME" in ended.err
 
 
 def test_somebody_elses_dataset_is_left_alone(publish, hub):
@@ -535,7 +536,7 @@ def test_offline_a_dry_run_works_and_a_push_does_not(publish, good):
 def test_the_gate_stops_it_before_the_hub_is_changed(tmp_path, hub):
     toy = publishable(tmp_path / "toy", 12)
     toy.write(prompts={"license": None})
-    toy.run()
+    toy.finish()
     publish = Publisher(toy)
     ended = publish(hub)
     assert ended.returncode == 1

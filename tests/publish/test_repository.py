@@ -151,7 +151,7 @@ def test_a_judge_that_is_a_function_is_published_as_one(tmp_path):
 def test_the_probe_stays_at_home(tmp_path):
     toy = publishable(tmp_path / "toy", 12)
     toy.add_probe()
-    toy.run()
+    toy.finish()
     folder = write_published(toy, tmp_path / "folder")
     with open_views(folder) as views:
         assert views.all("from candidates where role = 'probe'") == []

@@ -28,7 +28,8 @@ def held(toy, table):
 
 
 def test_the_work_of_a_run_is_what_its_rows_hold(toy):
-    survey = toy.run()
+    toy.finish()
+    survey = toy.look()
     for stage in ("samples", "judgments"):
         spent = usage_by_stage(survey)[stage]
         assert (spent.answered, spent.prompt_tokens, spent.tokens) == held(toy, stage)

@@ -189,6 +189,7 @@ def test_a_model_that_cannot_be_used_is_a_sentence_before_any_work(small, factor
     assert not small.lake.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("small")  # workers would wait for the one that runs it
 def test_the_real_loop_on_a_few_prompts_ends_with_a_whole_lake(quickly_made):
     small = quickly_made
@@ -200,6 +201,7 @@ def test_the_real_loop_on_a_few_prompts_ends_with_a_whole_lake(quickly_made):
     assert 3 < row["score"] < 5
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("small")  # workers would wait for the one that runs it
 @pytest.mark.parametrize(
     "change",

@@ -13,7 +13,7 @@ from factory.run import run_recipe
 
 
 def test_a_run_leaves_pairs_of_the_future_and_the_past(toy):
-    toy.run()
+    toy.finish()
     gaps = toy.query("from gaps")
     assert [(row["iteration"], row["phase"]) for row in gaps] == [
         (0, "D1"),
@@ -30,7 +30,7 @@ def test_a_run_leaves_pairs_of_the_future_and_the_past(toy):
 
 def test_running_again_does_nothing_and_changes_no_file(toy):
     toy.add_probe()
-    toy.run()
+    toy.finish()
     before = tables(toy)
     toy.run()
     assert tables(toy) == before
@@ -81,7 +81,7 @@ def test_models_do_not_share_noise(toy):
 
 
 def test_test_prompts_are_paired_and_never_trained_on(toy):
-    toy.write(prompts={"test_fraction": 0.5})
+    toy.write(prompts={"test_fraction": 0.5}, loop={"iterations": 1})
     survey = toy.run()
     splits = {row["split"] for row in toy.query("select distinct split from pairs")}
     assert splits == {"train", "test"}
@@ -98,7 +98,7 @@ def test_test_prompts_are_paired_and_never_trained_on(toy):
 def test_iterations_share_no_prompt(toy):
     toy.write(loop={"iterations": 3})
     toy.write_prompts(40)
-    toy.run()
+    toy.finish()
     (row,) = toy.query(
         "select count(*) as prompts, count(distinct prompt_id) as distinct_prompts from pairs "
         "where phase = 'D2'"
@@ -129,7 +129,7 @@ def test_self_rewarding_takes_both_sides_from_the_current_model(toy):
 
 
 def test_a_function_judge_scores_without_a_model(toy):
-    toy.write(judge={"function": "gold.py:grade", "scale": [0, 5]})
+    toy.write(judge={"function": "gold.py:grade", "scale": [0, 5]}, loop={"iterations": 1})
     toy.run()
     assert toy.query("select distinct engine, dtype from judgments") == [
         {"engine": "function", "dtype": None}
@@ -229,14 +229,14 @@ def test_a_run_counts_each_step_once_before_its_work_and_once_after(toy, counted
 
 
 def test_an_up_to_date_run_counts_each_step_once(toy, counted):
-    state = toy.run()
+    toy.finish()
     counted.clear()
-    toy.run()
+    state = toy.run()
     assert sorted(counted) == sorted(step.label for step in state.steps)
 
 
 def test_reading_the_state_counts_each_step_once(toy, counted):
-    toy.run()
+    toy.finish()
     counted.clear()
     state = toy.look()
     assert len(counted) == len(state.steps) == 27

@@ -23,7 +23,8 @@ def n_files(folder) -> int:
     return sum(len(files) for _, _, files in os.walk(folder))
 
 
-@pytest.mark.parametrize("most", [1, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("most", [1, 1000])
 def test_killed_again_and_again_it_ends_with_the_pairs_of_an_undisturbed_run(toy, tmp_path, most):
     toy.add_probe()
     toy.write(shards={"rows": 5, "seconds": 0.2}, engine={"delay": 0.004})
@@ -176,9 +177,10 @@ def test_recipes_with_four_and_seven_draws_live_beside_each_other(toy):
 
 
 def test_recipes_that_share_a_model_share_its_samples(toy):
+    toy.write(loop={"iterations": 1, "chunks": 2})
     toy.run("name=one")
     before = asked(toy)
-    toy.run("name=two", "loop.policy=self_rewarding", "loop.iterations=1", "loop.chunks=2")
+    toy.run("name=two", "loop.policy=self_rewarding")
     assert asked(toy) == before
 
 
@@ -218,7 +220,7 @@ FLAKY = (
 
 def test_a_transient_failure_is_asked_again_by_the_next_run(toy):
     toy.script(FLAKY.replace("{error}", "ConnectionError").replace("{seed", "{seed"))
-    toy.write(max_failed=0.5)
+    toy.write(max_failed=0.5, loop={"iterations": 1})
     said = (
         r"\d+ of \d+ rows are missing \(\d+ requests failed with temporary errors: no luck\): "
         "run the same command again"
@@ -234,7 +236,7 @@ def test_a_transient_failure_is_asked_again_by_the_next_run(toy):
 
 def test_a_permanent_failure_is_a_row_and_is_not_asked_again(toy):
     toy.script(FLAKY.replace("{error}", "ValueError"))
-    toy.write(max_failed=0.5)
+    toy.write(max_failed=0.5, loop={"iterations": 1})
     toy.run()
     failed = toy.query("select text, error, error_kind from samples where error is not null")
     assert failed

@@ -51,6 +51,7 @@ def test_a_dataset_and_its_export_train_the_same_model(tmp_path, factory):
     assert "already contains a trained model" in again.err
 
 
+@pytest.mark.slow
 def test_fields_are_those_of_a_recipe(tmp_path, factory):
     folder, out = dataset(tmp_path / "set"), tmp_path / "out"
     changes = ("train.dpo.beta=0.3", "train.dpo.max_steps=2", "train.lora.r=2", "seed=7")
@@ -89,6 +90,7 @@ def test_a_folder_of_others_is_left_alone(tmp_path, factory):
     assert [path.name for path in folder.iterdir()] == ["data"]
 
 
+@pytest.mark.slow
 def test_a_trainer_that_fails_says_how(tmp_path, factory):
     folder, out = dataset(tmp_path / "set"), tmp_path / "out"
     change = "train.dpo.max_length=1"  # TRL drops every pair

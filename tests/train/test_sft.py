@@ -208,6 +208,7 @@ def test_golden_keys_of_trainings():
 # the real trainer
 
 
+@pytest.mark.slow
 def test_trl_learns_the_best_answers(small, tmp_path):
     trl = pytest.importorskip("trl")
     datasets = pytest.importorskip("datasets")

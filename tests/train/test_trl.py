@@ -74,6 +74,7 @@ def test_a_trainer_that_fails_is_a_sentence_that_names_its_log(small, factory):
     assert "pairs exceed train.dpo.max_length (1)" in ended.err
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("small")  # workers would wait for the one that runs it
 def test_a_trained_model_keeps_the_tokenizer_and_the_template_of_its_parent(small):
     small.finish()
@@ -88,6 +89,7 @@ def test_a_trained_model_keeps_the_tokenizer_and_the_template_of_its_parent(smal
     assert config["use_cache"] is not False
 
 
+@pytest.mark.slow
 def test_configuration_files_beside_the_recipe_reach_the_trainer(small, monkeypatch):
     from factory.train import training
 
