@@ -1,4 +1,4 @@
-"""The YAML metadata of a dataset card, and the user's changes to an existing card.
+"""Generate the YAML metadata of a dataset card, and keep a user's changes to the card.
 
 The Hub defines the names of licenses and size categories; `datasets` defines the form of features.
 """
@@ -140,9 +140,9 @@ def _yaml(feature: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def merged(generated: Mapping[str, Any], kept: Kept) -> dict[str, Any]:
-    """Merge generated metadata with a user's changes, in the order of the existing dataset card.
+    """Merge a dataset card's generated metadata with the user's changes.
 
-    The generated tags are always included.
+    The fields keep the order of the existing card. The generated tags are always included.
     """
     both = {**generated, **kept.metadata}
     both["tags"] = list(dict.fromkeys([*_listed(both["tags"]), *generated["tags"]]))
