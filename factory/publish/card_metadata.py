@@ -36,7 +36,10 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000
 
 @dataclass(frozen=True)
 class Kept:
-    """The user-written parts of a dataset card, which `factory publish` keeps."""
+    """The parts of a dataset card that the user wrote.
+
+    `factory publish` keeps these parts.
+    """
 
     before: str = ""
     """Text above the generated part."""

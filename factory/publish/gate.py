@@ -284,7 +284,7 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def allowed_findings(findings: Sequence[Finding], allowed: Sequence[str]) -> list[Finding]:
-    """Format the findings of the pre-publish checks for the dataset card.
+    """Return the findings of the pre-publish checks as the dataset card shows them.
 
     Only allowed checks are marked as failed: if any other check fails, no card is published.
     """

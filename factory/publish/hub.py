@@ -291,7 +291,7 @@ class Repository:
         return None
 
     def tag(self, tag: str, commit: str) -> None:
-        """Tag a commit of the repository. An existing tag of the same name stays unchanged."""
+        """Tag a commit in the repository. An existing tag of the same name stays unchanged."""
         self._call(
             "creating the tag",
             lambda: self._api.create_tag(
@@ -368,7 +368,7 @@ class Repository:
 
 
 def left(change: Change, state: State) -> list[str]:
-    """Return the names of the files whose change is not in the repository yet."""
+    """Return the names of the files to which a change has not been applied yet."""
     wrong = [
         name for name, path in change.write.items() if not is_same(path, state.files.get(name))
     ]

@@ -36,9 +36,10 @@ class Decides:
         self.stages = stages
 
     def resolve(self, own: tuple[Stage, ...]) -> tuple[Stage, ...]:
-        """Return the marker's stages, and replace the placeholder OWN with the given stages.
+        """Return the stages that the marker declares for a field.
 
-        Raises TypeError if the marker contains OWN and `own` is empty.
+        The stages in `own` replace the placeholder OWN. Raises TypeError if the marker contains OWN
+        and `own` is empty.
         """
         resolved: list[Stage] = []
         for stage in self.stages:
@@ -112,9 +113,10 @@ class Section(BaseModel):
 
 
 class InvalidField(ValueError):
-    """An error about an invalid field, raised by the validator of a recipe section.
+    """The error for an invalid field in a recipe section.
 
-    `field` is the field's path, relative to the validated section. It may be empty.
+    Validators raise it. `field` is the field's path, relative to the validated section. It may be
+    empty.
     """
 
     def __init__(self, field: str, fault: str, remedy: str) -> None:

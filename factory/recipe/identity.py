@@ -54,10 +54,11 @@ the same as those of `judge`. The arguments of vLLM are not in this table; see V
 
 
 def resolved(recipe: Recipe, configs: Mapping[str, Mapping[str, Any]]) -> Recipe:
-    """Return the recipe with unset sampling settings filled in from the models' generation_config.
+    """Fill in a recipe's unset sampling settings from the models' generation_config.
 
-    These are the settings in NEUTRAL. `configs` contains the generation_config of M_0 under
-    `sampling`, and the generation_config of each judge's model under the judge's name.
+    Returns a new recipe. The filled-in settings are those in NEUTRAL. `configs` contains the
+    generation_config of M_0 under `sampling`, and the generation_config of each judge's model under
+    the judge's name.
     """
 
     def fill_in(name: str, section: _Generates) -> _Generates:

@@ -63,7 +63,10 @@ QUERIES = ("diff_matched", "diff_alone", "diff_sides", "diff")
 
 @dataclass(frozen=True)
 class PairSet:
-    """One side of a comparison: the final (D2) pairs of a recipe or a dataset folder."""
+    """One side of a comparison: the final pairs of a recipe or a dataset folder.
+
+    The final pairs are the D2 pairs, which train the next model.
+    """
 
     title: str
     files: tuple[Path, ...]

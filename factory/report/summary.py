@@ -31,7 +31,10 @@ def gaps(state: RecipeState) -> Rows:
 
 
 def outcomes(state: RecipeState) -> Rows:
-    """Return the number of final (D2) pairs by iteration and outcome."""
+    """Return the number of final pairs by iteration and outcome.
+
+    The final pairs are the D2 pairs, which train the next model.
+    """
     return all_views(state).all(
         "select iteration, outcome, count(*) as pairs from pairs "
         f"where phase = '{SECOND}' group by all order by iteration, pairs desc, outcome"
