@@ -1,4 +1,7 @@
-"""Write the README card of a dataset folder, and the metadata shared by published cards."""
+"""Write the dataset card (README.md) of a dataset folder.
+
+The cards of published datasets use the same metadata functions.
+"""
 
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -34,14 +37,17 @@ def render_folder_card(recipe: Recipe, trains: Method, rows: Mapping[str, int]) 
 
 
 def config_metadata(name: str, folder: str, splits: Iterable[str]) -> dict[str, Any]:
-    """Return the entry for one configuration in the `configs` list of a dataset card."""
+    """Return one configuration's entry for the `configs` list of a dataset card."""
     files = [{"split": split, "path": f"{folder}/{split}-*.parquet"} for split in splits]
     default = {"default": True} if name == "default" else {}
     return {"config_name": name, **default, "data_files": files}
 
 
 def task_metadata(tags: Iterable[str]) -> dict[str, Any]:
-    """Return the task and tags of a dataset card: the given tags and the factory's general tags."""
+    """Return the task category and the tags of a dataset card.
+
+    The factory's general tags are added to `tags`.
+    """
     return {"task_categories": ["text-generation"], "tags": [*tags, "trl", "synthetic"]}
 
 

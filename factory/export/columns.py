@@ -1,4 +1,4 @@
-"""Column schemas of datasets, and the matching types of the `datasets` library."""
+"""Column schemas of exported datasets, in Arrow and in the format of the `datasets` library."""
 
 from typing import Any
 

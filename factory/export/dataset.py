@@ -46,10 +46,10 @@ PUBLISHED: dict[Method, tuple[str, pa.Schema]] = {
 
 
 def write_dataset(state: RecipeState, name: str) -> Path:
-    """Write a recipe's pairs to a dataset folder if it does not exist yet, and return the folder.
+    """Write a recipe's pairs to a dataset folder, and return the folder.
 
-    The folder's name is `name` and a hash of the builds in the dataset. Iterations without pairs
-    have no files.
+    The folder's name is `name` and a hash of the builds in the dataset. An existing folder is not
+    written again. Iterations without pairs have no files.
     """
     builds = [
         state.steps[step]
@@ -113,9 +113,10 @@ def kept_pairs(phase: str, iteration: int | None = None, split: str | None = Non
 
 
 def select_pairs(views: Views, condition: str) -> None:
-    """Define the view `pair_rows`: the pairs that meet a SQL condition, with their texts.
+    """Define the view `pair_rows`, which contains the selected pairs and their texts.
 
-    Call `views.read_texts` for these pairs first.
+    `condition` is a SQL condition that selects the pairs. Call `views.read_texts` for these pairs
+    first.
     """
     views.define("selected_pairs", f"from pairs where {condition}")
     views.define("pair_rows", load_query("export/pair_rows"))

@@ -1,4 +1,4 @@
-"""The kinds of judges, and their names in dataset cards and metadata."""
+"""Phrases that describe the kind of a judge in dataset cards and metadata."""
 
 from typing import Literal
 
@@ -19,7 +19,7 @@ JUDGE_NOUNS: dict[JudgeKind, str] = {
 
 
 def judge_kind(judge: Judge) -> JudgeKind:
-    """Return the kind of a judge, such as `fixed model`."""
+    """Return the kind of a judge as a phrase, such as `fixed model`."""
     if judge.function:
         return "function"
     if judge.reward_model:

@@ -1,4 +1,4 @@
-"""Sources of exported rows: a recipe with its lake, or a dataset folder.
+"""Read the rows to export, from a recipe's lake or from a dataset folder.
 
 Rows are read from the Parquet files that `factory run` and `factory pairs` write, or from such a
 folder after it was published and downloaded. Only `--to sft` needs the lake, because a dataset
@@ -25,7 +25,7 @@ SIDES = ("prompt", "chosen", "rejected")
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset to export, and the recipe that it comes from."""
+    """A dataset to export, together with its recipe if the recipe is known."""
 
     name: str
     folder: Path
@@ -42,7 +42,7 @@ class Source:
 
 
 def open_recipe_dataset(state: RecipeState, written_as: Path) -> Source:
-    """Write a recipe's dataset if it does not exist yet, and return it as an export source.
+    """Return a recipe's dataset as an export source, and write the dataset if it is missing.
 
     Raises ExportError if the lake contains no pairs of the recipe, or if the prompts have tools,
     tool calls, or reasoning, which a dataset cannot store.
@@ -122,7 +122,7 @@ def _check_messages(file: Path, schema: pa.Schema, name: str) -> None:
         raise ExportError(
             name,
             fault,
-            "provide a list of messages that have only role and content",
+            "provide a list of messages with only the fields role and content",
             str(file),
         )
 
@@ -135,10 +135,11 @@ def _is_messages(kind: pa.DataType | None) -> bool:
 
 
 def open_pairs(source: Source, needs: tuple[str, ...]) -> Views:
-    """Return the DuckDB views `train_rows` and `test_rows`, with a dataset's pairs.
+    """Return DuckDB views that read a dataset's pairs, one view per split.
 
-    `select_splits` then defines the view `dataset`, which the export queries read. `needs` names
-    required columns. Raises ExportError if a column is missing or there are no training rows.
+    The views are named `train_rows` and `test_rows`. `select_splits` then defines the view
+    `dataset`, which the export queries read. `needs` names required columns. Raises ExportError if
+    a column is missing or there are no training rows.
     """
     files = source.files("train")
     if not files or not any(pq.read_metadata(file).num_rows for file in files):
@@ -177,8 +178,9 @@ def _read(views: Views, name: str, files: list[Path], *, empty: bool) -> None:
 
 
 def open_best_answers(source: Source) -> Views:
-    """Return the DuckDB views `train_rows` and `test_rows` with the best current answer per prompt.
+    """Return DuckDB views that read the best answer to each prompt, one view per split.
 
+    The views are named `train_rows` and `test_rows`, and contain answers of the current model.
     Raises ExportError if the source has no recipe, and therefore no lake with all answers.
     """
     if source.state is None:
@@ -195,12 +197,12 @@ def open_best_answers(source: Source) -> Views:
 
 
 def select_splits(views: Views, *splits: str) -> None:
-    """Define the DuckDB view `dataset`, which has the rows of the given splits."""
+    """Define the DuckDB view `dataset`, which contains the rows of the given splits."""
     views.define("dataset", " union all ".join(f"(from {split}_rows)" for split in splits))
 
 
 def longest(source: Source, views: Views, *, pairs: bool) -> int | None:
-    """Return the number of tokens in the longest row to export, including its prompt.
+    """Return the token count of a dataset's longest row, including the prompt.
 
     Tokens were counted with the tokenizer of the model that wrote the answers. Returns None if
     they were not counted.

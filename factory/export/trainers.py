@@ -1,4 +1,4 @@
-"""The supported trainers, with the row format and the config files of each.
+"""The trainers that `factory export` supports, with their row formats and config files.
 
 A shape is a query over the view `dataset`, in a file of `shapes/`; trainers may share a shape. The
 config files of a trainer are templates in `snippets/<name>/`, and name the version of the trainer
@@ -92,7 +92,7 @@ def trainer_of(name: str) -> Trainer:
 
 @cache
 def export_query(name: str, folder: str = "shapes") -> str:
-    """Return the SQL of an export query in the folder `shapes/` or `checks/`."""
+    """Read the SQL text of an export query from the folder `shapes/` or `checks/`."""
     return (resources.files("factory.export") / folder / f"{name}.sql").read_text(encoding="utf-8")
 
 
@@ -107,7 +107,7 @@ def more_than_bare(views: Views) -> str:
 
 
 def snippets(name: str) -> dict[str, str]:
-    """Return the Jinja templates for a trainer's config files, by file name."""
+    """Return a dict from file name to Jinja template, for a trainer's config files."""
     folder = resources.files("factory.export") / "snippets" / name
     files = [file for file in folder.iterdir() if file.is_file()] if folder.is_dir() else []
     return {

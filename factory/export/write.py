@@ -1,4 +1,4 @@
-"""Write an exported folder: data, a trainer's config files, and `export.json` with file hashes.
+"""Export a dataset to a folder with data files, a trainer's config files, and `export.json`.
 
     DIR/data/train.parquet, test.parquet    or .jsonl; no test file if there are no test rows
     DIR/dpo.yaml, …                         config files of the trainer

@@ -1,4 +1,4 @@
-"""The card of a published dataset: its README.md, computed from the published files.
+"""Generate the card (README.md) of a published dataset from the published files.
 
 `card.md` has the text; this module computes the numbers and tables. Each publish rewrites the text
 between two markers. It keeps the text around them and the metadata fields that a user changed.

@@ -1,4 +1,4 @@
-"""The YAML metadata of a dataset card, and the user's changes to an existing card.
+"""Generate the YAML metadata of a dataset card, and keep a user's changes to the card.
 
 The Hub defines the names of licenses and size categories; `datasets` defines the form of features.
 """
@@ -36,7 +36,10 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000
 
 @dataclass(frozen=True)
 class Kept:
-    """The user-written parts of a dataset card, which `factory publish` keeps."""
+    """The parts of a dataset card that the user wrote.
+
+    `factory publish` keeps these parts.
+    """
 
     before: str = ""
     """Text above the generated part."""
@@ -140,9 +143,9 @@ def _yaml(feature: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def merged(generated: Mapping[str, Any], kept: Kept) -> dict[str, Any]:
-    """Merge generated metadata with a user's changes, in the order of the existing dataset card.
+    """Merge a dataset card's generated metadata with the user's changes.
 
-    The generated tags are always included.
+    The fields keep the order of the existing card. The generated tags are always included.
     """
     both = {**generated, **kept.metadata}
     both["tags"] = list(dict.fromkeys([*_listed(both["tags"]), *generated["tags"]]))

@@ -68,7 +68,7 @@ def _published(repository: Repository, remote: State | None) -> Published:
 
 @dataclass(frozen=True)
 class Pushed:
-    """Result of a push to the Hugging Face Hub."""
+    """The result of a push to the Hugging Face Hub."""
 
     url: str
     """Address of the commit or the pull request."""

@@ -1,7 +1,7 @@
-"""Croissant metadata of a dataset repository: its files, columns, and provenance (PROV-O).
+"""Generate Croissant metadata that describes a dataset's files, columns, and provenance.
 
-The metadata follows Croissant 1.0 and Croissant RAI 1.0. mlcroissant 1.1.1 validates it and reads
-the rows with it.
+The metadata follows Croissant 1.0 and Croissant RAI 1.0, and describes the provenance with PROV-O.
+mlcroissant 1.1.1 validates it and reads the rows with it.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Write the folder of a dataset repository: rows, card, recipe, lineage, and chart."""
+"""Write a dataset repository to a local folder: rows, card, recipe, lineage, and chart."""
 
 import json
 import re
@@ -137,6 +137,9 @@ def _check_private(state: RecipeState, folder: Path) -> None:
 
 
 def files_of(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the repository name and the local path of each file in a folder, sorted by path."""
+    """Yield the repository path and the local path of each file in a folder.
+
+    The files are sorted by path.
+    """
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         yield file.relative_to(folder).as_posix(), file

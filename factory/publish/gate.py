@@ -58,7 +58,7 @@ CONTROL_TOKENS = (
 
 @dataclass(frozen=True)
 class Check:
-    """One pre-publish check of a dataset's rows.
+    """A pre-publish check of a dataset's rows.
 
     Its query is `check_<name>.sql`, or `check_patterns.sql` for checks by regular expressions.
     """
@@ -92,7 +92,7 @@ CHECKS = (
 
 @dataclass(frozen=True)
 class Finding:
-    """Result of one pre-publish check."""
+    """The result of one pre-publish check."""
 
     name: str
     what: str
@@ -106,8 +106,10 @@ class Finding:
 
 
 def place_pattern(place: str) -> str:
-    """Return a regular expression that matches a path in a text, but not as part of a longer
-    name."""
+    """Return a regular expression that finds a local path in a text.
+
+    The expression does not match inside a longer word.
+    """
     return rf"(?:^|[^\w/.-]){re.escape(place)}(?:/|\b)"
 
 
@@ -211,7 +213,7 @@ def _suspect(views: Views, patterns: Iterable[str]) -> None:
 
 
 def check_names(allowed: Sequence[str]) -> None:
-    """Raise PublishError if a name given with `--allow` is not the name of a pre-publish check."""
+    """Raise PublishError if `--allow` names an unknown pre-publish check."""
     names = [check.name for check in CHECKS]
     for name in allowed:
         if name not in names:
@@ -219,7 +221,10 @@ def check_names(allowed: Sequence[str]) -> None:
 
 
 def pass_gate(findings: Sequence[Finding], allowed: Sequence[str]) -> None:
-    """Raise Refused, with example rows, if a pre-publish check failed and is not allowed."""
+    """Raise Refused if a pre-publish check failed and the user did not allow the failure.
+
+    The error lists example rows.
+    """
     bad = [finding for finding in findings if finding.is_bad and finding.name not in allowed]
     if not bad:
         return
@@ -240,9 +245,9 @@ def pass_gate(findings: Sequence[Finding], allowed: Sequence[str]) -> None:
 
 
 def texts_of(files: Sequence[Path]) -> Iterator[str]:
-    """Read files of evaluation sets, and yield their texts.
+    """Yield all texts in a list of evaluation files.
 
-    These are all strings in the rows of a JSONL or Parquet file, or the lines of a text file.
+    The texts are all strings in the rows of a JSONL or Parquet file, or the lines of a text file.
     Raises PublishError if a file cannot be read.
     """
     for file in files:
@@ -279,7 +284,7 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def allowed_findings(findings: Sequence[Finding], allowed: Sequence[str]) -> list[Finding]:
-    """Format the findings of the pre-publish checks for the dataset card.
+    """Return the findings of the pre-publish checks as the dataset card shows them.
 
     Only allowed checks are marked as failed: if any other check fails, no card is published.
     """

@@ -1,4 +1,4 @@
-"""Client of one dataset repository on the Hugging Face Hub: read its state and commit to it.
+"""A client that reads a dataset repository on the Hugging Face Hub and commits to it.
 
 huggingface-hub 2.4 retries uploads and listings, but not commits and queries about a repository.
 Every call here therefore goes through `_call`, which retries. The token is passed only to the Hub's
@@ -37,7 +37,7 @@ _FULL = ("quota", "storage limit", "storage_limit", "exceeded")
 
 @dataclass(frozen=True)
 class State:
-    """State of a Hub repository at one commit: its files and its visibility."""
+    """The files and the visibility of a Hub repository at one commit."""
 
     commit: str
     private: bool
@@ -63,14 +63,14 @@ class Change:
 
 @dataclass(frozen=True)
 class Landed:
-    """A commit on the Hub, with the address of the commit or its pull request."""
+    """A commit on the Hub, and a link to the commit or to its pull request."""
 
     commit: str
     url: str
 
 
 class Repository:
-    """Client of one branch of a dataset repository on the Hub."""
+    """A client for one branch of a dataset repository on the Hub."""
 
     def __init__(self, name: str, branch: str, progress: Progress, *, tries: int = TRIES) -> None:
         """Open the client. Raises PublishError without a token, or if HF_HUB_OFFLINE is set."""
@@ -181,7 +181,7 @@ class Repository:
         self.create_branch()
 
     def create_branch(self) -> None:
-        """Create the branch at the head of main if it does not exist."""
+        """Create the branch from main, unless the branch exists."""
         if self.branch != "main":
             self._call(
                 "creating the branch",
@@ -191,7 +191,7 @@ class Repository:
             )
 
     def commit(self, change: Change, state: State, message: str, *, as_pull: bool) -> Landed:
-        """Upload the files of a change, and create one commit or pull request with them.
+        """Upload a change to the repository as one commit or one pull request.
 
         `state` is the state of the repository for which the change was computed. Raises HubError if
         someone else pushed to the branch since then.
@@ -265,8 +265,8 @@ class Repository:
             return Landed(now.commit, f"{self.url}/commit/{now.commit}")
         raise HubError(
             "--repo",
-            f"another commit was pushed to {self.name} during this push ({self.branch} moved from "
-            f"{before.commit[:12]} to {now.commit[:12]}), so this push was canceled",
+            f"the push was canceled because another commit moved the branch {self.branch} of "
+            f"{self.name} from {before.commit[:12]} to {now.commit[:12]}",
             "review the other commit and run the same command again, or use --create-pr",
         )
 
@@ -291,7 +291,7 @@ class Repository:
         return None
 
     def tag(self, tag: str, commit: str) -> None:
-        """Tag a commit of the repository. An existing tag of the same name stays unchanged."""
+        """Tag a commit in the repository. An existing tag of the same name stays unchanged."""
         self._call(
             "creating the tag",
             lambda: self._api.create_tag(
@@ -368,7 +368,7 @@ class Repository:
 
 
 def left(change: Change, state: State) -> list[str]:
-    """Return the names of changed files that the repository does not match yet."""
+    """Return the names of the files to which a change has not been applied yet."""
     wrong = [
         name for name, path in change.write.items() if not is_same(path, state.files.get(name))
     ]

@@ -14,7 +14,7 @@ _TRANSIENT = (408, 429, 500, 502, 503, 504)
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception and the exceptions that caused it, the outermost first."""
+    """Yield an exception, and then the exceptions that caused it."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

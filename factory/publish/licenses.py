@@ -1,4 +1,4 @@
-"""License terms of well-known models, as applied to datasets of their answers.
+"""License terms that apply to datasets of answers from well-known models.
 
 The name of a model's repository on the Hub identifies the model. The terms summarize the license
 texts as we know them. They are not checked against the newest versions and are not legal advice.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LicenseTerms:
-    """License terms of a family of models."""
+    """The license terms of a model family."""
 
     models: str
     """Names of the models, with the name of their license."""

@@ -117,9 +117,10 @@ def _settings(step_state: StepState, state: RecipeState) -> dict[str, Any]:
 
 
 def models(state: RecipeState, iterations: list[int]) -> list[dict[str, Any]]:
-    """Return the models whose answers or judgments are published, in the order of the loop.
+    """Return the models whose answers or judgments are published.
 
-    Each has its name, digest, dtype, origin, parent, and number of training pairs.
+    The models are in the order of the loop. Each has its name, digest, dtype, origin, parent, and
+    number of training pairs.
     """
     published = {
         name

@@ -32,7 +32,7 @@ class PublishOptions:
 
 
 def check_options(state: RecipeState, options: PublishOptions) -> None:
-    """Validate the options of `factory publish` and the lake, before anything is written.
+    """Check the lake and the options of `factory publish` before any file is written.
 
     Raises PublishError if an option is invalid or no iteration is finished, and LakeError if files
     of the lake have changed since they were written.

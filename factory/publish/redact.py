@@ -1,4 +1,4 @@
-"""Remove local folders from the paths in a recipe."""
+"""Shorten local paths to file names before a recipe is published."""
 
 import re
 from collections.abc import Mapping

@@ -10,7 +10,7 @@ from factory.publish.repository import Contents
 
 @dataclass(frozen=True)
 class Release:
-    """A dataset release: the data of one version of a dataset repository."""
+    """The data that describes one version of a dataset repository."""
 
     repository: str
     """Name of the repository, as ORG/NAME."""

@@ -95,7 +95,7 @@ PROMPT_COLUMNS = pa.schema([*TABLES["prompts"], ("split", pa.string()), ("iterat
 
 @dataclass(frozen=True)
 class Config:
-    """One configuration of the dataset, as `load_dataset(repository, name)` opens it."""
+    """A dataset configuration that users load with `load_dataset(repository, name)`."""
 
     name: str
     folder: str
@@ -157,7 +157,7 @@ FOLDERS = (*(config.folder for config in CONFIGS), "tables", "sql")
 
 @dataclass
 class Size:
-    """Size of one split of a dataset configuration, in rows and bytes."""
+    """The number of rows and bytes in one split of a dataset configuration."""
 
     rows: int = 0
     memory: int = 0
@@ -166,7 +166,7 @@ class Size:
     """Size of the files, in bytes."""
 
     def add(self, file: Path) -> None:
-        """Add a Parquet file's number of rows and bytes to the size of this split."""
+        """Add a Parquet file to the row and byte counts of this split."""
         metadata = pq.read_metadata(file)
         groups = [metadata.row_group(place) for place in range(metadata.num_row_groups)]
         self.rows += metadata.num_rows
@@ -184,7 +184,7 @@ class Contents:
     """Sizes by configuration and split, without empty splits."""
 
     def rows(self, config: str) -> int:
-        """Return the total number of rows in a configuration, over all splits."""
+        """Return the number of rows in all splits of a dataset configuration."""
         return sum(size.rows for size in self.sizes.get(config, {}).values())
 
     @property
@@ -307,7 +307,7 @@ def _write_sql(folder: Path) -> None:
 
 
 def open_views(folder: Path, memory: str | None = None) -> Views:
-    """Create the views of `factory sql` for a dataset repository in a local folder.
+    """Return the views of `factory sql` for a local copy of a dataset repository.
 
     `memory` is the memory limit of queries, as in the recipe's `query_memory`.
     """
@@ -315,7 +315,7 @@ def open_views(folder: Path, memory: str | None = None) -> Views:
 
 
 def views_sql(root: str = "") -> str:
-    """Return a SQL script that creates the views of `factory sql` and needs only DuckDB.
+    """Return a standalone DuckDB script that creates the views of `factory sql`.
 
     `root` is the path of the folder with a final slash, or empty for the current folder.
     """

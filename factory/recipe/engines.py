@@ -92,7 +92,7 @@ class VllmEngine(_Processes):
 
     @property
     def group_size(self) -> int:
-        """Number of GPUs that one vLLM process uses.
+        """The number of GPUs that one vLLM process uses.
 
         Raises RecipeError if one of the two parallel sizes is not a number above 0.
         """

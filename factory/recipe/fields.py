@@ -1,6 +1,6 @@
-"""The base class of recipe sections, and the markers that declare which stages a field affects.
+"""The base class of recipe sections, and the markers for recipe fields.
 
-Every field has a marker in its annotation, next to its type:
+Every field has a marker in its annotation, next to its type, that declares the affected stages:
 
     temperature: Annotated[float, Decides(OWN)] = 0.8
     batch_size: Annotated[int, HOW_RUN] = 64
@@ -25,19 +25,21 @@ OWN: Literal["own"] = "own"
 
 
 class Decides:
-    """Marker that lists the stages with a recipe field in their keys.
+    """A marker that lists the stages affected by a recipe field.
 
-    Changing the field reruns these stages, and the stages that read their rows. On a field that is
-    a section, the marker defines the meaning of OWN inside that section.
+    The keys of these stages include the field. Changing the field reruns these stages, and the
+    stages that read their rows. On a field that is a section, the marker defines the meaning of OWN
+    inside that section.
     """
 
     def __init__(self, *stages: Stage | Literal["own"]) -> None:
         self.stages = stages
 
     def resolve(self, own: tuple[Stage, ...]) -> tuple[Stage, ...]:
-        """Return the stages that the marker lists, with OWN replaced by the stages in `own`.
+        """Return the stages that the marker declares for a field.
 
-        Raises TypeError if the marker contains OWN and `own` is empty.
+        The stages in `own` replace the placeholder OWN. Raises TypeError if the marker contains OWN
+        and `own` is empty.
         """
         resolved: list[Stage] = []
         for stage in self.stages:
@@ -47,8 +49,7 @@ class Decides:
                 resolved.extend(own)
             else:
                 raise TypeError(
-                    "the field is marked OWN, but the field of the enclosing section lists no "
-                    "stages"
+                    "the marker contains OWN, but the enclosing section declares no stages"
                 )
         return tuple(resolved)
 
@@ -62,7 +63,7 @@ the run generates only the missing rows. Later stages hash their input rows, so 
 
 
 class Hidden:
-    """Marker that hides a recipe field from error messages and from the JSON Schema.
+    """A marker that hides a recipe field from error messages and from the JSON Schema.
 
     A recipe may still set the field. With `values`, the marker hides only these values.
     """
@@ -85,7 +86,7 @@ HIDDEN = Hidden()
 
 
 class Advanced:
-    """Marker that moves a recipe field to the "Advanced" part of the recipe reference.
+    """A marker that moves a recipe field to the "Advanced" part of the recipe reference.
 
     With keyword arguments, the marker moves only these values of the field. Each argument is the
     description of the value. Fields marked HIDDEN move without this marker.
@@ -100,10 +101,10 @@ ADVANCED = Advanced()
 
 
 class Section(BaseModel):
-    """Base class of all recipe sections, which are immutable, strictly typed, and reject unknown
-    fields.
+    """The base class of all recipe sections.
 
-    The docstrings of the fields are the text of the recipe reference and of the JSON Schema.
+    Sections are immutable and strictly typed, and they reject unknown fields. The docstrings of the
+    fields are the text of the recipe reference and of the JSON Schema.
     """
 
     model_config = ConfigDict(
@@ -112,9 +113,10 @@ class Section(BaseModel):
 
 
 class InvalidField(ValueError):
-    """Error that the validator of a recipe section raises for an invalid field.
+    """The error for an invalid field in a recipe section.
 
-    `field` is the field's path, relative to the validated section. It may be empty.
+    Validators raise it. `field` is the field's path, relative to the validated section. It may be
+    empty.
     """
 
     def __init__(self, field: str, fault: str, remedy: str) -> None:
@@ -155,7 +157,10 @@ def section_types(annotation: Any) -> list[type[Section]]:
 
 
 def union_members(annotation: Any) -> list[Any]:
-    """Return a list with the members of a union type except None, or with the type itself."""
+    """Return the members of a union type except None.
+
+    For any other type, the list contains only that type.
+    """
     if typing.get_origin(annotation) is typing.Annotated:
         return union_members(typing.get_args(annotation)[0])
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):

@@ -70,7 +70,7 @@ class Generation(Section):
 
 
 class Sampling(Generation):
-    """Sampling settings for the answers in all roles."""
+    """Sampling settings for the models' answers to the prompts."""
 
     max_tokens: Annotated[int, Decides("prompts", "samples")] = Field(default=1024, ge=1)
     """Maximum length of an answer in tokens. Default as in the TSR paper. A prompt that does not

@@ -1,4 +1,7 @@
-"""Find the stages that each recipe field affects, and fill in unset sampling settings."""
+"""Find the stages that each recipe field affects.
+
+The module also fills in unset sampling settings from the models' generation_config.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
@@ -10,16 +13,17 @@ from factory.recipe.recipe import Recipe
 
 
 def stages_by_field(section: type[Section]) -> dict[str, tuple[Stage, ...]]:
-    """Return the stages that each field of a recipe section affects, by field path.
+    """Return a dict from field path to the stages that the field affects.
 
-    The table includes the fields of inner sections. Raises TypeError if a field does not have
-    exactly one marker, or if two engines mark a field of the same name differently.
+    The dict contains the fields of a recipe section, and includes the fields of inner sections.
+    Raises TypeError if a field does not have exactly one marker, or if two engines mark a field of
+    the same name differently.
     """
     table: dict[str, tuple[Stage, ...]] = {}
     for path, stages in _walk(section, "", ()):
         if table.setdefault(path, stages) != stages:
             raise TypeError(
-                f"{path}: two engines mark this field with different stages, {stages} and "
+                f"{path}: two engines declare different stages for this field: {stages} and "
                 f"{table[path]}"
             )
     return table
@@ -50,10 +54,11 @@ the same as those of `judge`. The arguments of vLLM are not in this table; see V
 
 
 def resolved(recipe: Recipe, configs: Mapping[str, Mapping[str, Any]]) -> Recipe:
-    """Return the recipe with unset sampling settings filled in from the models' generation_config.
+    """Fill in a recipe's unset sampling settings from the models' generation_config.
 
-    These are the settings in NEUTRAL. `configs` contains the generation_config of M_0 under
-    `sampling`, and the generation_config of each judge's model under the judge's name.
+    Returns a new recipe. The filled-in settings are those in NEUTRAL. `configs` contains the
+    generation_config of M_0 under `sampling`, and the generation_config of each judge's model under
+    the judge's name.
     """
 
     def fill_in(name: str, section: _Generates) -> _Generates:

@@ -128,8 +128,8 @@ class Judge(Generation):
             raise InvalidField(
                 "declared",
                 "a judge with a declared revision needs a separate openai engine",
-                "add an openai engine to the judge's section, and set the engine's model to the "
-                "judge's name on the server",
+                "add an openai engine to the judge's section, and set engine.model to the name "
+                "that the server uses for the judge",
             )
         return self
 
@@ -147,8 +147,10 @@ class Judge(Generation):
 
     @property
     def n_draws(self) -> int:
-        """Number of judgments per answer, or per order of the two answers if the rubric compares
-        them."""
+        """The number of judgments that each answer receives.
+
+        If the rubric compares two answers, each order of the pair receives this number.
+        """
         return self.draws if self.has_rubric else 1
 
 

@@ -92,9 +92,10 @@ _Loader.add_implicit_resolver(
 
 
 def apply_override(data: dict[str, Any], override: str) -> None:
-    """Apply one override to a recipe's data, and create the section of the field if it is missing.
+    """Apply one override to the data of a recipe.
 
-    Raises RecipeError if the override is not of the form `section.field=value`.
+    A missing section is created. Raises RecipeError if the override is not of the form
+    `section.field=value`.
     """
     field, equals, text = override.partition("=")
     option = f"--set {override}"

@@ -21,7 +21,7 @@ from factory.recipe.fields import (
 
 
 def invalid_recipe(error: ValidationError, schema: type[Section], file: str) -> InvalidRecipe:
-    """Convert pydantic's validation error to one InvalidRecipe error that lists all problems.
+    """Convert a pydantic validation error to an InvalidRecipe error that lists all problems.
 
     `schema` is the section class that pydantic validated, and `file` is the recipe's file.
     """

@@ -1,4 +1,4 @@
-"""The recipe, and the checks that involve several of its sections.
+"""Define the structure of a recipe, and check fields across its sections.
 
 Validating a recipe opens no model and no lake. Paths in a recipe are relative to its folder.
 """
@@ -40,7 +40,7 @@ class Training(_InFolder):
 
 
 class Recipe(_InFolder):
-    """A recipe: all settings for the model, prompts, judges, pairs, and training of a run."""
+    """All settings of a run: the model, prompts, judges, pairs, and training."""
 
     name: Annotated[str, HOW_RUN] = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=64)
     """Name of the dataset's folder. It consists of lowercase letters, digits, `-`, `_`, and `.`,
@@ -96,8 +96,9 @@ class Recipe(_InFolder):
                 raise InvalidField(
                     "",
                     f"a judge cannot be named {name!r}",
-                    "use only lowercase letters, digits, and _; the name must not end in "
-                    "_expected or _judgments, or be one of {', '.join(sorted(RESERVED))}",
+                    "use only lowercase letters, digits, and _; start with a letter, and avoid the "
+                    "endings _expected and _judgments and the names "
+                    f"{', '.join(sorted(RESERVED))}",
                 )
         return value
 
@@ -107,10 +108,9 @@ class Recipe(_InFolder):
             if judge.model is not None and judge.engine is None and self.engine.name == "openai":
                 raise InvalidField(
                     f"{self.field_of(name)}.engine",
-                    "a judge with a separate model needs a separate openai engine, because "
-                    "engine.model is the name of M_0 on the server",
-                    "add an openai engine to the judge's section, and set the engine's model to "
-                    "the judge's name on the server",
+                    "the judge has a separate model, but the recipe's openai engine names only M_0",
+                    "add an openai engine to the judge's section, and set engine.model to the name "
+                    "that the server uses for the judge",
                 )
         return self
 
@@ -139,13 +139,13 @@ class Recipe(_InFolder):
             raise InvalidField(
                 "pairs.agree",
                 f"no judge is named {unknown[0]!r}",
-                f"use only the names of these judges: {', '.join(self.all_judges)}",
+                f"use only these judge names: {', '.join(self.all_judges)}",
             )
         return self
 
     @property
     def all_judges(self) -> dict[str, Judge]:
-        """All judges in the recipe by name, except the probe's judge."""
+        """A dict from name to judge, without the probe's judge."""
         return {JUDGE: self.judge, **self.judges}
 
     @staticmethod
@@ -179,9 +179,10 @@ class Recipe(_InFolder):
         raise AssertionError(f"the recipe has no judge named {name}")
 
     def engine_of(self, name: str) -> Engine:
-        """Return the engine settings for a model, given its name: M_0, M_1, …, or a judge's name.
+        """Return the engine settings for a model, such as M_0 or a judge's model.
 
-        A judge with its own model may have its own engine.
+        `name` is M_0, M_1, …, or the name of a judge. A judge with its own model may have its own
+        engine.
         """
         judge = self.all_judges.get(name)
         if judge is not None and judge.reward_model is not None:
@@ -190,8 +191,8 @@ class Recipe(_InFolder):
 
     @property
     def one_engine(self) -> bool:
-        """Whether one vllm or openai engine runs the models of all roles as LoRA adapters.
+        """Whether a single engine runs the models of all roles as LoRA adapters.
 
-        Judges with their own models are an exception.
+        Only a vllm or openai engine can do so. Judges with their own models are an exception.
         """
         return self.train.lora is not None and self.engine.name in ("vllm", "openai")

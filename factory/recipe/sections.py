@@ -1,4 +1,4 @@
-"""Recipe sections: models, prompts, the loop, pairs, the probe, limits, and shards."""
+"""Recipe sections for models, prompts, the loop, pairs, the probe, limits, and shards."""
 
 import math
 from typing import Annotated, Any, Literal
@@ -26,7 +26,7 @@ REFERENCE = "reference"
 
 
 class Model(Section):
-    """A model: its folder or Hub repository, and an optional LoRA adapter.
+    """Settings of a model: its folder or Hub repository, and an optional LoRA adapter.
 
     Instead of a section, a recipe may give only the path as a string: `model: ./m0`.
     """
@@ -99,7 +99,7 @@ class Loop(Section):
 
     @property
     def n_chunks(self) -> int:
-        """Number of parts that the prompts are split into."""
+        """The number of parts into which the prompts are split."""
         return self.chunks or self.iterations
 
 
@@ -160,8 +160,10 @@ class Pairs(Section):
 
 
 class Probe(Section):
-    """The probe: prompts and a judge that measure every model of the loop and never affect the
-    pairs."""
+    """Settings of the probe, which measures every model of the loop and never affects the pairs.
+
+    The probe has its own prompts and its own judge.
+    """
 
     files: Annotated[list[str], Decides("prompts")] = Field(min_length=1)
     """JSONL files with the probe prompts, in the same format as `prompts.files`."""

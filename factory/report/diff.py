@@ -63,7 +63,10 @@ QUERIES = ("diff_matched", "diff_alone", "diff_sides", "diff")
 
 @dataclass(frozen=True)
 class PairSet:
-    """The final (D2) pairs of a recipe or of a dataset folder."""
+    """One side of a comparison: the final pairs of a recipe or a dataset folder.
+
+    The final pairs are the D2 pairs, which train the next model.
+    """
 
     title: str
     files: tuple[Path, ...]
@@ -91,7 +94,7 @@ class Diff:
 
 
 def recipe_pairs(recipe: Recipe, lake: Path, file: Path, overrides: Sequence[str]) -> PairSet:
-    """Return the final (D2) pairs of a recipe in a lake.
+    """Return a recipe's final pairs from a lake.
 
     The file and the overrides, from which the recipe was loaded, name the set in the results.
     Raises QueryError if the lake has no final pairs for the recipe.
@@ -228,7 +231,7 @@ def _statements(a: PairSet, b: PairSet) -> str:
 
 
 def script(a: PairSet, b: PairSet) -> str:
-    """Return a SQL script that prints every row of the comparison and needs only DuckDB.
+    """Return a standalone DuckDB script that prints every row of the comparison.
 
     Relative paths in the SQL refer to the current folder.
     """

@@ -37,8 +37,10 @@ class _Axis:
 
     @property
     def ticks(self) -> list[float]:
-        """Return values for at most seven axis ticks: multiples of 1, 2, or 5 times a power of
-        ten."""
+        """Return the values of at most seven axis ticks.
+
+        They are multiples of 1, 2, or 5 times a power of ten.
+        """
         span = (self.high - self.low) or 1
         power = 10.0 ** floor(log10(span))
         step = next(s for s in (power / 5, power / 2, power, power * 2) if span / s <= 6)

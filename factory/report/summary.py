@@ -23,12 +23,18 @@ def iterations(state: RecipeState) -> dict[str, Rows]:
 
 
 def gaps(state: RecipeState) -> Rows:
-    """Return the rows of the view `gaps`: pairs, scores, and score gaps by iteration and phase."""
+    """Return pair counts, mean scores, and score gaps by iteration and phase.
+
+    These are the rows of the view `gaps`.
+    """
     return all_views(state).all("from gaps")
 
 
 def outcomes(state: RecipeState) -> Rows:
-    """Return the number of D2 pairs by iteration and outcome."""
+    """Return the number of final pairs by iteration and outcome.
+
+    The final pairs are the D2 pairs, which train the next model.
+    """
     return all_views(state).all(
         "select iteration, outcome, count(*) as pairs from pairs "
         f"where phase = '{SECOND}' group by all order by iteration, pairs desc, outcome"
@@ -40,7 +46,7 @@ def _model_order(recipe: Recipe) -> list[str]:
 
 
 def step_rows(state: RecipeState) -> Rows:
-    """Return one row per step of the plan, with its numbers of wanted, stored, and missing rows."""
+    """Return one table row per step of the plan, with the step's state and progress."""
     return [_step_row(state, step, step_state) for step, step_state in state.steps.items()]
 
 
@@ -68,7 +74,7 @@ def _step_row(state: RecipeState, step: Step, step_state: StepState) -> dict[str
 
 
 def work_rows(state: RecipeState) -> Rows:
-    """Return one row per stage that uses a model, with its rows, tokens, time, and cost."""
+    """Return one table row per stage that uses a model, with its tokens, time, and cost."""
     made: dict[str, int] = {}
     for step, step_state in state.steps.items():
         made[step.stage] = made.get(step.stage, 0) + step_state.answered
@@ -115,7 +121,7 @@ def generation_lines(state: RecipeState) -> list[str]:
 
 
 def broken_shard_lines(state: RecipeState) -> list[str]:
-    """Return one line per broken shard, by a check of names and sizes only."""
+    """Check shards by name and size, and return one line per broken shard."""
     return [
         f"broken shard {state.lake.relative(shard.path)}: {shard.why}"
         for step, found in state.steps.items()
@@ -182,5 +188,5 @@ def _total(parts: list[float | None]) -> float | None:
 
 
 def preview_rows(state: RecipeState, first: int) -> Rows:
-    """Return the answers to the first training prompts, with their judgments and scores."""
+    """Return the answers to the first training prompts, with each answer's judgments and score."""
     return state.views(state.everything).all(load_query("report/preview"), n_prompts=first)

@@ -20,7 +20,10 @@ _STYLE = "text-align: {align}; vertical-align: top; white-space: pre-wrap; max-w
 
 
 def is_numeric(rows: Rows, column: str) -> bool:
-    """Return whether a table column has only numbers, so that it is aligned to the right."""
+    """Return whether a table column has only numbers.
+
+    Such a column is aligned to the right.
+    """
     return all(isinstance(row[column], int | float | None) for row in rows)
 
 
@@ -82,8 +85,10 @@ def drop_empty_columns(rows: Rows, *columns: str) -> Rows:
 
 
 def round_rate(rate: float | None) -> float | None:
-    """Round a rate for a table: to a whole number from 10 on, and otherwise to one or two
-    digits."""
+    """Round a rate for display in a table.
+
+    Rates from 10 on become whole numbers. Smaller rates keep one or two digits.
+    """
     if rate is None:
         return None
     return round(rate) if rate >= 9.95 else float(format_rate(rate))

@@ -22,7 +22,7 @@ JOIN = "+"
 
 
 def trace_lake(lake: Lake, pair_id: str, preferred: Sequence[str] = ()) -> Trace:
-    """Return the history of a pair in a lake: its row, its builds, its prompt, and its two answers.
+    """Return the history of a pair in a lake, including its prompt and answers.
 
     Each side has the sample, the judgments with their verdicts, and the model. If several builds
     considered the pair, the row comes from one of the preferred builds (keys), then from a build
@@ -99,7 +99,7 @@ def pair_texts(trace: Trace) -> dict[str, str]:
 
 
 def trace_dataset(folder: Path, pair_id: str) -> Trace:
-    """Return the row of a pair from a dataset folder.
+    """Return a pair's row from a dataset folder.
 
     Raises QueryError if the folder is not a dataset or does not have the pair.
     """

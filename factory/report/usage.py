@@ -10,7 +10,7 @@ from factory.plan import RecipeState, Step, StepState
 
 @dataclass(frozen=True)
 class Usage:
-    """The tokens, time, and cost that engines and trainers used.
+    """The tokens, time, and cost of running engines and trainers.
 
     Includes interrupted work, and work whose rows a later run replaced. Excludes rows that were
     reused from another `max_tokens`.

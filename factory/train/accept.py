@@ -92,8 +92,8 @@ def _check_config(path: Path, parent: Checkpoint, field: str) -> None:
         if config.get(name) != parent.config.get(name):
             raise ModelError(
                 field,
-                f"config.json in {path} sets {name} to {config.get(name)!r}, expected "
-                f"{parent.config.get(name)!r} as in {parent.name}",
+                f"config.json in {path} sets {name} to {config.get(name)!r}, but "
+                f"{parent.name} has {parent.config.get(name)!r}",
                 f"provide a model that was trained from {parent.name}",
             )
 
@@ -107,14 +107,14 @@ def _check_weights(path: Path, parent: Checkpoint, field: str) -> None:
         raise ModelError(
             field,
             f"the model in {path} {where}",
-            f"provide a model with the same weights as {parent.name}",
+            f"provide a model with the same weight names as {parent.name}",
         )
     for name in sorted(shapes.keys() & expected.keys()):
         if shapes[name] != expected[name]:
             raise ModelError(
                 field,
-                f"the weight {name} in {path} has the shape {shapes[name]}, expected "
-                f"{expected[name]} as in {parent.name}",
+                f"the weight {name} in {path} has the shape {shapes[name]}, but in "
+                f"{parent.name} it has the shape {expected[name]}",
                 f"provide a model that was trained from {parent.name}",
             )
 

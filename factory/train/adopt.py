@@ -20,10 +20,11 @@ ROLES = ("future", "current")
 def adopt_model(
     recipe: Recipe, lake: Lake, path: Path, iteration: int, role: str, progress: Progress
 ) -> str:
-    """Add the model in a folder to the loop, for one role and iteration, and return its digest.
+    """Add a trained model to the loop, and return its digest.
 
-    Raises RecipeError if `train.with` is not manual or the loop does not wait for this model, and
-    ModelError if the folder does not contain a suitable model.
+    The model takes the given role in the given iteration. Raises RecipeError if `train.with` is not
+    manual or the loop does not wait for this model, and ModelError if the folder does not contain a
+    suitable model.
     """
     if recipe.train.with_ != "manual":
         raise RecipeError(
@@ -37,7 +38,7 @@ def adopt_model(
     if path.resolve().is_relative_to(folder.path.resolve()):
         raise RecipeError(
             "FOLDER",
-            f"{path} is the lake folder that already belongs to this model",
+            f"{path} is already in this model's lake folder",
             "give a model folder outside the lake",
         )
     parent, first = state.models[step.parent], state.models["M_0"]

@@ -113,9 +113,9 @@ def _environment(recipe: Recipe) -> dict[str, str]:
 
 
 def take_over(path: Path, parent: Checkpoint, folder: Folder) -> None:
-    """Copy a model from another trainer to the model's folder in the lake.
+    """Copy an externally trained model to the lake.
 
-    The model must be checked before. Missing tokenizer files are copied from the parent.
+    The model must be checked first. Missing tokenizer files are copied from the parent.
     """
     model, unfinished = folder.path / "model", folder.path / "model.unfinished"
     files = {file.name: file for file in model_files(path)}

@@ -85,7 +85,7 @@ def _job(training: Training) -> Job:
         if spec.lora is None:
             raise RecipeError(
                 "train.lora",
-                "the field is missing, but the model is an adapter",
+                "the field is required, because the model is an adapter",
                 "set train.lora to {}",
             )
     if spec.lora is not None:

@@ -16,9 +16,9 @@ def build_job(
     dtype: str,
     fields: dict[str, Any],
 ) -> Job:
-    """Return the job that trains the model in the folder `parent`, or the LoRA adapter in
-    `adapter`.
+    """Return the job that trains a model or its LoRA adapter.
 
+    `parent` is the model's folder, and `adapter` is the folder of its LoRA adapter, if any.
     `fields` are the fields of TRL's config.
     """
     return Job(

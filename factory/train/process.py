@@ -22,10 +22,10 @@ LOG = "train.log"
 def run_trainer(
     folder: Path, launcher: list[str], title: str, progress: Progress, *kept_open: int
 ) -> str | None:
-    """Run the training job in a folder, and return the cause of a failure, or None on success.
+    """Run the training job in a folder, and return an error message if it fails.
 
-    `launcher` has the arguments for `accelerate launch`, which starts the trainer if there are
-    any. `kept_open` has file descriptors that the trainer inherits.
+    Returns None on success. `launcher` has the arguments for `accelerate launch`, which starts the
+    trainer if there are any. `kept_open` has file descriptors that the trainer inherits.
     """
     started_by = ["-m", "accelerate.commands.launch", *launcher] if launcher else []
     command = [sys.executable, *started_by, "-m", "factory.train", str(folder)]
@@ -65,11 +65,10 @@ def _failure(who: str, code: int, log: Path) -> str | None:
 def run_command(
     command: list[str], folder: Path, log: Path, environment: dict[str, str], *kept_open: int
 ) -> str | None:
-    """Run the user's training command in a folder, and return the cause of a failure, or None on
-    success.
+    """Run the user's training command in a folder, and return an error message if it fails.
 
-    Appends the command's output to `log`. Kills the background processes of the command when it
-    ends, and the command itself if this function raises.
+    Returns None on success. Appends the command's output to `log`. Kills the background processes
+    of the command when it ends, and the command itself if this function raises.
     """
     with (
         log.open("a") as output,

@@ -38,7 +38,7 @@ TRL_MAX_LENGTH = 1024
 
 
 def train_model(state: RecipeState, step_state: StepState, lock: Any, progress: Progress) -> None:
-    """Train a step's model, and write the model's manifest last.
+    """Train one model of the loop, and then write its manifest.
 
     Raises StepFailed if there are no pairs to train on, TrainError if the trainer fails, ModelError
     if the trained model does not fit the loop, and HandOver if the user has to train the model.
@@ -71,7 +71,7 @@ def train_model(state: RecipeState, step_state: StepState, lock: Any, progress: 
 
 
 def build_of_training(state: RecipeState, step: Step) -> Folder:
-    """Return the lake folder with the pairs that a step trains on."""
+    """Return the lake folder that contains the pairs for a training step."""
     return folder_of(state.steps[Step("pairs", step.iteration, phase=step.phase)])
 
 
@@ -138,7 +138,7 @@ _TRAINED_ON: dict[Method, tuple[str, tuple[str, ...]]] = {
 
 
 def training_rows(state: RecipeState, step: Step, build: Folder, folder: Folder) -> int:
-    """Write the rows that a step trains on to a Parquet file, and return the number of rows.
+    """Write a step's training rows to a Parquet file, and return the number of rows.
 
     The rows are the kept pairs of the train split, sorted by pair_id.
     """
@@ -212,7 +212,10 @@ def _run_trl(
 
 
 def trainer_fields(recipe: Recipe, method: Method) -> dict[str, Any]:
-    """Return the fields of TRL's config, with absolute paths for files in the recipe's folder."""
+    """Return the fields of TRL's config for a recipe.
+
+    Paths of files in the recipe's folder become absolute.
+    """
     fields = training_fields(recipe.train, method)
     named = {name: fields[name] for name in FILE_FIELDS if isinstance(fields.get(name), str)}
     return {**fields, **{name: path_beside(recipe, file) for name, file in named.items()}}

@@ -218,7 +218,7 @@ def test_a_trace_shows_the_judgments_of_all_judges_that_decided(judged, factory)
         ("judges={name: {}}", "judges: a judge cannot be named 'name': use only lowercase letters"),
         (
             "pairs.agree=[nobody]",
-            "no judge is named 'nobody': use only the names of these judges: judge, even,",
+            "no judge is named 'nobody': use only these judge names: judge, even,",
         ),
         (
             "judges={Short: {}}",

@@ -343,7 +343,11 @@ STOPPING = [
     fault("commit", "403", "the token has no write access to org/toy"),
     fault("batch", "quota", "the storage quota of org/toy is used up"),
     fault("commit", "quota", "the storage quota of org/toy is used up"),
-    fault("commit", "race", "another commit was pushed to org/toy during this push"),
+    fault(
+        "commit",
+        "race",
+        "the push was canceled because another commit moved the branch main",
+    ),
     fault("commit", "422", "the Hub rejected the request (422"),
 ]
 

@@ -110,8 +110,8 @@ def test_own_stands_for_the_stages_of_the_section_that_holds_a_field():
         (Undeclared, "section.a: got 0 stage markers, expected 1"),
         (Undeclared | None, "section.a: got 0 stage markers"),
         (Twice, "section.a: got 2 stage markers"),
-        (Inner, "section.a: the field is marked OWN, but the field of the enclosing"),
-        (One | Two, "section.name: two engines mark this field with different stages"),
+        (Inner, "section.a: the marker contains OWN, but the enclosing section"),
+        (One | Two, "section.name: two engines declare different stages for this field"),
     ],
 )
 def test_a_field_without_one_clear_declaration_fails_loudly(annotation, sentence):

@@ -147,4 +147,6 @@ def test_a_server_has_a_name_of_its_own_for_the_judge(judged, factory):
     judged.write()
     ended = factory("plan", judged.path, "--lake", judged.lake)
     assert ended.code == 2
-    assert "judge.engine: a judge with a separate model needs a separate openai engine" in ended.err
+    assert (
+        "judge.engine: the judge has a separate model, but the recipe's openai engine" in ended.err
+    )
