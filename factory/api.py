@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factory.errors import QueryError, UserError
+from factory.errors import Argument, QueryError, UserError
 from factory.lake import (
     Lake,
     VerifyReport,
@@ -550,16 +550,28 @@ def _lake_path(lake: AnyPath | None) -> Path:
 def _existing_lake(path: Path) -> Lake:
     if not path.is_dir():
         raise UserError(
-            "--lake", f"no such lake: {path}", "choose a lake that `factory run` created"
+            Argument("lake"), f"no such lake: {path}", "choose a lake that `factory run` created"
         )
     return Lake(path)
 
 
 def _override_lines(overrides: Overrides) -> list[str]:
     """Return overrides as a list of `field=value` texts, with each value as YAML."""
-    if isinstance(overrides, Mapping):
-        return [f"{field}={json.dumps(value, default=str)}" for field, value in overrides.items()]
-    return list(overrides)
+    if not isinstance(overrides, Mapping):
+        return list(overrides)
+    lines = []
+    for field, value in overrides.items():
+        try:
+            lines.append(f"{field}={json.dumps(value, default=os.fspath)}")
+        except TypeError:
+            kind = type(value).__name__
+            fault = (
+                f"{field} is a value of type {kind}, or contains a value that YAML cannot express"
+            )
+            raise UserError(
+                Argument("set"), fault, "use numbers, texts, paths, lists, and dictionaries"
+            ) from None
+    return lines
 
 
 def _verification(report: VerifyReport) -> Verification:

@@ -30,6 +30,22 @@ exception is a bug and keeps its traceback.
 from collections.abc import Sequence
 
 
+class Argument(str):
+    """The name of an argument of the Python API, for example as the `field` of an error.
+
+    Its `option` is the command-line option with the same meaning.
+    """
+
+    option: str
+
+    def __new__(cls, name: str, option: str = "") -> "Argument":
+        """`name` may end with the argument's value, as in `set seed=x`."""
+        argument = super().__new__(cls, name)
+        word, space, value = name.partition(" ")
+        argument.option = option or f"--{word.replace('_', '-')}{space}{value}"
+        return argument
+
+
 class FactoryError(Exception):
     """Base class of all exceptions that the factory raises on purpose.
 
@@ -41,7 +57,7 @@ class FactoryError(Exception):
     def __init__(self, field: str, fault: str, remedy: str = "", file: str = "") -> None:
         """Store the parts of the message.
 
-        `field` is the recipe field, option, file, or step at fault. `file` is the file that
+        `field` is the recipe field, argument, file, or step at fault. `file` is the file that
         contains the field, if the message should name it.
         """
         super().__init__(field, fault, remedy, file)  # unpickling passes `args` to __init__
@@ -52,6 +68,11 @@ class FactoryError(Exception):
 
     def __str__(self) -> str:
         return ": ".join(part for part in (self.file, self.field, self.fault, self.remedy) if part)
+
+    def name_options(self) -> None:
+        """Name options of the command line instead of arguments of the Python API."""
+        self.file = getattr(self.file, "option", self.file)
+        self.field = getattr(self.field, "option", self.field)
 
 
 class UserError(FactoryError):
@@ -75,6 +96,11 @@ class InvalidRecipe(RecipeError):
         super().__init__(first.field, first.fault, first.remedy, first.file)
         self.args = (problems,)
         self.problems = tuple(problems)
+
+    def name_options(self) -> None:
+        super().name_options()
+        for problem in self.problems:
+            problem.name_options()
 
     def __str__(self) -> str:
         return "\n".join(str(problem) for problem in self.problems)

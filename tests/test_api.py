@@ -75,6 +75,26 @@ def test_set_takes_values_of_any_type(toy):
     assert "sampling.draws=3" in repr(by_lines)
 
 
+def test_set_refuses_what_yaml_cannot_express(toy):
+    with pytest.raises(package.FactoryError, match=r"set: sampling\.draws is a value of type set"):
+        package.open(toy.path, set={"sampling.draws": {1, 2}})
+    changed = package.open(toy.path, set={"model": toy.folder / "m0"})
+    assert changed.recipe.model.path == str(toy.folder / "m0")
+
+
+def test_errors_name_arguments_here_and_options_on_the_command_line(toy, factory):
+    opened = package.open(toy.path, toy.folder / "none")
+    with pytest.raises(package.FactoryError, match=r"^lake: no such lake"):
+        opened.verify()
+    ended = factory("verify", toy.path, "--lake", toy.folder / "none", "--json")
+    assert ended.err.startswith("factory: --lake: no such lake")
+    assert json.loads(ended.out)["field"] == "--lake"
+    with pytest.raises(package.FactoryError, match=r"^set sampling: "):
+        package.open(toy.path, set=["sampling"])
+    ended = factory("plan", toy.path, "--set", "sampling")
+    assert ended.err.startswith("factory: --set sampling: ")
+
+
 def test_the_lake_comes_from_the_environment_unless_it_is_given(toy, monkeypatch):
     monkeypatch.setenv("FACTORY_LAKE", str(toy.lake))
     assert package.open(toy.path).lake == toy.lake

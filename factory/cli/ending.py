@@ -36,6 +36,7 @@ def write_rows_before_exit() -> None:
 
 def exit_with(error: FactoryError, *, as_json: bool) -> NoReturn:
     """Print an error, then exit with the error's exit code."""
+    error.name_options()
     if as_json:
         parts = {"field": error.field, "fault": error.fault, "remedy": error.remedy}
         print(json.dumps({"error": str(error), "exit_code": error.exit_code, **parts}))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from factory.errors import ExportError
+from factory.errors import Argument, ExportError
 from factory.export.columns import SPLITS
 from factory.export.dataset import write_dataset
 from factory.export.trainers import export_query, more_than_bare
@@ -54,7 +54,7 @@ def open_recipe_dataset(state: RecipeState, written_as: Path) -> Source:
     }
     if not any(made.values()):
         raise ExportError(
-            "--lake",
+            Argument("lake"),
             f"the lake {state.lake.root} has no pairs for this recipe",
             f"run `factory run {written_as}` first, or choose another lake",
             str(written_as),
@@ -153,7 +153,7 @@ def open_pairs(source: Source, needs: tuple[str, ...]) -> Views:
             str(source.folder),
             "the dataset has chosen answers but no pairs, because the recipe's policy trains "
             "with SFT",
-            "use --to sft",
+            "export the dataset to sft",
         )
     if missing := [name for name in needs if name not in pq.read_schema(files[0]).names]:
         raise ExportError(
@@ -187,7 +187,7 @@ def open_best_answers(source: Source) -> Views:
         raise ExportError(
             str(source.folder),
             "an SFT export needs all answers, but a dataset contains only the answers in pairs",
-            "give a recipe instead of the dataset, and set --lake to the recipe's lake",
+            "give the recipe and its lake instead of the dataset",
         )
     views = all_views(source.state)
     views.create_table("best", shipped_queries()["best_of_k"].sql)

@@ -12,7 +12,7 @@ from functools import cache
 from importlib import resources
 from typing import Literal
 
-from factory.errors import ExportError
+from factory.errors import Argument, ExportError
 from factory.lake import Views
 
 
@@ -86,7 +86,7 @@ def trainer_of(name: str) -> Trainer:
     close = get_close_matches(name.lower().replace("_", "-"), TRAINERS, n=1, cutoff=0.5)
     meant = f"did you mean {close[0]}? " if close else ""
     raise ExportError(
-        "--to", f"unknown trainer {name}", f"{meant}expected one of {', '.join(TRAINERS)}"
+        Argument("to"), f"unknown trainer {name}", f"{meant}expected one of {', '.join(TRAINERS)}"
     )
 
 

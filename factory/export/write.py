@@ -18,7 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from factory.errors import ExportError
+from factory.errors import Argument, ExportError
 from factory.export.columns import SPLITS
 from factory.export.source import (
     Source,
@@ -93,7 +93,7 @@ def _writing(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ExportError(
-            "--out", f"cannot write to {out} ({error.strerror})", "choose another folder"
+            Argument("out"), f"cannot write to {out} ({error.strerror})", "choose another folder"
         ) from error
 
 
@@ -105,7 +105,7 @@ def _existing_files(out: Path, name: str) -> dict[str, str]:
     if not out.exists():
         return {}
     if not out.is_dir():
-        raise ExportError("--out", f"{out} is a file", "choose a new or empty folder")
+        raise ExportError(Argument("out"), f"{out} is a file", "choose a new or empty folder")
     if not any(out.iterdir()):
         return {}
     try:
@@ -113,13 +113,13 @@ def _existing_files(out: Path, name: str) -> dict[str, str]:
         trainer, files = marker["trainer"], dict(marker["files"])
     except (OSError, ValueError, KeyError, TypeError):
         raise ExportError(
-            "--out",
+            Argument("out"),
             f"{out} is not empty and was not written by `factory export`",
             "choose another folder (nothing was changed)",
         ) from None
     if trainer != name:
         raise ExportError(
-            "--out",
+            Argument("out"),
             f"{out} already contains an export for {trainer}",
             "choose another folder (nothing was changed)",
         )
@@ -188,7 +188,7 @@ def _move(folder: Path, out: Path, existing: dict[str, str]) -> None:
     ours = {name: {new[name], existing.get(name)} for name in there}
     if changed := [name for name, digest in there.items() if digest not in ours[name]]:
         raise ExportError(
-            "--out",
+            Argument("out"),
             f"these files in {out} have changed since the export: {', '.join(changed)}",
             "move the changed files elsewhere, or choose another folder (nothing was overwritten)",
         )

@@ -75,7 +75,7 @@ def writing(root: Path, temporary: Path | None = None) -> Iterator[None]:
             raise LakeError(
                 f"the lake {root}",
                 f"cannot write to the folder ({error.strerror})",
-                "make the folder writable, or choose another lake with --lake",
+                "make the folder writable, or choose another lake",
             ) from error
         raise
     finally:

@@ -121,7 +121,7 @@ def check_disk(recipe: Recipe, lake: Path, weights: Weights | None) -> Check:
     """
     folder = next(path for path in (lake.absolute(), *lake.absolute().parents) if path.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
-        fault = f"the lake {lake} is not writable: make it writable, or choose another with --lake"
+        fault = f"the lake {lake} is not writable: make it writable, or choose another lake"
         return Check("disk", "stop", fault)
     free = shutil.disk_usage(folder).free
     has = f"{readable_size(free)} free on the lake's disk"
@@ -134,7 +134,7 @@ def check_disk(recipe: Recipe, lake: Path, weights: Weights | None) -> Check:
     if free < models:
         if any(lake.glob("models/*/manifest.json")):
             return Check("disk", "note", f"{has}; {needs}, minus the models already in the lake")
-        fault = f"{has}; {needs}: free up disk space, or choose another lake with --lake"
+        fault = f"{has}; {needs}: free up disk space, or choose another lake"
         return Check("disk", "stop", fault)
     if free < models + checkpoints:
         needs += f", plus up to {readable_size(checkpoints)} of checkpoints during each training"

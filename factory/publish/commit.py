@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from factory.errors import HubError, PublishError
+from factory.errors import Argument, HubError, PublishError
 from factory.lake import remove_unfinished, writing
 from factory.plan import RecipeState
 from factory.progress import Progress
@@ -32,7 +32,7 @@ def write_dry_run(
     check_options(state, options)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise PublishError(
-            "--dry-run",
+            Argument("dry_run"),
             f"{folder} is not an empty folder",
             "choose a new or empty folder",
         )
@@ -42,7 +42,7 @@ def write_dry_run(
         findings = write_folder(state, folder, options, published, progress)
     except OSError as error:
         raise PublishError(
-            "--dry-run",
+            Argument("dry_run"),
             f"cannot write to the folder {folder} ({error.strerror})",
             "choose another folder",
         ) from error
@@ -139,7 +139,7 @@ def check_contents(repository: Repository) -> State | None:
     theirs = sorted(name for name in remote.files if name.split("/")[0] in FOLDERS)
     if theirs:
         raise PublishError(
-            "--repo",
+            Argument("repo"),
             f"{repository.name} already contains a dataset that `factory publish` did not create "
             f"(for example, {theirs[0]})",
             "choose a new repository, or one that `factory publish` created",
@@ -191,7 +191,7 @@ def _create(repository: Repository, options: PublishOptions) -> State:
     remote = check_contents(repository)
     if remote is None:
         raise HubError(
-            "--repo",
+            Argument("repo"),
             f"the Hub created {options.repository} but does not list it yet",
             "run the same command again",
         )
@@ -207,7 +207,7 @@ def _check_landed(repository: Repository, change: Change, landed: Landed) -> Non
     if now is None or (lacking := left(change, now)):
         named = "" if now is None else f" (for example, {lacking[0]})"
         raise HubError(
-            "--repo",
+            Argument("repo"),
             f"the commit {landed.commit[:12]} in {repository.name} does not include all "
             f"changes{named}",
             "remove .gitignore from the repository, then run the same command again",
@@ -231,7 +231,7 @@ def _check_tag(tag: str, repository: Repository, remote: State, change: Change) 
     tagged = repository.tagged(tag)
     if tagged is not None and (change or tagged != remote.commit):
         raise PublishError(
-            "--tag",
+            Argument("tag"),
             f"the tag {tag} already points to the commit {tagged[:12]}",
             "choose another tag",
         )

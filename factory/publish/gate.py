@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from factory.errors import PublishError, Refused
+from factory.errors import Argument, PublishError, Refused
 from factory.lake import Value, Views, literal, load_query
 from factory.publish.patterns import PERSONAL, SECRETS
 from factory.publish.repository import CONFIGS
@@ -213,11 +213,11 @@ def _suspect(views: Views, patterns: Iterable[str]) -> None:
 
 
 def check_names(allowed: Sequence[str]) -> None:
-    """Raise PublishError if `--allow` names an unknown pre-publish check."""
+    """Raise PublishError if an allowed pre-publish check does not exist."""
     names = [check.name for check in CHECKS]
     for name in allowed:
         if name not in names:
-            raise PublishError("--allow", f"got {name}", f"use one of {', '.join(names)}")
+            raise PublishError(Argument("allow"), f"got {name}", f"use one of {', '.join(names)}")
 
 
 def pass_gate(findings: Sequence[Finding], allowed: Sequence[str]) -> None:
@@ -235,12 +235,13 @@ def pass_gate(findings: Sequence[Finding], allowed: Sequence[str]) -> None:
         if finding.n > len(finding.rows):
             lines.append(f"    … and {finding.n - len(finding.rows):,} more")
     listed = "\n".join(lines)
-    names = " ".join(f"--allow {finding.name}" for finding in bad)
+    options = " ".join(f"--allow {finding.name}" for finding in bad)
+    argument = json.dumps([finding.name for finding in bad])
     raise Refused(
         "publish",
         f"nothing was published, because these pre-publish checks failed:\n{listed}\n  ",
-        f"remove these rows, or publish them anyway with {names} (the dataset card will list each "
-        "allowed check)",
+        f"remove these rows, or publish them anyway with `{options}` (in Python, "
+        f"`allow={argument}`); the dataset card lists each allowed check",
     )
 
 
@@ -255,7 +256,7 @@ def texts_of(files: Sequence[Path]) -> Iterator[str]:
             yield from _texts(file)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise PublishError(
-                "--evaluation",
+                Argument("evaluation"),
                 f"cannot read {file} ({type(error).__name__})",
                 "give a .jsonl file, a .parquet file, or a .txt file with one text per line",
             ) from None

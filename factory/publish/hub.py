@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from factory.errors import HubError, PublishError
+from factory.errors import Argument, HubError, PublishError
 from factory.fingerprint import file_digest
 from factory.progress import Progress
 from factory.publish.hub_errors import causes, is_of_hub, is_transient, short, status, waiting
@@ -82,7 +82,7 @@ class Repository:
             raise PublishError(
                 "HF_HUB_OFFLINE",
                 "HF_HUB_OFFLINE is set, so the Hub cannot be reached",
-                "unset HF_HUB_OFFLINE, or use --dry-run",
+                "unset HF_HUB_OFFLINE, or do a dry run",
             )
         token = get_token()
         if not token:
@@ -264,10 +264,10 @@ class Repository:
         if not left(change, now):
             return Landed(now.commit, f"{self.url}/commit/{now.commit}")
         raise HubError(
-            "--repo",
+            Argument("repo"),
             f"the push was canceled because another commit moved the branch {self.branch} of "
             f"{self.name} from {before.commit[:12]} to {now.commit[:12]}",
-            "review the other commit and run the same command again, or use --create-pr",
+            "review the other commit and run the same command again, or create a pull request",
         )
 
     def pull(self, change: Change, message: str) -> Landed | None:
@@ -339,7 +339,7 @@ class Repository:
             )
         if code in (402, 413, 507) or (code == 403 and any(w in message.lower() for w in _FULL)):
             return HubError(
-                "--repo",
+                Argument("repo"),
                 f"{what}: the storage quota of {self.name} is used up ({code}{message})",
                 f"free some space, then {again}",
             )
@@ -347,15 +347,18 @@ class Repository:
             return HubError(
                 "HF_TOKEN",
                 f"{what}: the token has no write access to {self.name} (403{message})",
-                "use a token with write access, or another --repo",
+                "use a token with write access, or choose another repository",
             )
         if is_transient(error):
             wait = waiting(error, tries - 1)
             if wait > LONGEST_WAIT:
                 again = f"wait {wait / 60:.0f} minutes, then {again}"
-            return HubError("--repo", f"{what}: {short(error)} on attempt {tries}{message}", again)
+            return HubError(
+                Argument("repo"), f"{what}: {short(error)} on attempt {tries}{message}", again
+            )
         return HubError(
-            "--repo", f"{what}: the Hub rejected the request ({code or short(error)}{message})"
+            Argument("repo"),
+            f"{what}: the Hub rejected the request ({code or short(error)}{message})",
         )
 
     def _message(self, error: Exception) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from factory.errors import LakeError, PublishError
+from factory.errors import Argument, LakeError, PublishError
 from factory.lake import verify_folders
 from factory.plan import RecipeState
 from factory.publish.gate import check_names
@@ -42,13 +42,13 @@ def check_options(state: RecipeState, options: PublishOptions) -> None:
     for file in options.evaluation:
         if not file.is_file():
             raise PublishError(
-                "--evaluation", f"the file {file} does not exist", "choose an existing file"
+                Argument("evaluation"), f"the file {file} does not exist", "choose an existing file"
             )
     if options.as_pull and options.tag:
         raise PublishError(
-            "--tag",
-            "a pull request (--create-pr) cannot be tagged",
-            "use either --tag or --create-pr, but not both",
+            Argument("tag"),
+            "a pull request cannot be tagged",
+            "create a pull request or a tag, but not both",
         )
     made = iterations(state)
     folders = {
@@ -74,12 +74,12 @@ def check_repository(name: str) -> None:
 
     wanted = "use ORG/NAME with at most 96 characters (letters, digits, -, _, and .)"
     if name.count("/") != 1:
-        raise PublishError("--repo", f"got {name}", wanted)
+        raise PublishError(Argument("repo"), f"got {name}", wanted)
     try:
         validate_repo_id(name)
     except HFValidationError:
         raise PublishError(
-            "--repo",
+            Argument("repo"),
             f"got {name}",
             f"{wanted}, and do not put - or . at the start, at the end, or twice in a row",
         ) from None

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from factory.errors import RecipeError, one_line
+from factory.errors import Argument, RecipeError, one_line
 from factory.recipe.problems import invalid_recipe, show_value
 from factory.recipe.recipe import Recipe, Training
 
@@ -41,7 +41,7 @@ def load_training(model: str, overrides: Sequence[str] | None = None) -> Trainin
     for override in overrides or []:
         if override.partition("=")[0].partition(".")[0] not in ("model", "seed", "train"):
             raise RecipeError(
-                f"--set {override}",
+                Argument(f"set {override}"),
                 "the override does not apply to training",
                 "set `seed` or a field under `model` or `train`, such as train.dpo.beta=0.05",
             )
@@ -49,7 +49,7 @@ def load_training(model: str, overrides: Sequence[str] | None = None) -> Trainin
     try:
         return Training.model_validate({**data, "folder": Path.cwd()})
     except ValidationError as error:
-        raise invalid_recipe(error, Training, "--set") from None
+        raise invalid_recipe(error, Training, Argument("set")) from None
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def apply_override(data: dict[str, Any], override: str) -> None:
     `section.field=value`.
     """
     field, equals, text = override.partition("=")
-    option = f"--set {override}"
+    option = Argument(f"set {override}")
     if not equals or not field:
         fault = "the override does not have the form section.field=value"
         raise RecipeError(option, fault, "write the override in a form such as sampling.draws=5")

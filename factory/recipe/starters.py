@@ -6,7 +6,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from factory.errors import UserError
+from factory.errors import Argument, UserError
 from factory.recipe.reference import recipe_schema
 
 SCHEMA = "recipe.schema.json"
@@ -31,7 +31,9 @@ def write_starter(name: str, folder: Path) -> Path:
     """
     examples = starters()
     if name not in examples:
-        raise UserError("--from", f"got {name}", f"expected one of {', '.join(examples)}")
+        raise UserError(
+            Argument("name", "--from"), f"got {name}", f"expected one of {', '.join(examples)}"
+        )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError("DIR", f"{folder} is not an empty folder", "choose a new folder")
     try:

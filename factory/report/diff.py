@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from factory.errors import QueryError
+from factory.errors import Argument, QueryError
 from factory.lake import (
     BASE_VIEWS,
     Lake,
@@ -101,7 +101,9 @@ def recipe_pairs(recipe: Recipe, lake: Path, file: Path, overrides: Sequence[str
     """
     if not lake.is_dir():
         raise QueryError(
-            "--lake", f"the lake {lake} does not exist", "choose a lake that `factory run` created"
+            Argument("lake"),
+            f"the lake {lake} does not exist",
+            "choose a lake that `factory run` created",
         )
     state = read_state(recipe, Lake(lake))
     built = [
@@ -113,7 +115,7 @@ def recipe_pairs(recipe: Recipe, lake: Path, file: Path, overrides: Sequence[str
     title = " ".join([str(file), *overrides])
     if not built:
         raise QueryError(
-            "--lake",
+            Argument("lake"),
             f"the lake {lake} has no final pairs (D2) for this recipe",
             "run `factory run` first, or give a dataset that `factory pairs` wrote",
             title,

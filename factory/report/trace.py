@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from factory.errors import QueryError
+from factory.errors import Argument, QueryError
 from factory.lake import Lake, Views, load_query
 from factory.models import model_manifest
 from factory.stages import transcript
@@ -41,7 +41,7 @@ def trace_lake(lake: Lake, pair_id: str, preferred: Sequence[str] = ()) -> Trace
                 "PAIR_ID",
                 f"the lake {lake.root} has no pair {pair_id}",
                 'list the pair IDs with `factory sql RECIPE "select pair_id from pairs"`, or '
-                "choose a dataset with --dataset",
+                "trace the pair in a dataset folder",
             )
         pair = rows[0]
         prompts = views.all(load_query("report/trace_prompt"), prompt_id=pair["prompt_id"])
@@ -105,7 +105,7 @@ def trace_dataset(folder: Path, pair_id: str) -> Trace:
     """
     if not list(folder.glob("data/*.parquet")):
         raise QueryError(
-            "--dataset",
+            Argument("folder", "--dataset"),
             f"the folder {folder} contains no data/*.parquet files",
             "give a dataset folder",
         )
@@ -116,7 +116,7 @@ def trace_dataset(folder: Path, pair_id: str) -> Trace:
         )
     if not rows:
         raise QueryError(
-            "--dataset",
+            Argument("folder", "--dataset"),
             f"the dataset {folder} has no pair {pair_id}",
             "choose an ID from the dataset's pair_id column",
         )

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from factory.errors import RecipeError
+from factory.errors import Argument, RecipeError
 from factory.export import write_dataset
 from factory.lake import Lake
 from factory.pairs import SECOND, load_policy
@@ -39,7 +39,7 @@ def check_changes(overrides: Sequence[str]) -> list[str]:
         chooses = field in ("pairs", "loop.policy") or field.startswith("pairs.")
         if not chooses and override not in of_run:
             raise RecipeError(
-                f"--set {override}",
+                Argument(f"set {override}"),
                 "`factory pairs` cannot change this field, because the answers and scores are "
                 "already stored",
                 "set this field in `factory run`; `factory pairs` accepts only pairs.*, "
@@ -58,7 +58,7 @@ def build_pairs(
     """
     if not _NAME.fullmatch(name):
         raise RecipeError(
-            "--name",
+            Argument("name"),
             f"got {name}",
             "start the name with a letter or digit, and use only lowercase letters, digits, '-', "
             "'_', and '.'",
@@ -76,7 +76,7 @@ def build_pairs(
     waiting = [_make(state, iteration, progress) for iteration in range(recipe.loop.iterations)]
     if all(waiting):
         raise RecipeError(
-            "--lake",
+            Argument("lake"),
             f"no iteration in {lake.root} is fully scored (the first iteration is waiting for "
             f"{waiting[0]})",
             "run `factory run` first",

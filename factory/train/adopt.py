@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from factory.errors import RecipeError
+from factory.errors import Argument, RecipeError
 from factory.lake import Lake
 from factory.plan import RecipeState, StepState, folder_of, inspect_step, read_state, steps
 from factory.progress import Progress
@@ -71,7 +71,7 @@ def _waiting(state: RecipeState, iteration: int, role: str) -> StepState:
     names = {"future": f"F_{iteration}", "current": f"M_{iteration}"}
     if role not in ROLES or names[role] == "M_0":
         raise RecipeError(
-            "--role",
+            Argument("role"),
             f"got {role} for iteration {iteration}",
             "use --role future, or --role current with --iteration 1 or later (in iteration 0, "
             "the current model is M_0)",
@@ -82,7 +82,7 @@ def _waiting(state: RecipeState, iteration: int, role: str) -> StepState:
     if not wanted:
         trained = ", ".join(s.name for s in steps(state.recipe) if s.stage == "train")
         raise RecipeError(
-            "--iteration",
+            Argument("iteration"),
             f"the loop does not train the model {names[role]}",
             f"choose one of {trained}",
         )

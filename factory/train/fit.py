@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from factory.errors import ExportError, RecipeError, TrainError
+from factory.errors import Argument, ExportError, RecipeError, TrainError
 from factory.export import export_query, open_dataset, open_pairs, select_splits
 from factory.fingerprint import file_digest
 from factory.lake import BARE_MESSAGE, BATCH, write_parquet, write_whole
@@ -52,7 +52,7 @@ def fit_dataset(folder: Path, training: Training, out: Path, progress: Progress)
     if data.exists() and file_digest(data) != file_digest(unfinished):
         unfinished.unlink()
         raise ExportError(
-            f"--out {out}",
+            Argument(f"out {out}"),
             "the folder contains an unfinished training run on other pairs",
             "choose another folder",
         )
@@ -96,7 +96,7 @@ def _job(training: Training) -> Job:
 def _check_out(out: Path, job: str) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    option = f"--out {out}"
+    option = Argument(f"out {out}")
     if not out.is_dir() or not (out / "job.json").is_file():
         raise ExportError(
             option,

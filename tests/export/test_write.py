@@ -234,7 +234,11 @@ RICH = pa.list_(pa.struct([(name, pa.string()) for name in ("role", "content", "
             {"schema": PAIR_COLUMNS.append(pa.field("tools", pa.string()))},
             "has the column `tools`",
         ),
-        ("trl", {"schema": PAIR_COLUMNS.set(3, pa.field("prompt", RICH))}, "only role and content"),
+        (
+            "trl",
+            {"schema": PAIR_COLUMNS.set(3, pa.field("prompt", RICH))},
+            "only the fields role and content",
+        ),
     ],
 )
 def test_what_cannot_be_exported_is_said_in_a_sentence(tmp_path, factory, name, options, said):

@@ -470,7 +470,7 @@ def test_no_right_to_write(publish, hub):
     hub.may_write = False
     ended = publish(hub)
     assert ended.returncode == 1
-    assert "use a token with write access, or another --repo" in ended.stderr
+    assert "use a token with write access, or choose another repository" in ended.stderr
 
 
 @pytest.mark.parametrize("name", ["toy", "a/b/c", "org/to y", "org/-toy", "org/a..b", "org/"])

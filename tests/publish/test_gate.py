@@ -207,7 +207,7 @@ def test_an_evaluation_set_that_cannot_be_read_is_a_sentence(clean, tmp_path, co
     file = tmp_path / "evaluation.jsonl"
     if content:
         file.write_text(content)
-    with pytest.raises(PublishError, match=r"--evaluation: cannot read .*evaluation.jsonl"):
+    with pytest.raises(PublishError, match=r"evaluation: cannot read .*evaluation.jsonl"):
         look(clean, evaluation=[file])
 
 
@@ -261,5 +261,5 @@ def test_what_is_found_is_listed_and_can_be_let_pass(folder):
 
 
 def test_a_check_that_there_is_none_of_is_a_sentence():
-    with pytest.raises(PublishError, match="--allow: got nothing: use one of identical, similar"):
+    with pytest.raises(PublishError, match="allow: got nothing: use one of identical, similar"):
         check_names(["nothing"])

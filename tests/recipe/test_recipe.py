@@ -309,17 +309,17 @@ def test_the_last_set_wins(load):
 @pytest.mark.parametrize("override", ["seed", "=3", ""])
 def test_set_without_a_field_and_a_value_is_refused(refuse, override):
     fault = "the override does not have the form section.field=value"
-    assert refuse("", override).startswith(f"--set {override}: {fault}: ")
+    assert refuse("", override).startswith(f"set {override}: {fault}: ")
 
 
 def test_set_into_what_is_no_section_is_refused(refuse):
-    assert "--set name.x=1: name is 'toy', not a section: " in refuse("", "name.x=1")
+    assert "set name.x=1: name is 'toy', not a section: " in refuse("", "name.x=1")
     assert "files is ['prompts.jsonl'], not a section" in refuse("", "prompts.files.0=a")
 
 
 def test_set_with_a_value_that_is_not_yaml_is_refused(refuse):
-    assert refuse("", "seed=[").startswith("--set seed=[: not valid YAML: ")
-    assert refuse("", "seed={[1]: 2}").startswith("--set seed={[1]: 2}: not valid YAML: ")
+    assert refuse("", "seed=[").startswith("set seed=[: not valid YAML: ")
+    assert refuse("", "seed={[1]: 2}").startswith("set seed={[1]: 2}: not valid YAML: ")
 
 
 def test_set_is_checked_as_the_file_is(refuse):
@@ -372,9 +372,9 @@ def test_the_settings_of_a_training_are_read_without_a_recipe(tmp_path, monkeypa
     assert (training.model.path, training.model.dtype, training.seed) == ("m0", "float32", 3)
     assert training.train.dpo == {"beta": 0.2}
     assert training.resolve("m0") == tmp_path / "m0"
-    with pytest.raises(RecipeError, match=r"--set: train\.lr: unknown field: expected one of with"):
+    with pytest.raises(RecipeError, match=r"set: train\.lr: unknown field: expected one of with"):
         load_training("m0", ["train.lr=1"])
-    with pytest.raises(RecipeError, match=r"--set name=x: the override does not apply to training"):
+    with pytest.raises(RecipeError, match=r"set name=x: the override does not apply to training"):
         load_training("m0", ["name=x"])
 
 
