@@ -75,10 +75,10 @@ def _bytes(mebibytes: str) -> int | None:
 def visible_gpus(found: Sequence[Gpu], named: str | None) -> list[Gpu]:
     """Return the GPUs that a value of CUDA_VISIBLE_DEVICES selects.
 
-    An entry is a GPU's number or a prefix of its UUID. None selects all GPUs. As in CUDA, an
-    unknown entry hides itself and all later entries (CUDA Programming Guide, CUDA Environment
-    Variables). A GPU selected by number keeps the number as its id, since CUDA may order GPUs
-    differently.
+    An entry is a GPU's number, a prefix of its UUID, or the id of a MIG slice. None selects all
+    GPUs. As in CUDA, an unknown entry hides itself and all later entries (CUDA Programming Guide,
+    CUDA Environment Variables). A GPU selected by number keeps the number as its id, since CUDA may
+    order GPUs differently.
     """
     if named is None:
         return list(found)

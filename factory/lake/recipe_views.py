@@ -44,7 +44,7 @@ class RecipeViews:
         self.lake.save_json(self._cache_name, self._cache)
 
     def prune_cache(self) -> None:
-        """Remove unused row counts from the cache. This object has not read or computed them."""
+        """Remove unused row counts from the cache. A count is used if this object returned it."""
         self._cache = {name: self._cache[name] for name in sorted(set(self._used.values()))}
 
     @cached_property
