@@ -76,7 +76,7 @@ class FactoryError(Exception):
 
 
 class UserError(FactoryError):
-    """Base class of errors in the user's input: a recipe, an option, or a file."""
+    """Base class of errors in the user's input, such as a recipe, an option, or a file."""
 
     exit_code = 2
 

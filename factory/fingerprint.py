@@ -1,6 +1,7 @@
-"""Canonical JSON, and the hashes that serve as row IDs, folder keys, file digests, and seeds.
+"""Compute the hashes that serve as row IDs, folder keys, file digests, and random seeds.
 
-This module depends on no other part of the factory. The stages decide which settings a key hashes.
+Structured values are written as canonical JSON and then hashed. This module depends on no other
+part of the factory. The stages decide which settings a key hashes.
 """
 
 import hashlib
@@ -49,16 +50,16 @@ def short_hash(text: str) -> str:
 
 
 def row_id(*parts: str | int | None) -> str:
-    """Return the ID of a row, a hash of its parts joined by the unit separator (U+001F).
+    """Return a row's ID, which is a hash of the given parts.
 
-    None counts as an empty text. `left(sha256(concat_ws(chr(31), …, coalesce(part, ''))), 24)`
-    computes the same ID in SQL.
+    The parts are joined by the unit separator (U+001F). None counts as an empty text.
+    `left(sha256(concat_ws(chr(31), …, coalesce(part, ''))), 24)` computes the same ID in SQL.
     """
     return short_hash("\x1f".join("" if part is None else str(part) for part in parts))
 
 
 def folder_key(stage: str, version: int, settings: Mapping[str, Any]) -> str:
-    """Return the key of a lake folder: a hash of a stage, the stage's version, and the settings."""
+    """Return the key of a lake folder: a hash of the stage's name, version, and settings."""
     return short_hash(canonical({"stage": stage, "version": version, "settings": settings}))
 
 

@@ -49,7 +49,7 @@ Answer = list[float | Fault | None] | Fault
 
 
 def call(function: Callable[[list[dict[str, Any]]], Any], rows: list[dict[str, Any]]) -> Answer:
-    """Call the user's function on a batch of rows, and return its values or why it failed."""
+    """Call the user's function on a batch of rows, and return its values or a `Fault`."""
     try:
         values = list(function(rows))
     except _MACHINE as error:

@@ -1,7 +1,8 @@
-"""Python functions named in a recipe as `file.py:function` or `module:function`.
+"""Find and import the Python functions that a recipe names.
 
-A function is identified by its name and the bytes of its file. Changing the file reruns the stages
-that call the function. Changing a module that the file imports does not.
+A name has the form `file.py:function` or `module:function`. A function is identified by its name
+and the bytes of its file. Changing the file reruns the stages that call the function. Changing a
+module that the file imports does not.
 """
 
 import importlib.util
@@ -18,7 +19,7 @@ from factory.fingerprint import file_digest, short_hash
 
 @dataclass(frozen=True)
 class Function:
-    """A Python function named in a recipe and not imported yet."""
+    """A reference to a Python function that a recipe names."""
 
     name: str
     """The function as the recipe writes it, such as `file.py:function`."""

@@ -1,4 +1,4 @@
-"""Python child processes with a socket for messages and a log file for output.
+"""Python child processes that communicate over a socket and write their output to a log file.
 
 The child runs in its own session, so that Ctrl-C reaches only the factory, and killing the child
 also kills all processes that it has started.

@@ -34,7 +34,7 @@ def find_device(name: str) -> torch.device:
 
 @contextmanager
 def hold_loaded(load: Callable[[], _Loaded]) -> Iterator[_Loaded]:
-    """Load an engine without progress bars, and free its GPU memory when the context ends."""
+    """Load an engine without showing progress bars, and free its GPU memory at the end."""
     with _no_progress_bars():
         engine = load()
     try:

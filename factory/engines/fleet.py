@@ -1,4 +1,4 @@
-"""Engines in separate processes, which run in parallel and are restarted after a crash.
+"""Run an engine in several parallel processes, and restart a process that crashes.
 
 Each engine gets slices of consecutive requests, so that requests with a common prefix share one
 engine's cache. No engine gets more requests than it has capacity for. If a process dies, or is busy
@@ -72,7 +72,7 @@ class _Worker:
         return bool(self.in_flight) and time.monotonic() - self.heard > seconds
 
     def unfinished(self) -> list[Request]:
-        """Return the pending requests, each with only its unanswered draws."""
+        """Return the pending requests, without the draws that are already answered."""
         draws: dict[int, list[int]] = {}
         requests = {id(request): request for request in self.in_flight.values()}
         for (_, draw), request in self.in_flight.items():
@@ -263,7 +263,7 @@ _ERROR = re.compile(r"\b(?:[A-Za-z_.]*(?:Error|Exception)|AssertionError): .+")
 
 
 def start_failure(name: str, why: str, log: Path) -> EngineError:
-    """Return the error for an engine that could not start, with the first error in its log.
+    """Return an error that says why an engine could not start, according to the engine's log.
 
     vLLM's own process writes the cause to the log. The exception that reaches the engine's process
     only refers to that log.
@@ -288,10 +288,11 @@ def start_failure(name: str, why: str, log: Path) -> EngineError:
 def open_fleet(
     start: Start, environments: Sequence[Mapping[str, str]], logs: Path
 ) -> Iterator[Fleet]:
-    """Start one process per set of environment variables, and stop them when the context ends.
+    """Start one engine process per set of environment variables.
 
-    Each set is added to the environment variables of this process. Logs are written to the folder
-    `logs`, and deleted if the context ends without an exception.
+    The processes are stopped when the context ends. Each set is added to the environment variables
+    of this process. Logs are written to the folder `logs`, and deleted if the context ends without
+    an exception.
     """
     fleet = Fleet(start, environments, logs)
     try:

@@ -72,7 +72,7 @@ class _Process:
             raise failed
 
     def call(self, rows: list[dict[str, Any]], seconds: float) -> Answer:
-        """Call the function on a batch of rows, and return its values.
+        """Send a batch of rows to the process, and return the judge function's values.
 
         Raises _Gone after a timeout or a crash.
         """
@@ -99,7 +99,7 @@ class _Process:
         raise _Gone(f"took longer than {seconds:g} s")
 
     def end(self) -> None:
-        """Ask the process to exit, and kill it if it does not exit within ENDING seconds."""
+        """Ask the process to exit, and kill it if it does not exit in time."""
         self._child.connection.close()
         self._child.wait(ENDING)
         self.kill()

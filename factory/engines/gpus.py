@@ -1,4 +1,4 @@
-"""Detection of this machine's NVIDIA GPUs with nvidia-smi, without importing torch."""
+"""Find this machine's NVIDIA GPUs with nvidia-smi, without importing torch."""
 
 import csv
 import os
@@ -18,7 +18,7 @@ _SECONDS = 30
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU, or a MIG slice of a GPU."""
+    """An NVIDIA GPU, or one slice of a GPU that is partitioned with MIG."""
 
     id: str
     """Value that selects the GPU in CUDA_VISIBLE_DEVICES."""
@@ -33,10 +33,10 @@ class Gpu:
 
 
 def find_gpus() -> list[Gpu]:
-    """Return the GPUs listed in CUDA_VISIBLE_DEVICES, in that order, or all GPUs if it is unset.
+    """Return the GPUs listed in CUDA_VISIBLE_DEVICES, or all GPUs if the variable is unset.
 
-    Return an empty list without nvidia-smi or a driver. Raises EngineError if nvidia-smi does not
-    finish in time.
+    The GPUs have the order of the list. Return an empty list without nvidia-smi or a driver. Raises
+    EngineError if nvidia-smi does not finish in time.
     """
     command = ["nvidia-smi", _QUERY, "--format=csv,noheader,nounits"]
     try:
@@ -55,9 +55,10 @@ def find_gpus() -> list[Gpu]:
 
 
 def parse_gpus(text: str) -> list[Gpu]:
-    """Parse the output of nvidia-smi, one GPU per line: index, UUID, name, total and free MiB.
+    """Parse the output of nvidia-smi, which lists one GPU per line.
 
-    GPUs without dedicated memory have [N/A] or [Not Supported] instead of numbers.
+    A line has the GPU's index, UUID, name, total memory, and free memory (both in MiB). GPUs
+    without dedicated memory have [N/A] or [Not Supported] instead of numbers.
     """
     lines = csv.reader(text.splitlines(), skipinitialspace=True)
     return [
@@ -72,11 +73,12 @@ def _bytes(mebibytes: str) -> int | None:
 
 
 def visible_gpus(found: Sequence[Gpu], named: str | None) -> list[Gpu]:
-    """Return the GPUs that match a CUDA_VISIBLE_DEVICES value by number or UUID prefix.
+    """Return the GPUs that a value of CUDA_VISIBLE_DEVICES selects.
 
-    None selects all GPUs. As in CUDA, an unknown entry hides itself and all later entries (CUDA
-    Programming Guide, CUDA Environment Variables). A GPU selected by number keeps the number as its
-    id, since CUDA may order GPUs differently.
+    An entry is a GPU's number, a prefix of its UUID, or the id of a MIG slice. None selects all
+    GPUs. As in CUDA, an unknown entry hides itself and all later entries (CUDA Programming Guide,
+    CUDA Environment Variables). A GPU selected by number keeps the number as its id, since CUDA may
+    order GPUs differently.
     """
     if named is None:
         return list(found)

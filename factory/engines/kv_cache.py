@@ -42,10 +42,10 @@ class _RoomyLayer(DynamicLayer):  # type: ignore[misc]
 
 
 def copy_to_rows(cache: Cache, rows: torch.Tensor, room: int) -> DynamicCache | None:
-    """Copy each prompt's KV cache to its batch rows, with space for `room` more tokens per row.
+    """Copy each prompt's KV cache to the prompt's batch rows, and reserve space for the answers.
 
-    `rows` has shape (rows,) and contains the index of each row's prompt. Return None if the model
-    does not use a plain KV cache.
+    `rows` has shape (rows,) and contains the index of each row's prompt. `room` is the number of
+    tokens to reserve per row. Return None if the model does not use a plain KV cache.
     """
     if any(type(layer) is not DynamicLayer for layer in cache.layers):
         return None

@@ -1,6 +1,7 @@
-"""Find the score in a judgment, and compute the labels' log-probabilities at that position.
+"""Locate the score in a judgment, and compute the log-probability of each possible score.
 
-A label can match several tokens, with and without a space before it. Their probabilities are added.
+A possible score is called a label. A label can match several tokens, with and without a space
+before it. Their probabilities are added.
 """
 
 import math
@@ -16,10 +17,10 @@ plain text."""
 def label_tokens(
     vocabulary: Mapping[str, int], encode: Callable[[str], Sequence[str]], labels: Iterable[str]
 ) -> dict[str, list[int]]:
-    """Return the IDs of the tokens that spell each label, with or without a leading space.
+    """Return a dict from each score label to the IDs of the single tokens that spell the label.
 
-    The list is empty for a label that the tokenizer splits into several tokens. `encode` returns
-    the tokens of a text as they are spelled in the vocabulary.
+    A token may start with a space. The list is empty for a label that the tokenizer splits into
+    several tokens. `encode` returns the tokens of a text as they are spelled in the vocabulary.
     """
     found: dict[str, list[int]] = {}
     for label in labels:
@@ -67,7 +68,7 @@ def score_token(
 def by_label(
     logprobs: Mapping[int, float], tokens: Mapping[str, Sequence[int]]
 ) -> list[dict[str, Any]]:
-    """Return each label's log-probability, adding up the probabilities of the label's tokens.
+    """Return each label's log-probability: the log of the summed probabilities of its tokens.
 
     `logprobs` maps token ids to log-probabilities. Omit labels without any token in `logprobs`.
     """

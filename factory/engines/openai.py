@@ -158,9 +158,9 @@ class _Server:
                 "engine.base_url",
                 f"the server at {self.settings.base_url} cannot load the adapter {model.name} "
                 f"({self.describe(error)})",
-                "set VLLM_ALLOW_RUNTIME_LORA_UPDATING=True and start vLLM with --enable-lora and "
-                f"--max-lora-rank {adapter_rank(adapter)} or higher, on a machine that can read "
-                f"{adapter.resolve()}",
+                "restart vLLM with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, --enable-lora, and "
+                f"--max-lora-rank {adapter_rank(adapter)} or higher, and make sure that it can "
+                f"read {adapter.resolve()}",
             ) from None
 
     async def close(self) -> None:
@@ -173,7 +173,7 @@ class _Server:
         await asyncio.get_running_loop().shutdown_default_executor()
 
     def fatal_error(self, error: openai.APIError) -> EngineError:
-        """Return the error that stops a step if a failure affects every request."""
+        """Convert an API error to an EngineError, which stops the step."""
         settings, status = self.settings, getattr(error, "status_code", None)
         if status in (401, 403):
             unset = "" if self._key else f", and {settings.key} is not set"

@@ -1,4 +1,4 @@
-"""Convert chat completions from OpenAI-compatible servers to results.
+"""Convert chat completions from OpenAI-compatible servers to the factory's results.
 
 Many fields of a completion are optional, and servers differ in which ones they omit.
 """
@@ -25,7 +25,7 @@ FINISHED = ("stop", "length", "tool_calls")
 def read_answers(
     request: Request, draws: Sequence[int], completion: ChatCompletion, context: int | None
 ) -> Iterator[Result]:
-    """Yield one result per draw from the chat completion of a request.
+    """Convert a chat completion to results, and yield one result per draw of the request.
 
     `context` is the maximum number of tokens of a prompt and its answer; None if unknown.
     """

@@ -1,6 +1,7 @@
-"""The interface of all engines, which take requests and return results in any order.
+"""The interface that every engine implements.
 
-An engine does not depend on stages, tables, or the lake.
+An engine takes requests and yields results in any order. It does not depend on stages, tables, or
+the lake.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -45,7 +46,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Result:
-    """The answer to one draw of a request, or an error, but never both."""
+    """The result of one draw of a request: either an answer or an error."""
 
     request_id: str
     draw: int
@@ -89,15 +90,16 @@ class Engine(Protocol):
 def failures(
     request: Request, error: str, kind: ErrorKind, draws: Sequence[int] | None = None
 ) -> Iterator[Result]:
-    """Yield one failed result for each draw of a request, or only for the given draws."""
+    """Yield a failed result for each draw of a request. If `draws` is given, use only these."""
     for draw in request.draws if draws is None else draws:
         yield Result(request.id, draw, error=error, error_kind=kind)
 
 
 def runs(draws: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Split sorted draw numbers into runs without gaps, such as 0 1 2 5 6 into 0 1 2 and 5 6.
+    """Split sorted draw numbers into runs of consecutive numbers.
 
-    One call can generate a run of draws, since vLLM seeds the k-th answer with the call's seed + k.
+    For example, 0 1 2 5 6 is split into 0 1 2 and 5 6. One call can generate a run of draws, since
+    vLLM seeds the k-th answer with the call's seed + k.
     """
     start = 0
     for place in range(1, len(draws) + 1):

@@ -13,7 +13,7 @@ class PromptRefused(Exception):
 
 @dataclass(frozen=True)
 class Row:
-    """One draw of a request, with the prompt's tokens."""
+    """A row of a batch: one draw of a request, and the prompt's tokens."""
 
     request: Request
     draw: int
@@ -24,7 +24,7 @@ class Row:
 def read_prompt(
     request: Request, tokenizer: Any, context: int | None, *, answered: bool = False
 ) -> list[int]:
-    """Return the tokens of a request's prompt, rendered with the tokenizer's chat template.
+    """Render a request's prompt with the tokenizer's chat template, and return the tokens.
 
     With `answered`, the last message is the answer to judge, so no generation prompt is added.
     `context` is the model's maximum number of tokens; None if unknown. Raises PromptRefused if the
@@ -52,7 +52,7 @@ def read_prompt(
 
 
 def check_length(n_tokens: int, max_tokens: int, context: int | None, owner: str = "model") -> None:
-    """Raise PromptRefused if a prompt and its longest answer do not fit into the context.
+    """Raise PromptRefused if a prompt and an answer of `max_tokens` tokens exceed the context.
 
     `context` is a number of tokens, or None if unknown. `owner` names the model or server in the
     message.
@@ -68,10 +68,10 @@ def check_length(n_tokens: int, max_tokens: int, context: int | None, owner: str
 def read_windows(
     requests: Iterable[Request], read: Callable[[Request], list[int]], size: int
 ) -> Iterator[tuple[list[Row], list[Result]]]:
-    """Yield windows of at least `size` rows, each sorted from the shortest prompt to the longest.
+    """Group rows into windows, and yield each window sorted by the length of its prompts.
 
-    Each window comes with the failed results of the requests that `read` refused. The last window
-    may be smaller.
+    A window has at least `size` rows. Each window comes with the failed results of the requests
+    that `read` refused. The last window may be smaller.
     """
     remaining = iter(requests)
     while True:

@@ -1,4 +1,4 @@
-"""Reward models, which judge answers with one number each, on a CPU or one GPU.
+"""Score answers with a reward model, on a CPU or one GPU.
 
 A reward model is a sequence classifier of transformers with one label. It reads a conversation that
 ends with the answer, and its logit is the score. The engine reads requests one window at a time and
@@ -38,14 +38,14 @@ def check_reward_model(model: Checkpoint) -> None:
         raise ModelError(
             field,
             f"{name} has the architecture {' '.join(map(str, architectures)) or '(none)'}, "
-            "expected a sequence-classification model with one label",
+            "but a reward model must be a sequence classifier with one label",
             "use judge.model for a model that writes judgments as text",
         )
     labels = model.config.get("num_labels") or len(model.config.get("id2label") or (0, 1))
     if labels != 1:
         raise ModelError(
             field,
-            f"{name} has {labels} labels, expected one label, whose logit is the answer's score",
+            f"{name} has {labels} labels, but a reward model must have exactly one",
             "use a reward model with one label",
         )
     tensors = [

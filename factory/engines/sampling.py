@@ -15,7 +15,7 @@ from factory.recipe import Generation
 
 
 class Choices:
-    """The tokens allowed next in an answer that must be one of several texts."""
+    """The tokens that may come next if an answer must be one of several texts."""
 
     def __init__(self, answers: Iterable[Sequence[int]], ends: Sequence[int]) -> None:
         """Build the table of allowed tokens.

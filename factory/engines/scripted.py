@@ -22,9 +22,10 @@ _WORDS = "amber birch cedar delta ember fjord grove heron inlet juniper kelp lar
 
 
 def words(messages: Sequence[Mapping[str, Any]], seed: int) -> str:
-    """Return a few seeded random words and, on the last line, a score from 0 to 5.
+    """Return an answer of random words, whose last line is a score from 0 to 5.
 
-    The parsers of the built-in rubrics read that line. A score of 0 is outside most scales.
+    The words and the score depend only on the seed. The parsers of the built-in rubrics read the
+    last line. A score of 0 is outside most scales.
     """
     rng = random.Random(seed)
     return f"{' '.join(rng.choices(_WORDS, k=rng.randint(3, 9)))}.\nScore: {rng.randint(0, 5)}"
@@ -65,7 +66,7 @@ class _Engine:
 
 @contextmanager
 def open_engine(settings: ScriptedEngine, folder: Path) -> Iterator[_Engine]:
-    """Open the engine that answers with the function `settings.script`.
+    """Open the engine that answers with the Python function named in `settings.script`.
 
     The function can raise ValueError for a permanent failure, or ConnectionError for a transient
     failure, which the next run retries. `folder` is the recipe's folder.

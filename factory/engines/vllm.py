@@ -1,4 +1,4 @@
-"""The `vllm` engine, which runs vLLM offline and streams requests and results.
+"""The `vllm` engine, which runs vLLM without a server and streams requests and results.
 
 It runs in a separate process (`factory.engines.fleet`) with three threads: one tokenizes requests,
 one calls vLLM's step, and one (in `factory.engines.worker`) sends results. The model runs in vLLM's
@@ -78,7 +78,7 @@ def argument_names() -> frozenset[str]:
             return frozenset(name.id for name in fields if isinstance(name, ast.Name))
     raise EngineError(
         "vllm",
-        f"this version of vLLM has no EngineArgs in {source.name}",
+        f"this version of vLLM defines no class EngineArgs in {source.name}",
         "install vLLM 0.32 or later",
     )
 
@@ -114,7 +114,7 @@ def check_arguments(settings: VllmEngine, rank: int, field: str) -> None:
 
 
 def environments(settings: VllmEngine) -> list[dict[str, str]]:
-    """Return each engine process's environment variables, which select its GPUs or CPU cores.
+    """Return the environment variables that assign GPUs or CPU cores to each engine process.
 
     Raises RecipeError if the machine has too few GPUs.
     """

@@ -1,4 +1,4 @@
-"""The code that runs in an engine's separate process.
+"""The program that runs an engine in a separate process.
 
 `factory.engines.fleet` starts the process and passes the number of a connected socket. The process
 receives the engine's settings, then requests, and sends results. When the connection closes, the
@@ -32,7 +32,7 @@ BEAT = 1.0
 
 @dataclass(frozen=True)
 class Start:
-    """The first message to an engine's process, with the engine's settings and models."""
+    """The first message to an engine's process, which carries the engine's settings and models."""
 
     settings: VllmEngine | ScriptedEngine
     models: tuple[Checkpoint, ...]

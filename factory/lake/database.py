@@ -1,10 +1,10 @@
-"""Open a DuckDB database that draws no progress bar."""
+"""Open a DuckDB database that shows no progress bar."""
 
 import duckdb
 
 
 def open_database() -> duckdb.DuckDBPyConnection:
-    """Open an empty in-memory DuckDB database that draws no progress bar.
+    """Open an empty in-memory DuckDB database that shows no progress bar.
 
     A bar would mix with the output of a command. In a notebook without ipywidgets, DuckDB draws no
     bar, and raises an error if the setting changes, so this function leaves the setting alone.

@@ -1,4 +1,4 @@
-"""Write text files atomically, and write Parquet files in the layout that the Hub recommends."""
+"""Write text files atomically, and Parquet files in the Hugging Face Hub's recommended layout."""
 
 import errno
 import os
@@ -18,8 +18,8 @@ that the Hub's dataset viewer refuses to scan."""
 
 
 def write_parquet(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> int:
-    """Write a Parquet file in the layout that the Hub recommends, fsync it, and return the number
-    of rows."""
+    """Write a Parquet file to disk, and return the number of rows. The file has the layout that the
+    Hugging Face Hub recommends."""
     n_rows = 0
     with pq.ParquetWriter(
         path,
@@ -60,8 +60,8 @@ def remove_unfinished(folder: Path) -> None:
 
 @contextmanager
 def writing(root: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Context manager that raises LakeError if the disk is full or read-only, and removes
-    `temporary`."""
+    """Raise LakeError if the `with` block fails because the disk is full or not writable. Remove
+    `temporary` at the end."""
     try:
         yield
     except OSError as error:

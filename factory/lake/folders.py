@@ -43,14 +43,14 @@ class Broken:
 
 
 class Lake:
-    """A lake: the folder with all rows and trained models that the factory has produced."""
+    """A lake, which stores all rows and trained models that the factory has produced."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._verified: set[tuple[Path, int, int]] = set()
 
     def folder(self, table: str, key: str) -> "Folder":
-        """Return the folder of a table for a key, even if the folder does not exist."""
+        """Return the table's folder with the given key, whether or not it exists."""
         return Folder(self, table, key)
 
     def folders(self, table: str) -> list["Folder"]:
@@ -60,12 +60,12 @@ class Lake:
         return [Folder(self, table, key) for key in keys if (root / key).is_dir()]
 
     def relative(self, path: Path) -> str:
-        """Return the relative path of a file in the lake, with forward slashes."""
+        """Return a file's path relative to the lake, with forward slashes."""
         return path.relative_to(self.root).as_posix()
 
     def is_whole(self, path: Path) -> bool:
-        """Return whether the name of a file is the SHA-256 of its content. Each file is hashed once
-        per process."""
+        """Return whether a file's name matches the SHA-256 of the file's content. Each file is
+        hashed once per process."""
         stat = path.stat()
         stamp = (path, stat.st_size, stat.st_mtime_ns)
         if stamp not in self._verified:
@@ -75,8 +75,8 @@ class Lake:
         return True
 
     def load_json(self, name: str) -> dict[str, Any]:
-        """Return the content of a JSON file in the lake, or an empty dictionary if it is missing or
-        unreadable."""
+        """Return the content of a JSON file in the lake, or an empty dict if the file cannot be
+        read."""
         try:
             content = json.loads((self.root / name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -150,7 +150,7 @@ def _flock(file: Lock, *, wait: bool) -> bool:
 
 
 class Folder:
-    """A folder in the lake, with the shards of one key or with one trained model."""
+    """A folder in the lake that stores one trained model, or all shards with the same key."""
 
     def __init__(self, lake: Lake, table: str, key: str) -> None:
         self.lake = lake
@@ -162,7 +162,8 @@ class Folder:
         return f"{self.table}/{self.key}"
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings used to compute the folder's key, or an empty dict if unknown."""
+        """Return the settings that determine the folder's key. The dict is empty if they are
+        unknown."""
         return self.lake.load_json(f"{self.table}/{self.key}/settings.json")
 
     def shards(self) -> list[Path]:
@@ -174,8 +175,8 @@ class Folder:
         return self._listing()[0]
 
     def broken(self, *, content: bool) -> list[Broken]:
-        """Return the shards that were deleted or changed in size. With `content`, also hash the
-        others and return those whose hash changed."""
+        """Return the shards that were deleted or whose size changed. With `content`, also hash the
+        other shards and return those whose content changed."""
         good, broken = self._listing()
         if content:
             broken += [Broken(p, "its content changed") for p in good if not self.lake.is_whole(p)]
@@ -254,15 +255,15 @@ class Folder:
 
     @contextmanager
     def try_lock(self, doing: str) -> Iterator[Lock | None]:
-        """Try to lock the folder for writing without waiting, and yield None if another process
-        holds the lock. See `Lake.try_lock`."""
+        """Try to lock the folder for writing, without waiting. Yield None if another process holds
+        the lock. See `Lake.try_lock`."""
         with self.lake.try_lock(self.lock_name, doing) as file:
             if file is not None:
                 remove_unfinished(self.path)
             yield file
 
     def create(self, settings: dict[str, Any]) -> None:
-        """Create the folder, and record the settings used to compute its key."""
+        """Create the folder, and save the settings that determine the folder's key."""
         with writing(self.lake.root):
             self.path.mkdir(parents=True, exist_ok=True)
             if not (self.path / "settings.json").exists():
@@ -274,8 +275,8 @@ class Folder:
         return self.append_batches(table.schema, iter(table.to_batches()))
 
     def append_batches(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Path:
-        """Write batches of rows to one new shard atomically, and return its path. Only one batch is
-        in memory at a time."""
+        """Write batches of rows to one new shard atomically, and return the shard's path. Only one
+        batch is in memory at a time."""
         temporary = self.path / f".tmp-{os.getpid()}-{threading.get_ident()}"
         with writing(self.lake.root, temporary):
             n_rows = write_parquet(temporary, schema, batches)

@@ -1,7 +1,8 @@
-"""The named queries of `factory sql RECIPE NAME`, one file per query in `queries/`.
+"""Load the named queries that `factory sql` can run.
 
-The leading comment of a file explains the query: the question that it answers, the source of each
-number, and what a row stands for. This module loads names and texts and runs no query.
+Each query is a file in `queries/`. The leading comment of a file explains the query: the question
+that it answers, the source of each number, and what a row stands for. This module loads names and
+texts and runs no query.
 """
 
 import re
@@ -16,7 +17,7 @@ from factory.errors import QueryError
 
 @dataclass(frozen=True)
 class NamedQuery:
-    """A named query that ships with the factory, and its explanation."""
+    """A SQL query that ships with the factory, together with its name and explanation."""
 
     name: str
     explanation: str
@@ -25,7 +26,7 @@ class NamedQuery:
 
 @cache
 def shipped_queries() -> dict[str, NamedQuery]:
-    """Return the named queries that ship with the factory, by name."""
+    """Return a dict of all named queries that ship with the factory, keyed by name."""
     folder = resources.files("factory.lake") / "queries"
     files = sorted(file.name for file in folder.iterdir() if file.name.endswith(".sql"))
     texts = {
@@ -42,7 +43,7 @@ def _explanation(text: str) -> str:
 
 
 def query_text(query: str, views: Sequence[str]) -> str:
-    """Return the SQL of a named query, or `query` itself if it is SQL.
+    """Return the SQL of a named query, or return `query` unchanged if it is already SQL.
 
     `views` has the names of views, for a hint in the error message. Raises QueryError for a single
     word that is not the name of a query.

@@ -1,6 +1,7 @@
-"""The factory's SQL files, each with the relations and parameters that it declares.
+"""Load the SQL files that ship with the factory.
 
-The leading comment of a file declares them. A test compares the declarations with the SQL:
+The leading comment of a file declares the relations and parameters of the query. A test compares
+the declarations with the SQL:
 
     -- Grain: one row per pair that a model learns from.
     -- Reads: pairs, prompts, texts
@@ -66,7 +67,7 @@ def _declared(text: str, what: str) -> frozenset[str]:
 
 @cache
 def load_query(address: str) -> Query:
-    """Return the SQL file at an address such as `run/unparsed`. This address stands for
+    """Load a SQL file by its address, such as `run/unparsed`. This address stands for
     `factory/run/sql/unparsed.sql`, and `export/shapes/margin` for
     `factory/export/shapes/margin.sql`."""
     package, _, path = address.partition("/")
@@ -76,7 +77,7 @@ def load_query(address: str) -> Query:
 
 
 def all_queries(package: str) -> Iterator[Query]:
-    """Yield every SQL file in a package, folder by folder in alphabetical order."""
+    """Yield every SQL file in a package, sorted by path."""
     yield from _queries_in(resources.files(f"factory.{package}"), package)
 
 

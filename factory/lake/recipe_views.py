@@ -1,4 +1,4 @@
-"""DuckDB views of the rows that belong to one recipe, with a cache of row counts.
+"""DuckDB views of the rows that belong to one recipe, and a cache of row counts.
 
 The cache identifies a count by the names of the shards that it was computed from. A shard's name is
 a hash of its content, so the same query on the same names always has the same result.
@@ -24,7 +24,7 @@ _Folders = dict[str, dict[str, list[Path]]]
 
 
 class RecipeViews:
-    """DuckDB views of a recipe's prompts, and of the lake's rows for the recipe's roles."""
+    """DuckDB views of the prompts and lake rows that belong to a recipe."""
 
     def __init__(self, recipe: Recipe, lake: Lake) -> None:
         self.recipe = recipe
@@ -44,7 +44,7 @@ class RecipeViews:
         self.lake.save_json(self._cache_name, self._cache)
 
     def prune_cache(self) -> None:
-        """Drop cached row counts that were not used since this object was created."""
+        """Remove unused row counts from the cache. A count is used if this object returned it."""
         self._cache = {name: self._cache[name] for name in sorted(set(self._used.values()))}
 
     @cached_property
@@ -114,10 +114,10 @@ class RecipeViews:
         scope: Scope,
         compute: Callable[[], dict[str, Any]],
     ) -> dict[str, Any]:
-        """Return the result of `compute`, or the cached result if the scope's shards are unchanged.
+        """Return the cached result of a query, or compute the result if it is not cached.
 
-        `place` names the query and where it is used. `depends_on` lists the other values that
-        determine the result.
+        A cached result is valid while the shards in the scope are unchanged. `place` names the
+        query and where it is used. `depends_on` lists the other values that determine the result.
         """
         if any(isinstance(prompts, pa.Table) for prompts in self.prompts.values()):
             return compute()
@@ -136,7 +136,7 @@ class RecipeViews:
         return dict(self._cache[signature])
 
     def shard_names(self, scope: Scope) -> str:
-        """Return a hash of all shard names in a scope, including the names of prompt shards."""
+        """Return a hash of the names of all shards in a scope, including prompt shards."""
         prompts = [
             paths if isinstance(paths, Sequence) else []
             for _, paths in sorted(self.prompts.items())
@@ -145,7 +145,7 @@ class RecipeViews:
         return short_hash(canonical([[path.name for path in paths] for paths in shards]))
 
     def shards_of(self, scope: Scope) -> dict[str, list[Path]]:
-        """Return the paths of the shards in a scope, by table name."""
+        """Return a dict from table name to the paths of the table's shards in a scope."""
         return {
             table: [path for paths in folders.values() for path in paths]
             for table, folders in self._folders(scope).items()

@@ -204,12 +204,12 @@ ROW_ID: dict[str, str] = {
 
 
 def prompt_id(messages: Sequence[Mapping[str, Any]], tools: str | None) -> str:
-    """Return the ID of a prompt, a hash of its messages and tools as canonical JSON."""
+    """Return a prompt's ID: a hash of the canonical JSON of its messages and tools."""
     return short_hash(canonical({"messages": list(messages), "tools": tools}))
 
 
 def answer_id(request_id: str, draw: int, text: str | None, *more: str | None) -> str:
-    """Return the ID of an answer, a hash of its request, draw, and content.
+    """Return an answer's ID: a hash of its request ID, draw number, and content.
 
     `more` has the other parts of the answer in a fixed order: reasoning and tool calls for a
     sample, reasoning for a judgment.
@@ -218,6 +218,6 @@ def answer_id(request_id: str, draw: int, text: str | None, *more: str | None) -
 
 
 def pair_id(prompt: str, chosen: str | None, rejected: str | None) -> str:
-    """Return the ID of a pair, a hash of the IDs of its prompt and its two answers. The ID is the
-    same in every build."""
+    """Return a pair's ID: a hash of the IDs of its prompt and its two answers. The ID is the same
+    in every build."""
     return row_id(prompt, chosen, rejected)

@@ -1,4 +1,4 @@
-"""The scope of a query: the roles and judges that it covers."""
+"""The scope of a query: the roles and judges whose rows the query reads."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ SHARD_KEYS = {"samples": "sampling_key", "judgments": "judge_key", "verdicts": "
 
 @dataclass(frozen=True)
 class Scope:
-    """The scope of a query: the roles that it reads, and the judges that score their samples."""
+    """The roles whose samples a query reads, and the judges that score these samples."""
 
     roles: Sequence[Row] = ()
     """Rows of the table `roles`."""
@@ -20,11 +20,11 @@ class Scope:
     """Rows of the table `panel`, which lists the judges of each role."""
 
     def rows(self, table: str) -> Sequence[Row]:
-        """Return the rows of `roles` or `panel`, whichever lists a table's folder keys."""
+        """Return this scope's roles for the table `samples`, and its panel for other tables."""
         return self.roles if table == "samples" else self.panel
 
     def keys(self, table: str) -> list[str]:
-        """Return the keys of the table's folders in this scope, sorted."""
+        """Return the keys of a table's folders in this scope, in alphabetical order."""
         column = SHARD_KEYS[table]
         return sorted({row[column] for row in self.rows(table) if row.get(column)})
 

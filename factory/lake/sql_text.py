@@ -1,4 +1,4 @@
-"""Remove comments from SQL text, fill in its parameters, and quote values.
+"""Remove comments from SQL text, fill in parameters, and quote values.
 
 A small lexer separates comments and quoted text from the rest, so that strings stay unchanged.
 """
@@ -33,7 +33,7 @@ Value = str | int | float | bool | None | Path
 
 
 def statement_of(text: str) -> str:
-    """Return a SQL text without comments, blank lines, and trailing spaces.
+    """Remove the comments, blank lines, and trailing spaces from SQL text.
 
     Keys hash this text, so a change of comments leaves every key as it is.
     """
@@ -49,12 +49,12 @@ def _one_break(space: str) -> str:
 
 
 def parameters_of(text: str) -> frozenset[str]:
-    """Return the names of the `$parameters` in a SQL text."""
+    """Return the names of all `$parameters` in SQL text."""
     return frozenset(part[0][1:] for part in _parameters(text))
 
 
 def fill(text: str, values: Mapping[str, Value]) -> str:
-    """Return a SQL text with each `$parameter` replaced by its value as a literal.
+    """Replace each `$parameter` in SQL text with its value, written as a SQL literal.
 
     DuckDB accepts bound parameters neither in views nor in streamed results.
     """

@@ -26,8 +26,7 @@ class Fault:
 
 @dataclass
 class VerifyReport:
-    """Result of checking a lake: the faults, and the numbers of checked shards, rows, and
-    models."""
+    """The faults found in a lake, and how many shards, rows, and models were checked."""
 
     shards: int = 0
     rows: int = 0

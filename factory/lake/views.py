@@ -66,7 +66,7 @@ class _Connection:
 
 
 class Views:
-    """A DuckDB connection with the lake's tables as views.
+    """A DuckDB connection with views of the lake's tables.
 
     The base views are created once, on empty tables. Registering shards then changes the rows that
     they read. A query that declares an input (`-- Reads:`) raises LookupError if nobody registered
@@ -112,12 +112,12 @@ class Views:
         """The open DuckDB connection. Raises RuntimeError if `renew` was called on this object."""
         if self._turn != self._shared.turn:
             raise RuntimeError(
-                "these views are closed, because another caller renewed them: open the views again"
+                "these views are closed, because `renew` was called on them: open the views again"
             )
         return self._shared.con
 
     def renew(self) -> "Views":
-        """Return a new `Views` object on the same connection, without registered inputs. This
+        """Return a new `Views` object that shares the connection but has no registered inputs. This
         object can no longer be used."""
         self._shared.turn += 1
         views = copy.copy(self)
@@ -133,8 +133,8 @@ class Views:
     # inputs
 
     def register_shards(self, view: str, table: str, paths: Sequence[Path]) -> None:
-        """Register a table's shards as the relation `<view>_shards`, with an extra column
-        `filename`. Tables in SHARD_TABLES also get a column `file_row_number`."""
+        """Register a table's shards as the relation `<view>_shards`. The relation also has the
+        column `filename` and, for tables in SHARD_TABLES, the column `file_row_number`."""
         numbered = table in SHARD_TABLES
         name = f"{view}_shards"
         self._inputs.add(name)
@@ -154,13 +154,13 @@ class Views:
         self._register(name, schema.empty_table())
 
     def register(self, name: str, table: pa.Table) -> None:
-        """Register an Arrow table as an input of queries."""
+        """Register an Arrow table, so that queries can read it."""
         self._inputs.add(name)
         self._shared.registered.pop(name, None)
         self._register(name, table)
 
     def register_row(self, name: str, values: Mapping[str, Any]) -> None:
-        """Register settings as an input of queries, a table with one row."""
+        """Register settings as a one-row table that queries can read."""
         self.register(name, pa.Table.from_pylist([dict(values)]))
 
     def _register(self, name: str, table: pa.Table) -> None:
@@ -204,7 +204,7 @@ class Views:
             self._inputs.discard(name)
 
     def use_table(self, name: str) -> None:
-        """Make a table that was created before `renew` available as an input."""
+        """Allow queries to read a table that was created before `renew` was called."""
         self._inputs.add(name)
 
     def read_texts(self, of: str) -> None:
@@ -216,7 +216,7 @@ class Views:
         self.insert("texts", load_query("lake/texts"))
 
     def forget_texts(self) -> None:
-        """Empty the table `texts`."""
+        """Delete all rows from the table `texts`."""
         self.con.execute("create or replace temp table texts (sample_id varchar, text varchar)")
         self._inputs.discard("texts")
 

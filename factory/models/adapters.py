@@ -1,4 +1,4 @@
-"""Check, from file headers alone, that a LoRA adapter fits its base model."""
+"""Check that a LoRA adapter fits its base model, without loading any weights."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from factory.models.safetensors import Tensor, read_tensors
 
 
 def check_adapter(adapter: Path, base: Path, field: str, base_field: str) -> None:
-    """Raise ModelError unless the folder `adapter` is a LoRA adapter that fits the model in `base`.
+    """Raise ModelError unless `adapter` contains a LoRA adapter that fits the model in `base`.
 
     Reads only the headers of safetensors files. Every pair of lora_A [r, in] and lora_B [out, r]
     must fit a weight [out, in] of the base model. An adapter in another file format passes
@@ -21,7 +21,7 @@ def check_adapter(adapter: Path, base: Path, field: str, base_field: str) -> Non
         raise ModelError(
             field,
             f"{shown_path(adapter)} is not a LoRA adapter",
-            "expected a folder that PEFT saved, with adapter_config.json and "
+            "choose a folder that PEFT saved, which contains adapter_config.json and "
             "adapter_model.safetensors",
         )
     file = adapter / "adapter_model.safetensors"

@@ -15,7 +15,7 @@ from factory.models.config import read_json
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model, with its folder, its digest, and an optional LoRA adapter."""
+    """A model's checkpoint: its folder, digest, and optional LoRA adapter."""
 
     name: str
     """The name of the model in the loop (M_0, F_0, M_1, …), or the name of a judge."""

@@ -33,9 +33,10 @@ ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_mo
 
 
 def as_run(digest: str, engine: Engine) -> str:
-    """Return a model's digest combined with the engine settings that affect its answers.
+    """Return a digest of a model and of the engine settings that affect its answers.
 
-    These are the arguments of vLLM in VLLM_IDENTITY, or an OpenAI server's name for the model.
+    These settings are the arguments of vLLM in VLLM_IDENTITY, or an OpenAI server's name for the
+    model.
     """
     match engine:
         case VllmEngine():
@@ -47,7 +48,7 @@ def as_run(digest: str, engine: Engine) -> str:
 
 
 def folder_digest(path: Path, dtype: str, known: dict[str, str]) -> str:
-    """Return the digest of the model in a folder, for the data type `dtype`.
+    """Return a digest of a model's files and data type.
 
     `known` caches file hashes; see `cached_digest`.
     """
@@ -56,7 +57,7 @@ def folder_digest(path: Path, dtype: str, known: dict[str, str]) -> str:
 
 
 def adapter_digest(adapter: Path, base: str, known: dict[str, str]) -> str:
-    """Return the digest of a LoRA adapter, given the digest of its base model (`base`)."""
+    """Return a digest of a LoRA adapter and its base model. `base` is the base model's digest."""
     files = files_digest((file.name, cached_digest(file, known)) for file in model_files(adapter))
     return folder_key("adapter", 1, {"base": base, "adapter": files})
 
@@ -74,7 +75,8 @@ def tokenizer_files(path: Path) -> list[Path]:
 
 
 def model_files(path: Path) -> list[Path]:
-    """Return the files of a model or adapter folder that affect its answers, sorted by name."""
+    """Return the files in a model or adapter folder that affect the model's answers, sorted by
+    name."""
     if is_adapter(path):
         return sorted(file for name in ADAPTER_FILES if (file := path / name).is_file())
     weights = next((found for glob in WEIGHT_FILES if (found := sorted(path.glob(glob)))), [])

@@ -60,7 +60,7 @@ def _locate_repository(model: Model, field: str, download: bool) -> Path:
 
 
 def shown_path(path: Path) -> str:
-    """Format a path for a message, relative to the current folder if it is inside that folder."""
+    """Format a path for a message, relative to the current folder if possible."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:

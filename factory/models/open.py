@@ -21,7 +21,7 @@ def open_checkpoint(
     field: str,
     download: bool = False,
 ) -> Checkpoint:
-    """Find a model named in the recipe, and return its checkpoint with folder and digest.
+    """Find a model that the recipe names, and return its checkpoint.
 
     `field` is the recipe section that names the model: `model`, `judge.model`, or
     `judges.x.reward_model`. `known` caches file hashes, so that unchanged weights are not read

@@ -1,4 +1,4 @@
-"""Read the names, shapes, and sizes of the tensors in a safetensors file, but not the weights.
+"""Read the names, shapes, and sizes of tensors from the header of a safetensors file.
 
 A file starts with the length of its header in eight bytes (little-endian), followed by the header
 as JSON and by the weights (https://github.com/huggingface/safetensors, "Format").
@@ -52,7 +52,7 @@ def read_tensors(file: Path, field: str) -> list[Tensor]:
                 field,
                 f"{file.name} is not a complete safetensors file (perhaps a Git LFS pointer or an "
                 "interrupted download)",
-                "download the file again, with `git lfs pull` in a Git LFS repository",
+                "download the file again, for example with `git lfs pull`",
             ) from None
     tensors = []
     for name, at in header.items():

@@ -1,4 +1,4 @@
-"""Read trained models in the lake: their manifests and checkpoints, and any broken files."""
+"""Read the manifests of trained models in the lake, and find broken model files."""
 
 import json
 from pathlib import Path
@@ -46,8 +46,7 @@ def model_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def broken_files(folder: Path) -> list[tuple[Path, str]]:
-    """Return the deleted and changed files of a trained model, each with the reason why it is
-    broken."""
+    """Return the broken files of a trained model, each with the reason why it is broken."""
     manifest = model_manifest(folder)
     faults = []
     for name, (size, digest) in (manifest or {"files": {}})["files"].items():

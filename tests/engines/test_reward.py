@@ -159,14 +159,16 @@ def test_a_reward_model_is_one(model):
 
 def test_a_model_that_writes_is_refused(tmp_path):
     model = make_reward_model(tmp_path, LlamaForCausalLM)
-    with pytest.raises(ModelError, match="LlamaForCausalLM, expected a sequence-classification"):
+    with pytest.raises(ModelError, match="LlamaForCausalLM, but a reward model must be"):
         reward.check_reward_model(model)
 
 
 def test_a_model_with_several_labels_is_refused(tmp_path):
     for labels in (2, 3):  # transformers omits the default, two labels, from config.json
         model = make_reward_model(tmp_path / str(labels), num_labels=labels)
-        with pytest.raises(ModelError, match=f"has {labels} labels, expected one"):
+        with pytest.raises(
+            ModelError, match=f"has {labels} labels, but a reward model must have exactly one"
+        ):
             reward.check_reward_model(model)
 
 
