@@ -1,4 +1,4 @@
-"""A factory of preference datasets for Temporal Self-Rewarding Language Models.
+"""A package that builds preference datasets for Temporal Self-Rewarding Language Models.
 
 >>> import factory
 >>> f = factory.open("recipe.yaml")
@@ -80,11 +80,11 @@ def __getattr__(name: str) -> Any:
 
 
 def check_files() -> None:
-    """Raise ImportError if factory_boy, which is also imported as `factory`, replaced our files."""
+    """Raise ImportError if the factory_boy package has overwritten files of this package."""
     if not hasattr(import_module("factory.errors"), "UserError"):
         raise ImportError(
-            "factory_boy, which is also imported as `factory`, has overwritten files of "
-            "preference-factory: install the two packages in separate environments"
+            "factory_boy has overwritten files of preference-factory, because both packages are "
+            "imported as `factory`: install the two packages in separate environments"
         )
 
 

@@ -1,6 +1,6 @@
-"""The Python API for recipes, their lakes, and dataset folders.
+"""The Python API for running recipes and querying their results.
 
-Prints nothing. Long work shows a progress bar in notebooks and on terminals.
+The API prints nothing. Long operations show a progress bar in notebooks and on terminals.
 """
 
 import json
@@ -73,7 +73,8 @@ VIEWS = PUBLIC_VIEWS
 AnyPath = str | PathLike[str]
 
 Overrides = Mapping[str, Any] | Sequence[str]
-"""Values by recipe field, such as `{"sampling.draws": 4}`, or lines such as `sampling.draws=4`."""
+"""New values of recipe fields: a dictionary such as `{"sampling.draws": 4}`, or a list of texts
+such as `sampling.draws=4`."""
 
 
 def open(
@@ -112,7 +113,9 @@ def init(folder: AnyPath, name: str = "starter") -> Path:
 
 
 def open_dataset(folder: AnyPath, progress: bool | None = None) -> "Dataset":
-    """Open a dataset folder that `run`, `pairs`, or `publish` wrote.
+    """Open a dataset folder that the factory has written.
+
+    `Factory.run`, `Factory.pairs`, and `Factory.publish` write dataset folders.
 
     >>> f = factory.open("recipe.yaml")
     >>> d = factory.open_dataset(f.run().dataset)
@@ -123,7 +126,9 @@ def open_dataset(folder: AnyPath, progress: bool | None = None) -> "Dataset":
 
 
 def verify(lake: AnyPath | None = None) -> Verification:
-    """Check every shard in a lake (hash, schema, and row IDs), and every trained model.
+    """Check that no shard or trained model in a lake has changed.
+
+    For each shard, checks the hash, the schema, and the row IDs.
 
     >>> factory.open("recipe.yaml").run().n_rows["train"] > 0
     True
@@ -156,8 +161,8 @@ def named_queries() -> Table:
 class Factory:
     """A recipe and the lake that stores its tables, as returned by `factory.open`.
 
-    Every method reads the lake again, so its results are never out of date. The methods raise
-    `factory.FactoryError` for every failure that they understand.
+    Every method reads the lake again, so its results are never out of date. Methods raise
+    `factory.FactoryError` for expected failures.
     """
 
     def __init__(
@@ -201,9 +206,9 @@ class Factory:
         )
 
     def preview(self, first: int = 3) -> Preview:
-        """Sample answers to the first prompts with the base model M_0, and judge the answers.
+        """Let the base model answer the recipe's first prompts, and judge the answers.
 
-        Stores the rows, so that `run` reuses them.
+        Stores the answers and judgments, so that `run` reuses them.
 
         >>> f = factory.open("recipe.yaml")
         >>> len({row["prompt"] for row in f.preview(first=2)})
@@ -224,7 +229,7 @@ class Factory:
         >>> f.plan().is_done
         True
 
-        If it is interrupted, run it again: finished rows are stored in the lake.
+        If a run is interrupted, call `run` again to continue: the lake stores all finished rows.
         """
         from factory.export import dataset_rows, write_dataset
         from factory.run import run_recipe
@@ -253,7 +258,7 @@ class Factory:
         )
 
     def pairs(self, name: str, set: Overrides | None = None) -> Pairs:
-        """Choose another set of pairs from the stored answers and scores, and write a dataset.
+        """Select another set of pairs from the stored answers, and write it as a dataset.
 
         >>> f = factory.open("recipe.yaml")
         >>> all_pairs = f.run()
@@ -264,7 +269,7 @@ class Factory:
         Calls no model. `set` overrides `loop.policy` and the fields of `pairs`. The loop's own
         pairs do not change.
 
-        Raises RecipeError if the loop never sampled what the pairs need.
+        Raises RecipeError if the pairs need answers that the loop did not sample.
         """
         from factory.export import dataset_rows
         from factory.run import build_pairs, check_changes, write_build
@@ -284,13 +289,15 @@ class Factory:
         )
 
     def sql(self, query: str) -> Table:
-        """Run a SQL query or a named query on the recipe's views (see `factory.named_queries`).
+        """Run a SQL query or a named query on the recipe's views.
+
+        `factory.named_queries` lists the named queries.
 
         >>> f = factory.open("recipe.yaml")
         >>> f.sql("select count(*) as prompts from prompts").rows
         [{'prompts': 12}]
 
-        Raises QueryError if the query fails or does not only read.
+        Raises QueryError if the query fails or would write.
         """
         state = self._state()
         rows = all_views(state).answer(query_text(query, VIEWS))
@@ -337,7 +344,10 @@ class Factory:
         return Picture(draw_picture(final_gaps, scores))
 
     def views(self) -> Views:
-        """Create the recipe's SQL views for several queries. They show the lake as it is now."""
+        """Create the recipe's SQL views once, so that several queries can use them.
+
+        The views show the lake as it is now.
+        """
         return all_views(self._state())
 
     def trace(self, pair_id: str) -> Trace:
@@ -357,7 +367,7 @@ class Factory:
         return _trace(trace_lake(lake, pair_id, builds))
 
     def diff(self, other: "Factory | Dataset | AnyPath", limit: int = 10) -> Diff:
-        """Compare the final pairs with those of another recipe or dataset, and explain differences.
+        """Explain how the final pairs differ from those of another recipe or dataset.
 
         >>> f = factory.open("recipe.yaml")
         >>> _ = f.run()
@@ -365,15 +375,15 @@ class Factory:
         >>> {row["status"] for row in f.diff(wide.dataset)} <= {"same", "lost"}
         True
 
-        A path is a dataset folder, or a recipe in the same lake. `limit` is the number of
-        examples. Raises QueryError if there are no pairs to compare.
+        A path is a dataset folder, or a recipe in the same lake. `limit` is the maximum
+        number of examples. Raises QueryError if there are no pairs to compare.
         """
         return _diff(self._pair_set(), _pair_set_of(other, self.lake), limit)
 
     def diff_sql(self, other: "Factory | Dataset | AnyPath") -> str:
-        """Return a SQL script that prints every row of `diff` and needs only DuckDB.
+        """Return a SQL script that lists the pairs of both sets and how they differ.
 
-        Relative paths in the script refer to the current folder.
+        The script needs only DuckDB. Relative paths in it refer to the current folder.
         """
         return script(self._pair_set(), _pair_set_of(other, self.lake))
 
@@ -381,7 +391,9 @@ class Factory:
         return recipe_pairs(self.recipe, self.lake, self.path, self._overrides)
 
     def export(self, to: str, out: AnyPath) -> Export:
-        """Write the pairs in the format that a trainer expects, with a config for the trainer.
+        """Write the pairs in the format that a trainer expects.
+
+        Most formats include a config for the trainer.
 
         >>> f = factory.open("recipe.yaml")
         >>> _ = f.run()
@@ -438,7 +450,8 @@ class Factory:
     def adopt(self, folder: AnyPath, iteration: int, role: str) -> str:
         """Add your own trained model to the loop, and return the model's digest.
 
-        For recipes with `train.with: manual`. `role` is `future`, or `current` from iteration 1 on.
+        The recipe must have `train.with: manual`. `role` is `future`, or `current` from iteration 1
+        on.
 
         Raises RecipeError if the loop does not wait for this model, and ModelError if the model
         does not match the one that it was trained from.
@@ -450,7 +463,9 @@ class Factory:
         )
 
     def verify(self) -> Verification:
-        """Check the recipe's shards (hash, schema, and row IDs) and its trained models.
+        """Check that the recipe's shards and trained models have not changed.
+
+        For each shard, checks the hash, the schema, and the row IDs.
 
         >>> f = factory.open("recipe.yaml")
         >>> _ = f.run()
@@ -492,7 +507,9 @@ class Dataset:
         return f"factory.open_dataset({str(self.folder)!r})"
 
     def export(self, to: str, out: AnyPath) -> Export:
-        """Write the pairs in the format that a trainer expects, with a config for the trainer.
+        """Write the pairs in the format that a trainer expects.
+
+        Most formats include a config for the trainer.
 
         `out` is a new or empty folder. Raises ExportError if the trainer cannot read these pairs.
         """
@@ -517,7 +534,10 @@ class Dataset:
         return fit_dataset(self.folder, training, Path(out), self._progress)
 
     def trace(self, pair_id: str) -> Trace:
-        """Show the dataset row of a pair. Raises QueryError if the dataset has no such pair."""
+        """Show the dataset row that contains a pair.
+
+        Raises QueryError if the dataset has no such pair.
+        """
         return Trace([], found=trace_dataset(self.folder, pair_id))
 
     def diff(self, other: "Factory | Dataset | AnyPath", limit: int = 10) -> Diff:
@@ -528,9 +548,9 @@ class Dataset:
         return _diff(self._pair_set(), _pair_set_of(other, None), limit)
 
     def diff_sql(self, other: "Factory | Dataset | AnyPath") -> str:
-        """Return a SQL script that prints every row of `diff` and needs only DuckDB.
+        """Return a SQL script that lists the pairs of both sets and how they differ.
 
-        Relative paths in the script refer to the current folder.
+        The script needs only DuckDB. Relative paths in it refer to the current folder.
         """
         return script(self._pair_set(), _pair_set_of(other, None))
 
@@ -539,7 +559,7 @@ class Dataset:
 
 
 def default_lake() -> Path:
-    """Return the lake folder for calls that name none: FACTORY_LAKE, or `lake`."""
+    """Return the default lake folder: the value of FACTORY_LAKE, or `lake`."""
     return Path(os.environ.get("FACTORY_LAKE") or "lake")
 
 

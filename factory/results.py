@@ -1,4 +1,4 @@
-"""Classes for the results of the Python API.
+"""The result classes of the Python API.
 
 Each result is a table with `.rows`. It can be converted to Polars, pandas, and Arrow, and notebooks
 display it. `to_dict()` returns what the command line prints with `--json`. This module does not
@@ -40,7 +40,7 @@ SHOWN_ROWS = 100
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Table:
-    """The rows of a result, which can be converted to Polars, pandas, or Arrow.
+    """A table of results that can be converted to Polars, pandas, or Arrow.
 
     >>> table = factory.open("recipe.yaml").sql("select 1 as one, 'a' as letter")
     >>> table.rows
@@ -83,7 +83,10 @@ class Table:
         return self.to_arrow().to_pandas()
 
     def to_dict(self) -> Any:
-        """Return the data that the command line prints with `--json`, by default the rows."""
+        """Return the data that the command line prints with `--json`.
+
+        By default, returns the rows.
+        """
         return self.rows
 
     def __len__(self) -> int:
@@ -93,12 +96,12 @@ class Table:
         return iter(self.rows)
 
     def tables(self) -> list[tuple[str, Rows]]:
-        """Return the tables that are displayed for the result, each with its title."""
+        """Return the titles and rows of the tables to display."""
         shown = self.data[:SHOWN_ROWS]
         return [("", shown.to_pylist() if isinstance(shown, pa.Table) else shown)]
 
     def notes(self) -> list[str]:
-        """Return the lines that are displayed below the tables."""
+        """Return the lines of text to display below the tables."""
         if not len(self):
             return [f"No rows. {self.hint}".rstrip()]
         hidden = len(self) - SHOWN_ROWS
@@ -123,12 +126,12 @@ class Table:
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
 class Plan(Table):
-    """The steps of a recipe, one row per step, with an estimate of the remaining work."""
+    """The plan of a run: one row per step, and an estimate of the remaining work."""
 
     title: str
     """The names of the recipe and its pair policy."""
     totals: dict[str, Any]
-    """Steps, requests, tokens, trainings, model loads, seconds, and cost that remain. Seconds and
+    """The remaining steps, requests, tokens, trainings, model loads, seconds, and cost. Seconds and
     cost are None if they are unknown."""
     generation: list[str]
     """How samples and judgments are generated, one line per recipe section."""
@@ -153,7 +156,7 @@ class Plan(Table):
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
 class Preview(Table):
-    """Answers to the first prompts, one row per answer, with judgments and scores."""
+    """The judged answers to a recipe's first prompts, with one row per answer."""
 
     scale: tuple[float, float] | None
     """The lowest and the highest score of the judge's rubric, or None without a rubric."""
@@ -166,14 +169,17 @@ class Preview(Table):
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
 class Run(Table):
-    """The result of a run: one row per iteration and phase, with its pairs and score gap."""
+    """The result of a run: the number of pairs and the score gap of each iteration.
+
+    There is one row per iteration and phase.
+    """
 
     probe: Table
     """The mean probe score of each model; empty if the recipe has no probe."""
     work: Table
     """Tokens, time, and cost of each stage, over all runs."""
     dataset: Path
-    """The folder of the dataset, for `datasets.load_dataset`."""
+    """The dataset folder, which `datasets.load_dataset` can read."""
     n_rows: dict[str, int]
     """The number of rows per split."""
 
@@ -198,7 +204,7 @@ class Run(Table):
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
 class Status(Table):
-    """The progress of a recipe: one row per step, with the rows that it has produced so far."""
+    """The progress of a recipe, as a table with one row per step."""
 
     title: str
     gaps: Table
@@ -235,16 +241,16 @@ def _describe_dataset(folder: Path, n_rows: dict[str, int]) -> str:
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
 class Pairs(Table):
-    """Another set of pairs: one row per iteration, with its number of pairs and score gap."""
+    """A set of pairs selected from stored answers, summarized in one row per iteration."""
 
     outcomes: Table
     """The number of considered pairs by iteration and outcome."""
     dataset: Path
-    """The folder of the dataset, for `datasets.load_dataset`."""
+    """The dataset folder, which `datasets.load_dataset` can read."""
     n_rows: dict[str, int]
     """The number of rows per split."""
     inside_the_loop: dict[str, Any]
-    """The remaining work, as in `Plan.totals`, if the loop is to be trained on these pairs."""
+    """The work that it would take to train the loop on these pairs, as in `Plan.totals`."""
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -270,7 +276,7 @@ class Pairs(Table):
 
 @dataclass(frozen=True)
 class Picture:
-    """An SVG drawing, which notebooks display."""
+    """An SVG drawing that notebooks display as an image."""
 
     svg: str
     """The drawing as SVG."""
@@ -284,11 +290,11 @@ class Picture:
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
 class Trace(Table):
-    """The history of one pair: one row per judgment of its two answers."""
+    """The history of a pair, with one row per judgment of its two answers."""
 
     found: dict[str, Any]
     """The pair, its prompt, and for each side the sample, its model, judgments, and verdicts. For a
-    pair that is read from a dataset, the row of the dataset."""
+    pair from a dataset folder, its row in the dataset."""
 
     def to_dict(self) -> dict[str, Any]:
         return self.found
@@ -308,10 +314,11 @@ class Trace(Table):
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
 class Diff(Table):
-    """The difference between two sets of pairs: one row per status and reason."""
+    """A comparison of two sets of pairs, with a count for each kind of difference."""
 
     sets: tuple[Mapping[str, Any], Mapping[str, Any]]
-    """Facts about A and B: `pairs` (the title), `kept`, `considered`, and `has_candidates`."""
+    """Summaries of the sets A and B, with `pairs` (the title), `kept`, `considered`, and
+    `has_candidates`."""
     examples: Rows
     """Examples of pairs that differ."""
 
@@ -328,19 +335,19 @@ class Diff(Table):
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
 class Export(Table):
-    """The files that were exported for a trainer, one row per split."""
+    """The result of an export for a trainer, with one row per dataset split."""
 
     out: Path
     """The folder of the export."""
     trainer: str
     command: str
-    """The command that starts the training when it is run in the folder."""
+    """The command that starts the training. Run it in the folder of the export."""
     left_out: list[str]
     """Steps of the recipe whose pairs do not exist yet."""
 
     @property
     def n_rows(self) -> dict[str, int]:
-        """The number of exported rows per split."""
+        """The number of exported rows in each dataset split."""
         return {row["split"]: row["rows"] for row in self.rows}
 
     def to_dict(self) -> dict[str, Any]:
@@ -358,7 +365,7 @@ class Export(Table):
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
 class DryRun(Table):
-    """The result of publishing with `dry_run`: one row per pre-publish check."""
+    """The result of a dry run of publishing, with one row per pre-publish check."""
 
     folder: Path
     """The folder that would be pushed."""
@@ -380,7 +387,7 @@ class DryRun(Table):
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
 class Published(Table):
-    """The result of a push to the Hugging Face Hub, as a table with one row."""
+    """The result of publishing a dataset on the Hugging Face Hub."""
 
     url: str
     """The address of the commit or the pull request."""
@@ -393,7 +400,7 @@ class Published(Table):
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
 class Verification(Table):
-    """The files of a lake that have changed since they were written, one row per file."""
+    """The files in a lake that have changed since the factory wrote them."""
 
     n_shards: int
     n_rows: int
@@ -401,7 +408,7 @@ class Verification(Table):
 
     @property
     def ok(self) -> bool:
-        """Whether all files that were checked are unchanged."""
+        """Whether all checked files are unchanged."""
         return not len(self)
 
     def to_dict(self) -> dict[str, Any]:
@@ -417,7 +424,7 @@ class Verification(Table):
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
 class Diagnosis(Table):
-    """The results of checking whether this machine can run a recipe, one row per check."""
+    """A report on whether this machine can run a recipe, with one row per check."""
 
     @property
     def n_problems(self) -> int:

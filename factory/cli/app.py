@@ -1,4 +1,4 @@
-"""The `factory` command and its subcommands, grouped as in `factory --help`.
+"""The `factory` command and its subcommands.
 
 Commands import everything heavy inside their functions, so that `factory --help` is fast.
 """
@@ -41,7 +41,10 @@ GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
 
 
 class Command(TyperCommand):
-    """A subcommand that prints a FactoryError as one sentence, and with `--json` also as JSON."""
+    """A subcommand that reports a FactoryError in one sentence.
+
+    With `--json`, it also prints the error as JSON.
+    """
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         pieces = super().collect_usage_pieces(ctx)  # Typer writes arguments as {RECIPE}
@@ -57,7 +60,7 @@ class Command(TyperCommand):
 
 
 class Groups(TyperGroup):
-    """A command group that lists its subcommands by topic in the help."""
+    """A command group whose help lists the subcommands by topic."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         for title, commands in GROUPS.items():

@@ -1,4 +1,4 @@
-"""The interactive prompt of `factory sql`, which also runs queries from standard input."""
+"""An interactive SQL prompt that can also run queries from standard input."""
 
 import os
 import re
@@ -41,7 +41,7 @@ _DELIMITERS = " \t\n\"'`@$><=;|&{}()[]+-*/%,:!?"
 
 
 def run_console(views: Views, output: str) -> None:
-    """Run SQL queries typed on a terminal or read from standard input.
+    """Run SQL queries from the interactive prompt or from standard input.
 
     Raises QueryError if a query from standard input fails. On a terminal, prints the error and
     continues.
@@ -91,9 +91,10 @@ def _print_answer(views: Views, query: str, output: str) -> None:
 
 
 def split(text: str) -> tuple[list[str], str]:
-    """Split SQL text into complete statements (without semicolons) and any incomplete remainder.
+    """Split SQL text into its complete statements and an incomplete remainder.
 
-    Semicolons in quotes and comments do not end a statement. A remainder of comments is empty.
+    The returned statements have no semicolons at the end. Semicolons in quotes and comments do not
+    end a statement. If the remainder contains only comments, it is returned as an empty text.
     """
     statements: list[str] = []
     begin, is_empty = 0, True
@@ -155,7 +156,7 @@ class Prompt:
                 print(f"factory: {error}", file=sys.stderr)
 
     def completions(self, text: str, before: str) -> list[str]:
-        """Return the completions of the word `text`, which follows `before` on the line."""
+        """Return every word that can complete `text`. `before` is the line up to `text`."""
         view, point, _ = text.rpartition(".")
         words: set[str]
         if not self._begun and not before.strip():

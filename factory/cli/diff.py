@@ -16,11 +16,16 @@ if TYPE_CHECKING:
 
 
 def diff(
-    first: Annotated[Path, typer.Argument(metavar="A", help="First recipe or dataset folder")],
-    second: Annotated[Path, typer.Argument(metavar="B", help="Second recipe or dataset folder")],
+    first: Annotated[
+        Path, typer.Argument(metavar="A", help="First recipe or dataset folder to compare")
+    ],
+    second: Annotated[
+        Path, typer.Argument(metavar="B", help="Second recipe or dataset folder to compare")
+    ],
     lake: LakePath = LAKE,
     lake_b: Annotated[
-        Path | None, typer.Option("--lake-b", help="Lake of B, if it differs from A's lake")
+        Path | None,
+        typer.Option("--lake-b", help="Lake of the second recipe, B (default: the lake of A)"),
     ] = None,
     set_a: Annotated[
         list[str] | None,
@@ -43,15 +48,15 @@ def diff(
     ] = 10,
     as_sql: Annotated[
         bool,
-        typer.Option("--sql", help="Print a SQL script that lists all pairs (needs only DuckDB)"),
+        typer.Option("--sql", help="Print a SQL script for DuckDB that compares all pairs"),
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Compare the pairs of two recipes or datasets.
 
     Shows which final pairs were gained, lost, flipped, or changed, and why. To compare a set that
-    `factory pairs` wrote, give its dataset folder. The reasons come from the lake, which stores the
-    candidates of its recipes and the outcomes of its datasets.
+    `factory pairs` wrote, give its dataset folder. The reasons are derived from the
+    candidates and outcomes that are stored in the lake.
 
     Example: factory diff recipes/quickstart/recipe.yaml lake/datasets/quickstart-wide-5ac81f0e
     """
@@ -72,14 +77,14 @@ def _open(path: Path, lake: Path, overrides: list[str] | None) -> "Factory | Dat
     if overrides:
         raise QueryError(
             str(path),
-            f"the override {overrides[0]} applies only to a recipe",
+            f"cannot apply the override {overrides[0]} to a dataset folder",
             "give a recipe, or remove the override",
         )
     return open_dataset(path)
 
 
 def print_diff(result: "Diff") -> None:
-    """Print both sets of pairs, the number of pairs per status and reason, and the examples."""
+    """Print how two sets of pairs differ, followed by examples."""
     for name, pair_set in zip("AB", result.sets, strict=True):
         print(f"{name}  {_describe_set(pair_set)}")
     print()

@@ -15,7 +15,7 @@ INTERRUPTED = 130
 """The exit code after Ctrl-C or SIGTERM."""
 
 interrupted = Event()
-"""Set after Ctrl-C or SIGTERM. A library may replace `Interrupted` by its own exception, so the
+"""Set after Ctrl-C or SIGTERM. A library may replace `Interrupted` with its own exception, so the
 type of an exception does not show whether the user interrupted the command."""
 
 

@@ -16,10 +16,13 @@ if TYPE_CHECKING:
 
 def export(
     source: Annotated[
-        Path, typer.Argument(metavar="RECIPE", help="Recipe that has been run, or dataset folder")
+        Path, typer.Argument(metavar="RECIPE", help="Recipe that you have run, or a dataset folder")
     ],
     trainer: Annotated[
-        str, typer.Option("--to", metavar="TRAINER", help="Target trainer (listed above)")
+        str,
+        typer.Option(
+            "--to", metavar="TRAINER", help="Trainer that will read the pairs, such as trl"
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", help="New or empty folder to write to")],
     lake: LakePath = LAKE,
@@ -33,7 +36,7 @@ def export(
 
     Trainers: trl, llama-factory, axolotl, openrlhf, ms-swift, torchtune, nemo-rl, and unsloth for
     DPO; kto, reward-model, and sft for TRL's other trainers; jsonl and parquet for all columns.
-    sft takes the best answer to each prompt, and needs a recipe.
+    sft exports the best answer to each prompt, and works only with a recipe.
 
     Example: factory export recipes/quickstart/recipe.yaml --to llama-factory --out pairs-lf
 
@@ -55,7 +58,7 @@ def export(
 
 
 def print_export(result: "Export") -> None:
-    """Print the files written for a trainer, and the command that starts the training."""
+    """Print where the exported files are, and which command starts the training."""
     from factory.report import format_splits
 
     if result.left_out:

@@ -18,7 +18,7 @@ def init(
     """Create a folder with an example recipe.
 
     starter: a commented recipe for your own model and prompts, with example prompts.
-    quickstart: a complete example with a real small model, which runs without a GPU or a network.
+    quickstart: a complete example with a small real model, which needs no GPU or network.
 
     Also writes recipe.schema.json, so that editors can autocomplete and validate the fields.
 

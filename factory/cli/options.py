@@ -1,4 +1,4 @@
-"""Shared command-line options, and a function that opens a recipe and its lake."""
+"""Command-line options that several commands share."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,7 +29,7 @@ LAKE = Path("lake")
 
 
 def open_recipe(path: Path, lake: Path, overrides: list[str] | None) -> "Factory":
-    """Open a recipe and its lake, and show progress as bars or lines."""
+    """Open a recipe and its lake for a command, with progress output enabled."""
     from factory import api
 
     return api.open(path, lake, overrides, progress=True)

@@ -12,8 +12,8 @@ def plan(
 ) -> None:
     """Show which steps will run and why.
 
-    Lists every step with the rows that are in the lake and the rows that are missing, and estimates
-    tokens and time. Changes nothing.
+    Lists every step with its numbers of stored and missing rows, and estimates tokens and time.
+    Changes nothing.
 
     Example: factory plan recipes/quickstart/recipe.yaml --json
     """

@@ -18,7 +18,7 @@ def publish(
     lake: LakePath = LAKE,
     overrides: Overrides = None,
     public: Annotated[
-        bool, typer.Option("--public", help="Make a new repository public instead of private")
+        bool, typer.Option("--public", help="If the repository is new, make it public")
     ] = False,
     revision: Annotated[
         str | None,
@@ -40,7 +40,7 @@ def publish(
         typer.Option(
             "--evaluation",
             metavar="FILE",
-            help="Benchmark file that no prompt may overlap with (repeatable)",
+            help="Benchmark file to check for overlap with the prompts (repeatable)",
         ),
     ] = None,
     allow: Annotated[

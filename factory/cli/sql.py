@@ -25,7 +25,7 @@ def sql(
         bool, typer.Option("--list", help="List the named queries with an explanation of each")
     ] = False,
 ) -> None:
-    """Query the tables of a recipe with SQL.
+    """Run SQL queries on a recipe's tables.
 
     Views: prompts, samples, judgments, verdicts, scores, pairs, models, roles, panel (the judges of
     each role), judges, judge_scores, candidates (samples with their roles and scores), and gaps

@@ -1,4 +1,4 @@
-"""Printing of results as tables, JSON, CSV, or Parquet.
+"""Functions that print results as tables, JSON, CSV, or Parquet.
 
 Results go to standard output. Progress and errors go to standard error.
 """
@@ -28,7 +28,10 @@ def print_result(result: "Table") -> None:
 
 
 def print_table(rows: Rows, title: str | None = None) -> None:
-    """Print rows as a table that fits the terminal, or with one line per row in a pipe or file."""
+    """Print rows as a table.
+
+    On a terminal, the table fits the width. In a pipe or a file, it has one line per row.
+    """
     if sys.stdout.isatty():
         _draw_table(rows, title)
         return

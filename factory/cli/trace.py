@@ -134,7 +134,7 @@ def _print_indented(text: str, prefix: str = "  ") -> None:
 
 
 def print_dataset_row(row: "Trace") -> None:
-    """Print the prompt, answers, scores, and judge in a pair's dataset row."""
+    """Print the prompt, answers, scores, and judge of a pair in a dataset."""
     from factory.report import SIDES
     from factory.stages import transcript
 

@@ -12,15 +12,20 @@ from factory.cli.options import LAKE, LakePath, Overrides, RecipePath, open_reci
 
 def train(
     dataset: Annotated[
-        Path, typer.Argument(metavar="DATASET", help="Dataset folder, or folder exported for trl")
+        Path,
+        typer.Argument(
+            metavar="DATASET", help="Dataset folder, or a folder exported with --to trl"
+        ),
     ],
-    model: Annotated[str, typer.Option("--model", help="Model to train: folder or Hub repository")],
+    model: Annotated[
+        str, typer.Option("--model", help="Model to train (folder or Hub repository)")
+    ],
     out: Annotated[Path, typer.Option("--out", help="New or empty folder for the model")],
     overrides: Overrides = None,
 ) -> None:
     """Train a model with DPO on a dataset.
 
-    Trains with TRL, as the loop does, but outside the loop. `--set` overrides `seed` and the fields
+    Trains with TRL, but does not add the model to a loop. `--set` overrides `seed` and the fields
     of a recipe's `train` section. After an interruption, run the same command again to continue
     from the last checkpoint.
 
@@ -41,16 +46,17 @@ def adopt(
         int, typer.Option("--iteration", min=0, help="Iteration that will use this model")
     ],
     role: Annotated[
-        str, typer.Option("--role", help="future, or current (only from iteration 1 on)")
+        str,
+        typer.Option("--role", help="Role of the model: future, or current from iteration 1 on"),
     ],
     lake: LakePath = LAKE,
     overrides: Overrides = None,
 ) -> None:
     """Add your own trained model to the loop.
 
-    For recipes with `train.with: manual`. Copies the model into the lake, and the next run
-    continues with it. Its architecture, tokenizer, and chat template must match those of the model
-    that it was trained from.
+    Use this command if the recipe has `train.with: manual`. It copies the model into the lake, and
+    the next run continues with this model. The architecture, the tokenizer, and the chat template
+    must match those of the model that you started the training from.
 
     Example: factory adopt recipe.yaml trained/ --iteration 0 --role future
     """

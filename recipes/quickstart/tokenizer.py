@@ -1,4 +1,4 @@
-"""The tokenizer of the quickstart's model M_0, with tokens for fixed words and single characters.
+"""A tokenizer for the quickstart's model, with tokens for words and single characters.
 
 The letters of a task are separate tokens, so that the model can process each of them. The fixed
 words of the prompts, the rubric, and the judgments are one token each (with the space before them),

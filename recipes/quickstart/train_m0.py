@@ -1,9 +1,9 @@
-"""Create the quickstart files: the prompts, the probe, and the model M_0.
+"""Create the quickstart's prompts, probe prompts, and base model M_0.
 
 M_0 is trained from scratch on two kinds of demonstrations, as in Self-Rewarding LMs (arXiv
 2401.10020). The first kind are answers (IFT); some contain errors, so that M_0 writes answers of
 mixed quality. The second kind are judgments (EFT): the judge prompt with the correct score. SEED
-determines all files, the weights up to floating-point differences.
+determines the contents of all files, except for floating-point differences in the weights.
 
     python train_m0.py                  prompts.jsonl, probe.jsonl, and m0/ (10 minutes on one core)
     python train_m0.py --prompts-only   only prompts.jsonl and probe.jsonl
@@ -38,12 +38,12 @@ Row = dict[str, list[Message]]
 
 
 def judge_prompt(prompt: str, answer: str) -> str:
-    """Return the judge prompt for an answer, exactly as the factory renders it from the rubric."""
+    """Return the judge prompt that the factory renders from the rubric for an answer."""
     return RUBRIC.replace("{prompt}", prompt).replace("{answer}", answer).strip()
 
 
 def verdict(answer: str, reference: str) -> str:
-    """Return the correct judgment for an answer, which M_0 learns to write.
+    """Return the judgment that the model should learn to write about an answer.
 
     It contains the correct letter, the given letter, and + or - for each position, then the score.
     """
@@ -61,8 +61,10 @@ def turn(prompt: str, completion: str) -> Row:
 
 
 def demonstrations(rng: Random, taken: set[str]) -> Iterator[tuple[Row, Row]]:
-    """Yield an endless series of answers and judgments to train on, without the strings in
-    `taken`."""
+    """Yield an endless series of answers and judgments to train on.
+
+    Tasks with a string in `taken` are skipped.
+    """
     while True:
         item, judged = draw(rng), draw(rng)
         if item.letters in taken or judged.letters in taken:
@@ -91,7 +93,7 @@ def curriculum(rng: Random, taken: set[str]) -> list[Row]:
 
 
 def untrained(folder: Path) -> None:
-    """Write a model with random weights to a folder, with its tokenizer and chat template."""
+    """Save a randomly initialized model, its tokenizer, and its chat template to a folder."""
     import torch
     from tokenizer import MAX_LENGTH, build
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -117,7 +119,7 @@ def untrained(folder: Path) -> None:
 
 
 def train(rows: list[Row]) -> None:
-    """Train M_0 on the training examples in the given order, and save it to m0/."""
+    """Train M_0 on the examples in the given order, and save the model to m0/."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -145,9 +147,9 @@ def train(rows: list[Row]) -> None:
 
 
 def write_prompts(rng: Random) -> set[str]:
-    """Write prompts.jsonl and probe.jsonl, and return the strings in them and in reserve.
+    """Write prompts.jsonl and probe.jsonl, and return the strings that training must not use.
 
-    No string occurs in both files.
+    These are the strings in both files and the strings in reserve. No string occurs in both files.
     """
     items: dict[str, Item] = {}
     while len(items) < PROMPTS + SPARE + PROBE:
@@ -163,7 +165,10 @@ def write_prompts(rng: Random) -> set[str]:
 
 
 def main() -> None:
-    """Write the prompts, and train M_0 on all other strings unless `--prompts-only` is given."""
+    """Write the prompts, then train M_0 unless `--prompts-only` is given.
+
+    The training uses none of the strings in the prompts.
+    """
     rng = Random(SEED)
     taken = write_prompts(rng)
     if "--prompts-only" not in sys.argv:

@@ -1,4 +1,4 @@
-"""Tasks about strings of random lower-case letters, with known correct answers.
+"""Generated tasks on strings of letters, each with a known correct answer.
 
     copy     "Copy the letters of stone."     -> "stone."
     reverse  "Reverse the letters of stone."  -> "enots."
@@ -15,7 +15,7 @@ from random import Random
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 LENGTHS = (4, 5)
 SLIPS = {"change": 6, "swap": 2, "drop": 1, "double": 1, "stop": 3}
-"""Weights of the kinds of errors: change, swap, drop, or double a letter, or drop the full stop."""
+"""Weights of the kinds of errors: change, swap, drop, or double a letter, or drop the period."""
 
 
 def _advance(letters: str) -> str:
@@ -40,12 +40,12 @@ class Item:
 
     @property
     def prompt(self) -> str:
-        """The user's message that states the task."""
+        """The user message that states the task."""
         return f"{self.task.capitalize()} the letters of {self.letters}."
 
     @property
     def reference(self) -> str:
-        """The only correct answer to the task, which ends with a full stop."""
+        """The only correct answer to the task. It ends with a period."""
         return TASKS[self.task](self.letters) + "."
 
 
@@ -56,7 +56,7 @@ def draw(rng: Random) -> Item:
 
 
 def spoil(rng: Random, answer: str, slips: int) -> str:
-    """Add `slips` random errors to an answer, with kinds drawn by the weights in SLIPS."""
+    """Add `slips` random errors to an answer. SLIPS determines how often each kind occurs."""
     letters, stop = answer.removesuffix("."), "."
     for _ in range(slips):
         at = rng.randrange(len(letters))

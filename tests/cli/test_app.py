@@ -293,7 +293,7 @@ def test_files_that_factory_boy_overwrote_are_a_sentence():
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ran.returncode == 1
-    assert ran.stderr.startswith("factory: factory_boy, which is also imported")
+    assert ran.stderr.startswith("factory: factory_boy has overwritten files of preference-factory")
 
 
 def test_a_hub_model_that_is_not_on_this_machine_is_a_sentence(toy, factory, monkeypatch):

@@ -472,7 +472,11 @@ def test_what_cannot_be_compared_is_said_in_a_sentence(made, diff, factory, toy,
     refused("no such file: give the path to a recipe", made.path, tmp_path / "none")
     refused("give a recipe, or a dataset folder", made.path, tmp_path)
     refused(
-        "the override seed=1 applies only to a recipe", made.path, made.wide, "--set-b", "seed=1"
+        "cannot apply the override seed=1 to a dataset folder",
+        made.path,
+        made.wide,
+        "--set-b",
+        "seed=1",
     )
     refused("has no final pairs (D2) for this recipe: run `factory run`", made.path, toy.path)
     refused("has no final pairs", made.path, made.path, "--set-b", "pairs.min_margin=3")
