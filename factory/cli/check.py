@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 def verify(
     recipe: Annotated[
-        Path | None, typer.Argument(metavar="[RECIPE]", help="Check only the files of this recipe")
+        Path | None, typer.Argument(metavar="RECIPE", help="Check only the files of this recipe")
     ] = None,
     lake: LakePath = LAKE,
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Check that no file in the lake has changed.
+    """Check that no shard or model in the lake has changed.
 
     Checks every shard (hash, schema, and row IDs) and every trained model. Prints the names of the
     files that have changed, and exits with code 1 if there are any. Without a recipe, it checks

@@ -56,7 +56,7 @@ def run_console(views: Views, output: str) -> None:
         )
     elif output == "parquet":
         raise QueryError(
-            "--format", "a terminal cannot display Parquet", "give a query as an argument"
+            "--format", "a terminal cannot display Parquet", "redirect the output to a file"
         )
     else:
         Prompt(views, output).run()
