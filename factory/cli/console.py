@@ -56,7 +56,9 @@ def run_console(views: Views, output: str) -> None:
         )
     elif output == "parquet":
         raise QueryError(
-            "--format", "a terminal cannot display Parquet", "redirect the output to a file"
+            "--format",
+            "a terminal cannot display Parquet",
+            "give a query as an argument, and redirect the output to a file",
         )
     else:
         Prompt(views, output).run()
