@@ -21,7 +21,7 @@ def verify(
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Check that no shard or model in the lake has changed.
+    """Check that shards and models are unchanged.
 
     Checks every shard (hash, schema, and row IDs) and every trained model. Prints the names of the
     files that have changed, and exits with code 1 if there are any. Without a recipe, it checks

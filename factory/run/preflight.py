@@ -173,9 +173,10 @@ def _check_labels(judge: Judge, rubric: Rubric, model: Checkpoint) -> None:
             if not rubric.pattern.findall(label):
                 raise RubricError(
                     f"rubric {judge.rubric}",
-                    "judge.constrained allows only bare labels, but the rubric's parser finds no "
+                    "judge.constrained allows only bare labels, but judge.parser finds no "
                     f"score in the bare label {label}",
-                    "set judge.parser to a pattern that matches a bare label",
+                    "remove judge.parser: the default parser of a constrained judge accepts bare "
+                    "labels",
                 )
     if judge.expected_score and model.declared is None:
         _check_single_tokens(judge, rubric, model)

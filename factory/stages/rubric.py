@@ -91,6 +91,9 @@ def load_rubric(judge: Judge, folder: Path) -> Rubric:
     """Return the rubric named in a judge's settings. The judge's parser and scale override those
     of the file.
 
+    If the judge is constrained and the file's parser expects more than a bare label, the rubric
+    gets a parser for bare labels. The judge prompt stays the same.
+
     Raises RubricError if the file, its header, or its placeholders are invalid.
     """
     name = judge.rubric
@@ -99,6 +102,8 @@ def load_rubric(judge: Judge, folder: Path) -> Rubric:
     scale = _scale(name, judge.scale or header.get("scale"))
     _check_placeholders(name, template)
     labels = _labels(name, header.get("labels"), scale)
+    if judge.constrained and not judge.parser and not _finds_each(parser, labels):
+        parser = _bare_label_parser(labels)
     source, description = (_text(name, header, field) for field in ("source", "description"))
     rubric = Rubric(template, parser, scale, labels, source, description)
     if rubric.compares and (scale != (0.0, 1.0) or set(labels) != set(PREFERENCES)):
@@ -165,6 +170,17 @@ def _parser(name: str, parser: Any) -> str:
         "expected a regular expression with one group, which captures the score",
         file=f"rubric {name}",
     )
+
+
+def _finds_each(parser: str, labels: tuple[str, ...]) -> bool:
+    """Return whether a parser finds a score in each bare label."""
+    return all(re.search(parser, label) for label in labels)
+
+
+def _bare_label_parser(labels: tuple[str, ...]) -> str:
+    """Return the parser for a constrained judge, which writes nothing but a label."""
+    longest_first = sorted(labels, key=len, reverse=True)
+    return rf"\A\s*({'|'.join(map(re.escape, longest_first))})\s*\Z"
 
 
 def _scale(name: str, scale: Any) -> tuple[float, float]:

@@ -73,10 +73,44 @@ def check_fields(method: Method, fields: dict[str, Any], dtype: str) -> None:
     config, _ = _trl(method)
     known = [field.name for field in dataclasses.fields(config)]
     _check_names(f"train.{method}", f"TRL's {config.__name__}", fields, known)
+    _check_precision(method, fields, dtype)
     try:
         _config(config, fields, dtype, Path("unused"), {})
     except (TypeError, ValueError, ImportError) as error:
         raise RecipeError(f"train.{method}", f"TRL rejects these fields: {error}") from None
+
+
+def _check_precision(method: Method, fields: dict[str, Any], dtype: str) -> None:
+    """Raise RecipeError if this machine cannot train in the model's precision.
+
+    Accelerate 1.15 supports float16 only on GPUs, and some GPUs have no bfloat16.
+    """
+    from transformers.utils import is_torch_bf16_gpu_available
+
+    half = {"bf16": dtype == "bfloat16", "fp16": dtype == "float16", **fields}
+    on_cpu = fields.get("use_cpu", not _has_accelerator())
+    own = [name for name in ("bf16", "fp16") if fields.get(name)]
+    field = f"train.{method}.{own[0]}" if own else "model.dtype"
+    remedy = f"remove the field {own[0]}" if own else "set model.dtype to {}"
+    if half["fp16"] and on_cpu:
+        raise RecipeError(
+            field,
+            "training in float16 needs a GPU, but it would run on the CPU",
+            remedy.format("bfloat16 or float32"),
+        )
+    if half["bf16"] and not on_cpu and not is_torch_bf16_gpu_available():
+        raise RecipeError(
+            field,
+            "this machine's GPU cannot train in bfloat16",
+            remedy.format("float16 or float32"),
+        )
+
+
+def _has_accelerator() -> bool:
+    """Return whether torch can use a GPU or another accelerator on this machine."""
+    import torch
+
+    return torch.accelerator.is_available()
 
 
 def check_lora(
@@ -219,8 +253,10 @@ def _config(
     """Return TRL's config, with the factory's settings below the recipe's fields.
 
     Mixed precision follows the model's own dtype. TRL's default would depend on the hardware.
+    Without an accelerator, `use_cpu` must be set, or TRL rejects bfloat16.
     """
     ours = {
+        "use_cpu": not _has_accelerator(),
         "output_dir": str(out),
         "report_to": "none",
         "disable_tqdm": True,

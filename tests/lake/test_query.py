@@ -116,7 +116,7 @@ def test_an_input_of_an_earlier_caller_does_not_count():
         renewed = views.renew()
         with pytest.raises(LookupError):
             renewed.all(NEEDS, least=1)
-        with pytest.raises(RuntimeError, match="renewed"):
+        with pytest.raises(RuntimeError, match="`renew` was called"):
             views.all(NEEDS, least=1)
 
 

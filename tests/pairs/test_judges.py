@@ -137,13 +137,9 @@ def test_other_judges_of_a_pair_make_it_again_and_no_judgment(judged):
         assert judged.to_do(change) == {"pairs", "train"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "rule",
-    [
-        "pairs.chosen_if=even = 1",
-        pytest.param("pairs.agree=[even]", marks=pytest.mark.slow),
-        pytest.param("pairs.score=judge + even", marks=pytest.mark.slow),
-    ],
+    "rule", ["pairs.chosen_if=even = 1", "pairs.agree=[even]", "pairs.score=judge + even"]
 )
 def test_a_judge_that_judges_otherwise_makes_other_pairs(judged, rule):
     judged.run(rule)
@@ -400,6 +396,7 @@ def test_fewer_opponents_read_fewer_comparisons_and_more_ask_for_them_alone(comp
     assert row["n"] == 2
 
 
+@pytest.mark.slow
 def test_position_bias_is_seen(compared):
     compared.script(
         LONGER.replace("len(a) > len(b)", "len(a) > len(b) - 11").replace(
@@ -549,7 +546,7 @@ def test_a_model_that_is_no_reward_model_is_refused_before_anything_is_sampled(t
     with pytest.raises(ModelError) as caught:
         toy.run()
     assert str(caught.value).startswith(
-        "judges.rewarded.reward_model.path: rm has 2 labels, expected"
+        "judges.rewarded.reward_model.path: rm has 2 labels, but a reward model"
     )
     assert toy.shards("samples") == []
 

@@ -136,6 +136,7 @@ def test_an_empty_split_and_an_empty_configuration_are_left_out(tmp_path):
     assert "anchored" not in datasets.get_dataset_config_names(str(folder))
 
 
+@pytest.mark.slow
 def test_a_judge_that_is_a_function_is_published_as_one(tmp_path):
     toy = publishable(tmp_path / "toy", 12)
     toy.write(judge={"function": "gold.py:grade"})

@@ -95,6 +95,7 @@ def test_test_prompts_are_paired_and_never_trained_on(toy):
             assert manifest["n_pairs"] == kept["n"]
 
 
+@pytest.mark.slow
 def test_iterations_share_no_prompt(toy):
     toy.write(loop={"iterations": 3})
     toy.write_prompts(40)

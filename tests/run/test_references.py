@@ -115,6 +115,7 @@ def test_a_prompt_without_a_reference_is_refused_before_any_generation(spin, fac
     assert factory("preview", spin.path, "--lake", spin.lake, *none_needed).code == 0
 
 
+@pytest.mark.slow
 def test_the_probe_needs_no_reference(spin):
     spin.add_probe()
     lines = [json.loads(line) for line in (spin.folder / "probe.jsonl").read_text().splitlines()]
@@ -126,6 +127,7 @@ def test_the_probe_needs_no_reference(spin):
     assert len(spin.query("from candidates where role = 'reference'")) == 12
 
 
+@pytest.mark.slow
 def test_more_prompts_and_other_draws_make_only_what_is_missing(spin):
     spin.finish()
     before = set(spin.shards("samples"))

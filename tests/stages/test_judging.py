@@ -26,8 +26,8 @@ from factory.stages import (
 HERE = Path(__file__).parent
 README = (HERE.parents[1] / "factory" / "stages" / "README.md").read_text(encoding="utf-8")
 SHIPPED = shipped_rubrics()
-GRADING = [name for name in SHIPPED if name != "pairwise"]
-"""Names of the shipped rubrics that ask for a number."""
+GRADING = [name for name in SHIPPED if name not in ("pairwise", "rating")]
+"""Names of the shipped rubrics that end with the line "Score: N"."""
 HOSTILE = [json.loads(line) for line in (HERE / "hostile.jsonl").read_text().splitlines()]
 ANSWERS = {row["why"]: row["answer"] for row in HOSTILE if "answer" in row}
 JUDGMENTS = {row["why"]: (row["judgment"], row["score"]) for row in HOSTILE if "judgment" in row}
@@ -85,6 +85,22 @@ def test_the_rubric_that_compares_ends_with_the_form_that_its_parser_reads():
         assert parse_preference(judgment, rubric.pattern, second=False).score is not None
 
 
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_rubric_can_be_used_by_a_constrained_judge(name):
+    free, constrained = shipped(name), load_rubric(Judge(rubric=name, constrained=True), HERE)
+    assert constrained.template == free.template  # the judgments keep their key
+    for label in constrained.labels:
+        assert constrained.pattern.findall(f" {label}\n") == [label]
+    assert not constrained.pattern.findall(f"{constrained.labels[0]} or so")
+
+
+def test_a_constrained_judge_keeps_a_parser_that_reads_bare_labels(load):
+    own = OWN.replace("Grade: (", "(")
+    assert load(own, constrained=True).parser == load(own).parser
+    assert load(OWN, constrained=True).parser != load(OWN).parser
+    assert load(OWN, constrained=True, parser="(x)").parser == "(x)"  # a run refuses it
+
+
 @pytest.mark.parametrize("name", GRADING)
 def test_a_shipped_rubric_ends_with_the_form_that_its_parser_reads(name):
     rubric = shipped(name)
@@ -104,7 +120,7 @@ def test_the_rubrics_that_ship():
     assert needs.pop("pairwise") == {"answer_a", "answer_b"}
     assert set(needs.values()) == {frozenset()}
     aspects = {name for name in SHIPPED if name.startswith("aspect_")}
-    assert set(needs) - aspects == {"additive", "single_score"}
+    assert set(needs) - aspects == {"additive", "rating", "single_score"}
     assert {shipped(name).scale for name in aspects} == {(1.0, 5.0)}
 
 

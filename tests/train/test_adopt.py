@@ -343,7 +343,10 @@ def fewer_weights(folder):
     ("change", "sentence"),
     [
         (lambda folder: None, "contains M_0 unchanged: provide a model that was trained"),
-        (lambda folder: changed_config(folder, hidden_size=7), "sets hidden_size to 7, expected"),
+        (
+            lambda folder: changed_config(folder, hidden_size=7),
+            "sets hidden_size to 7, but M_0 has 128",
+        ),
         (lambda folder: (folder / "config.json").unlink(), "contains no config.json"),
         (no_weights, "contains no weights: add the *.safetensors files"),
         (fewer_weights, "lacks the weight model.layers.0"),
