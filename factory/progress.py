@@ -13,19 +13,19 @@ from typing import Protocol, TextIO
 
 
 class Task(Protocol):
-    """A task with a known number of units and a progress display."""
+    """A long-running task whose progress is shown to the user."""
 
     def advance(self, n: int = 1, tokens: int = 0) -> None:
-        """Add `n` finished units to the task, and the tokens generated for them."""
+        """Record that `n` more units are finished, and how many tokens they took."""
         ...
 
     def at(self, n: int, of: int) -> None:
-        """Set the task's number of finished units and its total number of units."""
+        """Set how many units are finished, and how many there are in total."""
         ...
 
 
 class Progress(Protocol):
-    """Interface for showing messages and the progress of tasks to the user."""
+    """Interface for showing messages and task progress to the user."""
 
     def say(self, message: str) -> None:
         """Show a message to the user."""
@@ -37,7 +37,7 @@ class Progress(Protocol):
 
 
 class Meter:
-    """Counter of a task's finished units, which estimates the rate and the time remaining.
+    """Counter that measures the rate of a task and estimates the time remaining.
 
     The rate counts from the first result, because starting an engine takes minutes and says nothing
     about its speed. The time remaining is unknown until 10 more units or 5 % of the total are
@@ -65,7 +65,7 @@ class Meter:
 
     @property
     def rate(self) -> float | None:
-        """Rate of the task in units per second, or None before the second result."""
+        """The task's rate in units per second, or None before the second result arrives."""
         if self._first is None or self.done <= self._first[1]:
             return None
         at, done = self._first
@@ -73,7 +73,7 @@ class Meter:
 
     @property
     def seconds_left(self) -> float | None:
-        """The estimated seconds until the task is complete, or None if it is too early to tell."""
+        """Estimated number of seconds left, or None if it is too early to tell."""
         if self._first is None or (rate := self.rate) is None:
             return None
         if self.done - self._first[1] < min(10, 0.05 * self.total):
@@ -126,7 +126,7 @@ class _MeteredTask:
 
 
 class Lines:
-    """Plain-text progress: messages, and a line about each task every few seconds."""
+    """Progress display that prints plain text, with a line per task every few seconds."""
 
     def __init__(self, out: TextIO | None = None, every: float = 10.0) -> None:
         """`every` is the number of seconds between two lines about a task."""
@@ -147,7 +147,7 @@ class Lines:
 
 
 class Bars:
-    """Progress bars on a terminal, one per task, with the rate and the time remaining."""
+    """Progress display that draws one bar per task on a terminal."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -178,9 +178,9 @@ class Bars:
 
 
 class NotebookBars:
-    """Progress bars in the output of a Jupyter notebook cell, one per task.
+    """Progress display that draws one bar per task in a Jupyter notebook.
 
-    Needs no widgets: the bar is HTML, and the notebook replaces it as the work goes on.
+    It needs no widgets: the bar is HTML, and the notebook replaces it as the work goes on.
     """
 
     def say(self, message: str) -> None:
@@ -254,14 +254,14 @@ def _is_notebook() -> bool:
 
 
 def format_rate(rate: float) -> str:
-    """Format a rate for display, as in 1,240, 12, 3.1, or 0.02."""
+    """Format a rate for display, for example as `1,240`, `3.1`, or `0.02`."""
     if rate >= 9.95:
         return f"{rate:,.0f}"
     return f"{rate:.1f}" if rate >= 0.095 else f"{rate:.1g}"
 
 
 def duration(seconds: float) -> str:
-    """Format a duration in seconds for display, as in 0.4 s, 12 s, 3 min 05 s, or 2 h 10 min."""
+    """Format a number of seconds for display, for example as `12 s` or `3 min 05 s`."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 60:

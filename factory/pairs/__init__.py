@@ -1,4 +1,4 @@
-"""Pair policies, and the queries that score, filter, and order their candidates."""
+"""Pair policies, and the queries that score, filter, and sort the candidate answers."""
 
 from factory.pairs.choice import (
     PAIRS_VERSION,

@@ -1,4 +1,4 @@
-"""Score and filter candidate answers as the `pairs` section of a recipe specifies.
+"""Score and filter candidate answers according to the `pairs` section of a recipe.
 
 This module builds the queries between the candidates and a policy, builds the settings that
 identify a set of pairs, and checks the rows that a policy returns.
@@ -59,7 +59,7 @@ _DECISIONS = """
 
 @dataclass(frozen=True)
 class Choice:
-    """The policy, judges, and SQL queries that choose a recipe's preference pairs."""
+    """How a recipe chooses its preference pairs: the policy, the judges, and the SQL queries."""
 
     recipe: Recipe
     policy: Policy
@@ -72,19 +72,19 @@ class Choice:
 
     @property
     def combines(self) -> bool:
-        """Whether an expression, a condition, or a second judge affects the choice of pairs."""
+        """Whether the recipe chooses pairs by SQL expressions or by `pairs.agree`."""
         return _combines(self.recipe.pairs)
 
     @property
     def digest(self) -> str:
-        """Hash of all SQL statements that turn candidates into pairs, except the policy's own."""
+        """Hash of the SQL that turns candidate answers into pairs, excluding the policy's SQL."""
         statements = [statement_of(query) for query in self.queries.values()]
         shared = [load_query(name).statement for name in ("lake/macros", "pairs/pairs")]
         return short_hash("\n".join([*shared, *statements]))
 
     @property
     def parameters(self) -> dict[str, Value]:
-        """The recipe's pair settings, which SQL queries read from the table `pair_settings`."""
+        """The recipe's pair settings, as the only row of the table `pair_settings`."""
         spec = self.recipe.pairs
         return {
             "trains": self.policy.trains,
@@ -100,12 +100,17 @@ class Choice:
         }
 
     def evaluated(self, expression: str) -> str:
-        """Return a query that evaluates a SQL expression over judges' scores as `value`."""
+        """Return a query that evaluates a SQL expression for each candidate answer.
+
+        The expression may use the scores of all judges. Its value is in the column `value`.
+        """
         return _scored_by(list(self.recipe.all_judges), f"({expression}) as value")
 
     def build_settings(self, iteration: int, phase: str, judge: str, rows: str) -> dict[str, Any]:
-        """Return the settings used to compute the key of a phase's pairs. `judge` has the
-        digests of the judges that score, and `rows` is a digest of the candidates."""
+        """Return the settings whose hash identifies one set of preference pairs.
+
+        `judge` has the digests of the judges that score, and `rows` is a digest of the candidates.
+        """
         changed = changed_fields(self.recipe.pairs)
         return {
             "iteration": iteration,
@@ -121,8 +126,11 @@ class Choice:
 
 
 def make_choice(recipe: Recipe, policy: Policy) -> Choice:
-    """Return the policy, judges, and SQL queries that choose a recipe's preference pairs. The
-    recipe's SQL expressions are parsed but not evaluated."""
+    """Build the SQL queries that choose a recipe's preference pairs.
+
+    The result also contains the policy, and the judges whose scores the queries use. The recipe's
+    SQL expressions are parsed but not evaluated.
+    """
     spec = recipe.pairs
     of_score = [JUDGE if spec.score in PLAIN_SCORES else spec.score]
     conditions = [text for text in (spec.chosen_if, spec.rejected_if) if text]
@@ -165,11 +173,10 @@ def _judges_named(
 
 @cache
 def named_columns(expression: str) -> frozenset[str]:
-    """Return the lower-case names of the columns in a SQL expression, or an empty set if it is
-    invalid.
+    """Return the names of the columns in a SQL expression, in lower case.
 
     DuckDB parses the expression, so words inside strings and comments do not count. A star or
-    `columns(…)` becomes EVERY_COLUMN.
+    `columns(…)` becomes EVERY_COLUMN. The result is empty for an invalid expression.
     """
     with open_database() as con:
         ((text,),) = con.execute(
@@ -210,7 +217,7 @@ def _scored_by(judges: Sequence[str], columns: str) -> str:
 
 
 def define_policy(views: Views, choice: Choice) -> None:
-    """Define the DuckDB view `policy`, which selects the pairs, and all views that it needs.
+    """Define the DuckDB view `policy`, which selects the pairs, and the views that it reads.
 
     `measured` becomes a table without texts, so that it is computed only once. Raises RecipeError
     if an expression of the recipe fails, or if the policy is not a valid query.
@@ -226,20 +233,20 @@ def define_policy(views: Views, choice: Choice) -> None:
             raise RecipeError(
                 "pairs",
                 f"a SQL expression failed: {one_line(error, 300)}",
-                "make sure that score, chosen_if, and rejected_if work for every answer",
+                "correct the expression in pairs.score, pairs.chosen_if, or pairs.rejected_if",
             ) from None
     try:
         views.define("policy", choice.policy.sql)
     except duckdb.Error as error:
         raise _policy_error(
-            choice.policy, f"the file is not a valid query: {one_line(error, 300)}"
+            choice.policy, f"the file is not a valid SQL query: {one_line(error, 300)}"
         ) from None
 
 
 def check_policy(views: Views, policy: Policy) -> None:
-    """Run the pair policy once, and make the view `policy` read the stored result.
+    """Run the pair policy once, and check the pairs that it returns.
 
-    Raises RecipeError if a row cannot be a pair.
+    The view `policy` then reads the stored result. Raises RecipeError if a row cannot be a pair.
     """
     try:
         relation = views.con.sql("from policy")
@@ -247,7 +254,9 @@ def check_policy(views: Views, policy: Policy) -> None:
         for column in ("prompt_id", "chosen_id", "rejected_id"):
             if types.get(column) != "VARCHAR":
                 got = f"has the type {types[column]}" if column in types else "is missing"
-                raise _policy_error(policy, f"the column {column} {got}, expected VARCHAR")
+                raise _policy_error(
+                    policy, f"expected the column {column} of type VARCHAR, but it {got}"
+                )
         views.create_table("chosen_pairs", "select prompt_id, chosen_id, rejected_id from policy")
         views.define("policy", "from chosen_pairs")
         # Shipped policies choose both sides from the eligible candidates, so they need no check.

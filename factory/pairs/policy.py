@@ -26,7 +26,7 @@ OF_TWO_SIDES = (
     "rejected_if",
     "agree",
 )
-"""Fields of `pairs` that concern a rejected side."""
+"""Fields of `pairs` that apply only if the policy selects rejected answers."""
 
 
 _HEADER = re.compile(r"^-- Roles:(.*)$", re.MULTILINE)
@@ -55,23 +55,25 @@ class Policy:
 
     @property
     def phases(self) -> tuple[str, ...]:
-        """Phases of each iteration: D1 and D2 if the policy uses a future model, otherwise only
-        D2."""
+        """Training phases of each iteration: two if the policy uses a future model, otherwise one.
+
+        With two phases, D1 trains the future model and D2 trains the next model.
+        """
         return (FIRST, SECOND) if "future" in self.roles else (SECOND,)
 
     def candidates(self, phase: str) -> tuple[str, ...]:
-        """Return the roles that provide the candidate answers in a phase."""
+        """Return the roles, such as `current`, whose answers the policy may choose in a phase."""
         return tuple(role for role in self.roles if (role, phase) != ("future", FIRST))
 
 
 def shipped_policies() -> list[str]:
-    """Return the names of the policies that ship with the factory, sorted."""
+    """Return the sorted names of the pair policies that ship with the factory."""
     files = (resources.files("factory.pairs") / "policies").iterdir()
     return sorted(file.name.removesuffix(".sql") for file in files if file.name.endswith(".sql"))
 
 
 def load_policy(recipe: Recipe) -> Policy:
-    """Return the pair policy named in a recipe: a shipped policy or the user's own file.
+    """Load a recipe's pair policy, either a shipped one or the user's own SQL file.
 
     Raises RecipeError if the policy does not exist, if no comment lists its roles
     (`-- Roles: past, current`), or if the recipe sets a field of `pairs` that concerns the rejected
@@ -113,16 +115,16 @@ def _load(name: str, folder: Path) -> Policy:
         raise RecipeError(
             "loop.policy",
             f"the file {name} has no `-- Roles:` comment that lists valid roles",
-            "add a `-- Roles:` comment that lists `current` and the other roles that the query "
-            f"uses, chosen from {', '.join(ROLES)}",
+            "add a `-- Roles:` comment with `current` and any other roles that the query uses "
+            f"({', '.join(ROLES)})",
         )
     trained = _TRAINS.search(sql)
     method = trained[1].strip() if trained else "dpo"
     if method not in get_args(Method):
         raise RecipeError(
             "loop.policy",
-            f"the file {name} has the comment `-- Trains: {method}`",
-            "expected dpo (trains on pairs) or sft (trains on chosen answers only)",
+            f"got the comment `-- Trains: {method}` in the file {name}",
+            "use dpo to train on pairs, or sft to train only on the chosen answers",
         )
     return Policy(name, sql, roles, cast(Method, method))
 

@@ -1,5 +1,4 @@
-"""Pure functions that turn table rows into engine requests and results into rows, one module per
-stage."""
+"""Pure functions that build engine requests from table rows, and table rows from results."""
 
 from factory.stages.judging import (
     Verdict,

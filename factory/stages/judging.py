@@ -1,4 +1,4 @@
-"""Pure functions that render a rubric for an answer and parse a judgment into a verdict."""
+"""Write the prompt for a judge, and read the score from the judge's output."""
 
 import math
 import re
@@ -16,7 +16,7 @@ probably meant to write something else there."""
 
 @dataclass(frozen=True)
 class Verdict:
-    """A verdict: the score of a judgment, or the reason why it has no score."""
+    """The score read from a judge's output, or the reason why there is none."""
 
     score: float | None
     reason: str | None
@@ -26,7 +26,7 @@ class Verdict:
 def render_rubric(
     rubric: Rubric, item: Mapping[str, str | None], control: Sequence[str] = ()
 ) -> list[dict[str, str]]:
-    """Render a rubric for an answer, and return the chat messages for the judge. `control` has the
+    """Insert an answer into a rubric, and return the chat messages for the judge. `control` has the
     judge's control tokens.
 
     Values are untrusted input. Placeholders are replaced in one pass over the template, so the name
@@ -60,7 +60,7 @@ def transcript(messages: Sequence[Mapping[str, Any]]) -> str:
 
 
 def parse_score(text: str | None, parser: re.Pattern[str], scale: tuple[float, float]) -> Verdict:
-    """Parse a judgment's text, and return its score or the reason why it has no score.
+    """Parse a judge's text, and return the score or the reason why there is none.
 
     A text with two different scores has no score, so that no number is made up. The parsers of the
     shipped rubrics read only the last line, so that quotes from the answer do not count.
@@ -80,7 +80,7 @@ def parse_score(text: str | None, parser: re.Pattern[str], scale: tuple[float, f
 
 
 def parse_preference(text: str | None, parser: re.Pattern[str], *, second: bool) -> Verdict:
-    """Parse a judgment that compares two answers, and return the score of one of the answers.
+    """Parse a judge's comparison of two answers, and return the score of one of them.
 
     The score is 1 if the judge prefers the answer, 0 if it prefers the other answer, and 0.5 for a
     tie. `second` is true if the answer was shown second.
@@ -99,7 +99,7 @@ def parse_preference(text: str | None, parser: re.Pattern[str], *, second: bool)
 def expected_score(
     logprobs: Sequence[Mapping[str, Any]] | None, worth: Callable[[str], float] = float
 ) -> float | None:
-    """Return a judgment's expected score: the mean of all labels, weighted by their probabilities.
+    """Return the mean of the possible scores, weighted by the probabilities that the judge assigns.
 
     The probabilities are those at the position of the score, renormalized over the labels. Returns
     None if their total is less than MIN_MASS. This follows G-Eval (arXiv 2303.16634).
@@ -112,13 +112,16 @@ def expected_score(
 
 
 def shown_second(draw: int) -> bool:
-    """Return whether the scored answer is shown second in a draw of a comparison. Odd draws swap
-    the two answers."""
+    """Return whether a comparison shows the scored answer second. Odd draws swap the two
+    answers."""
     return draw % 2 == 1
 
 
 def check_value(value: float | None, scale: tuple[float, float] | None) -> Verdict:
-    """Check a number that a function or reward model returned, and return it as a verdict."""
+    """Convert a number from a function or reward model to a verdict.
+
+    The verdict has no score if the number is None or outside the scale.
+    """
     if value is None:
         return Verdict(None, "no score")
     if not in_scale(value, scale):

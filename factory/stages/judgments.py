@@ -1,4 +1,4 @@
-"""Build requests to judges, and convert the judges' raw output to rows of `judgments`."""
+"""Build requests to judges, and convert the results to rows of the table `judgments`."""
 
 import json
 from typing import Any
@@ -19,7 +19,7 @@ VERSION = 2
 def settings(
     judge: Checkpoint | Function, rubric: Rubric | None, generation: Judge, seed: int
 ) -> dict[str, Any]:
-    """Return the settings used to compute the key of a judge's judgments.
+    """Return the settings whose hash identifies a judge's judgments.
 
     For a model they include the rubric's prompt, but not its parser or scale. `rubric` is None for
     functions and reward models.
@@ -49,7 +49,7 @@ def _score_options(rubric: Rubric, generation: Judge) -> dict[str, Any]:
 
 
 def reads(judge: Judge | None, rubric: Rubric | None) -> str:
-    """Return the prompt fields that a judge reads in addition to the messages.
+    """Return which fields of a prompt, besides its messages, the judge reads.
 
     The result is `context` (reference and criteria) for a rubric that names one of them, `meta`
     (reference, criteria, and the prompt's `meta`) for a function, and an empty string for other
@@ -67,8 +67,10 @@ def request(
     judge: Checkpoint | Function,
     rubric: Rubric | None,
 ) -> Request:
-    """Build the request to a judge from a row of `judgment_requests.sql` or
-    `comparison_requests.sql`."""
+    """Build a request that asks a judge to score an answer.
+
+    `row` is a row of `judgment_requests.sql` or, for a comparison, of `comparison_requests.sql`.
+    """
     common: dict[str, Any] = {
         "id": row["request_id"],
         "draws": tuple(row["draws"]),
@@ -110,10 +112,10 @@ def row(
     judge: Checkpoint | Function,
     key: str,
 ) -> Row:
-    """Convert a judge's result to a row of the table `judgments`, without the engine columns.
+    """Convert a judge's result to a row of the table `judgments`.
 
-    If the judge returned a number, the row's text is this number. `other_id` is the other sample of
-    a comparison.
+    The row does not include the columns that describe the engine. If the judge returned a number,
+    the row's text is this number. `other_id` is the other sample of a comparison.
     """
     text = result.text
     if text is None and result.value is not None:

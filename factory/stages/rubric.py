@@ -1,4 +1,4 @@
-"""Rubric files, each with a judge prompt and the parser, scale, and labels of its scores.
+"""Rubrics: prompts for a judge, each with a parser and a scale for the scores.
 
 The key of judgments hashes the prompt of the rubric, and the key of verdicts hashes its parser and
 scale. A better parser can thus parse stored judgments again without calling a model.
@@ -43,7 +43,7 @@ _CLOSING_TAG = re.compile(r"</([A-Za-z][\w-]*)>")
 
 @dataclass(frozen=True)
 class Rubric:
-    """A rubric: a judge prompt, and the parser and scale of its scores."""
+    """A prompt that asks a judge for a score, with the parser and the scale for that score."""
 
     template: str
     """Judge prompt, with placeholders."""
@@ -77,8 +77,11 @@ class Rubric:
 
     @cached_property
     def tags(self) -> re.Pattern[str] | None:
-        """Regular expression for the `<` of each tag closed in the judge prompt. Case, spacing,
-        and attributes do not matter. None if the template closes no tag."""
+        """Regular expression that finds the judge prompt's own tags in inserted text.
+
+        It matches the `<` of each tag that the judge prompt closes. Case, spacing, and attributes
+        do not matter. None if the judge prompt closes no tag.
+        """
         names = "|".join(sorted(set(_CLOSING_TAG.findall(self.template))))
         if not names:
             return None
@@ -88,7 +91,7 @@ class Rubric:
 
 
 def load_rubric(judge: Judge, folder: Path) -> Rubric:
-    """Return the rubric named in a judge's settings. The judge's parser and scale override those
+    """Load the rubric that a judge's settings name. The judge's parser and scale override those
     of the file.
 
     If the judge is constrained and the file's parser expects more than a bare label, the rubric
@@ -116,7 +119,7 @@ def load_rubric(judge: Judge, folder: Path) -> Rubric:
 
 
 def shipped_rubrics() -> list[str]:
-    """Return the names of the rubrics that ship with the factory, sorted."""
+    """Return the sorted names of the rubrics that ship with the factory."""
     files = (resources.files("factory.stages") / "rubrics").iterdir()
     return sorted(file.name.removesuffix(".md") for file in files if file.name.endswith(".md"))
 
@@ -146,14 +149,14 @@ def _split(name: str, text: str) -> tuple[dict[str, Any], str]:
         raise RubricError(
             f"rubric {name}",
             "the file has no valid YAML header",
-            "start the file with a header between two --- lines that sets scale and parser, and "
-            "put the judge prompt after the header",
+            "start the file with the fields scale and parser between two --- lines, and put the "
+            "judge prompt after the second line",
         )
     if unknown := [field for field in header if field not in HEADER]:
         raise RubricError(
             f"rubric {name}",
-            f"the header has an unknown field {unknown[0]}",
-            f"expected only {', '.join(HEADER)}",
+            f"the header has the unknown field {unknown[0]}",
+            f"use only the fields {', '.join(HEADER)}",
         )
     return header, match[2].strip()
 
@@ -216,7 +219,10 @@ def _text(name: str, header: Mapping[str, Any], field: str) -> str:
     if text is None or isinstance(text, str):
         return text or ""
     raise RubricError(
-        field, f"got {text!r}", "expected text (put it in quotes)", file=f"rubric {name}"
+        field,
+        f"got {text!r}",
+        "put the value in quotes, so that YAML reads it as text",
+        file=f"rubric {name}",
     )
 
 
@@ -225,7 +231,7 @@ def _check_placeholders(name: str, template: str) -> None:
     if unknown := sorted(found - set(PLACEHOLDERS)):
         raise RubricError(
             f"rubric {name}",
-            f"the judge prompt has an unknown placeholder {{{unknown[0]}}}",
+            f"the judge prompt has the unknown placeholder {{{unknown[0]}}}",
             "use only " + ", ".join(f"{{{known}}}" for known in PLACEHOLDERS),
         )
     answers = {"answer_a", "answer_b"} if found & {"answer_a", "answer_b"} else {"answer"}

@@ -13,22 +13,25 @@ VERSION = 1
 
 
 def settings(model: Checkpoint, generation: Generation, seed: int) -> dict[str, Any]:
-    """Return the settings used to compute the key of a model's answers. They determine the
+    """Return the settings whose hash identifies a model's answers. They determine the
     distribution of the answers, so `max_tokens` is not among them."""
     return {"model": model.digest, **generation.identity, "seed": seed}
 
 
 def reference_settings(tokenizer: str | None) -> dict[str, Any]:
-    """Return the settings used to compute the key of the reference answers. The texts are
-    part of each request, so only the tokenizer that counts their tokens is left."""
+    """Return the settings whose hash identifies the reference answers. The texts are part of each
+    request, so only the tokenizer that counts their tokens is left."""
     return {"role": REFERENCE, "tokenizer": tokenizer}
 
 
 def request(
     row: Row, request_key: str, generation: Generation, model: Checkpoint | None
 ) -> Request:
-    """Build an engine request from a row of `sample_requests.sql`. Without a model, it asks for the
-    prompt's reference answer."""
+    """Build a request that asks an engine for answers to a prompt.
+
+    `row` is a row of `sample_requests.sql`. Without a model, the request asks for the prompt's
+    reference answer.
+    """
     return Request(
         id=row["request_id"],
         messages=row["messages"],
@@ -43,9 +46,10 @@ def request(
 
 
 def row(result: Result, prompt_id: str, model: str, key: str) -> Row:
-    """Convert an engine's result to a row of the table `samples`, without the engine columns.
+    """Convert an engine's result to a row of the table `samples`.
 
-    `model` is the digest of the model that wrote the answer, or REFERENCE.
+    The row does not include the columns that describe the engine. `model` is the digest of the
+    model that wrote the answer, or REFERENCE.
     """
     return {
         "sample_id": answer_id(

@@ -1,4 +1,4 @@
-"""Compute the settings that identify a trained model, and the fields of TRL's configuration."""
+"""Compute TRL's configuration, and the settings that identify a trained model."""
 
 import fnmatch
 import re
@@ -63,20 +63,22 @@ have effects outside the lake."""
 
 
 def training_fields(train: Train, method: Method) -> dict[str, Any]:
-    """Return the fields of TRL's training config: the defaults, overridden by the recipe."""
+    """Return TRL's training configuration: the factory's defaults, overridden by the recipe."""
     rate = {} if train.lora is None else {"learning_rate": LORA_LEARNING_RATE[method]}
     return {**DEFAULTS[method], **rate, **train.fields(method)}
 
 
 def adapter_fields(train: Train) -> dict[str, Any] | None:
-    """Return the fields of PEFT's LoraConfig: the defaults, overridden by the recipe. None for full
-    fine-tuning."""
+    """Return PEFT's LoRA configuration: the factory's defaults, overridden by the recipe. None for
+    full fine-tuning."""
     return None if train.lora is None else {**LORA, **train.lora}
 
 
 def command_words(command: str | None, places: Mapping[str, str]) -> list[str]:
-    """Split a user's command into words and fill in `{pairs}`, `{parent}`, and `{out}`, without a
-    shell."""
+    """Split a user's training command into words, and fill in its placeholders.
+
+    The placeholders are `{pairs}`, `{parent}`, and `{out}`. No shell interprets the command.
+    """
     return [
         re.sub(rf"\{{({'|'.join(PLACEHOLDERS)})\}}", lambda found: places[found[1]], word)
         for word in shlex.split(command or "")
@@ -89,7 +91,7 @@ file."""
 
 
 def possible_files(train: Train, method: Method) -> list[str]:
-    """Return words in a recipe's `train` section that may refer to files next to the recipe."""
+    """Return the words in a recipe's `train` section that may be names of files."""
     fields = train.fields(method)
     named = [fields[name] for name in FILE_FIELDS if isinstance(fields.get(name), str)]
     command = command_words(train.command, dict.fromkeys(PLACEHOLDERS, ""))
@@ -105,7 +107,7 @@ def training_settings(
     seed: int,
     files: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Return the settings used to compute the key of a trained model.
+    """Return the settings whose hash identifies a trained model.
 
     `parent` is the digest of the model that the training starts from, and `rows_read` a digest of
     the training pairs. `files` has the digests, by name, of the files next to the recipe that
@@ -141,7 +143,7 @@ def training_settings(
 
 
 def reserved_fields(train: Train, method: Method) -> list[str]:
-    """Return the trainer fields in a recipe that only the factory may set."""
+    """Return the reserved trainer fields that a recipe sets. Only the factory may set them."""
     return [
         name
         for name in train.fields(method)

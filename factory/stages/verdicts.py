@@ -1,4 +1,4 @@
-"""Parse judgments into verdicts, without calling a model."""
+"""Read the scores from stored judgments, without calling a model."""
 
 from collections.abc import Callable
 from functools import partial
@@ -22,8 +22,8 @@ VERSION = 2
 def settings(
     judge: str, rubric: Rubric | None, scale: tuple[float, float] | None
 ) -> dict[str, Any]:
-    """Return the settings that determine verdicts: the judgments' key, the parser, and the
-    scale."""
+    """Return the settings whose hash identifies a set of verdicts. They are the judgments' key, the
+    parser, and the scale."""
     if rubric is None:
         return {"judge": judge, "scale": scale}
     return {"judge": judge, "parser": rubric.parser, "scale": rubric.scale}

@@ -625,23 +625,26 @@ def test_a_policy_of_the_users_own(toy, factory):
     [
         (OWN.format(rejected="null::varchar"), "returned no rejected_id (prompt_id "),
         (OWN.format(rejected="'nowhere'"), "returned rejected_id nowhere, which is no candidate"),
-        (OWN.format(rejected="3"), "the column rejected_id has the type INTEGER, expected VARCHAR"),
-        (OWN.format(rejected="nothing"), "is not a valid query: Binder Error"),
+        (
+            OWN.format(rejected="3"),
+            "expected the column rejected_id of type VARCHAR, but it has the type INTEGER",
+        ),
+        (OWN.format(rejected="nothing"), "is not a valid SQL query: Binder Error"),
         (
             OWN.replace("group by", "grup by").format(rejected="1"),
-            "is not a valid query: Parser Error",
+            "is not a valid SQL query: Parser Error",
         ),
         (
             OWN.replace("as chosen_id", "as best").format(rejected="''"),
-            "the column chosen_id is missing, expected VARCHAR",
+            "expected the column chosen_id of type VARCHAR, but it is missing",
         ),
         (
             OWN.replace("-- Roles: current", "").format(rejected="''"),
-            "add a `-- Roles:` comment that lists",
+            "add a `-- Roles:` comment with `current` and any other",
         ),
         (
             OWN.replace("Roles: current", "Roles: judge").format(rejected="''"),
-            "add a `-- Roles:` comment that",
+            "add a `-- Roles:` comment with",
         ),
         (
             (
@@ -668,7 +671,7 @@ def test_a_policy_of_the_users_own(toy, factory):
         ),
         (
             "-- Roles: current\n-- Trains: kto\nselect 1",
-            "the file own.sql has the comment `-- Trains: kto`: expected dpo (trains on pairs)",
+            "got the comment `-- Trains: kto` in the file own.sql: use dpo to train on pairs",
         ),
         (
             (

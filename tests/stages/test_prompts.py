@@ -140,7 +140,7 @@ def test_a_byte_order_mark_is_passed_over():
         ({"prompt": "Hi.", "tools": {}}, "the field tools is of type dict, expected list"),
         ({"prompt": "Hi.", "refrence": "r"}, "the field refrence is unknown: move it into meta"),
         (chat("Hi."), "a message is of type str, expected a JSON object"),
-        (chat({**USER, "text": "x"}), "a message has an unknown field text"),
+        (chat({**USER, "text": "x"}), "a message has the unknown field text"),
         (
             chat({**USER, "content": ["Hi."]}),
             "the field content of a message is of type list, expected str",

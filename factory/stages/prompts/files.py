@@ -25,7 +25,7 @@ BATCH = 1000
 
 @dataclass(frozen=True)
 class PromptFiles:
-    """The prompt files of the loop or the probe, and the model used to count their tokens."""
+    """A recipe's prompt files, for either the training loop or the probe."""
 
     recipe: Recipe
     role: str
@@ -49,8 +49,8 @@ class PromptFiles:
         return context - self.recipe.sampling.max_tokens
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings used to compute the key of the prompts. Raises PromptsError if
-        a file is missing."""
+        """Return the settings whose hash identifies the prompts. Raises PromptsError if a file is
+        missing."""
         digests = [file_digest(path) for _, path in self._paths()]
         most = self._most_tokens
         tokenizer = self.model.tokenizer_digest if most is not None else None
@@ -68,9 +68,10 @@ class PromptFiles:
         return paths
 
     def read(self) -> tuple[pa.Table, list[prompts.Problem]]:
-        """Read the prompt files, and return rows of the table `prompts` and the invalid lines.
+        """Read the prompt files, and return their prompts and their invalid lines.
 
-        Raises PromptsError if a line is invalid and `on_error` is stop, or if no line is valid.
+        The prompts are rows of the table `prompts`. Raises PromptsError if a line is invalid and
+        `on_error` is stop, or if no line is valid.
         """
         problems: list[prompts.Problem] = []
         rows = prompts.read_prompts(self._lines(), self._spec, self._limit(), problems)
@@ -82,12 +83,12 @@ class PromptFiles:
             raise PromptsError(
                 "prompts.files" if self.role == "loop" else "probe.files",
                 f"{len(problems):,} lines are invalid",
-                "correct these lines, or set prompts.on_error to skip:\n" + list_problems(problems),
+                "set prompts.on_error to skip, or correct these lines:\n" + list_problems(problems),
             )
         if not batches:
             raise PromptsError(
                 ", ".join(self._spec.files),
-                "the file has no valid prompts",
+                "no line is a valid prompt",
                 "expected one JSON object per line, with the field prompt or messages",
             )
         return pa.Table.from_batches(batches, schema), problems
@@ -111,7 +112,7 @@ class PromptFiles:
 
 
 def list_problems(problems: list[prompts.Problem], most: int = 10) -> str:
-    """Describe the invalid lines of the prompt files, one problem per line."""
+    """Format the problems found in prompt files as text, one per line."""
     lines = [f"{problem.place}: {problem.reason}" for problem in problems[:most]]
     if len(problems) > most:
         lines.append(f"… and {len(problems) - most} more invalid lines")

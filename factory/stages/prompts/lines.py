@@ -1,4 +1,4 @@
-"""Parse JSONL lines into rows of the table `prompts`, and report invalid lines."""
+"""Read prompts from the lines of JSONL files, and report invalid lines."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -37,21 +37,21 @@ class Problem:
 
 @dataclass(frozen=True)
 class Limit:
-    """Limit on a prompt's length in tokens: `count(messages)` must not exceed `most`."""
+    """Maximum length of a prompt in tokens. `count(messages)` must not exceed `most`."""
 
     count: Callable[[Sequence[Mapping[str, Any]]], int]
     """Function that counts the tokens of messages."""
     most: int
     """Maximum number of tokens."""
     why: str
-    """Explanation of the limit, for the message about a line."""
+    """Explanation of the limit, for the error message about a line."""
 
 
 def settings(
     prompts: Prompts, files: list[str], tokenizer: str | None, most: int | None
 ) -> dict[str, Any]:
-    """Return the settings used to compute the key of the prompts. They include the digests
-    of the files and the length limit."""
+    """Return the settings whose hash identifies the prompts. They include the digests of the files
+    and the length limit."""
     return {
         "files": files,
         "on_error": prompts.on_error,
@@ -68,7 +68,7 @@ def read_prompts(
     limit: Limit | None,
     problems: list[Problem],
 ) -> Iterator[Row]:
-    """Parse JSON lines, and yield rows of the table `prompts`.
+    """Parse JSON lines, and yield one row of the table `prompts` per valid prompt.
 
     Each line comes with its place (`file:line`). Invalid lines, and repetitions of a prompt, are
     added to `problems`.
@@ -173,7 +173,7 @@ def _message(message: Any) -> dict[str, Any]:
             f"a message has the role {message.get('role')!r}, expected one of {', '.join(ROLES)}"
         )
     if unknown := sorted(set(message) - set(_MESSAGE_FIELDS)):
-        raise _Unusable(f"a message has an unknown field {unknown[0]}")
+        raise _Unusable(f"a message has the unknown field {unknown[0]}")
     plain = dict(message)
     if plain.get("tool_calls") is not None:
         plain["tool_calls"] = _json(plain["tool_calls"])
