@@ -126,7 +126,10 @@ class _MeteredTask:
 
 
 class Lines:
-    """Progress display that prints plain text, with a line per task every few seconds."""
+    """Progress display that prints plain text instead of drawing bars.
+
+    It prints a line about a running task every few seconds.
+    """
 
     def __init__(self, out: TextIO | None = None, every: float = 10.0) -> None:
         """`every` is the number of seconds between two lines about a task."""

@@ -72,7 +72,7 @@ class Choice:
 
     @property
     def combines(self) -> bool:
-        """Whether the recipe chooses pairs by SQL expressions or by `pairs.agree`."""
+        """Whether the recipe uses SQL expressions or `pairs.agree` to choose pairs."""
         return _combines(self.recipe.pairs)
 
     @property

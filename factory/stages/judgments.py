@@ -49,7 +49,7 @@ def _score_options(rubric: Rubric, generation: Judge) -> dict[str, Any]:
 
 
 def reads(judge: Judge | None, rubric: Rubric | None) -> str:
-    """Return which fields of a prompt, besides its messages, the judge reads.
+    """Return which prompt fields the judge reads in addition to the messages.
 
     The result is `context` (reference and criteria) for a rubric that names one of them, `meta`
     (reference, criteria, and the prompt's `meta`) for a function, and an empty string for other

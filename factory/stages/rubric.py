@@ -43,7 +43,7 @@ _CLOSING_TAG = re.compile(r"</([A-Za-z][\w-]*)>")
 
 @dataclass(frozen=True)
 class Rubric:
-    """A prompt that asks a judge for a score, with the parser and the scale for that score."""
+    """A judge prompt, with a parser and a scale for the judge's scores."""
 
     template: str
     """Judge prompt, with placeholders."""
@@ -91,8 +91,8 @@ class Rubric:
 
 
 def load_rubric(judge: Judge, folder: Path) -> Rubric:
-    """Load the rubric that a judge's settings name. The judge's parser and scale override those
-    of the file.
+    """Load the rubric that is named in a judge's settings. The judge's parser and scale override
+    those of the file.
 
     If the judge is constrained and the file's parser expects more than a bare label, the rubric
     gets a parser for bare labels. The judge prompt stays the same.

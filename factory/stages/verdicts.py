@@ -22,8 +22,8 @@ VERSION = 2
 def settings(
     judge: str, rubric: Rubric | None, scale: tuple[float, float] | None
 ) -> dict[str, Any]:
-    """Return the settings whose hash identifies a set of verdicts. They are the judgments' key, the
-    parser, and the scale."""
+    """Return the settings whose hash identifies the scores parsed from judgments. They are the
+    judgments' key, the parser, and the scale."""
     if rubric is None:
         return {"judge": judge, "scale": scale}
     return {"judge": judge, "parser": rubric.parser, "scale": rubric.scale}
@@ -42,7 +42,7 @@ def _open_ended(text: str, rubric: Rubric) -> bool:
 
 
 def row(judgment: Row, rubric: Rubric | None, scale: tuple[float, float] | None, key: str) -> Row:
-    """Parse a judgment, and return its verdict as a row of the table `verdicts`."""
+    """Parse the score in a judgment, and return it as a row of the table `verdicts`."""
     verdict: Verdict
     worth: Callable[[str], float] = float
     if rubric is None:

@@ -68,7 +68,7 @@ class PromptFiles:
         return paths
 
     def read(self) -> tuple[pa.Table, list[prompts.Problem]]:
-        """Read the prompt files, and return their prompts and their invalid lines.
+        """Read the prompt files, and return the valid prompts and the invalid lines.
 
         The prompts are rows of the table `prompts`. Raises PromptsError if a line is invalid and
         `on_error` is stop, or if no line is valid.
