@@ -57,7 +57,7 @@ class Policy:
     def phases(self) -> tuple[str, ...]:
         """Training phases of each iteration: two if the policy uses a future model, otherwise one.
 
-        With two phases, D1 trains the future model and D2 trains the next model.
+        D1 trains the future model, and D2 trains the next model. A single phase is D2.
         """
         return (FIRST, SECOND) if "future" in self.roles else (SECOND,)
 
