@@ -1,6 +1,5 @@
 """The `factory verify` and `factory doctor` commands."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,7 +63,7 @@ def print_verify(result: "Verification") -> None:
     for row in result:
         print(f"{row['file']}: {row['why']}")
     for note in result.notes():
-        print(note, file=sys.stderr)
+        print(note)
 
 
 def print_doctor(result: "Diagnosis") -> None:
@@ -73,4 +72,4 @@ def print_doctor(result: "Diagnosis") -> None:
     for row in result:
         print(f"{row['mark']:<4}  {row['name']:<{width}}  {row['message']}")
     for note in result.notes():
-        print(note, file=sys.stderr)
+        print(note)

@@ -10,9 +10,16 @@ from pathlib import Path
 
 from factory.engines import Gpu, group_gpus
 from factory.plan.check import Check, readable_size
-from factory.plan.machine import Room, built_for, memory_of
+from factory.plan.machine import Room, built_for, machine_memory, memory_of
 from factory.plan.step import steps
-from factory.plan.weights import Weights, checkpoint_bytes, stored_bytes, training_bytes
+from factory.plan.weights import (
+    Weights,
+    activation_bytes,
+    batch_tokens,
+    checkpoint_bytes,
+    stored_bytes,
+    training_bytes,
+)
 from factory.recipe import Engine, Method, Recipe, Train, TransformersEngine, VllmEngine
 
 UTILIZATION = 0.92
@@ -92,7 +99,20 @@ def check_training_memory(
         remedy = "use a smaller model or more GPUs (train.launcher)"
     certain = not train.launcher and not _SMALLER & fields.keys()
     need = training_bytes(train, method, weights)
-    return _fits("training memory", what, need, room, remedy, certain=certain)
+    check = _fits("training memory", what, need, room, remedy, certain=certain)
+    on_cpu = room.where == machine_memory().where
+    most = need + activation_bytes(train, method, weights, on_cpu=on_cpu)
+    if check.mark != "ok" or room.total is None or most < 1.05 * need:
+        return check
+    full = f"up to {readable_size(most)} for a batch of {batch_tokens(train, method):,} tokens"
+    needs = f"{what} needs {readable_size(need)}, and {full}"
+    if most <= room.total:
+        return Check(check.name, "ok", f"{needs}, of {readable_size(room.total)} on {room.where}")
+    fault = (
+        f"{needs}, more than the {readable_size(room.total)} on {room.where}: lower "
+        f"train.{method}.per_device_train_batch_size or train.{method}.max_length"
+    )
+    return Check(check.name, "note", fault)
 
 
 def _torch_gpus(found: Sequence[Gpu]) -> list[Gpu]:

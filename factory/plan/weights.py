@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import RecipeError
-from factory.models import Tensor, declared_dtype, model_files, read_tensors
+from factory.models import Tensor, declared_dtype, model_files, read_json, read_tensors
 from factory.recipe import Method, Model, Train
 from factory.stages import adapter_fields
+
+_TRL_DEFAULTS = {"per_device_train_batch_size": 8, "max_length": 1024}
+"""Defaults of DPOConfig and SFTConfig in TRL 1.16."""
 
 _BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes per number, by dtype."""
@@ -28,6 +31,28 @@ class Weights:
     """Bytes in memory when the model is loaded in this dtype."""
     adapter: int
     """Parameters of the adapter that the recipe trains; 0 if it trains all weights."""
+    shape: "Shape"
+    """The dimensions of the model, which determine the memory for activations."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Dimensions of a transformer model from its `config.json`; 0 if unknown."""
+
+    layers: int = 0
+    hidden: int = 0
+    inner: int = 0
+    """Width of the feed-forward layers."""
+    vocabulary: int = 0
+
+    @classmethod
+    def of(cls, path: Path, field: str) -> "Shape":
+        """Return the dimensions of the model in the folder `path`."""
+        config = read_json(path / "config.json", field)
+        text = config.get("text_config")  # of models that also read images
+        names = ("num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size")
+        given = [(text if isinstance(text, dict) else config).get(name) for name in names]
+        return cls(*(number if isinstance(number, int) else 0 for number in given))
 
 
 def weigh(model: Model, path: Path, field: str, train: Train | None = None) -> Weights | None:
@@ -54,6 +79,7 @@ def weigh(model: Model, path: Path, field: str, train: Train | None = None) -> W
             tensor.size * number if tensor.floating else tensor.stored for tensor in tensors
         ),
         adapter=0 if train is None else _adapter_parameters(train, tensors),
+        shape=Shape.of(path, field),
     )
 
 
@@ -109,8 +135,7 @@ def training_bytes(train: Train, method: Method, weights: Weights) -> int:
     parameters are trained. The base model is loaded once, in its own dtype, and is also the
     reference.
 
-    The estimate leaves out activations, which grow with batch size and length, and the memory that
-    torch reserves.
+    The estimate leaves out activations (see `activation_bytes`) and the memory that torch reserves.
     """
     if train.lora is not None:
         return weights.loaded + 16 * weights.adapter
@@ -119,6 +144,39 @@ def training_bytes(train: Train, method: Method, weights: Weights) -> int:
     number = _BYTES.get(str(options.get("dtype", "float32")), 4)
     copies = 4 if method == "sft" or fields.get("precompute_ref_log_probs") else 5
     return copies * number * weights.parameters
+
+
+def activation_bytes(train: Train, method: Method, weights: Weights, *, on_cpu: bool) -> int:
+    """Estimate the memory in bytes for activations, if every sequence has the maximum length.
+
+    Fitted to the peak memory of 24 trainings with TRL 1.16 in bfloat16, with models of 135 million
+    and 1.2 billion parameters and 256 to 16,384 tokens per batch. On an H200, 16 of 19 peaks are
+    within 7 % of `training_bytes` plus this estimate, and 3 peaks below 1 GB are up to 25 % higher.
+    On a CPU, after 0.54 GB for Python and its packages, 4 of 5 peaks are within 10 %, and one is
+    32 % higher. Not measured: other precisions, and training without gradient checkpointing.
+    """
+    tokens, shape = batch_tokens(train, method), weights.shape
+    layer = 20 * (shape.hidden + shape.inner)
+    if train.fields(method).get("gradient_checkpointing", True):
+        stored = 2 * shape.layers * shape.hidden + layer
+    else:
+        stored = shape.layers * layer
+    # On a CPU, TRL processes the logits of up to 4,096 tokens at once, in several copies.
+    logits = 28 * shape.vocabulary * min(tokens, 4096) if on_cpu else 0
+    return tokens * stored + logits
+
+
+def batch_tokens(train: Train, method: Method) -> int:
+    """Return the maximum number of tokens in a training batch. A DPO pair has two sequences.
+
+    A batch size or a length that is not a number counts as TRL's default.
+    """
+    fields = train.fields(method)
+    size, length = (
+        value if isinstance(value := fields.get(name), int) else default
+        for name, default in _TRL_DEFAULTS.items()
+    )
+    return size * length * (2 if method == "dpo" else 1)
 
 
 def stored_bytes(train: Train, weights: Weights) -> int:
