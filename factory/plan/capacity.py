@@ -86,9 +86,10 @@ def _check_vllm_memory(
 def check_training_memory(
     train: Train, method: Method, found: Sequence[Gpu], weights: Weights
 ) -> Check:
-    """Check that training with TRL fits into memory, as estimated by `training_bytes`.
+    """Check that training with TRL fits into memory.
 
-    Other launchers and optimizers may need less memory. With them, the result is at most a note.
+    `training_bytes` estimates the required memory. Other launchers and optimizers may need less
+    memory. With them, the result is at most a note.
     """
     fields, trained = train.fields(method), method.upper()
     room = memory_of([] if fields.get("use_cpu") else _torch_gpus(found))
@@ -105,7 +106,7 @@ def check_training_memory(
     if check.mark != "ok" or room.total is None or most < 1.05 * need:
         return check
     full = f"up to {readable_size(most)} for a batch of {batch_tokens(train, method):,} tokens"
-    needs = f"{what} needs {readable_size(need)}, and {full}"
+    needs = f"{what} needs about {readable_size(need)}, and {full}"
     if most <= room.total:
         return Check(check.name, "ok", f"{needs}, of {readable_size(room.total)} on {room.where}")
     fault = (

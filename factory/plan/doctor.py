@@ -1,4 +1,4 @@
-"""Quick checks of whether this machine can run a recipe.
+"""Check whether this machine can run a recipe.
 
 The checks read versions, sizes, and headers. They import neither torch nor an engine, read no
 weights, call no model, and change nothing. Rubrics, functions, and prompts are not checked.

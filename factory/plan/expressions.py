@@ -39,8 +39,8 @@ def check_expressions(choice: Choice) -> None:
             raise RecipeError(
                 "pairs.score",
                 f"the expression {spec.score!r} does not use any judge",
-                "use mean, expected, or a SQL expression with some of these judges: "
-                + ", ".join(recipe.all_judges),
+                "set pairs.score to mean, expected, or a SQL expression that uses one of these "
+                "judges: " + ", ".join(recipe.all_judges),
             )
         if choice.combines:
             views.read_only(choice.queries["decisions"])
@@ -79,9 +79,10 @@ def _check_expected_scores(recipe: Recipe, field: str, text: str) -> None:
 
 
 def check_opponents(recipe: Recipe, rubrics: Mapping[str, Rubric | None]) -> None:
-    """Check that judges for comparing answers differ in more than `opponents`.
+    """Check that no two judges differ only in the setting `opponents`.
 
-    Raises RecipeError if two of them do, because they would share their judgments.
+    Judges that do not compare answers are ignored. Raises RecipeError if two judges differ only in
+    this setting, because they would share their judgments.
     """
     compare = {
         name: judge
@@ -92,6 +93,6 @@ def check_opponents(recipe: Recipe, rubrics: Mapping[str, Rubric | None]) -> Non
         if a != b and a == b.model_copy(update={"opponents": a.opponents}):
             raise RecipeError(
                 f"{recipe.field_of(two)}.opponents",
-                f"the judges {one} and {two} differ only in their opponents",
+                f"the judges {one} and {two} differ only in the setting `opponents`",
                 "remove one of these two judges",
             )

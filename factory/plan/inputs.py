@@ -1,4 +1,4 @@
-"""The inputs of a step: the earlier steps and the lake folders that it reads."""
+"""Find the earlier steps and the lake folders that a step reads."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from factory.plan.step import Step
 
 
 def inputs(state: RecipeState, step: Step) -> list[StepState]:
-    """Return the earlier steps that provide rows for judging answers or choosing pairs."""
+    """Return the earlier steps whose rows a step reads to judge answers or choose pairs."""
     if step.stage == "judgments":
         roles = {(step.role, step.name)}
         if state.opened.opponents(step) is not None:
@@ -28,7 +28,7 @@ def inputs(state: RecipeState, step: Step) -> list[StepState]:
 
 
 def waits(state: RecipeState, step: Step) -> str | None:
-    """Return the model or step that a step has to wait for, or None if its inputs are ready.
+    """Return the model or step that blocks the given step, or None if all inputs are ready.
 
     A pairs step also waits for unfinished inputs, which are returned by their titles.
     """
@@ -57,5 +57,5 @@ def folders_read(state: RecipeState, step: Step) -> list[Folder]:
 
 
 def n_rows(shards: list[Path]) -> int:
-    """Return the total number of rows in Parquet shards."""
+    """Return the total number of rows in the given Parquet shards."""
     return sum(pq.read_metadata(shard).num_rows for shard in shards)

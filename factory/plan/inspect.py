@@ -57,15 +57,15 @@ def count_step(state: RecipeState, located: StepState, limit: int | None = None)
 
 
 def read_state(recipe: Recipe, lake: Lake) -> RecipeState:
-    """Return the state of every step of a recipe, for commands that only read the lake.
+    """Open a recipe, and return the state of every step.
 
-    Raises LakeError if a shard cannot be read.
+    Commands that only read the lake use this function. Raises LakeError if a shard cannot be read.
     """
     return inspect_all(open_recipe(recipe, lake))
 
 
 def inspect_all(opened: OpenedRecipe) -> RecipeState:
-    """Return the state of every step of an opened recipe.
+    """Return the state of every step of a recipe that is already open.
 
     Raises LakeError if a shard cannot be read.
     """

@@ -62,9 +62,10 @@ def name_version(package: str) -> str:
 
 
 def built_for(package: str) -> Literal["cpu", "cuda", "other"]:
-    """Return whether an installed package was built for CPUs or for CUDA, based on its version.
+    """Return the hardware that an installed package was built for: "cpu", "cuda", or "other".
 
-    Returns "other" if the package is not installed or was built for another vendor's GPUs.
+    The result is based on the name and the version of the package's distribution. It is "other" if
+    the package is not installed or was built for another vendor's GPUs.
     """
     if util.find_spec(package) is None:
         return "other"

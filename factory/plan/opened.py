@@ -39,11 +39,15 @@ class OpenedRecipe:
     digests: dict[str, str] = field(default_factory=dict, compare=False)
 
     def section(self, step: Step) -> Judge | None:
-        """Return the recipe section for a step's judge, or None for the probe's judge function."""
+        """Return the recipe section of a step's judge, or None if the judge is the probe's
+        function."""
         return self.recipe.all_judges.get(step.judge_name)
 
     def reading(self, step: Step) -> tuple[Rubric | None, tuple[float, float] | None]:
-        """Return the rubric that parses a step's judgments, and the scale of numeric judgments."""
+        """Return the rubric and the score scale that the recipe sets for a step's judge.
+
+        Each is None if the judge has none.
+        """
         section = self.section(step)
         return self.rubrics[step.judge_name], section.scale if section else None
 
@@ -54,32 +58,39 @@ class OpenedRecipe:
         return 1 if step.role == REFERENCE else self.recipe.sampling.draws
 
     def n_judge_draws(self, step: Step) -> int:
-        """Return the number of judgments per sample, or per comparison in both orders."""
+        """Return the number of judgments per sample, or per pair of compared samples.
+
+        A comparison is judged in both orders.
+        """
         section = self.section(step)
         orders = 1 if self.opponents(step) is None else 2
         return orders * section.n_draws if section else 1
 
     def opponents(self, step: Step) -> int | None:
-        """Return how many opponents each answer is compared with, or None without comparisons."""
+        """Return the number of opponents per answer, or None if the judge compares no answers."""
         section, rubric = self.section(step), self.rubrics.get(step.judge_name)
         return section.opponents if section and rubric and rubric.compares else None
 
     def judge_title(self, step: Step) -> str:
-        """Return a judge's title in the `panel` view: its name in `judges`, or its model."""
+        """Return the title of a step's judge in the `panel` view.
+
+        This is the judge's name in `judges`. For `judge` and the probe, it is the name of the
+        model, or `function`.
+        """
         if step.judge_name in (JUDGE, PROBE):
             return step.judge or "function"
         return step.judge_name
 
     @property
     def counts_references(self) -> bool:
-        """Whether the length of reference answers is counted in tokens of the base model M_0.
+        """Whether the tokenizer of the base model M_0 counts the tokens of reference answers.
 
         A scripted model has no tokenizer to count with.
         """
         return self.recipe.engine.name != "scripted"
 
     def with_pairs_of(self, changed: Recipe) -> "OpenedRecipe":
-        """Return a copy that has the pair policy and the `pairs` section of another recipe.
+        """Return a copy of this recipe with the policy and `pairs` section of another recipe.
 
         Models and judges stay the same. Raises RecipeError if an expression of `pairs` cannot be
         evaluated.
@@ -171,7 +182,7 @@ def _find_functions(recipe: Recipe) -> dict[str, Function | None]:
 
 
 def largest_rank(recipe: Recipe, models: Mapping[str, Checkpoint], name: str) -> int:
-    """Return the largest LoRA rank that a model's engine must support, or 0 without adapters."""
+    """Return the largest LoRA rank that a model's engine must support, or 0 if none is needed."""
     judges = recipe.all_judges.keys()
     together = [name] if name in judges else models.keys() - judges
     adapters = [adapter for each in together if (adapter := models[each].adapter)]

@@ -1,4 +1,4 @@
-"""Find the lake folders of the steps that choose pairs or train models, and count their pairs."""
+"""Find the lake folders of steps that choose pairs or train models, and count the pairs."""
 
 from dataclasses import replace
 

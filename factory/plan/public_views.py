@@ -1,4 +1,4 @@
-"""The SQL views of a recipe, for `factory sql` and for writing datasets."""
+"""Create a recipe's SQL views, which `factory sql` and dataset exports use."""
 
 from factory.lake import Folder, Views, load_query
 from factory.plan.recipe_state import RecipeState

@@ -1,4 +1,4 @@
-"""The state of a recipe in its lake: models, roles, judges, and the state of each step.
+"""The state of a recipe in a lake, including its models, roles, judges, and steps.
 
 The state grows as steps are inspected in the plan's order, because a step's key may depend on the
 rows of an earlier step. This module only reads the lake's tables.
@@ -42,7 +42,7 @@ RoleKey = tuple[int, str, str]
 
 @dataclass
 class RecipeState:
-    """The state of a recipe in its lake: models, roles, judges, and the state of each step."""
+    """The state of a recipe in a lake, including its models, roles, judges, and steps."""
 
     opened: OpenedRecipe
     stored: RecipeViews
@@ -64,7 +64,7 @@ class RecipeState:
 
     @classmethod
     def of(cls, opened: OpenedRecipe) -> "RecipeState":
-        """Create the state of an opened recipe before any step is inspected."""
+        """Create the initial state of an opened recipe, without inspecting any step."""
         return cls(opened, RecipeViews(opened.recipe, opened.lake), dict(opened.models))
 
     @property
@@ -81,12 +81,12 @@ class RecipeState:
 
     @property
     def folders(self) -> dict[str, Folder]:
-        """Lake folders of the inspected steps, by key. Steps may share a folder."""
+        """The lake folders of all inspected steps, indexed by key. Steps may share a folder."""
         found = (step_state.folder for step_state in self.steps.values())
         return {folder.key: folder for folder in found if folder}
 
     def with_pairs_of(self, changed: Recipe) -> "RecipeState":
-        """Return a copy that has the pair policy and the `pairs` section of another recipe.
+        """Return a copy of this state with the policy and `pairs` section of another recipe.
 
         Samples and scores stay the same.
         """
@@ -99,13 +99,14 @@ class RecipeState:
             self.stored.save_cache()
 
     def judge(self, step: Step) -> Checkpoint | Function | None:
-        """Return a step's judge (a model or a function), or None before the model is trained."""
+        """Return a step's judge, or None if the judge's model is not trained yet."""
         if step.judge:
             return self.models.get(step.judge)
         return self.opened.functions[step.judge_name]
 
     def rank(self, name: str) -> int:
-        """Return the largest LoRA rank that a model's engine must support; 0 without adapters."""
+        """Return the largest LoRA rank that a model's engine must support, or 0 if none is
+        needed."""
         return largest_rank(self.recipe, self.models, name)
 
     def count_prompts(self, step: Step, limit: int | None) -> int:
@@ -132,7 +133,7 @@ class RecipeState:
 
     @property
     def everything(self) -> Scope:
-        """The scope of all roles and judges in the recipe."""
+        """All roles and judges of the recipe, as the scope of a query."""
         return Scope(list(self.roles.values()), list(self.panel.values()))
 
     def phase_scope(self, step: Step) -> Scope:
@@ -152,10 +153,10 @@ class RecipeState:
         )
 
     def step_scope(self, step: Step) -> Scope:
-        """Return the scope of a step's queries: the step's role and, for a judging step, its judge.
+        """Return the role and the judge whose rows a step's queries read.
 
-        If the judge compares answers, the scope starts with the current role, whose answers are the
-        opponents.
+        A step that does not judge has only a role. If the judge compares answers, the scope starts
+        with the current role, whose answers are the opponents.
         """
         roles = [self.role(step)]
         if step.stage not in ("judgments", "verdicts"):
@@ -178,9 +179,10 @@ class RecipeState:
     # queries
 
     def views(self, scope: Scope | None = None) -> Views:
-        """Create SQL views of the rows in a scope, or of only the prompts if no scope is given.
+        """Create SQL views of the rows that belong to the given roles and judges.
 
-        Views opened earlier can no longer be used.
+        Without a scope, the views contain only the prompts. Views opened earlier can no longer be
+        used.
         """
         return self.stored.open(scope or Scope())
 
@@ -205,7 +207,7 @@ class RecipeState:
         return views
 
     def count_rows(self, query: str, located: StepState, limit: int | None) -> dict[str, Any]:
-        """Run a single-row query on a step's views, and cache the row."""
+        """Return the row that a query computes from a step's views, using the cache if possible."""
         step, scope = located.step, self.step_scope(located.step)
         place = f"{query} {step.stage} {step.iteration} {step.role} {step.name} {step.judge_name}"
 
@@ -215,9 +217,9 @@ class RecipeState:
         return self.stored.recall(place, [self._step_row(located, limit)], scope, compute)
 
     def recall(self, place: str, scope: Scope, compute: Callable[[Views], Row]) -> Row:
-        """Return a row from the lake's cache, or compute it from the views of a scope.
+        """Return a cached row, or compute and cache the row if it is missing.
 
-        `place` names the computation in the cache.
+        `place` names the computation in the cache. `compute` gets the views of the scope.
         """
         return self.stored.recall(place, [], scope, lambda: compute(self.views(scope)))
 
@@ -239,7 +241,7 @@ class RecipeState:
         }
 
     def models_table(self) -> pa.Table:
-        """Return the recipe's existing models as an Arrow table with the columns of `models`."""
+        """Return an Arrow table of the recipe's existing models, with one row per model."""
         rows: list[Row] = []
         for model in self.models.values():
             row: Row = {"digest": model.digest, "dtype": model.dtype}

@@ -226,7 +226,7 @@ def _count_reused(state: RecipeState, counted: StepState, limit: int | None) -> 
 
 
 def shards_to_reuse(state: RecipeState, located: StepState) -> list[Path]:
-    """Return the shards of folders that differ from a step's folder only in `max_tokens`."""
+    """Return the shards whose settings differ from a step's settings only in `max_tokens`."""
     if located.folder is None or "max_tokens" not in located.settings:
         return []
     mine = canonical({**located.settings, "max_tokens": None})
@@ -240,7 +240,7 @@ def shards_to_reuse(state: RecipeState, located: StepState) -> list[Path]:
 
 
 def reused_views(state: RecipeState, located: StepState, limit: int | None) -> Views:
-    """Create a step's SQL views, with a view `reused` of rows to copy from other folders.
+    """Create a step's SQL views, including a view `reused` that selects rows to copy.
 
     These rows answer missing requests. They come from folders with another `max_tokens`.
     """

@@ -1,4 +1,4 @@
-"""Checks that an `openai` engine's server responds, accepts the key, and serves the model."""
+"""Check that the server of an `openai` engine responds, accepts the key, and serves the model."""
 
 import json
 import os

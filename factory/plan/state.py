@@ -37,7 +37,7 @@ class StepState:
 
     @property
     def missing(self) -> int:
-        """The number of rows that a run still has to produce, including temporary failures."""
+        """The number of rows still to be produced, including retries of temporary failures."""
         return self.wanted - self.answered - self.failed - self.filtered
 
     @property
@@ -47,6 +47,6 @@ class StepState:
 
 
 def folder_of(state: StepState) -> Folder:
-    """Return the lake folder of a step with a known key."""
+    """Return a step's lake folder. Assert that the folder is already known."""
     assert state.folder is not None, f"{state.step.label} has no key yet"
     return state.folder

@@ -1,10 +1,11 @@
-"""The steps of a recipe and their order, which depend only on the recipe.
+"""Plan the steps of a recipe and their order.
 
-The order minimizes model loads. With full fine-tuning, an iteration needs three loads: M_i samples
-and judges, the future model samples, and M_i judges the future model's answers. M_0 samples the
-past role of all iterations during its first load. With adapters, one engine serves every role, and
-an iteration needs two loads: one before and one after the training of the future model. A judge
-with its own model, or the previous model as a judge, adds two loads per iteration.
+The steps depend only on the recipe. The order minimizes model loads. With full fine-tuning, an
+iteration needs three loads: M_i samples and judges, the future model samples, and M_i judges the
+future model's answers. M_0 samples the past role of all iterations during its first load. With
+adapters, one engine serves every role, and an iteration needs two loads: one before and one after
+the training of the future model. A judge with its own model, or the previous model as a judge, adds
+two loads per iteration.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,10 @@ from factory.recipe import JUDGE, PAST_OFFSET, PROBE, REFERENCE, Recipe
 
 @dataclass(frozen=True)
 class Step:
-    """A unit of work in the plan: one stage for one role, judge, or model in an iteration."""
+    """One step of the plan, such as sampling a model's answers in one iteration.
+
+    A step covers one stage for one role, judge, or model.
+    """
 
     stage: str
     """One of prompts, samples, judgments, verdicts, pairs, train."""
@@ -40,14 +44,14 @@ class Step:
 
     @property
     def loads(self) -> str | None:
-        """The model that an engine must load for this step, or None if it needs no engine."""
+        """The model that an engine must load for this step, or None if no engine is needed."""
         if self.stage == "samples":
             return None if self.name == REFERENCE else self.name
         return (self.judge or None) if self.stage == "judgments" else None
 
     @property
     def judge_title(self) -> str:
-        """The display name of the judge: `M_1`, `the judge`, `honest`, or `M_1 (honest)`."""
+        """The judge's display name, such as `M_1`, `the judge`, `honest`, or `M_1 (honest)`."""
         if not self.judge or self.judge.islower():
             named = self.judge_name not in (JUDGE, PROBE)
             fallback = "the judge" if self.judge else "a function"
@@ -56,7 +60,7 @@ class Step:
 
     @property
     def player(self) -> str:
-        """The display name of the model and role that the step samples or judges."""
+        """The display name of the model and role whose answers the step samples or judges."""
         return "the references" if self.name == REFERENCE else f"{self.name} as {self.role}"
 
     @property
@@ -79,9 +83,9 @@ class Step:
 
     @property
     def label(self) -> str:
-        """The step's title with the iteration, for messages and manifests.
+        """The step's title and iteration, such as `pairs D1, iteration 0`.
 
-        Usage is looked up in manifests by this label.
+        Messages and manifests show this label. Usage is looked up in manifests by this label.
         """
         return (
             self.title if self.stage == "prompts" else f"{self.title}, iteration {self.iteration}"
@@ -89,7 +93,7 @@ class Step:
 
 
 def first_draw(step: Step) -> int:
-    """Return the number of the first draw in a step.
+    """Return the index at which a step starts to number its answers to a prompt.
 
     Past and current are the same model in iteration 0, so their draws must not overlap.
     """
@@ -167,7 +171,7 @@ def _probe(recipe: Recipe, i: int, name: str) -> Iterator[Step]:
 
 
 def engine_needed(recipe: Recipe, step: Step) -> str | None:
-    """Return a name for the model that a step's engine must load, or None without an engine.
+    """Return a name for the model that a step's engine loads, or None if no engine is needed.
 
     Steps with the same name can share one engine.
     """
@@ -177,7 +181,7 @@ def engine_needed(recipe: Recipe, step: Step) -> str | None:
 
 
 def steps_of_one_pass(recipe: Recipe, first: Step, later: Sequence[Step]) -> list[Step]:
-    """Return a step that generates text, and the next steps that can share its engine pass.
+    """Return a step together with the following steps that can run in the same engine pass.
 
     None of these steps needs the rows of another one.
     """
@@ -195,7 +199,7 @@ def steps_of_one_pass(recipe: Recipe, first: Step, later: Sequence[Step]) -> lis
 
 
 def loads(recipe: Recipe, recipe_steps: Sequence[Step]) -> int:
-    """Count the model loads needed to run steps in the given order."""
+    """Count how many times a model is loaded when the steps run in the given order."""
     loaded: str | None = None
     count = 0
     for step in recipe_steps:

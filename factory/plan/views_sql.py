@@ -1,4 +1,7 @@
-"""SQL scripts that create a recipe's views in DuckDB, for `views.sql` and `factory diff`."""
+"""Build the SQL statements that create a recipe's views in DuckDB.
+
+The file `views.sql` and `factory diff` use these statements.
+"""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -70,9 +73,10 @@ def _views_sql(state: RecipeState) -> str:
 def recipe_inputs(
     state: RecipeState, scope: Scope, shards: Mapping[str, Sequence[Path]]
 ) -> dict[str, str]:
-    """Return the queries for all relations that the base views use, by relation name.
+    """Return the SQL query of each relation that the base views read.
 
-    These are the roles and judges of a scope, the recipe's settings, and the shards of each table.
+    The result maps relation names to queries. The relations are the roles and judges of a scope,
+    the recipe's settings, and the shards of each table.
     """
     recipe = state.recipe
     chunks, fraction = recipe.loop.n_chunks, recipe.prompts.test_fraction
@@ -105,7 +109,7 @@ def read_parquet(paths: Iterable[Path], options: str = "") -> str:
 
 
 def values_of(table: str, rows: Sequence[Row]) -> str:
-    """Return a SQL query that lists the given rows with the columns and types of a table."""
+    """Return a SQL query that produces the given rows with a table's columns and types."""
     typed = ", ".join(
         f"{column.name}::{_sql_type(column.type)} as {column.name}" for column in TABLES[table]
     )

@@ -12,7 +12,7 @@ from factory.progress import Progress
 def repair_inputs(
     state: RecipeState, steps: Sequence[Step], own: Sequence[Folder], progress: Progress
 ) -> bool:
-    """Set aside broken shards and discard broken models if the given steps read them.
+    """Set aside the broken shards and discard the broken models that the given steps read.
 
     Their rows then count as missing. `own` are the folders of the steps themselves, which are
     checked too. Returns False if no file was broken.

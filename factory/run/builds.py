@@ -29,7 +29,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 
 
 def check_changes(overrides: Sequence[str]) -> list[str]:
-    """Return the overrides that affect only how `factory pairs` runs, not which pairs it chooses.
+    """Return the overrides of `factory pairs` that do not affect which pairs are chosen.
 
     Raises RecipeError for an override that a build cannot apply.
     """
@@ -51,10 +51,11 @@ def check_changes(overrides: Sequence[str]) -> list[str]:
 def build_pairs(
     recipe: Recipe, changed: Recipe, lake: Lake, name: str, progress: Progress
 ) -> RecipeState:
-    """Choose pairs from the samples and scores of `recipe`, with the settings in `changed`.
+    """Choose pairs from a recipe's stored samples and scores, using changed settings.
 
-    Returns a state with these pairs instead of the loop's own. Raises RecipeError if the changed
-    policy needs roles that the loop never sampled, or if no iteration is complete.
+    `changed` is the recipe with these settings. Returns a state with these pairs instead of the
+    loop's own. Raises RecipeError if the changed policy needs roles that the loop never sampled, or
+    if no iteration is complete.
     """
     if not _NAME.fullmatch(name):
         raise RecipeError(

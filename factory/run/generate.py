@@ -49,7 +49,7 @@ class _Maker(Protocol):
     def row(self, result: Result, subject: "_Subject") -> Row: ...
 
     def is_bad(self, result: Result) -> bool:
-        """Return whether a result counts as bad for the limits in `stop_if`."""
+        """Return whether a result counts toward a limit in the recipe's `stop_if`."""
         ...
 
 
@@ -295,7 +295,10 @@ def _pending_views(
 def reuse_rows(
     state: RecipeState, step_state: StepState, limit: int | None, progress: Progress
 ) -> None:
-    """Copy rows from folders with another `max_tokens` if the answer ended within both limits."""
+    """Copy answers or judgments that were generated with a different `max_tokens`.
+
+    A row is copied only if its text ended within both limits.
+    """
     folder, stage = folder_of(step_state), step_state.step.stage
     folder.create(step_state.settings)
     views = reused_views(state, step_state, limit)
@@ -314,7 +317,7 @@ def reuse_rows(
 
 
 def pass_title(step_states: Sequence[StepState]) -> str:
-    """Return the title of an engine pass over one step or several steps."""
+    """Return a title for one or more steps that run in the same engine pass."""
     first = step_states[0].step
     if len(step_states) == 1:
         return first.label
@@ -355,7 +358,7 @@ def too_many(
 
 @dataclass
 class WorkCount:
-    """Counts of a step's results in one run, for the step's manifest."""
+    """The numbers of answers, failures, and tokens that a step produced in one run."""
 
     answered: int = 0
     failed: int = 0
@@ -379,7 +382,7 @@ class WorkCount:
             self.cost = (self.cost or 0.0) + result.cost
 
     def manifest(self, engine: Engine | None = None) -> dict[str, Any]:
-        """Return the counts as one line of a manifest."""
+        """Return the counts as an entry in the step's manifest."""
         versions = {"factory": __version__, **({engine.name: engine.version} if engine else {})}
         return {
             "answered": self.answered,

@@ -52,7 +52,7 @@ def run_recipe(recipe: Recipe, lake: Lake, progress: Progress) -> RecipeState:
 
 
 def preview_recipe(recipe: Recipe, lake: Lake, progress: Progress, limit: int) -> RecipeState:
-    """Sample answers to the first `limit` training prompts with the base model M_0, and judge them.
+    """Sample and judge the base model's answers to the first `limit` training prompts.
 
     The rows are stored in the lake. If the policy uses references, they are judged too.
     """
@@ -110,7 +110,7 @@ class _Run:
     is_checked: bool = False
 
     def next_pass(self, place: int) -> list[Step]:
-        """Return the steps that run together in one pass, starting at a position in the plan."""
+        """Return the steps of the pass that starts at the given position in the plan."""
         first, later = self.wanted[place], self.wanted[place + 1 :]
         return steps_of_one_pass(self.state.recipe, first, later)
 

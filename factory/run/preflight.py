@@ -1,4 +1,4 @@
-"""Check a recipe before a run, for problems that could otherwise appear hours later."""
+"""Check a recipe before a run to catch problems that could otherwise appear hours later."""
 
 import textwrap
 from collections.abc import Sequence
@@ -88,7 +88,7 @@ def _check_training(state: RecipeState) -> None:
     if first.adapter is not None and spec.lora is None:
         raise RecipeError(
             "train.lora",
-            "the field is not set, although M_0 has an adapter",
+            "the base model M_0 has an adapter, but the recipe does not train adapters",
             "set train.lora, for example to {}, so that the loop trains this adapter",
         )
     if spec.lora is not None:
@@ -112,7 +112,9 @@ def _check_vllm_lora(fields: dict[str, Any]) -> None:
             )
     if fields.get("bias", "none") != "none":
         raise RecipeError(
-            "train.lora.bias", f"got {fields['bias']}", "set train.lora.bias to none for vLLM"
+            "train.lora.bias",
+            f"got {fields['bias']}",
+            "set train.lora.bias to none, the only value that vLLM supports",
         )
 
 
@@ -173,10 +175,10 @@ def _check_labels(judge: Judge, rubric: Rubric, model: Checkpoint) -> None:
             if not rubric.pattern.findall(label):
                 raise RubricError(
                     f"rubric {judge.rubric}",
-                    "judge.constrained allows only bare labels, but judge.parser finds no "
-                    f"score in the bare label {label}",
-                    "remove judge.parser: the default parser of a constrained judge accepts bare "
-                    "labels",
+                    "judge.constrained limits the judge to labels, but judge.parser finds no "
+                    f"score in the label {label} alone",
+                    "remove judge.parser, because the default parser of a constrained judge accepts "
+                    "labels alone",
                 )
     if judge.expected_score and model.declared is None:
         _check_single_tokens(judge, rubric, model)
@@ -193,7 +195,7 @@ def _check_single_tokens(judge: Judge, rubric: Rubric, model: Checkpoint) -> Non
     if missing := [label for label, tokens in found.items() if not tokens]:
         raise RubricError(
             f"rubric {judge.rubric}",
-            "judge.expected_score requires labels that are single tokens, but the judge's "
-            f"tokenizer has no single token for the label {missing[0]}",
+            "judge.expected_score requires single-token labels, but the judge's tokenizer has "
+            f"no single token for the label {missing[0]}",
             "use a scale whose labels are single tokens",
         )

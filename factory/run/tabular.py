@@ -1,4 +1,4 @@
-"""The steps that call no model: prompts, verdicts, and pairs."""
+"""Run the steps that call no model: prompts, verdicts, and pairs."""
 
 import time
 from dataclasses import asdict

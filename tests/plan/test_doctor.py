@@ -404,17 +404,17 @@ def test_training_counts_weights_gradients_moments_and_the_reference(examined, b
     def needed(*overrides):
         return examined(large, *overrides, gpus=[card("0")])["training memory"]
 
-    assert " 40.0 GB" in needed().message  # 20 bytes per parameter
-    assert " 32.0 GB" in needed("train.dpo.precompute_ref_log_probs=true").message
-    assert " 20.0 GB" in needed("train.dpo.model_init_kwargs={dtype: bfloat16}").message
+    assert "about 40.0 GB" in needed().message  # 20 bytes per parameter
+    assert "about 32.0 GB" in needed("train.dpo.precompute_ref_log_probs=true").message
+    assert "about 20.0 GB" in needed("train.dpo.model_init_kwargs={dtype: bfloat16}").message
     without = needed("loop.policy=rejection_sampling").message  # SFT has no reference model
-    assert "SFT of all weights needs 32.0 GB" in without
+    assert "SFT of all weights needs about 32.0 GB" in without
     # The base in bfloat16, plus 16 bytes for each of 16 × (1000 + 1,000,000) parameters.
-    assert " 4.3 GB" in needed("train.lora={}").message
-    assert " 4.1 GB" in needed("train.lora={r: 8}").message
-    assert " 4.3 GB" in needed("train.lora={target_modules: [q_proj]}").message
-    assert " 4.0 GB" in needed("train.lora={target_modules: [v_proj]}").message
-    assert " 4.3 GB" in needed("train.lora={target_modules: '.*q_proj'}").message
+    assert "about 4.3 GB" in needed("train.lora={}").message
+    assert "about 4.1 GB" in needed("train.lora={r: 8}").message
+    assert "about 4.3 GB" in needed("train.lora={target_modules: [q_proj]}").message
+    assert "about 4.0 GB" in needed("train.lora={target_modules: [v_proj]}").message
+    assert "about 4.3 GB" in needed("train.lora={target_modules: '.*q_proj'}").message
 
 
 def test_training_counts_activations_for_full_batches(examined, builds, large, tmp_path):
