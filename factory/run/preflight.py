@@ -177,8 +177,8 @@ def _check_labels(judge: Judge, rubric: Rubric, model: Checkpoint) -> None:
                     f"rubric {judge.rubric}",
                     "judge.constrained limits the judge to labels, but judge.parser finds no "
                     f"score in the label {label} alone",
-                    "remove judge.parser, because the default parser of a constrained judge accepts "
-                    "labels alone",
+                    "remove judge.parser, because a constrained judge has a default parser that "
+                    "accepts labels alone",
                 )
     if judge.expected_score and model.declared is None:
         _check_single_tokens(judge, rubric, model)

@@ -48,7 +48,7 @@ def test_a_full_disk_is_a_sentence_and_the_run_goes_on_after_space_is_made(toy):
         toy,
         "size=400k",
         "$FACTORY run $R --lake $LAKE >&2; echo code $?; find $LAKE -name '.tmp-*'; "
-        "$FACTORY verify --lake $LAKE && echo whole; find $LAKE -name '*.parquet' | wc -l; "
+        "$FACTORY verify --lake $LAKE >&2 && echo whole; find $LAKE -name '*.parquet' | wc -l; "
         "mount -o remount,size=40m $LAKE && $FACTORY run $R --lake $LAKE >&2; echo code $?",
     )
     lines = full.stdout.splitlines()
@@ -85,7 +85,7 @@ BAD_LINES = {
     "the line is not valid JSON": b"{",
     "the line is not valid UTF-8": b'{"prompt": "\xff"}',
     "expected either the field prompt or the field messages": b'{"question": 1, "prompt": null}',
-    "the field prompt is of type int, expected str": b'{"prompt": 7}',
+    "the field prompt is a number, expected a string": b'{"prompt": 7}',
     "the prompt is empty": b'{"prompt": "  "}',
     "duplicate of the prompt at prompts.jsonl:1": b'{"prompt": "Say number 0."}',
 }

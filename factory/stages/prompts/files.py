@@ -82,7 +82,9 @@ class PromptFiles:
         if problems and self._spec.on_error == "stop":
             raise PromptsError(
                 "prompts.files" if self.role == "loop" else "probe.files",
-                f"{len(problems):,} lines are invalid",
+                "1 line is invalid"
+                if len(problems) == 1
+                else f"{len(problems):,} lines are invalid",
                 "set prompts.on_error to skip, or correct these lines:\n" + list_problems(problems),
             )
         if not batches:

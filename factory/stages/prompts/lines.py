@@ -87,6 +87,22 @@ def read_prompts(
         yield row
 
 
+_KINDS = {
+    dict: "an object",
+    list: "a list",
+    str: "a string",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    type(None): "null",
+}
+"""Names of the JSON types."""
+
+
+def _kind(value: Any) -> str:
+    return _KINDS[type(value)]
+
+
 class _Unusable(Exception):
     """The reason why a line is invalid."""
 
@@ -133,7 +149,7 @@ def _fields(line: bytes) -> dict[str, Any]:
     except RecursionError:
         raise _Unusable("the JSON is nested too deeply") from None
     if not isinstance(fields, dict):
-        raise _Unusable(f"the line is of type {type(fields).__name__}, expected a JSON object")
+        raise _Unusable(f"the line is {_kind(fields)}, expected an object")
     fields = {name: value for name, value in fields.items() if value is not None}
     for name, value in fields.items():
         if name not in _FIELDS:
@@ -142,10 +158,8 @@ def _fields(line: bytes) -> dict[str, Any]:
                 + ", ".join(_FIELDS)
             )
         if not isinstance(value, _FIELDS[name]):
-            expected = _FIELDS[name].__name__
-            raise _Unusable(
-                f"the field {name} is of type {type(value).__name__}, expected {expected}"
-            )
+            expected = _KINDS[_FIELDS[name]]
+            raise _Unusable(f"the field {name} is {_kind(value)}, expected {expected}")
     return fields
 
 
@@ -167,7 +181,7 @@ def _messages(fields: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _message(message: Any) -> dict[str, Any]:
     if not isinstance(message, dict):
-        raise _Unusable(f"a message is of type {type(message).__name__}, expected a JSON object")
+        raise _Unusable(f"a message is {_kind(message)}, expected an object")
     if message.get("role") not in ROLES:
         raise _Unusable(
             f"a message has the role {message.get('role')!r}, expected one of {', '.join(ROLES)}"
@@ -179,9 +193,7 @@ def _message(message: Any) -> dict[str, Any]:
         plain["tool_calls"] = _json(plain["tool_calls"])
     for name, value in plain.items():
         if value is not None and not isinstance(value, str):
-            raise _Unusable(
-                f"the field {name} of a message is of type {type(value).__name__}, expected str"
-            )
+            raise _Unusable(f"the field {name} of a message is {_kind(value)}, expected a string")
     return {name: value for name, value in plain.items() if value is not None}
 
 
