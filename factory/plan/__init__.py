@@ -1,4 +1,4 @@
-"""Plan of a recipe: its steps, the rows stored for each step, and the rows that are missing."""
+"""Plan a recipe: list its steps, and count the stored and the missing rows of each step."""
 
 from factory.plan.inputs import folders_read
 from factory.plan.inspect import (

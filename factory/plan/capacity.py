@@ -36,7 +36,7 @@ _OTHERWISE = {"quantization", "quantization_config", "cpu_offload_gb", "offload_
 def check_engine_memory(
     engine: Engine, found: Sequence[Gpu], weights: Weights, who: str
 ) -> Check | None:
-    """Check that a model's weights fit into its engine's memory.
+    """Check that an engine has enough memory to load a model's weights.
 
     `who` is the model's name in the message. Returns None if this engine's memory cannot be
     checked. The estimate leaves out the KV cache, activations, and adapters, so a model that barely

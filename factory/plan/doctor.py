@@ -51,10 +51,10 @@ class _Loaded:
 
 
 def examine(recipe: Recipe, lake: Path) -> list[Check]:
-    """Check whether this machine can run a recipe, and return the results in display order.
+    """Check whether this machine can run a recipe, and return the results.
 
-    Raises ModelError if the folder of M_0 or of a judge is not a usable model, and RecipeError if a
-    setting that must be a number is not one.
+    The results are in display order. Raises ModelError if the folder of M_0 or of a judge is not a
+    usable model, and RecipeError if a setting that must be a number is not one.
     """
     found = find_gpus()
     first = _Loaded("M_0", "model", recipe.model, recipe.engine, recipe.train)

@@ -59,7 +59,7 @@ def _check_type(views: Views, choice: Choice, field: str, text: str) -> None:
         raise RecipeError(
             f"pairs.{field}",
             f"{text!r}: {fault}",
-            f"write a SQL expression that uses these judges ({names}) and returns {what}",
+            f"write a SQL expression that returns {what} and uses some of these judges: {names}",
         )
 
 

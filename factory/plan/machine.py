@@ -14,7 +14,10 @@ from factory.engines import Gpu
 
 @dataclass(frozen=True)
 class Room:
-    """Total and free memory in bytes. A value is None if it is unknown."""
+    """The total and the free memory of a machine or its GPUs, in bytes.
+
+    A value is None if it is unknown.
+    """
 
     where: str
     total: float | None
@@ -37,7 +40,7 @@ def _sum(parts: Sequence[int | None]) -> int | None:
 
 
 def machine_memory() -> Room:
-    """Return this machine's memory, or its container's limit (cgroup v2) if that is smaller."""
+    """Return this machine's memory, capped at the memory limit of its container (cgroup v2)."""
     page = os.sysconf("SC_PAGE_SIZE")
     total = free = page * os.sysconf("SC_PHYS_PAGES")
     info = Path("/proc/meminfo")

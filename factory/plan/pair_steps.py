@@ -18,7 +18,7 @@ from factory.stages import (
 
 
 def locate_pairs(state: RecipeState, step: Step, _: int | None) -> StepState:
-    """Find the lake folder for a step that chooses pairs.
+    """Find the lake folder for the pairs that a step chooses.
 
     Its key covers the candidates, their scores, and the choice of pairs.
     """
@@ -52,7 +52,7 @@ def count_pairs(state: RecipeState, located: StepState, _: int | None) -> StepSt
 
 
 def locate_training(state: RecipeState, step: Step, _: int | None) -> StepState:
-    """Find the lake folder for a step that trains a model.
+    """Find the lake folder for the model that a step trains.
 
     Its key covers the parent model, the training pairs, and the settings.
     """
@@ -75,7 +75,7 @@ def locate_training(state: RecipeState, step: Step, _: int | None) -> StepState:
 
 
 def count_training(state: RecipeState, located: StepState, _: int | None) -> StepState:
-    """Read a step's training manifest, and record the model if training is done."""
+    """Read the manifest of a training, and record the model if the training is finished."""
     step = located.step
     folder = folder_of(located).path
     model = trained_model(step.name, folder, state.models["M_0"], state.recipe)

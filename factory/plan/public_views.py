@@ -22,7 +22,7 @@ PUBLIC_VIEWS = (
 
 
 def all_views(state: RecipeState) -> Views:
-    """Create every SQL view of a recipe. Views opened earlier can no longer be used."""
+    """Create all SQL views of a recipe. Views opened earlier can no longer be used."""
     views = state.views(state.everything)
     builds = [
         found.folder
@@ -38,7 +38,10 @@ def all_views(state: RecipeState) -> Views:
 
 
 def count_outcomes(state: RecipeState, folder: Folder) -> dict[str, int]:
-    """Count the pairs in a folder by outcome, with the most frequent outcome first."""
+    """Return the number of pairs for each outcome in a folder.
+
+    The most frequent outcome comes first.
+    """
     views = state.views()
     views.register_shards("pairs", "pairs", folder.shards())
     rows = views.all(load_query("plan/outcomes"))

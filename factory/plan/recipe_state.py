@@ -166,7 +166,10 @@ class RecipeState:
         return Scope(roles, [self.panel_row(step)])
 
     def score_digests(self, step: Step) -> str:
-        """Return the digests of the judges that score a step's candidate answers, joined by `+`."""
+        """Return the joined digests of the judges that score a step's candidate answers.
+
+        The digests are separated by `+`.
+        """
         panel = self.phase_scope(step).panel
         digests = [
             row["judge_model"]

@@ -1,4 +1,4 @@
-"""Find where steps store prompts, samples, judgments, and verdicts, and count the stored rows."""
+"""Locate and count the stored prompts, samples, judgments, and verdicts of a recipe."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from factory.stages import (
 
 
 def locate_prompts(state: RecipeState, step: Step, _: int | None) -> StepState:
-    """Find the lake folder for a step that stores prompts.
+    """Find the lake folder for the prompts that a step stores.
 
     Its key covers the prompt files and how they are read.
     """
@@ -33,9 +33,10 @@ def locate_prompts(state: RecipeState, step: Step, _: int | None) -> StepState:
 
 
 def count_prompts(state: RecipeState, located: StepState, _: int | None) -> StepState:
-    """Count the stored prompts, or the prompts in the prompt files if none are stored yet.
+    """Count the prompts that a step has stored.
 
-    Raises PromptsError if the probe and the loop share prompts.
+    If none are stored yet, count the prompts in the prompt files. Raises PromptsError if the probe
+    and the loop share prompts.
     """
     step, folder = located.step, folder_of(located)
     if shards := folder.shards():
@@ -64,14 +65,14 @@ def _count_by_iteration(state: RecipeState) -> None:
 
 
 def check_chunks(state: RecipeState) -> None:
-    """Raise PromptsError if an iteration has no prompts to train on."""
+    """Raise PromptsError if an iteration has no training prompts."""
     loop = state.recipe.loop
     for iteration in range(loop.iterations):
         if state.n_prompts.get(iteration, (0, 0))[1] == 0:
             total = sum(every for place, (every, _) in state.n_prompts.items() if place >= 0)
             raise PromptsError(
                 "prompts.files",
-                f"iteration {iteration} has no training prompts ({total} prompts, split across "
+                f"iteration {iteration} has no training prompts ({total} prompts are split across "
                 f"{loop.n_chunks} iterations and the test set)",
                 "add prompts, lower loop.iterations, or lower prompts.test_fraction",
             )
@@ -86,7 +87,7 @@ def _check_probe_is_apart(state: RecipeState) -> None:
         raise PromptsError(
             "probe.files",
             f"prompts.files and probe.files have prompts in common ({shared['n']:,} in total)",
-            "remove these prompts from probe.files, because the probe must use unseen prompts",
+            "remove the shared prompts from probe.files: the probe must use unseen prompts",
         )
 
 
@@ -94,7 +95,7 @@ def _check_probe_is_apart(state: RecipeState) -> None:
 
 
 def locate_samples(state: RecipeState, step: Step, limit: int | None) -> StepState:
-    """Find the lake folder for a step that samples answers.
+    """Find the lake folder for the answers that a step samples.
 
     Its key covers the model, the sampling settings, and the seed.
     """
@@ -149,7 +150,7 @@ def count_samples(state: RecipeState, located: StepState, limit: int | None) -> 
 
 
 def locate_judgments(state: RecipeState, step: Step, limit: int | None) -> StepState:
-    """Find the lake folder for a step that judges answers.
+    """Find the lake folder for the judgments that a step requests.
 
     Its key covers the judge, the rubric, and the judge's settings.
     """
@@ -192,7 +193,7 @@ def count_judgments(state: RecipeState, located: StepState, limit: int | None) -
 
 
 def locate_verdicts(state: RecipeState, step: Step, limit: int | None) -> StepState:
-    """Find the lake folder for a step that parses judgments.
+    """Find the lake folder for the verdicts that a step parses from judgments.
 
     Its key covers the judgments, the parser, and the scale.
     """

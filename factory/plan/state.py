@@ -1,4 +1,4 @@
-"""The state of one step: its lake folder, and the numbers of stored and missing rows."""
+"""The state of a step: its lake folder and its counts of stored and missing rows."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,19 +9,19 @@ from factory.plan.step import Step
 
 @dataclass(frozen=True)
 class StepState:
-    """The state of one step: its lake folder, and the numbers of stored and missing rows."""
+    """The state of a step: its lake folder and its counts of stored and missing rows."""
 
     step: Step
     folder: Folder | None = None
     """Folder of the step's rows; None if its key is not known yet."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """Settings that the folder's key is a hash of."""
+    """Settings that are hashed to the folder's key."""
     request_key: str = ""
-    """Key that request ids hash, for generating steps. It does not depend on `max_tokens`."""
+    """Key that a generating step's request ids include. It does not depend on `max_tokens`."""
     waits_for: str | None = None
     """The model or step that must be finished first; None if the step can run."""
     wanted: int = 0
-    """Rows that the recipe asks for."""
+    """Number of rows that the recipe requires."""
     answered: int = 0
     """Rows that are stored without an error."""
     failed: int = 0

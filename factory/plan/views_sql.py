@@ -133,7 +133,7 @@ def _sql_type(kind: pa.DataType) -> str:
 
 
 def create_macros() -> str:
-    """Return the SQL statements that create the macros used in the queries."""
+    """Return the SQL statements that create the macros used by the queries."""
     macros = "\n".join(load_query(name).text for name in MACROS)
     return macros.replace("create macro", "create or replace temp macro")
 

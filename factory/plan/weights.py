@@ -1,4 +1,4 @@
-"""Estimate a model's size and training memory from its file headers.
+"""Estimate how large a model is and how much memory its training needs.
 
 All sizes are estimates. Each function documents what its estimate leaves out.
 """
@@ -56,7 +56,7 @@ class Shape:
 
 
 def weigh(model: Model, path: Path, field: str, train: Train | None = None) -> Weights | None:
-    """Return the size of the model in the folder `path`, or None if it contains no weights.
+    """Return the size of the model in a folder, or None if the folder contains no weights.
 
     `field` is the recipe section that names the model, and `train` the recipe's training settings.
     The scripted engine needs no weights. Raises ModelError if a file is truncated, and RecipeError
@@ -185,7 +185,7 @@ def stored_bytes(train: Train, weights: Weights) -> int:
 
 
 def checkpoint_bytes(train: Train, weights: Weights) -> int:
-    """Return the disk space in bytes that training needs in addition to the trained model.
+    """Return the temporary disk space in bytes that a training needs.
 
     It holds two checkpoints with weights and AdamW's moments in float32, and for full fine-tuning
     the float32 weights before they are cast.

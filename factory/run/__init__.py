@@ -1,4 +1,4 @@
-"""Running a recipe: the loop of its steps, and other sets of pairs from stored scores."""
+"""Run the steps of a recipe, and choose alternative sets of pairs from stored scores."""
 
 from factory.run.builds import build_pairs, check_changes, write_build
 from factory.run.loop import preview_recipe, run_recipe

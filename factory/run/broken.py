@@ -1,4 +1,4 @@
-"""Find broken shards and models in a lake; set the shards aside and discard the models."""
+"""Find broken shards and models in a lake, so that a run can recompute them."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Build other sets of pairs from stored samples and scores, without calling a model.
+"""Choose alternative sets of pairs from stored samples and scores, without calling a model.
 
 Such a set of pairs is called a build. It is stored like the loop's own pairs, in a folder whose key
 hashes everything that affects the pairs. A build that is already stored is reused.
@@ -42,7 +42,7 @@ def check_changes(overrides: Sequence[str]) -> list[str]:
                 Argument(f"set {override}"),
                 "`factory pairs` cannot change this field, because the answers and scores are "
                 "already stored",
-                "set this field in `factory run`; `factory pairs` accepts only pairs.*, "
+                "use `factory run` to change this field; `factory pairs` accepts only pairs.*, "
                 "loop.policy, and query_memory",
             )
     return of_run
@@ -69,8 +69,8 @@ def build_pairs(
     if unsampled := [role for role in policy.roles if role not in of_loop.roles]:
         raise RecipeError(
             "loop.policy",
-            f"the policy {policy.name} needs {' and '.join(unsampled)} answers, but the loop used "
-            f"the policy {of_loop.name}, which does not sample them",
+            f"the policy {policy.name} needs {' and '.join(unsampled)} answers, but the loop's "
+            f"policy {of_loop.name} did not sample them",
             f"first run the recipe with loop.policy={changed.loop.policy}",
         )
     state = stored.with_pairs_of(changed)

@@ -28,7 +28,7 @@ class EngineCache(AbstractContextManager["EngineCache"]):
 
     @contextmanager
     def for_step(self, state: RecipeState, step: Step) -> Iterator[Engine]:
-        """Yield the engine for the requests of a step, opening the engine if necessary.
+        """Yield the engine that handles a step's requests, and open it first if necessary.
 
         Functions and references get a separate engine for each step, which needs no model.
         """

@@ -1,4 +1,4 @@
-"""Generate missing rows: send requests to an engine, and store the results in shards.
+"""Send the missing requests of a step to an engine, and store the results in shards.
 
 This module connects stages, engines, and the lake. Its callers lock the folders of the steps and
 decide which steps run.
@@ -162,7 +162,7 @@ class _Work:
         return {**row, "engine": engine.name, "engine_version": engine.version}
 
     def record(self, seconds: float) -> None:
-        """Write the step's counts and usage to the manifest of its folder."""
+        """Add the step's counts and usage to the manifest of the step's folder."""
         event = {**self.count.manifest(self._engine), "seconds": round(seconds, 3)}
         folder_of(self._step_state).record({"step": self._step_state.step.label, **event})
 
@@ -336,7 +336,7 @@ def pass_title(step_states: Sequence[StepState]) -> str:
 
 
 def first_errors(state: RecipeState, step_state: StepState, limit: int | None) -> list[str]:
-    """Return the most frequent errors among the failed requests of a generating step."""
+    """Return the most frequent errors among a step's failed requests."""
     if step_state.step.stage not in ("samples", "judgments"):
         return []
     rows = state.step_views(step_state, limit).all(load_query("run/first_errors"))
@@ -346,7 +346,7 @@ def first_errors(state: RecipeState, step_state: StepState, limit: int | None) -
 def too_many(
     step: Step, failed: int, wanted: int, recipe: Recipe, errors: Sequence[str]
 ) -> StepFailed:
-    """Return the error for a step with more failed requests than `max_failed` allows."""
+    """Return a StepFailed error that says how many requests of a step failed."""
     shown = "; ".join(dict.fromkeys(errors))
     return StepFailed(
         step.label,

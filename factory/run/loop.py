@@ -1,4 +1,4 @@
-"""The loop of `factory run`, which runs every unfinished step of a recipe in plan order.
+"""Run every unfinished step of a recipe, in the order of the plan.
 
 A run keeps no state except the rows in the lake. The stored rows determine what it does next.
 """
@@ -266,8 +266,7 @@ class _Run:
         train_model(self.state, step_state, lock, self.progress)
 
     def check(self, step_state: StepState) -> None:
-        """Raise StepFailed if a step has too many failures, is unfinished, or exceeds a limit in
-        `stop_if`."""
+        """Raise StepFailed if a step is unfinished, failed too often, or exceeds a limit."""
         step, recipe = step_state.step, self.state.recipe
         failed = step_state.failed + step_state.transient
         if failed > recipe.max_failed * step_state.wanted:

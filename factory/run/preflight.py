@@ -15,10 +15,10 @@ from factory.train import check_command, check_fields, check_lora, trainer_field
 
 
 def check_before_run(state: RecipeState, wanted: Sequence[Step]) -> None:
-    """Check that the recipe's engines, trainer, judges, and prompts can complete the given steps.
+    """Check a recipe's engines, trainer, judges, and prompts before the given steps run.
 
-    Raises a UserError if one of them cannot, for example if a prompt lacks a field that a rubric or
-    the policy reads.
+    Raises a UserError if the steps could not be completed, for example if a prompt lacks a field
+    that a rubric or the policy reads.
     """
     recipe = state.recipe
     check_engine(recipe.engine, state.rank("M_0"), "engine")

@@ -1,4 +1,4 @@
-"""Stop a run early at the limits in the recipe's `stop_if`.
+"""Stop a run early if it exceeds a limit in the recipe's `stop_if` section.
 
 A share is compared with its limit during a step, once enough results are available, and again when
 the step ends.
@@ -32,7 +32,7 @@ _QUERIES = {"samples": ("truncated", "truncated"), "verdicts": ("unparsed", "uns
 
 
 class ShareLimit:
-    """A check of a running step against one limit in `stop_if`.
+    """A limit on the share of bad results while a step runs.
 
     `earlier` results from previous runs count as good, because the remaining requests may be the
     difficult ones.

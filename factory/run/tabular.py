@@ -14,7 +14,7 @@ from factory.stages import list_problems, verdicts
 
 
 def make_prompts(state: RecipeState, step_state: StepState, progress: Progress) -> None:
-    """Store the prompts read from the prompt files, and report unusable lines."""
+    """Store the prompts from the prompt files, and report unusable lines."""
     step, folder = step_state.step, folder_of(step_state)
     rows, problems = state.stored.prompts[step.role], state.unusable[step.role]
     assert isinstance(rows, pa.Table), "the prompts were neither stored nor read"
@@ -32,7 +32,7 @@ def make_prompts(state: RecipeState, step_state: StepState, progress: Progress) 
 def make_verdicts(
     state: RecipeState, step_state: StepState, progress: Progress, limit: int | None = None
 ) -> None:
-    """Parse the judgments that have no verdict yet, and store their verdicts."""
+    """Parse the judgments that have no verdict yet, and store the verdicts."""
     step, folder, shards = step_state.step, folder_of(step_state), state.recipe.shards
     rubric, scale = state.opened.reading(step)
     folder.create(step_state.settings)
