@@ -181,23 +181,24 @@ class Probe(Section):
 class StopIf(Section):
     """Limits that stop a run early.
 
-    All limits are off by default. The factory keeps the finished rows of a stopped run.
+    By default, a run stops only if a judge model's scores cannot select pairs. The factory keeps
+    the finished rows of a stopped run.
     """
 
     truncated: Annotated[float | None, HOW_RUN] = Field(default=None, ge=0, le=1)
     """Largest allowed share of a step's answers that `max_tokens` cuts off."""
     unparsed: Annotated[float | None, HOW_RUN] = Field(default=None, ge=0, le=1)
-    """Largest allowed share of a step's judgments without a valid score."""
+    """Largest allowed share of a step's judgments without a valid score. By default, a run stops if
+    more than 95 % of a judge model's judgments have no score and the scores select pairs. Set 1 to
+    never stop. The default is our choice, untested."""
+    equal_scores: Annotated[bool, HOW_RUN] = True
+    """Whether to stop if a judge model's scores select pairs and are all equal: in the first 200
+    judgments of a step, or in all judgments of a smaller step."""
     ties: Annotated[float | None, HOW_RUN] = Field(default=None, ge=0, le=1)
     """Largest allowed share of a step's candidate pairs whose two scores are equal."""
     probe_falls: Annotated[int | None, HOW_RUN] = Field(default=None, ge=1)
     """Number of consecutive falls in the probe score after which the run stops. A score falls if it
     is lower than that of the previous model."""
-
-    @property
-    def is_on(self) -> bool:
-        """Whether the recipe sets any limit that stops a run early."""
-        return any(value is not None for _, value in self)
 
 
 class Shards(Section):

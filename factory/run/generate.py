@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 
@@ -31,7 +31,7 @@ from factory.models import Checkpoint, text_counter
 from factory.plan import RecipeState, Step, StepState, folder_of, reused_views
 from factory.progress import Progress
 from factory.recipe import REFERENCE, Recipe
-from factory.run.stop import ShareLimit
+from factory.run.stop import EqualScores, ShareLimit
 from factory.stages import judgments, samples, split_reasoning, verdicts
 
 FIRST_ERRORS = 3
@@ -48,9 +48,16 @@ class _Maker(Protocol):
 
     def row(self, result: Result, subject: "_Subject") -> Row: ...
 
-    def is_bad(self, result: Result) -> bool:
-        """Return whether a result counts toward a limit in the recipe's `stop_if`."""
+    def assess(self, result: Result) -> "_Assessment":
+        """Assess a result for the limits in the recipe's `stop_if`."""
         ...
+
+
+class _Assessment(NamedTuple):
+    """Whether a result is bad, and its score if it is a judgment."""
+
+    is_bad: bool
+    score: float | None = None
 
 
 class _SampleMaker:
@@ -74,8 +81,8 @@ class _SampleMaker:
         row = samples.row(result, subject.id, REFERENCE, key)
         return {**row, "n_tokens": self._n_tokens(result.text), "dtype": None}
 
-    def is_bad(self, result: Result) -> bool:
-        return result.finish_reason == "length"
+    def assess(self, result: Result) -> _Assessment:
+        return _Assessment(result.finish_reason == "length")
 
     def _n_tokens(self, reference: str | None) -> int | None:
         """Return the token count of a reference. No engine generated it, so none counted it."""
@@ -109,17 +116,27 @@ class _JudgmentMaker:
         row = judgments.row(result, subject.id, subject.other_id, subject.context, judge, key)
         return {**row, "dtype": judge.dtype if isinstance(judge, Checkpoint) else None}
 
-    def is_bad(self, result: Result) -> bool:
+    def assess(self, result: Result) -> _Assessment:
         judgment = asdict(result) | {"judgment_id": "", "sample_id": "", "judge": ""}
-        return verdicts.row(judgment, self._rubric, self._scale, "")["score"] is None
+        verdict = verdicts.row(judgment, self._rubric, self._scale, "")
+        expected = verdict["expected_score"]
+        score = verdict["score"] if expected is None else expected
+        return _Assessment(verdict["score"] is None, score)
 
 
 class _Work:
     """Work of one step in a pass: it writes the rows of results and counts them."""
 
     def __init__(
-        self, state: RecipeState, step_state: StepState, engine: Engine, writer: ShardWriter
+        self,
+        state: RecipeState,
+        step_state: StepState,
+        engine: Engine,
+        writer: ShardWriter,
+        *,
+        has_limits: bool,
     ) -> None:
+        """`has_limits` is whether the limits in `stop_if` apply."""
         self._recipe, self._step_state = state.recipe, step_state
         self._engine, self._writer = engine, writer
         is_sampling = step_state.step.stage == "samples"
@@ -127,8 +144,12 @@ class _Work:
         self.maker: _Maker = maker(state, step_state)
         self._local_paths = _local_paths(state)
         self._failed, self._errors = step_state.failed, list[str]()
-        limit = "truncated" if is_sampling else "unparsed"
-        self._limit = ShareLimit(state.recipe, step_state.step.label, limit, step_state.answered)
+        step, earlier = step_state.step, step_state.answered
+        self._limit = ShareLimit.of(
+            state, step, "truncated" if is_sampling else "unparsed", earlier
+        )
+        self._equal = EqualScores(state, step, earlier)
+        self._has_limits = has_limits
         self.count = WorkCount()
 
     def take(self, result: Result, subject: "_Subject") -> None:
@@ -141,8 +162,7 @@ class _Work:
         self._writer.put(self._row(result, subject))
         self.count.add(result)
         if result.error is None:
-            if self._limit.is_on and self._step_state.step.role != "probe":
-                self._limit.see(self.maker.is_bad(result), result.text)
+            self._assess(result)
             return
         self._failed += 1
         if len(self._errors) < FIRST_ERRORS:
@@ -151,6 +171,19 @@ class _Work:
         if self._failed > self._recipe.max_failed * wanted:
             step = self._step_state.step
             raise too_many(step, self._failed, wanted, self._recipe, self._errors)
+
+    def _assess(self, result: Result) -> None:
+        if self._has_limits and (self._limit.is_on or self._equal.is_on):
+            assessment = self.maker.assess(result)
+            if self._limit.is_on:
+                self._limit.see(assessment.is_bad, result.text)
+            if self._equal.is_on:
+                self._equal.see(assessment.score, result.text)
+
+    def end(self) -> None:
+        """Raise StepFailed if all scores of a short step are equal."""
+        if self._has_limits:
+            self._equal.end()
 
     def _row(self, result: Result, subject: "_Subject") -> Row:
         """Return the row of a result, without this machine's paths in its error."""
@@ -224,7 +257,8 @@ def generate(
         with ExitStack() as stack:
             writers = _open_writers(state.recipe, step_states, stack)
             for each in step_states:
-                works.append(_Work(state, each, engine, writers[folder_of(each).key]))
+                writer = writers[folder_of(each).key]
+                works.append(_Work(state, each, engine, writer, has_limits=limit is None))
             unit = "answers" if stage == "samples" else "judgments"
             total = sum(each.missing for each in step_states)
             task = stack.enter_context(progress.task(pass_title(step_states), total, unit))
@@ -232,6 +266,8 @@ def generate(
                 subject = in_flight.pop((result.request_id, result.draw))
                 task.advance(1, result.n_tokens or 0)
                 subject.work.take(result, subject)
+        for work in works:
+            work.end()
     finally:
         _record(works, time.monotonic() - began)
 

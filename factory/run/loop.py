@@ -283,5 +283,5 @@ class _Run:
             )
         if step.stage == "train" and (folder_of(step_state).path / "checkpoints").exists():
             tidy(folder_of(step_state))
-        if recipe.stop_if.is_on and self.limit is None:
+        if self.limit is None:
             check_limits(self.state, step_state)

@@ -9,14 +9,26 @@ from typing import Any
 
 from factory.errors import StepFailed
 from factory.lake import Scope, load_query
-from factory.plan import RecipeState, StepState
-from factory.recipe import PROBE, Recipe
+from factory.plan import RecipeState, Step, StepState
+from factory.recipe import PROBE
 
 EARLY = 200
 """Number of results of a step before its share is first compared with a limit (our choice).
 
 With a limit of 0.3 and a true share of 0.2, this many results exceed the limit by chance about once
 in 5,000 steps."""
+
+FIRST = 64
+"""Number of judgments after which a judge stops that gives almost no scores (our choice)."""
+
+UNPARSED = 0.95
+"""Default of `stop_if.unparsed` for a judge model whose scores select pairs (our choice).
+
+In simulations, a judge that gives a score for one judgment in ten exceeds it by chance in 14 % of
+the steps, and a judge that gives a score for one in five in 0.04 %."""
+
+FEWEST = 8
+"""Number of judgments in a step below which equal scores are no reason to stop (our choice)."""
 
 SHOWN = 3
 """Number of examples in the error message."""
@@ -30,6 +42,12 @@ _WHAT = {
 _QUERIES = {"samples": ("truncated", "truncated"), "verdicts": ("unparsed", "unscored")}
 """The field of `stop_if` and the query that counts bad results, by stage."""
 
+JUDGE_REMEDY = (
+    "use `rubric: rating` with `constrained` and `expected_score`, which suits small models, or a "
+    "stronger judge (judge.model), or train M_0 on examples of judgments first"
+)
+"""What to do about a judge model that cannot judge."""
+
 
 class ShareLimit:
     """A limit on the share of bad results while a step runs.
@@ -38,16 +56,27 @@ class ShareLimit:
     difficult ones.
     """
 
-    def __init__(self, recipe: Recipe, label: str, field: str, earlier: int) -> None:
-        self._limit: float | None = getattr(recipe.stop_if, field)
+    def __init__(
+        self, label: str, field: str, limit: float | None, earlier: int, *, is_own: bool
+    ) -> None:
+        """`is_own` is whether the recipe sets the limit, and not a default."""
+        self._limit, self._is_own = limit, is_own
         self._label, self._field = label, field
         self._earlier = earlier
         self._n = self._bad = 0
         self._examples: list[str] = []
 
+    @classmethod
+    def of(cls, state: RecipeState, step: Step, field: str, earlier: int) -> "ShareLimit":
+        """Return the limit of a step in a field of `stop_if`."""
+        limit, is_own = _share(state, step, field)
+        return cls(step.label, field, limit, earlier, is_own=is_own)
+
     @property
     def is_on(self) -> bool:
-        return self._limit is not None
+        """Whether further results can exceed the limit. A default only applies to the first
+        results, so that not every judgment is parsed twice."""
+        return self._limit is not None and (self._is_own or self._n < EARLY)
 
     def see(self, is_bad: bool, text: str | None) -> None:
         """Count a result, and raise StepFailed once the share of bad results exceeds the limit."""
@@ -55,9 +84,80 @@ class ShareLimit:
         self._bad += is_bad
         if is_bad and len(self._examples) < SHOWN:
             self._examples.append(text or "")
-        if self._n >= EARLY:
+        if self._limit is not None and self._n >= (EARLY if self._is_own else FIRST):
             n = self._earlier + self._n
-            _compare(self._label, self._field, self._limit, n, self._bad, self._examples)
+            _compare(
+                self._label,
+                self._field,
+                self._limit,
+                n,
+                self._bad,
+                self._examples,
+                is_own=self._is_own,
+            )
+
+
+class EqualScores:
+    """A check that the first judgments of a judge model do not all have the same score."""
+
+    def __init__(self, state: RecipeState, step: Step, earlier: int) -> None:
+        self._label, self._earlier = step.label, earlier
+        self.is_on = state.recipe.stop_if.equal_scores and _selects_pairs(state, step)
+        """Whether further judgments can fail the check."""
+        self._n = 0
+        self._score: float | None = None
+        self._examples: list[str] = []
+
+    def see(self, score: float | None, text: str | None) -> None:
+        """Compare the score of a judgment with the earlier scores.
+
+        Raises StepFailed if the first 200 scores are equal. Judgments without a score are ignored.
+        """
+        if score is None:
+            return
+        if self._n and score != self._score:
+            self.is_on = False
+            return
+        self._n, self._score = self._n + 1, score
+        if len(self._examples) < SHOWN:
+            self._examples.append(text or "")
+        if self._n >= EARLY:
+            self._stop()
+
+    def end(self) -> None:
+        """Check a step that ended with fewer judgments. A resumed step is not checked."""
+        if self.is_on and self._n >= FEWEST and not self._earlier:
+            self._stop()
+
+    def _stop(self) -> None:
+        raise StepFailed(
+            self._label,
+            f"each of the first {self._n:,} judgments has the score {self._score:g}, so the scores "
+            "cannot rank the answers",
+            f"{JUDGE_REMEDY}; to continue anyway, set stop_if.equal_scores to false (finished rows "
+            f"are saved). Examples:{_list(self._examples)}",
+        )
+
+
+def _selects_pairs(state: RecipeState, step: Step) -> bool:
+    """Return whether a step's judge is a model that writes text, and its scores select pairs."""
+    section = state.opened.section(step)
+    return (
+        step.role != PROBE
+        and section is not None
+        and section.has_rubric
+        and step.judge_name in state.opened.choice.judges
+    )
+
+
+def _share(state: RecipeState, step: Step, field: str) -> tuple[float | None, bool]:
+    """Return a step's limit on the share of bad results, and whether the recipe sets it."""
+    own: float | None = getattr(state.recipe.stop_if, field)
+    if step.role == PROBE:
+        return None, False
+    if own is None and field == "unparsed" and _selects_pairs(state, step):
+        return UNPARSED, False
+    return own, own is not None
 
 
 def check_limits(state: RecipeState, step_state: StepState) -> None:
@@ -68,34 +168,47 @@ def check_limits(state: RecipeState, step_state: StepState) -> None:
     step, stop_if = step_state.step, state.recipe.stop_if
     if step.stage == "verdicts" and step.role == PROBE:
         _check_probe(state)
-    elif step.stage in _QUERIES and step.role != PROBE:
+    elif step.stage in _QUERIES:
         field, query = _QUERIES[step.stage]
-        if (limit := getattr(stop_if, field)) is not None:
+        limit, is_own = _share(state, step, field)
+        within = field == "unparsed" and step_state.unparsed <= (limit or 1) * step_state.answered
+        if limit is not None and not within:
             row = state.step_views(step_state, None).one(load_query(f"run/{query}"))
-            _compare_row(step.label, field, limit, row)
+            _compare_row(step.label, field, limit, row, is_own=is_own)
     elif step.stage == "pairs" and stop_if.ties is not None and step_state.folder is not None:
         views = state.views()
         views.register_shards("pairs", "pairs", step_state.folder.shards())
         _compare_row(step.label, "ties", stop_if.ties, views.one(load_query("run/ties")))
 
 
-def _compare_row(label: str, field: str, limit: float, row: dict[str, Any]) -> None:
-    _compare(label, field, limit, row["n"], row["bad"], row["examples"] or [])
+def _compare_row(
+    label: str, field: str, limit: float, row: dict[str, Any], *, is_own: bool = True
+) -> None:
+    _compare(label, field, limit, row["n"], row["bad"], row["examples"] or [], is_own=is_own)
 
 
 def _compare(
-    label: str, field: str, limit: float | None, n: int, bad: int, examples: list[str]
+    label: str, field: str, limit: float, n: int, bad: int, examples: list[str], *, is_own: bool
 ) -> None:
-    """Raise StepFailed if the share of bad results exceeds a limit."""
-    if limit is None or n == 0 or bad <= limit * n:
+    """Raise StepFailed if the share of bad results exceeds a limit.
+
+    `is_own` is whether the recipe sets the limit.
+    """
+    if n == 0 or bad <= limit * n:
         return
-    shown = "".join(f"\n  {' '.join(text.split())[:200] or '(empty)'}" for text in examples)
+    fault = f"{bad:,} of {n:,} {_WHAT[field]} ({bad / n:.0%})"
+    if is_own:
+        fault += f", more than stop_if.{field} allows ({limit:g})"
+        remedy = f"fix the cause or raise stop_if.{field}"
+    else:
+        remedy = f"{JUDGE_REMEDY}; to continue anyway, set stop_if.{field} to 1"
     raise StepFailed(
-        label,
-        f"{bad:,} of {n:,} {_WHAT[field]} ({bad / n:.0%}), more than stop_if.{field} allows "
-        f"({limit:g})",
-        f"fix the cause or raise stop_if.{field} (finished rows are saved). Examples:{shown}",
+        label, fault, f"{remedy} (finished rows are saved). Examples:{_list(examples)}"
     )
+
+
+def _list(examples: list[str]) -> str:
+    return "".join(f"\n  {' '.join(text.split())[:200] or '(empty)'}" for text in examples)
 
 
 def _check_probe(state: RecipeState) -> None:

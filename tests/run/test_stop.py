@@ -3,7 +3,7 @@
 import pytest
 
 from factory.errors import StepFailed
-from factory.run.stop import EARLY
+from factory.run.stop import EARLY, FIRST
 
 SCORED = "def answer(messages, seed):\n    return f'word{seed} Score: {seed % 6}'"
 SILENT = """
@@ -47,6 +47,65 @@ def test_a_long_step_is_stopped_while_it_runs(judged):
     assert EARLY <= held["n"] < 100 * 3 * 4  # finished rows are saved
 
 
+MUTE = """
+def answer(messages, seed):
+    if 'Score' in messages[-1]['content']:
+        return 'I would rather not say.'
+    return f'word{seed}'
+"""
+
+
+def test_a_judge_that_gives_no_score_is_stopped_after_its_first_judgments(judged):
+    judged.script(MUTE)
+    judged.write_prompts(100)
+    said = stopped(judged)
+    assert "64 of 64 judgments have no score (100%): use `rubric: rating`" in said
+    assert said.count("I would rather not say.") == 3
+    (held,) = judged.query("select count(*) as n from judgments")
+    assert FIRST <= held["n"] < 2 * FIRST  # of two steps in one pass; finished rows are saved
+    with pytest.raises(StepFailed, match="was kept"):
+        judged.run("stop_if.unparsed=1")
+
+
+def test_a_short_step_without_scores_is_stopped_when_it_ends(judged):
+    judged.script(MUTE)
+    judged.write_prompts(6)
+    said = stopped(judged)
+    assert "verdicts on M_0 as past, iteration 0: " in said
+    assert "to continue anyway, set stop_if.unparsed to 1" in said
+    assert not judged.shards("pairs")
+
+
+CONSTANT = SCORED.replace("{seed % 6}", "5")
+
+
+@pytest.mark.parametrize(("prompts", "judgments"), [(100, EARLY), (12, 12 * 3 * 2)])
+def test_a_judge_whose_scores_are_equal_is_stopped(judged, prompts, judgments):
+    judged.script(CONSTANT)
+    judged.write_prompts(prompts)
+    said = stopped(judged)
+    assert f"each of the first {judgments} judgments has the score 5" in said
+    assert "set stop_if.equal_scores to false" in said
+    with pytest.raises(StepFailed, match="was kept"):
+        judged.run("stop_if.equal_scores=false")
+
+
+def test_only_a_judge_model_that_selects_pairs_is_checked(judged):
+    (judged.folder / "gold.py").write_text("def grade(rows):\n    return [1.0] * len(rows)\n")
+    (judged.folder / "nothing.md").write_text(
+        "---\nscale: [0, 5]\nparser: 'Never: (\\d)'\n---\n{prompt} {answer}"
+    )
+    judged.add_probe()  # its function gives the same score to all answers
+    judged.write(judges={"flat": {"function": "gold.py:grade"}, "mute": {"rubric": "nothing.md"}})
+    assert judged.run().models["M_1"]
+
+
+def test_a_preview_of_a_judge_that_cannot_judge_ends(judged, factory):
+    judged.script(MUTE)
+    shown = factory("preview", judged.path, "--lake", judged.lake)
+    assert shown.code == 0
+
+
 def test_too_many_truncated_answers(small):
     said = stopped(small, "sampling.max_tokens=2", "stop_if.truncated=0.5")
     assert "samples of M_0 as current, iteration 0: " in said
@@ -59,7 +118,7 @@ def test_too_many_truncated_answers(small):
 
 def test_too_many_ties(judged):
     judged.script("def answer(messages, seed):\n    return f'word{seed} Score: 3'")
-    said = stopped(judged, "stop_if.ties=0.2")
+    said = stopped(judged, "stop_if.ties=0.2", "stop_if.equal_scores=false")
     assert said.startswith("pairs D1, iteration 0: 12 of 12 pairs are ties (100%)")
     assert said.count("both sides 3") == 3
 
@@ -128,14 +187,10 @@ def test_limits_that_are_not_reached_change_nothing(judged):
 
 def test_what_a_step_held_before_counts_as_good():
     """After a kill or with a larger max_tokens, the difficult requests remain."""
-    from factory.recipe import Recipe
     from factory.run.stop import ShareLimit
 
-    fields = {"name": "r", "model": "m", "prompts": {"files": ["p"]}, "stop_if": {"truncated": 0.3}}
-    recipe = Recipe.model_validate(fields)
     fresh, resumed = (
-        ShareLimit(recipe, "s", "truncated", 0),
-        ShareLimit(recipe, "s", "truncated", 800),
+        ShareLimit("s", "truncated", 0.3, earlier, is_own=True) for earlier in (0, 800)
     )
     for n in range(EARLY):
         resumed.see(n % 2 == 0, "x")
