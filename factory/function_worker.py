@@ -67,7 +67,9 @@ def _number(value: Any) -> float | Fault | None:
         return None
     kind = type(value).__name__
     if not isinstance(value, numbers.Real):
-        return Fault(f"the function returned a {kind}, expected a number or None", "permanent")
+        return Fault(
+            f"the function must return a number or None, but it returned a {kind}", "permanent"
+        )
     try:
         return float(value)
     except OverflowError:

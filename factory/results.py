@@ -58,7 +58,7 @@ class Table:
 
     @property
     def rows(self) -> Rows:
-        """All rows, each as a dictionary from column name to value."""
+        """All rows, each as a dictionary of values by column name."""
         if isinstance(self.data, pa.Table):
             rows: Rows = self.data.to_pylist()
             return rows

@@ -59,7 +59,7 @@ def doctor(
 
 
 def print_verify(result: "Verification") -> None:
-    """Print the files that have changed, and the number of files that were checked."""
+    """Print the changed files and the number of files that were checked."""
     for row in result:
         print(f"{row['file']}: {row['why']}")
     for note in result.notes():

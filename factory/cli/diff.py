@@ -25,7 +25,9 @@ def diff(
     lake: LakePath = LAKE,
     lake_b: Annotated[
         Path | None,
-        typer.Option("--lake-b", help="Lake of the second recipe, B (default: the lake of A)"),
+        typer.Option(
+            "--lake-b", help="Lake of the second recipe, B (default: the lake of recipe A)"
+        ),
     ] = None,
     set_a: Annotated[
         list[str] | None,

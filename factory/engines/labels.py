@@ -17,7 +17,7 @@ plain text."""
 def label_tokens(
     vocabulary: Mapping[str, int], encode: Callable[[str], Sequence[str]], labels: Iterable[str]
 ) -> dict[str, list[int]]:
-    """Return a dict from each score label to the IDs of the single tokens that spell the label.
+    """Return a dict that maps each score label to the IDs of the tokens that spell the label alone.
 
     A token may start with a space. The list is empty for a label that the tokenizer splits into
     several tokens. `encode` returns the tokens of a text as they are spelled in the vocabulary.

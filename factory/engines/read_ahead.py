@@ -13,7 +13,7 @@ class PromptRefused(Exception):
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a batch: one draw of a request, and the prompt's tokens."""
+    """One row of a batch: a single draw for a request, with the tokens of its prompt."""
 
     request: Request
     draw: int

@@ -42,7 +42,7 @@ class Source:
 
 
 def open_recipe_dataset(state: RecipeState, written_as: Path) -> Source:
-    """Return a recipe's dataset as an export source, and write the dataset if it is missing.
+    """Write a recipe's dataset if it is missing, and return it as an export source.
 
     Raises ExportError if the lake contains no pairs of the recipe, or if the prompts have tools,
     tool calls, or reasoning, which a dataset cannot store.
@@ -186,7 +186,7 @@ def open_best_answers(source: Source) -> Views:
     if source.state is None:
         raise ExportError(
             str(source.folder),
-            "an SFT export needs all answers, but a dataset contains only the answers in pairs",
+            "an SFT export needs all answers, but a dataset contains only those of its pairs",
             "give the recipe and its lake instead of the dataset",
         )
     views = all_views(source.state)

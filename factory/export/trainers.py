@@ -107,7 +107,7 @@ def more_than_bare(views: Views) -> str:
 
 
 def snippets(name: str) -> dict[str, str]:
-    """Return a dict from file name to Jinja template, for a trainer's config files."""
+    """Return a trainer's config files as a dict that maps file names to Jinja templates."""
     folder = resources.files("factory.export") / "snippets" / name
     files = [file for file in folder.iterdir() if file.is_file()] if folder.is_dir() else []
     return {

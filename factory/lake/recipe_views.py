@@ -145,7 +145,7 @@ class RecipeViews:
         return short_hash(canonical([[path.name for path in paths] for paths in shards]))
 
     def shards_of(self, scope: Scope) -> dict[str, list[Path]]:
-        """Return a dict from table name to the paths of the table's shards in a scope."""
+        """Return a dict that maps each table name to the paths of the table's shards in a scope."""
         return {
             table: [path for paths in folders.values() for path in paths]
             for table, folders in self._folders(scope).items()

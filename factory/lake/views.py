@@ -258,7 +258,7 @@ class Views:
     def stream(
         self, query: Query, schema: pa.Schema | None = None, **values: Value
     ) -> Iterator[pa.RecordBatch]:
-        """Run a query, and yield its rows in batches, cast to `schema` if one is given. The
+        """Run a query and yield its rows in batches, cast to `schema` if it is given. The
         connection is busy until the last batch."""
         with _enough_memory():
             for batch in self.con.sql(self._text(query, values)).to_arrow_reader(BATCH):

@@ -33,7 +33,7 @@ class Step:
     """Model that plays the role or is trained: M_0, F_0, M_1, …. REFERENCE for references, which no
     model writes."""
     judge: str = ""
-    """Model that judges: a model of the loop, or the name of a judge with its own model. Empty for
+    """Model that judges: a model in the loop, or the name of a judge with its own model. Empty for
     a function."""
     judge_name: str = ""
     """Name of the recipe's judge, or PROBE. Set for judgments and verdicts."""
@@ -60,7 +60,7 @@ class Step:
 
     @property
     def player(self) -> str:
-        """The display name of the model and role whose answers the step samples or judges."""
+        """The name and the role of the model that answers in this step, for display."""
         return "the references" if self.name == REFERENCE else f"{self.name} as {self.role}"
 
     @property

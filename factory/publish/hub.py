@@ -140,8 +140,10 @@ class Repository:
         }
 
     def texts(self, state: State, *names: str) -> dict[str, str]:
-        """Download text files from the repository, and return a dict from file name to text. Files
-        that do not exist are left out."""
+        """Download text files from the repository, and return their texts by file name.
+
+        Files that do not exist are left out.
+        """
         from huggingface_hub import hf_hub_url
         from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 

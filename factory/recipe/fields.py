@@ -127,7 +127,7 @@ class InvalidField(ValueError):
 
 
 def fields_of(section: type[Section]) -> Mapping[str, FieldInfo]:
-    """Return a dict from YAML name to field definition, for all fields of a recipe section."""
+    """Return the definitions of all fields in a recipe section, by YAML name."""
     return {
         field.alias or name: field
         for name, field in section.model_fields.items()

@@ -13,7 +13,7 @@ from factory.recipe.recipe import Recipe
 
 
 def stages_by_field(section: type[Section]) -> dict[str, tuple[Stage, ...]]:
-    """Return a dict from field path to the stages that the field affects.
+    """Return a dict that maps each field path to the stages that the field affects.
 
     The dict contains the fields of a recipe section, and includes the fields of inner sections.
     Raises TypeError if a field does not have exactly one marker, or if two engines mark a field of

@@ -91,7 +91,7 @@ class Judge(Generation):
         if self.temperature == 0 and self.n_draws > 1:
             raise InvalidField(
                 "",
-                f"at temperature 0, all {self.draws} draws would be the same judgment",
+                f"at temperature 0, all {self.draws} draws would give the same judgment",
                 "set draws to 1, or set temperature above 0",
             )
         return self

@@ -145,7 +145,7 @@ class Recipe(_InFolder):
 
     @property
     def all_judges(self) -> dict[str, Judge]:
-        """A dict from name to judge, without the probe's judge."""
+        """All judges by name, without the probe's judge."""
         return {JUDGE: self.judge, **self.judges}
 
     @staticmethod

@@ -160,7 +160,7 @@ class Pairs(Section):
 
 
 class Probe(Section):
-    """Settings of the probe, which measures every model of the loop and never affects the pairs.
+    """Settings of the probe, which measures every model in the loop and never affects the pairs.
 
     The probe has its own prompts and its own judge.
     """

@@ -15,7 +15,7 @@ _FIRST_LINE = "# yaml-language-server: $schema="
 
 
 def starters() -> dict[str, Traversable]:
-    """Return a dict from the name of each example recipe to its folder."""
+    """Return a dict that maps the name of each example recipe to its folder."""
     package = resources.files("factory")
     installed = package / "recipes"
     # A checkout keeps them beside the package, and a wheel inside it.

@@ -18,7 +18,7 @@ parent model, and the folder for the trained model."""
 
 
 class Train(Section):
-    """Settings for training each model of the loop."""
+    """Settings for training each model in the loop."""
 
     with_: Annotated[
         Literal["trl", "command", "manual", "scripted"],

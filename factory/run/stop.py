@@ -10,7 +10,7 @@ from typing import Any
 from factory.errors import StepFailed
 from factory.lake import Scope, load_query
 from factory.plan import RecipeState, Step, StepState
-from factory.recipe import PROBE
+from factory.recipe import PROBE, REFERENCE
 
 EARLY = 200
 """Number of results of a step before its share is first compared with a limit (our choice).
@@ -102,7 +102,9 @@ class EqualScores:
 
     def __init__(self, state: RecipeState, step: Step, earlier: int) -> None:
         self._label, self._earlier = step.label, earlier
-        self.is_on = state.recipe.stop_if.equal_scores and _selects_pairs(state, step)
+        # References may all be as good as the scale allows.
+        applies = step.name != REFERENCE and _selects_pairs(state, step)
+        self.is_on = applies and state.recipe.stop_if.equal_scores
         """Whether further judgments can fail the check."""
         self._n = 0
         self._score: float | None = None

@@ -48,7 +48,7 @@ def check_trained_model(
         )
         raise ModelError(
             field,
-            f"{path} contains {kind}, expected {expected}",
+            f"expected {expected}, but {path} contains {kind}",
             "set train.lora to {} to train adapters, or remove train.lora to train full weights",
         )
     if wants_adapter:

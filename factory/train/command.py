@@ -1,4 +1,4 @@
-"""Train a model of the loop with the user's own command."""
+"""Train a model in the loop with the user's own command."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Train one model of the loop on its pairs, and store it in the lake.
+"""Train one model in the loop on its pairs, and store it in the lake.
 
 A training folder without a manifest has no model yet. It contains the files from which the trainer
 resumes.
@@ -38,7 +38,7 @@ TRL_MAX_LENGTH = 1024
 
 
 def train_model(state: RecipeState, step_state: StepState, lock: Any, progress: Progress) -> None:
-    """Train one model of the loop, and then write its manifest.
+    """Train one model in the loop, and then write its manifest.
 
     Raises StepFailed if there are no pairs to train on, TrainError if the trainer fails, ModelError
     if the trained model does not fit the loop, and HandOver if the user has to train the model.

@@ -196,7 +196,7 @@ def test_a_trace_shows_the_judgments_of_all_judges_that_decided(judged, factory)
         ("pairs.score=1); drop table x; select (1", "expected one read-only query"),
         (
             "pairs.score=40 + 2",
-            "does not use any judge: use mean, expected, or a SQL expression that names",
+            "does not use any judge: set pairs.score to mean, expected, or a SQL expression",
         ),
         (
             "pairs.score=even = 1",
@@ -287,7 +287,7 @@ def test_an_expression_that_fails_on_a_row_is_a_sentence(judged):
 def test_two_judges_that_differ_in_their_opponents_alone_are_refused(judged):
     comparing = {"rubric": "pairwise", "max_tokens": 64}
     judged.write(judges={"few": comparing, "many": {**comparing, "opponents": 3}})
-    assert "the judges few and many differ only in the number of opponents" in refused(judged)
+    assert "the judges few and many differ only in the setting `opponents`" in refused(judged)
 
 
 # the previous model as judge

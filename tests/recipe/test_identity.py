@@ -67,6 +67,7 @@ NOTHING = {
     "query_memory": "query_memory=500MB",
     "stop_if.truncated": "stop_if.truncated=0.9",
     "stop_if.unparsed": "stop_if.unparsed=0.9",
+    "stop_if.equal_scores": "stop_if.equal_scores=false",
     "stop_if.ties": "stop_if.ties=0.9",
     "stop_if.probe_falls": "stop_if.probe_falls=2",
     "train.launcher": "train.launcher=[--num_processes, '2']",

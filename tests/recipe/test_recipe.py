@@ -213,7 +213,7 @@ def test_a_name_is_fit_for_a_folder(refuse, name):
 
 @pytest.mark.parametrize("section", ["sampling", "judge"])
 def test_greedy_with_several_draws_is_refused(load, refuse, section):
-    assert f"{section}: at temperature 0, all 2 draws would be" in refuse(
+    assert f"{section}: at temperature 0, all 2 draws would give" in refuse(
         f"{section}: {{temperature: 0, draws: 2}}\n"
     )
     assert load(f"{section}: {{temperature: 0, draws: 1}}\n").seed == 0
@@ -339,7 +339,7 @@ def test_every_problem_is_data(load, tmp_path):
         ("sampling.draws", "got 0", "expected greater than or equal to 1", file),
         (
             "judge",
-            "at temperature 0, all 3 draws would be the same judgment",
+            "at temperature 0, all 3 draws would give the same judgment",
             "set draws to 1, or set temperature above 0",
             file,
         ),

@@ -129,7 +129,7 @@ def test_roles_that_were_never_sampled(toy, factory):
         "pairs", toy.path, "--lake", toy.lake, "--name", "w", "--set", "loop.policy=temporal"
     )
     assert ended.code == 2
-    said = "the policy temporal needs past and future answers, but the loop used"
+    said = "the policy temporal needs past and future answers, but the loop"
     assert said in ended.err
     assert "first run the recipe with loop.policy=temporal" in ended.err
 

@@ -81,11 +81,13 @@ def test_a_finished_lake_that_became_read_only_can_be_looked_at(toy):
     assert ended.stdout.splitlines() == ["Nothing to do.", "code 0", "code 0"]
 
 
+EITHER = "expected either the field `prompt` or the field `messages`"
+
 BAD_LINES = {
     "the line is not valid JSON": b"{",
     "the line is not valid UTF-8": b'{"prompt": "\xff"}',
-    "expected either the field prompt or the field messages": b'{"question": 1, "prompt": null}',
-    "the field prompt is a number, expected a string": b'{"prompt": 7}',
+    EITHER: b'{"question": 1, "prompt": null}',
+    "expected a string in the field `prompt`, but got a number": b'{"prompt": 7}',
     "the prompt is empty": b'{"prompt": "  "}',
     "duplicate of the prompt at prompts.jsonl:1": b'{"prompt": "Say number 0."}',
 }
@@ -95,9 +97,7 @@ BAD_LINES = {
 def test_a_line_that_cannot_be_used_stops_the_run_before_any_generation(toy, factory, reason):
     if "question" in BAD_LINES[reason].decode(errors="replace"):
         reason = "the field question is unknown: move it into meta"
-        line = BAD_LINES["expected either the field prompt or the field messages"].replace(
-            b', "prompt": null', b""
-        )
+        line = BAD_LINES[EITHER].replace(b', "prompt": null', b"")
     else:
         line = BAD_LINES[reason]
     toy.prompts.write_bytes(toy.prompts.read_bytes() + line + b"\n")
@@ -125,7 +125,7 @@ def test_a_prompt_too_long_for_the_model_names_its_line_and_both_lengths(small, 
     small.prompts.write_text(small.prompts.read_text() + "\n" + long)
     ended = factory("plan", small.path, "--lake", small.lake)
     assert ended.code == 2
-    assert "prompts.jsonl:25: the prompt is too long:" in ended.err
+    assert "prompts.jsonl:25: the prompt has 309 tokens, but at most 244 are allowed" in ended.err
     assert "the model's context length is 256 tokens, and sampling.max_tokens" in ended.err
 
 

@@ -142,7 +142,7 @@ def test_a_function_judge_scores_without_a_model(toy):
 def test_all_ties_stop_before_any_training_and_leave_the_pairs(toy):
     toy.script("def answer(messages, seed):\n    return f'word {seed}\\nScore: 3'\n")
     with pytest.raises(StepFailed, match=r"no pair in the train split was kept .* tie"):
-        toy.run()
+        toy.run("stop_if.equal_scores=false")
     assert {row["outcome"] for row in toy.query("select distinct outcome from pairs")} == {"tie"}
     assert not list(toy.lake.glob("models/*/model"))
 
@@ -156,7 +156,7 @@ def test_judges_that_say_nothing_make_no_score(toy):
         f"    return {said!r}[seed % {len(said)}]\n"
     )
     with pytest.raises(StepFailed, match="unscored"):
-        toy.run()
+        toy.run("stop_if.unparsed=1")
     assert toy.query("select count(*) as n from verdicts where score is not null") == [{"n": 0}]
     reasons = {row["reason"] for row in toy.query("select distinct reason from verdicts")}
     assert reasons == {
@@ -170,7 +170,7 @@ def test_judges_that_say_nothing_make_no_score(toy):
 def test_a_build_without_kept_pairs_keeps_its_columns_and_is_an_empty_dataset(toy):
     toy.script("def answer(messages, seed):\n    return f'word {seed}\\nScore: 3'\n")
     with pytest.raises(StepFailed, match="F_0 cannot be trained"):
-        toy.run()
+        toy.run("stop_if.equal_scores=false")
     folder = write_dataset(toy.look(), "toy")
     assert dataset_rows(folder) == {}
     (file,) = toy.shards("pairs")

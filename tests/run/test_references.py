@@ -168,7 +168,7 @@ def test_a_build_from_a_loop_that_judged_no_reference_is_refused(toy, factory):
         "pairs", toy.path, "--lake", toy.lake, "--name", "s", "--set", "loop.policy=spin"
     )
     assert ended.code == 2
-    assert "the policy spin needs reference answers, but the loop used the policy" in ended.err
+    assert "the policy spin needs reference answers, but the loop's policy" in ended.err
 
 
 def test_a_real_model_judges_references_and_counts_their_tokens(small):

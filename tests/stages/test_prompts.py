@@ -127,29 +127,41 @@ def test_a_byte_order_mark_is_passed_over():
         (b'{"prompt": "\xff"}', "the line is not valid UTF-8"),
         ('{"prompt": "\\ud800"}', "the line is not valid UTF-8"),
         ('{"prompt": "Hi.", "meta": {"a": ["\\udfff"]}}', "the line is not valid UTF-8"),
-        ('["Hi."]', "the line is a list, expected an object"),
-        ('"Hi."', "the line is a string, expected an object"),
-        ("null", "the line is null, expected an object"),
-        ("{}", "expected either the field prompt or the field messages"),
-        ('{"prompt": null}', "expected either the field prompt or the field messages"),
-        ({"prompt": "Hi.", **chat(USER)}, "expected either the field prompt or the field messages"),
-        ({"prompt": ["Hi."]}, "the field prompt is a list, expected a string"),
-        ({"messages": "Hi."}, "the field messages is a string, expected a list"),
-        ({"prompt": "Hi.", "reference": 4}, "the field reference is a number, expected a string"),
-        ({"prompt": "Hi.", "meta": "m"}, "the field meta is a string, expected an object"),
-        ({"prompt": "Hi.", "tools": {}}, "the field tools is an object, expected a list"),
+        ('["Hi."]', "expected an object, but the line is a list"),
+        ('"Hi."', "expected an object, but the line is a string"),
+        ("null", "expected an object, but the line is null"),
+        ("{}", "expected either the field `prompt` or the field `messages`"),
+        ('{"prompt": null}', "expected either the field `prompt` or the field `messages`"),
+        (
+            {"prompt": "Hi.", **chat(USER)},
+            "expected either the field `prompt` or the field `messages`",
+        ),
+        ({"prompt": ["Hi."]}, "expected a string in the field `prompt`, but got a list"),
+        ({"messages": "Hi."}, "expected a list in the field `messages`, but got a string"),
+        (
+            {"prompt": "Hi.", "reference": 4},
+            "expected a string in the field `reference`, but got a number",
+        ),
+        (
+            {"prompt": "Hi.", "meta": "m"},
+            "expected an object in the field `meta`, but got a string",
+        ),
+        ({"prompt": "Hi.", "tools": {}}, "expected a list in the field `tools`, but got an object"),
         ({"prompt": "Hi.", "refrence": "r"}, "the field refrence is unknown: move it into meta"),
-        (chat("Hi."), "a message is a string, expected an object"),
+        (chat("Hi."), "each message must be an object, but one is a string"),
         (chat({**USER, "text": "x"}), "a message has the unknown field text"),
         (
             chat({**USER, "content": ["Hi."]}),
-            "the field content of a message is a list, expected a string",
+            "expected a string in the field `content` of a message, but got a list",
         ),
         (
             chat({**USER, "role": "human"}),
-            "a message has the role 'human', expected one of system, user",
+            "expected a role from system, user",
         ),
-        (chat({"content": "Hi."}), "a message has the role None, expected one of"),
+        (
+            chat({"content": "Hi."}),
+            "expected a role from system, user, assistant, tool, but a message has None",
+        ),
         ({"prompt": ""}, "the prompt is empty"),
         ({"prompt": " \n\t"}, "the prompt is empty"),
         (chat(), "the prompt is empty"),
@@ -157,9 +169,12 @@ def test_a_byte_order_mark_is_passed_over():
         (chat(USER, {**USER, "content": " "}), "the prompt is empty"),
         (
             chat(USER, {**USER, "role": "assistant"}),
-            "the last message has the role assistant, expected user",
+            "the last message must have the role user or tool, but it has assistant",
         ),
-        (chat({**USER, "role": "system"}), "the last message has the role system, expected user"),
+        (
+            chat({**USER, "role": "system"}),
+            "the last message must have the role user or tool, but it has system",
+        ),
     ],
 )
 def test_a_line_that_cannot_be_a_prompt_says_why(line, expected):
@@ -211,7 +226,7 @@ def test_a_prompt_may_be_as_long_as_the_limit_and_no_longer():
     limit = Limit(words, 3, "(the context is 8)")
     assert one({"prompt": "one two three"}, limit=limit)
     assert reason({"prompt": "one two three four"}, limit=limit) == (
-        "the prompt is too long: got 4 tokens, expected at most 3 (the context is 8)"
+        "the prompt has 4 tokens, but at most 3 are allowed (the context is 8)"
     )
 
 

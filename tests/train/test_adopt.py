@@ -378,7 +378,7 @@ def test_how_a_tokenizer_pads_is_no_other_tokenizer(tmp_path):
 def test_whole_weights_are_no_adapter(tmp_path):
     with pytest.raises(ModelError) as caught:
         check_trained_model(QUICKSTART / "m0", M0, M0, True, "future")
-    assert "contains no adapter_config.json, expected an adapter" in str(caught.value)
+    assert "contains no adapter_config.json" in str(caught.value)
 
 
 def test_hand_is_still_accepted_for_manual_and_has_the_same_key(toy):

@@ -91,7 +91,7 @@ class PromptFiles:
             raise PromptsError(
                 ", ".join(self._spec.files),
                 "no line is a valid prompt",
-                "expected one JSON object per line, with the field prompt or messages",
+                "write one JSON object per line, with the field `prompt` or `messages`",
             )
         return pa.Table.from_batches(batches, schema), problems
 

@@ -118,8 +118,7 @@ def _row(line: bytes, prompts: Prompts, limit: Limit | None) -> Row:
             raise _Unusable(f"the model's chat template rejected the messages: {error}") from None
         if length > limit.most:
             raise _Unusable(
-                f"the prompt is too long: got {length} tokens, expected at most {limit.most} "
-                f"{limit.why}"
+                f"the prompt has {length} tokens, but at most {limit.most} are allowed {limit.why}"
             )
     return {
         "prompt_id": prompt_id(messages, tools),
@@ -149,7 +148,7 @@ def _fields(line: bytes) -> dict[str, Any]:
     except RecursionError:
         raise _Unusable("the JSON is nested too deeply") from None
     if not isinstance(fields, dict):
-        raise _Unusable(f"the line is {_kind(fields)}, expected an object")
+        raise _Unusable(f"expected an object, but the line is {_kind(fields)}")
     fields = {name: value for name, value in fields.items() if value is not None}
     for name, value in fields.items():
         if name not in _FIELDS:
@@ -159,13 +158,13 @@ def _fields(line: bytes) -> dict[str, Any]:
             )
         if not isinstance(value, _FIELDS[name]):
             expected = _KINDS[_FIELDS[name]]
-            raise _Unusable(f"the field {name} is {_kind(value)}, expected {expected}")
+            raise _Unusable(f"expected {expected} in the field `{name}`, but got {_kind(value)}")
     return fields
 
 
 def _messages(fields: dict[str, Any]) -> list[dict[str, Any]]:
     if ("prompt" in fields) == ("messages" in fields):
-        raise _Unusable("expected either the field prompt or the field messages")
+        raise _Unusable("expected either the field `prompt` or the field `messages`")
     if "prompt" in fields:
         messages = [{"role": "user", "content": fields["prompt"]}]
     else:
@@ -174,17 +173,17 @@ def _messages(fields: dict[str, Any]) -> list[dict[str, Any]]:
         raise _Unusable("the prompt is empty")
     if messages[-1]["role"] not in ("user", "tool"):
         raise _Unusable(
-            f"the last message has the role {messages[-1]['role']}, expected user or tool"
+            f"the last message must have the role user or tool, but it has {messages[-1]['role']}"
         )
     return messages
 
 
 def _message(message: Any) -> dict[str, Any]:
     if not isinstance(message, dict):
-        raise _Unusable(f"a message is {_kind(message)}, expected an object")
+        raise _Unusable(f"each message must be an object, but one is {_kind(message)}")
     if message.get("role") not in ROLES:
         raise _Unusable(
-            f"a message has the role {message.get('role')!r}, expected one of {', '.join(ROLES)}"
+            f"expected a role from {', '.join(ROLES)}, but a message has {message.get('role')!r}"
         )
     if unknown := sorted(set(message) - set(_MESSAGE_FIELDS)):
         raise _Unusable(f"a message has the unknown field {unknown[0]}")
@@ -193,7 +192,9 @@ def _message(message: Any) -> dict[str, Any]:
         plain["tool_calls"] = _json(plain["tool_calls"])
     for name, value in plain.items():
         if value is not None and not isinstance(value, str):
-            raise _Unusable(f"the field {name} of a message is {_kind(value)}, expected a string")
+            raise _Unusable(
+                f"expected a string in the field `{name}` of a message, but got {_kind(value)}"
+            )
     return {name: value for name, value in plain.items() if value is not None}
 
 
