@@ -69,9 +69,10 @@ def print_next_commands(recipe: Path, lake: Path, dataset: Path) -> None:
     path = shlex.quote(str(recipe))
     factory, python = _find_commands()
     print("\nNext:")
-    print(f"  {factory} preview {path}{option} --first 1")
-    print(f'  {factory} sql {path}{option} "from gaps"')
+    print(f"  {factory} sql {path}{option} pair_texts --format json")
     print(f"  {factory} status {path}{option}")
+    print(f"  {factory} export {path}{option} --to trl --out for-trl")
+    print(f"  {factory} publish {path}{option} --repo ORG/NAME --dry-run to-publish")
     print(f"  {python} -c \"import datasets; print(datasets.load_dataset('{dataset}'))\"")
 
 

@@ -57,9 +57,7 @@ def _draw_table(rows: Rows, title: str | None) -> None:
         numeric = is_numeric(rows, column)
         justify: Literal["left", "right"] = "right" if numeric else "left"
         # Text may wrap, but numbers may not.
-        drawn.add_column(
-            column.replace("_", " "), justify=justify, overflow="fold", no_wrap=numeric
-        )
+        drawn.add_column(column, justify=justify, overflow="fold", no_wrap=numeric)
     for row in rows:
         drawn.add_row(*(escape(format_cell(row[column])) for column in columns))
     if title:

@@ -85,7 +85,7 @@ class Sampling(Generation):
         if self.temperature == 0 and self.draws > 1:
             raise InvalidField(
                 "",
-                f"at temperature 0, all {self.draws} draws would be the same answer",
+                f"at temperature 0, all {self.draws} draws would give the same answer",
                 "set draws to 1, or set temperature above 0",
             )
         return self

@@ -192,8 +192,9 @@ class StopIf(Section):
     more than 95 % of a judge model's judgments have no score and the scores select pairs. Set 1 to
     never stop. The default is our choice, untested."""
     equal_scores: Annotated[bool, HOW_RUN] = True
-    """Whether to stop if a judge model's scores select pairs and are all equal: in the first 200
-    judgments of a step, or in all judgments of a smaller step."""
+    """Whether to stop in iteration 0 if a judge model gives all answers of M_0 the same score: in
+    the first 200 judgments of a step, or in all judgments of a smaller step. Judges whose scores
+    select no pairs, and policies with references, are not checked."""
     ties: Annotated[float | None, HOW_RUN] = Field(default=None, ge=0, le=1)
     """Largest allowed share of a step's candidate pairs whose two scores are equal."""
     probe_falls: Annotated[int | None, HOW_RUN] = Field(default=None, ge=1)

@@ -31,10 +31,9 @@ def text_table(rows: Rows) -> str:
     """Render rows as a plain-text table, with one line per row."""
     columns = list(rows[0]) if rows else []
     cells = [[_one_line(format_cell(row[column])) for column in columns] for row in rows]
-    head = [column.replace("_", " ") for column in columns]
-    widths = [max(map(_width, column)) for column in zip(head, *cells, strict=True)]
+    widths = [max(map(_width, column)) for column in zip(columns, *cells, strict=True)]
     right = [is_numeric(rows, column) for column in columns]
-    lines = [head, ["─" * min(width, _LONGEST_RULE) for width in widths], *cells]
+    lines = [columns, ["─" * min(width, _LONGEST_RULE) for width in widths], *cells]
     return "\n".join(_text_line(line, widths, right) for line in lines)
 
 
@@ -64,7 +63,7 @@ def html_table(rows: Rows) -> str:
     """Render rows as an HTML table, with all text escaped."""
     columns = list(rows[0]) if rows else []
     align = {name: "right" if is_numeric(rows, name) else "left" for name in columns}
-    head = "".join(_html_cell("th", name.replace("_", " "), align[name]) for name in columns)
+    head = "".join(_html_cell("th", name, align[name]) for name in columns)
     body = "".join(
         "<tr>"
         + "".join(_html_cell("td", format_cell(row[name]), align[name]) for name in columns)

@@ -98,13 +98,20 @@ class ShareLimit:
 
 
 class EqualScores:
-    """A check that the first judgments of a judge model do not all have the same score."""
+    """A check that a judge model does not give all answers of M_0 the same score.
+
+    Only iteration 0 is checked, because later models may give answers that all deserve the best
+    score. So may references, which a policy compares with the answers of a model.
+    """
 
     def __init__(self, state: RecipeState, step: Step, earlier: int) -> None:
         self._label, self._earlier = step.label, earlier
-        # References may all be as good as the scale allows.
-        applies = step.name != REFERENCE and _selects_pairs(state, step)
-        self.is_on = applies and state.recipe.stop_if.equal_scores
+        self.is_on = (
+            state.recipe.stop_if.equal_scores
+            and (step.iteration, step.name) == (0, "M_0")
+            and REFERENCE not in state.policy.roles
+            and _selects_pairs(state, step)
+        )
         """Whether further judgments can fail the check."""
         self._n = 0
         self._score: float | None = None

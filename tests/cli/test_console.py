@@ -193,7 +193,7 @@ def test_queries_are_read_from_standard_input(toy, piped):
     assert ended.code == 0
     first, second = ended.out.split("\n\n")
     assert "outcome" in first.splitlines()[0]
-    assert "rejected from past" in second.splitlines()[0]
+    assert "rejected_from_past" in second.splitlines()[0]
 
 
 def test_a_query_that_fails_ends_the_input(piped):

@@ -49,7 +49,8 @@ GOLDEN = {
     """,
     (): """
         sampling.draws judge.draws judge.opponents probe.draws name prompts.language max_failed
-        judge.timeout probe.timeout query_memory stop_if.truncated stop_if.unparsed stop_if.equal_scores stop_if.ties
+        judge.timeout probe.timeout query_memory stop_if.truncated stop_if.unparsed stop_if.ties
+        stop_if.equal_scores
         stop_if.probe_falls train.checkpoint_seconds train.launcher train.environment engine.name
         engine.device engine.batch_size engine.window engine.delay engine.replicas
         engine.max_restarts engine.hang_seconds engine.base_url engine.key engine.concurrency

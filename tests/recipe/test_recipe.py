@@ -213,7 +213,7 @@ def test_a_name_is_fit_for_a_folder(refuse, name):
 
 @pytest.mark.parametrize("section", ["sampling", "judge"])
 def test_greedy_with_several_draws_is_refused(load, refuse, section):
-    assert f"{section}: at temperature 0, all 2 draws would give" in refuse(
+    assert f"{section}: at temperature 0, all 2 draws would" in refuse(
         f"{section}: {{temperature: 0, draws: 2}}\n"
     )
     assert load(f"{section}: {{temperature: 0, draws: 1}}\n").seed == 0
