@@ -303,7 +303,11 @@ class StandIn:
 
             def do_POST(self):
                 length = int(self.headers["Content-Length"])
-                body = json.loads(self.rfile.read(length))
+                content = self.rfile.read(length)
+                if len(content) < length:  # the client canceled the request
+                    self.close_connection = True
+                    return
+                body = json.loads(content)
                 stand_in.count(1)
                 stand_in.asked.append(body)
                 time.sleep(stand_in.delay)
