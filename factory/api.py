@@ -364,7 +364,11 @@ class Factory:
         lake = _existing_lake(self.lake)
         folders = self._state().folders.values()
         builds = [folder.key for folder in folders if folder.table == "pairs"]
-        return _trace(trace_lake(lake, pair_id, builds))
+        traced = trace_lake(lake, pair_id, builds)
+        is_own = traced["pair"]["build_key"] in builds
+        return _trace(
+            traced, "" if is_own else "The pair belongs to another recipe or other settings."
+        )
 
     def diff(self, other: "Factory | Dataset | AnyPath", limit: int = 10) -> Diff:
         """Explain how the final pairs differ from those of another recipe or dataset.
@@ -603,7 +607,7 @@ def _verification(report: VerifyReport) -> Verification:
     )
 
 
-def _trace(found: FoundPair) -> Trace:
+def _trace(found: FoundPair, hint: str = "") -> Trace:
     columns = ("draw", "score", "expected_score", "reason", "error", "text")
     rows = [
         {
@@ -615,7 +619,7 @@ def _trace(found: FoundPair) -> Trace:
         for side in ("chosen", "rejected")
         for judgment in (found[side] or {}).get("judgments", [])
     ]
-    return Trace(rows, found=found)
+    return Trace(rows, hint, found=found)
 
 
 def _pair_set_of(source: Factory | Dataset | AnyPath, lake: Path | None) -> PairSet:

@@ -7,6 +7,7 @@ a terminal, `NotebookBars` draws them in a Jupyter notebook, and `Silent` shows 
 import html
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, TextIO
@@ -96,6 +97,7 @@ class Meter:
         seconds = self.seconds
         rate = self.tokens / max(seconds, 1e-6)
         tokens = f", {format_rate(rate)} tokens/s" if self.tokens else ""
+        unit = unit.removesuffix("s") if self.done == 1 else unit
         return f"{self.done:,} {unit} in {duration(seconds)}{tokens}"
 
 
@@ -185,6 +187,10 @@ class NotebookBars:
 
     It needs no widgets: the bar is HTML, and the notebook replaces it as the work goes on.
     """
+
+    def __init__(self) -> None:
+        # Packages that draw bars with tqdm would ask the user to install widgets.
+        warnings.filterwarnings("ignore", "IProgress not found")
 
     def say(self, message: str) -> None:
         print(message)

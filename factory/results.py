@@ -29,6 +29,7 @@ from factory.report import (
     text_table,
     work_table,
 )
+from factory.stages import JUDGE_REMEDY
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +55,7 @@ class Table:
     data: "Rows | pa.Table"
     """The rows, as dictionaries or as an Arrow table."""
     hint: str = ""
-    """The likely reason if the table has no rows, or an empty string."""
+    """A remark about the rows, such as the likely reason if there are none. Empty without one."""
 
     @property
     def rows(self) -> Rows:
@@ -164,7 +165,22 @@ class Preview(Table):
     def notes(self) -> list[str]:
         if self.scale is None:
             return []
-        return [f"Scale {self.scale[0]:g} to {self.scale[1]:g}; the rows are stored in the lake."]
+        scale = f"Scale {self.scale[0]:g} to {self.scale[1]:g}; the rows are stored in the lake."
+        return [scale, *self._judge_problem()]
+
+    def _judge_problem(self) -> list[str]:
+        """Return a note if the judge's scores cannot rank the answers. A run would stop."""
+        n = sum(len(row["judgments"] or []) for row in self.rows)
+        each = (
+            row["score"] if row["expected_score"] is None else row["expected_score"]
+            for row in self.rows
+        )
+        scores = {score for score in each if score is not None}
+        if n and not scores:
+            return [f"None of the {n:,} judgments has a score: {JUDGE_REMEDY}."]
+        if len(self) > 1 and len(scores) == 1:
+            return [f"Every answer has the score {scores.pop():g}: {JUDGE_REMEDY}."]
+        return []
 
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
@@ -309,7 +325,7 @@ class Trace(Table):
         return [("Texts", shown), ("Pair", facts), ("Judgments", self.rows)]
 
     def notes(self) -> list[str]:
-        return []
+        return [self.hint] if self.hint else []
 
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)

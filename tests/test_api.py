@@ -176,8 +176,11 @@ def test_a_query_without_rows_says_why(toy):
     assert "has not run yet" in repr(opened.sql("from pairs"))
     toy.finish()
     assert repr(opened.sql("from pairs limit 0")) == "No rows."
+    pair = opened.sql("from pairs where outcome = 'kept' limit 1").rows[0]["pair_id"]
+    assert not opened.trace(pair).notes()
     changed = package.open(toy.path, toy.lake, {"sampling.temperature": 0.5})
     assert "--set" in repr(changed.sql("from pairs"))
+    assert "other settings" in repr(changed.trace(pair))
 
 
 def test_a_table_is_a_lazy_frame_that_reads_what_it_needs(opened):

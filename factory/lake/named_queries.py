@@ -59,7 +59,10 @@ def query_text(query: str, views: Sequence[str]) -> str:
             word, "this is the name of a view, not of a named query", f'run "from {word}"'
         )
     close = get_close_matches(word.lower().replace("-", "_"), [*queries, *views], cutoff=0.5)
-    remedy = "run `factory sql RECIPE --list` to list the named queries, or write a SQL query"
+    remedy = (
+        "list the named queries with `factory sql RECIPE --list`, or in Python with "
+        "`factory.named_queries()`"
+    )
     if close:
         remedy = f"did you mean {' or '.join(close)}? {remedy}"
     raise QueryError(word, "no named query has this name", remedy)

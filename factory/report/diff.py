@@ -116,7 +116,7 @@ def recipe_pairs(recipe: Recipe, lake: Path, file: Path, overrides: Sequence[str
     if not built:
         raise QueryError(
             Argument("lake"),
-            f"the lake {lake} has no final pairs (D2) for this recipe",
+            f"the lake in {lake} has no final pairs (D2) for this recipe",
             "run `factory run` first, or give a dataset that `factory pairs` wrote",
             title,
         )

@@ -38,8 +38,8 @@ def trace_lake(lake: Lake, pair_id: str, preferred: Sequence[str] = ()) -> Trace
         )
         if not rows:
             raise QueryError(
-                "PAIR_ID",
-                f"the lake {lake.root} has no pair {pair_id}",
+                Argument("pair_id", "PAIR_ID"),
+                f"the lake in {lake.root} has no pair {pair_id}",
                 'list the pair IDs with `factory sql RECIPE "select pair_id from pairs"`, or '
                 "trace the pair in a dataset folder",
             )

@@ -100,7 +100,7 @@ class Estimate:
     tokens: int = 0
     at_most: bool = False
     """Whether `tokens` is an upper bound, because the lake has no finished work of the same kind.
-    Every answer is then counted with `max_tokens`."""
+    Every answer is then counted with the most tokens that it can have."""
     seconds: float | None = None
     cost: float | None = None
 
@@ -123,11 +123,18 @@ def estimates(state: RecipeState) -> dict[Step, Estimate]:
 
 
 def _most_tokens(state: RecipeState, step: Step) -> int:
-    """Return the token limit of one answer in a step, which is 0 for a reward model."""
+    """Return the largest number of tokens in one answer of a step, which is 0 for a reward model.
+
+    A constrained judge writes a label and the end of the text. A token has at least one byte.
+    """
     section = state.opened.section(step) if step.stage == "judgments" else None
     if section and section.reward_model:
         return 0
-    return (section or state.recipe.sampling).max_tokens
+    most = (section or state.recipe.sampling).max_tokens
+    rubric = state.opened.rubrics[step.judge_name] if section else None
+    if section and section.constrained and rubric:
+        return min(most, 1 + max(len(label.encode()) for label in rubric.labels))
+    return most
 
 
 def _expected(step_state: StepState, done: Usage, max_tokens: int) -> Estimate:
@@ -136,7 +143,7 @@ def _expected(step_state: StepState, done: Usage, max_tokens: int) -> Estimate:
         return Estimate(to_ask * max_tokens, at_most=True)
     share = to_ask / done.answered
     return Estimate(
-        round(done.tokens * share),
+        min(round(done.tokens * share), to_ask * max_tokens),
         seconds=done.seconds * share,
         cost=None if done.cost is None else done.cost * share,
     )

@@ -11,6 +11,7 @@ from factory.errors import StepFailed
 from factory.lake import Scope, load_query
 from factory.plan import RecipeState, Step, StepState
 from factory.recipe import PROBE, REFERENCE
+from factory.stages import JUDGE_REMEDY
 
 EARLY = 200
 """Number of results of a step before its share is first compared with a limit (our choice).
@@ -42,18 +43,13 @@ _WHAT = {
 _QUERIES = {"samples": ("truncated", "truncated"), "verdicts": ("unparsed", "unscored")}
 """The field of `stop_if` and the query that counts bad results, by stage."""
 
-JUDGE_REMEDY = (
-    "use `rubric: rating` with `constrained` and `expected_score`, which suits small models, or a "
-    "stronger judge (judge.model), or train M_0 on examples of judgments first"
-)
-"""What to do about a judge model that cannot judge."""
-
 
 class ShareLimit:
     """A limit on the share of bad results while a step runs.
 
-    `earlier` results from previous runs count as good, because the remaining requests may be the
-    difficult ones.
+    If the recipe sets the limit, the `earlier` results from previous runs count as good, because
+    the remaining requests may be the difficult ones. A default ignores them: otherwise, repeating a
+    stopped run would exceed no limit.
     """
 
     def __init__(
@@ -85,7 +81,7 @@ class ShareLimit:
         if is_bad and len(self._examples) < SHOWN:
             self._examples.append(text or "")
         if self._limit is not None and self._n >= (EARLY if self._is_own else FIRST):
-            n = self._earlier + self._n
+            n = self._n + (self._earlier if self._is_own else 0)
             _compare(
                 self._label,
                 self._field,

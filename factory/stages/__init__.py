@@ -1,6 +1,7 @@
 """Pure functions that build engine requests from table rows, and table rows from results."""
 
 from factory.stages.judging import (
+    JUDGE_REMEDY,
     Verdict,
     check_value,
     expected_score,
@@ -28,6 +29,7 @@ from factory.stages.training import (
 __all__ = [
     "CUT_OFF",
     "FILE_FIELDS",
+    "JUDGE_REMEDY",
     "LORA",
     "NEVER_ENDED",
     "PROMPTS_VERSION",

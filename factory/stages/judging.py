@@ -13,6 +13,12 @@ MIN_MASS = 0.5
 """Minimum total probability of the labels at the position of the score. Below it, the judge
 probably meant to write something else there."""
 
+JUDGE_REMEDY = (
+    "use `rubric: rating` with `constrained` and `expected_score`, which suits small models, or a "
+    "stronger judge (judge.model), or train M_0 on examples of judgments first"
+)
+"""What to do about a judge model that cannot judge."""
+
 
 @dataclass(frozen=True)
 class Verdict:

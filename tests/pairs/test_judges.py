@@ -461,6 +461,7 @@ def asked(toy, name, *overrides):
     return toy.query(shipped_queries()[name].sql, *overrides)
 
 
+@pytest.mark.slow
 def test_two_judges_are_compared(judged):
     (judged.folder / "gold.py").write_text(
         GOLD + "\ndef opposite(rows):\n    return [-value for value in short(rows)]\n"

@@ -191,6 +191,7 @@ def test_duckdb_asks_a_copy_as_the_card_says(publish, hub):
     assert "kept" in told.stdout
 
 
+@pytest.mark.slow
 def test_pushed_again_nothing_is_sent(publish, hub):
     publish(hub)
     hub.reset_counts()

@@ -149,6 +149,7 @@ def test_a_judge_that_is_a_function_is_published_as_one(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_the_probe_stays_at_home(tmp_path):
     toy = publishable(tmp_path / "toy", 12)
     toy.add_probe()

@@ -111,6 +111,16 @@ def test_a_plan_without_experience_says_at_most_and_no_time(toy):
     assert {row["tokens_are"] for row in rows if row["expected_tokens"]} == {"at most"}
 
 
+@pytest.mark.parametrize("is_known", [False, True])
+def test_a_constrained_judge_is_estimated_at_the_length_of_its_labels(toy, is_known):
+    if is_known:
+        toy.finish()  # judgments of another judge, which are longer
+    state = toy.look("judge.constrained=true", "judge.rubric=rating", "judge.max_tokens=1000")
+    for step, estimate in estimates(state).items():
+        if step.stage == "judgments" and (missing := state.steps[step].missing):
+            assert estimate.tokens <= 2 * missing  # a digit, and the end of the text
+
+
 def test_the_cost_is_told_where_the_manifests_have_one(toy, factory):
     toy.finish()
     for folder in Lake(toy.lake).folders("judgments"):

@@ -157,6 +157,7 @@ def test_a_rubric_that_names_what_prompts_have_not_is_refused_before_any_generat
     assert factory("run", toy.path, "--lake", toy.lake).code == 0
 
 
+@pytest.mark.slow
 def test_a_rubric_s_reference_is_asked_of_no_prompt_of_the_probe(toy, factory):
     (toy.folder / "own.md").write_text(
         "---\nscale: [0, 5]\nparser: 'Score: (\\d)'\n---\n{prompt} {answer} {reference}"

@@ -63,6 +63,7 @@ def test_a_judge_that_gives_no_score_is_stopped_after_its_first_judgments(judged
     assert said.count("I would rather not say.") == 3
     (held,) = judged.query("select count(*) as n from judgments")
     assert FIRST <= held["n"] < 2 * FIRST  # of two steps in one pass; finished rows are saved
+    assert "64 of 64 judgments have no score" in stopped(judged)  # again, if it is repeated
     with pytest.raises(StepFailed, match="was kept"):
         judged.run("stop_if.unparsed=1")
 
@@ -102,8 +103,14 @@ def test_only_a_judge_model_that_selects_pairs_is_checked(judged):
 
 def test_a_preview_of_a_judge_that_cannot_judge_ends(judged, factory):
     judged.script(MUTE)
-    shown = factory("preview", judged.path, "--lake", judged.lake)
+    preview = ("preview", judged.path, "--lake", judged.lake)
+    shown = factory(*preview)
     assert shown.code == 0
+    assert "None of the 36 judgments has a score: use `rubric: rating`" in shown.out
+    judged.script(CONSTANT)
+    assert "Every answer has the score 5: use" in factory(*preview, "--set", "seed=7").out
+    judged.script(SCORED)
+    assert "use `rubric: rating`" not in factory(*preview, "--set", "seed=8").out
 
 
 def test_too_many_truncated_answers(small):

@@ -42,7 +42,7 @@ def test_a_dataset_and_its_export_train_the_same_model(tmp_path, factory):
         told = factory("train", tmp_path / name, "--model", M0, "--out", out)
         assert told.code == 0, told.err
         assert told.out == f"Trained model: {out / 'model'}\n"
-        assert "training (4 pairs): 1 steps in" in told.err
+        assert "training (4 pairs): 1 step in" in told.err
         weights.append((out / "model" / "model.safetensors").read_bytes())
         assert {path.name for path in out.iterdir()} == {"model", "job.json", "train.log"}
     assert weights[0] == weights[1]
