@@ -265,7 +265,7 @@ def test_an_adapter_that_the_server_does_not_take(served, tmp_path):
     folder.mkdir()
     (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4}')
     missing = Checkpoint("M_1", MODEL.path, "f" * 64, "float32", folder)
-    with pytest.raises(EngineError, match=r"M_1 .*--enable-lora and --max-lora-rank 4"):
+    with pytest.raises(EngineError, match=r"M_1 .*--enable-lora, and --max-lora-rank 4"):
         answers(served, requests(), [missing])
 
 
