@@ -235,6 +235,7 @@ def grade(rows):
 """
 
 
+@pytest.mark.slow
 def test_a_row_that_hangs_is_a_row_with_a_reason_and_is_not_asked_again(toy):
     (toy.folder / "gold.py").write_text(HANGS.format(names="'3',"))
     toy.write(

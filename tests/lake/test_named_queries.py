@@ -806,7 +806,7 @@ def test_sql_lists_the_named_queries_without_a_lake(toy, factory):
         ("self-preference", "did you mean self_preference"),
         ("gaps", 'run "from gaps"'),
         ("candidate", "candidates"),
-        ("xyzzy", "--list` to list the named queries"),
+        ("xyzzy", "list the named queries with `factory sql RECIPE --list`"),
     ],
 )
 def test_an_unknown_word_is_a_sentence(toy, factory, word, meant):

@@ -101,6 +101,7 @@ def test_an_expression_over_judges_decides(judged):
     assert said["n"] == 1
 
 
+@pytest.mark.slow
 def test_conditions_are_gates(judged):
     gates = ("pairs.chosen_if=even = 1", "pairs.rejected_if=even = 0")
     judged.run(*gates)
@@ -293,6 +294,7 @@ def test_two_judges_that_differ_in_their_opponents_alone_are_refused(judged):
 # the previous model as judge
 
 
+@pytest.mark.slow
 def test_the_older_judge_judges_again(toy):
     toy.write(judges={"older": {"by": "previous", "draws": 2, "max_tokens": 64}})
     toy.finish()
@@ -552,6 +554,7 @@ def test_a_model_that_is_no_reward_model_is_refused_before_anything_is_sampled(t
     assert toy.shards("samples") == []
 
 
+@pytest.mark.slow
 def test_criteria_of_the_prompt_reach_a_comparing_judge(compared):
     rubric = (
         "---\nscale: [0, 1]\nlabels: [A, B, tie]\nparser: '(?m)^Better: (A|B|tie)\\Z'\n---\n"

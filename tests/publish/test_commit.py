@@ -531,6 +531,7 @@ def test_a_dry_run_into_a_place_that_cannot_be_written(publish):
     assert "--dry-run: cannot write to the folder a_file/folder" in ended.stderr
 
 
+@pytest.mark.slow
 def test_offline_a_dry_run_works_and_a_push_does_not(publish, good):
     ended = publish(None, "--dry-run", "offline", HF_HUB_OFFLINE="1")
     assert ended.returncode == 0, ended.stderr
@@ -538,6 +539,7 @@ def test_offline_a_dry_run_works_and_a_push_does_not(publish, good):
     assert "HF_HUB_OFFLINE is set" in publish(None, HF_HUB_OFFLINE="1").stderr
 
 
+@pytest.mark.slow
 def test_the_gate_stops_it_before_the_hub_is_changed(tmp_path, hub):
     toy = publishable(tmp_path / "toy", 12)
     toy.write(prompts={"license": None})

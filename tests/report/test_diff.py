@@ -419,6 +419,7 @@ def test_more_judgments_are_other_scores(made, diff):
         assert row["detail"].startswith(said)
 
 
+@pytest.mark.slow
 def test_each_recipe_in_its_lake(made, diff, toy):
     toy.script(SCRIPT)
     toy.write(loop={"iterations": 1})

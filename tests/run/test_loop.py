@@ -186,6 +186,7 @@ def test_an_iteration_without_prompts_is_refused_before_any_generation(toy, fact
     assert not list(toy.lake.glob("samples/*"))
 
 
+@pytest.mark.slow
 def test_preview_keeps_its_rows_and_the_run_goes_on_from_them(toy, factory):
     shown = factory("preview", toy.path, "--lake", toy.lake, "--first", 2)
     assert shown.code == 0

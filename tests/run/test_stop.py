@@ -57,7 +57,7 @@ def answer(messages, seed):
 
 def test_a_judge_that_gives_no_score_is_stopped_after_its_first_judgments(judged):
     judged.script(MUTE)
-    judged.write_prompts(100)
+    judged.write_prompts(30)
     said = stopped(judged)
     assert "64 of 64 judgments have no score (100%): use `rubric: rating`" in said
     assert said.count("I would rather not say.") == 3
@@ -80,7 +80,7 @@ def test_a_short_step_without_scores_is_stopped_when_it_ends(judged):
 CONSTANT = SCORED.replace("{seed % 6}", "5")
 
 
-@pytest.mark.parametrize(("prompts", "judgments"), [(100, EARLY), (12, 12 * 3 * 2)])
+@pytest.mark.parametrize(("prompts", "judgments"), [(40, EARLY), (12, 12 * 3 * 2)])
 def test_a_judge_whose_scores_are_equal_is_stopped(judged, prompts, judgments):
     judged.script(CONSTANT)
     judged.write_prompts(prompts)
