@@ -10,7 +10,7 @@ from pathlib import Path
 
 from factory.engines import Gpu, group_gpus
 from factory.plan.check import Check, readable_size
-from factory.plan.machine import Room, built_for, machine_memory, memory_of
+from factory.plan.machine import Room, built_for, memory_of
 from factory.plan.step import steps
 from factory.plan.weights import (
     Weights,
@@ -92,7 +92,8 @@ def check_training_memory(
     memory. With them, the result is at most a note.
     """
     fields, trained = train.fields(method), method.upper()
-    room = memory_of([] if fields.get("use_cpu") else _torch_gpus(found))
+    gpus = [] if fields.get("use_cpu") else _torch_gpus(found)
+    room = memory_of(gpus)
     if train.lora is None:
         what, remedy = f"{trained} of all weights", "train an adapter instead (train.lora)"
     else:
@@ -101,8 +102,7 @@ def check_training_memory(
     certain = not train.launcher and not _SMALLER & fields.keys()
     need = training_bytes(train, method, weights)
     check = _fits("training memory", what, need, room, remedy, certain=certain)
-    on_cpu = room.where == machine_memory().where
-    most = need + activation_bytes(train, method, weights, on_cpu=on_cpu)
+    most = need + activation_bytes(train, method, weights, on_cpu=not gpus)
     if check.mark != "ok" or room.total is None or most < 1.05 * need:
         return check
     full = f"up to {readable_size(most)} for a batch of {batch_tokens(train, method):,} tokens"

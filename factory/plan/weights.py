@@ -11,10 +11,10 @@ from typing import Any
 
 from factory.errors import RecipeError
 from factory.models import Tensor, declared_dtype, model_files, read_json, read_tensors
-from factory.recipe import Method, Model, Train
+from factory.recipe import TRL_MAX_LENGTH, Method, Model, Train
 from factory.stages import adapter_fields
 
-_TRL_DEFAULTS = {"per_device_train_batch_size": 8, "max_length": 1024}
+_TRL_DEFAULTS = {"per_device_train_batch_size": 8, "max_length": TRL_MAX_LENGTH}
 """Defaults of DPOConfig and SFTConfig in TRL 1.16."""
 
 _BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}

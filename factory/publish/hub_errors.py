@@ -14,7 +14,7 @@ _TRANSIENT = (408, 429, 500, 502, 503, 504)
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception, and then the exceptions that caused it."""
+    """Yield an exception, followed by the exceptions that caused it."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

@@ -16,7 +16,7 @@ from factory.recipe.recipe import Recipe, Training
 from factory.recipe.reference import recipe_reference, recipe_schema
 from factory.recipe.sections import PROBE, REFERENCE, Model, Pairs, Prompts
 from factory.recipe.starters import write_starter
-from factory.recipe.train import PLACEHOLDERS, Method, Train
+from factory.recipe.train import PLACEHOLDERS, TRL_MAX_LENGTH, Method, Train
 
 __all__ = [
     "DECIDES",
@@ -26,6 +26,7 @@ __all__ = [
     "PLACEHOLDERS",
     "PROBE",
     "REFERENCE",
+    "TRL_MAX_LENGTH",
     "VLLM_IDENTITY",
     "Engine",
     "Generation",

@@ -12,6 +12,10 @@ Method = Literal["dpo", "sft"]
 """Training method of a pair policy: `dpo` trains on pairs, `sft` only on the chosen answers."""
 
 
+TRL_MAX_LENGTH = 1024
+"""Default of max_length in TRL 1.16, in tokens."""
+
+
 PLACEHOLDERS = ("pairs", "parent", "out")
 """Placeholders in `train.command`: the Parquet file with the training rows, the folder of the
 parent model, and the folder for the trained model."""

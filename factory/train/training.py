@@ -27,14 +27,11 @@ from factory.models import (
 )
 from factory.plan import RecipeState, Step, StepState, count_outcomes, folder_of
 from factory.progress import Progress
-from factory.recipe import Method, Recipe
+from factory.recipe import TRL_MAX_LENGTH, Method, Recipe
 from factory.stages import FILE_FIELDS, training_fields
 from factory.train.command import run_user_command
 from factory.train.job import build_job
 from factory.train.process import LOG, run_trainer
-
-TRL_MAX_LENGTH = 1024
-"""Default of max_length in TRL 1.16, in tokens."""
 
 
 def train_model(state: RecipeState, step_state: StepState, lock: Any, progress: Progress) -> None:
