@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from factory.engines.protocol import Engine
+from factory.engines.threads import share_cores
 from factory.models import Checkpoint
 from factory.recipe import Engine as Settings
 from factory.recipe import OpenaiEngine, ScriptedEngine, TransformersEngine, VllmEngine
@@ -31,6 +32,7 @@ def open_engine(
     Engines in separate processes write logs to the folder `logs`. They may still be starting when
     the context begins; if one fails to start, `generate` raises EngineError.
     """
+    share_cores()
     match settings:
         case TransformersEngine():
             from factory.engines import transformers

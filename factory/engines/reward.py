@@ -12,6 +12,7 @@ from typing import Any
 
 from factory.engines.protocol import Request, Result
 from factory.engines.read_ahead import Row, read_prompt, read_windows
+from factory.engines.threads import share_cores
 from factory.errors import EngineError, MissingExtra, ModelError
 from factory.models import Checkpoint, read_tensors
 from factory.recipe import TransformersEngine
@@ -169,6 +170,7 @@ def open_engine(settings: TransformersEngine, model: Checkpoint) -> AbstractCont
     Raises ModelError if the model is not a reward model (see `check_reward_model`).
     """
     check_reward_model(model)
+    share_cores()
     from factory.engines.device import hold_loaded
 
     return hold_loaded(lambda: _Engine(settings, model))

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import IO
 
+from factory.engines.threads import share_cores
 from factory.progress import Progress, Task
 from factory.train.trl import EVENT
 
@@ -30,6 +31,7 @@ def run_trainer(
     started_by = ["-m", "accelerate.commands.launch", *launcher] if launcher else []
     command = [sys.executable, *started_by, "-m", "factory.train", str(folder)]
     log = folder / LOG
+    share_cores()
     with log.open("a") as errors, progress.task(title, 1, "steps") as task:
         # The trainer exits when its standard input closes, so it never outlives this process.
         with subprocess.Popen(
