@@ -17,7 +17,6 @@ from factory.export.columns import SPLITS
 from factory.export.dataset import write_dataset
 from factory.export.trainers import export_query, more_than_bare
 from factory.lake import Views, literal, shipped_queries
-from factory.pairs import SECOND
 from factory.plan import RecipeState, all_views, steps
 
 SIDES = ("prompt", "chosen", "rejected")
@@ -50,7 +49,7 @@ def open_recipe_dataset(state: RecipeState, written_as: Path) -> Source:
     made = {
         step: state.steps[step].done
         for step in steps(state.recipe)
-        if step.stage == "pairs" and step.phase == SECOND
+        if step.stage == "pairs" and step.phase == state.policy.final_phase
     }
     if not any(made.values()):
         raise ExportError(

@@ -31,7 +31,10 @@ def public_recipe(state: RecipeState) -> dict[str, Any]:
     dumped = recipe.model_dump(mode="json", by_alias=True, exclude_none=True)
     fields = [field for field, stages in DECIDES.items() if stages] + list(_SHOWN)
     shown = {"name": recipe.name, **_fields(dumped, fields, recipe)}
-    shown["train"] = _training(state)
+    if recipe.loop.trains_models:
+        shown["train"] = _training(state)
+    else:
+        shown.pop("train", None)
     if isinstance(recipe.engine, VllmEngine):
         shown["engine"] = _vllm(recipe.engine, recipe)
     of_judge = [field.removeprefix("judge.") for field in fields if field.startswith("judge.")]
@@ -186,7 +189,7 @@ def _judge(state: RecipeState, name: str) -> dict[str, Any]:
     The text of the rubric is in the folders' settings.
     """
     judge = state.recipe.all_judges[name]
-    kind = judge_kind(judge)
+    kind = judge_kind(judge, state.recipe.loop)
     if judge.function:
         return {"kind": kind, "name": judge.function.rpartition(":")[2]}
     if judge.reward_model:

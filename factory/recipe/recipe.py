@@ -195,4 +195,5 @@ class Recipe(_InFolder):
 
         Only a vllm or openai engine can do so. Judges with their own models are an exception.
         """
-        return self.train.lora is not None and self.engine.name in ("vllm", "openai")
+        lora = self.loop.trains_models and self.train.lora is not None
+        return lora and self.engine.name in ("vllm", "openai")

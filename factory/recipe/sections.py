@@ -79,13 +79,15 @@ class Loop(Section):
     """Pair policy, which selects the pairs: the name of a file in `factory/pairs/policies/`, or the
     path of your own `.sql` file, relative to the recipe's folder. `temporal` is the method of the
     TSR paper."""
-    iterations: Annotated[int, Decides("pairs")] = Field(default=2, ge=1)
-    """Number of iterations. Iteration i trains the model M_{i+1} from M_i. Default as in the TSR
-    paper."""
+    iterations: Annotated[int, Decides("pairs")] = Field(default=2, ge=0)
+    """Number of iterations. Iteration i trains the model M_{i+1} from M_i. With 0, the run trains
+    no model and ignores the section `train`. The dataset then consists of the first pairs of
+    iteration 0, which are chosen from answers of M_0. Default as in the TSR paper."""
     chunks: Annotated[int | None, Decides("pairs")] = Field(default=None, ge=1)
     """Number of parts that the prompts are split into. Each iteration uses one part. By default,
-    the number of iterations. Set a larger number to be able to add iterations later without
-    rerunning the finished ones. The TSR paper uses 5 parts of 4,000 prompts."""
+    the number of iterations; with 0 iterations, all prompts are one part. Set a larger number to be
+    able to add iterations later without rerunning the finished ones. The TSR paper uses 5 parts of
+    4,000 prompts."""
 
     @model_validator(mode="after")
     def _enough_chunks(self) -> "Loop":
@@ -100,7 +102,18 @@ class Loop(Section):
     @property
     def n_chunks(self) -> int:
         """The number of parts into which the prompts are split."""
-        return self.chunks or self.iterations
+        return self.chunks or max(1, self.iterations)
+
+    @property
+    def trains_models(self) -> bool:
+        """Whether the loop trains models. With 0 iterations, it only chooses pairs."""
+        return self.iterations > 0
+
+    @property
+    def numbers(self) -> range:
+        """The numbers of the iterations that choose pairs. With 0 iterations, pairs are chosen in
+        iteration 0."""
+        return range(max(1, self.iterations))
 
 
 class Pairs(Section):

@@ -68,6 +68,8 @@ def test_the_defaults_of_the_method_are_those_it_borrows(load):
 def test_chunks_are_as_many_as_iterations_or_as_said(load):
     assert load("loop: {iterations: 3}\n").loop.n_chunks == 3
     assert load("loop: {iterations: 3, chunks: 5}\n").loop.n_chunks == 5
+    assert load("loop: {iterations: 0}\n").loop.n_chunks == 1
+    assert load("loop: {iterations: 0, chunks: 5}\n").loop.n_chunks == 5
 
 
 def test_a_judge_that_is_a_function_judges_once(load):
