@@ -76,7 +76,9 @@ def _check_loaded(
     loaded: _Loaded, recipe: Recipe, found: Sequence[Gpu]
 ) -> tuple[list[Check], Weights | None]:
     """Check a model and its engine. Return the results, and the size of the weights if they are on
-    this machine."""
+    this machine. For a declared model, check only the server."""
+    if loaded.model.declared is not None:
+        return _check_engine(loaded.engine), None
     model, weights = _check_model_files(loaded, recipe)
     memory = None
     if weights is not None:

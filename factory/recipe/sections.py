@@ -31,10 +31,10 @@ class Model(Section):
     Instead of a section, a recipe may give only the path as a string: `model: ./m0`.
     """
 
-    path: Annotated[str, Decides(OWN)]
+    path: Annotated[str, Decides(OWN)] = ""
     """Folder of the model, relative to the recipe's folder, or a Hub repository
     `organization/name`. The model needs a chat template. A digest of its files identifies the
-    model, so moving the folder reruns nothing."""
+    model, so moving the folder reruns nothing. Required, except with `declared`."""
     revision: Annotated[str | None, Decides(OWN)] = None
     """Hub revision: a commit, tag, or branch. By default, the main branch."""
     dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"], Decides(OWN)] = "auto"
@@ -43,11 +43,28 @@ class Model(Section):
     adapter: Annotated[str | None, Decides(OWN)] = None
     """Folder of a LoRA adapter in PEFT's format, relative to the recipe's folder. The model at
     `path` is its base model."""
+    declared: Annotated[str | None, Decides(OWN)] = Field(default=None, min_length=1)
+    """Revision of a model whose weights only a server has, as its operator declares it. Use it
+    instead of `path`. The factory cannot verify the revision. Only M_0 can have this field, with
+    the openai engine and `loop.iterations: 0`; a judge has its own field `declared`."""
 
     @model_validator(mode="before")
     @classmethod
     def _shorthand(cls, value: Any) -> Any:
         return {"path": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> "Model":
+        others = [name for name in self.model_fields_set if name != "declared"]
+        if self.declared is None and not self.path:
+            raise InvalidField("path", "the field is required", "add it to the recipe")
+        if self.declared is not None and others:
+            raise InvalidField(
+                "declared",
+                f"{others[0]} and declared are both set, but a declared model has no files",
+                f"remove {others[0]} or declared",
+            )
+        return self
 
 
 class Prompts(Section):
