@@ -565,6 +565,7 @@ def test_the_token_stands_in_no_file(publish, hub):
         assert not file.is_file() or TOKEN.encode() not in file.read_bytes(), file
 
 
+@pytest.mark.slow
 def test_a_dataset_without_training_is_pushed_and_grows_into_a_loop(tmp_path):
     toy = publishable(tmp_path / "toy")
     toy.fields["loop"] = {"iterations": 0, "chunks": 2}
