@@ -51,8 +51,12 @@ def recipe_schema() -> dict[str, Any]:
     schema = _for_editors(Recipe.model_json_schema())
     model = schema["$defs"]["Model"]
     path = {"type": "string", "description": model["properties"]["path"]["description"]}
-    model["anyOf"] = [{"required": ["path"]}, {"required": ["declared"]}]
-    schema["$defs"]["Model"] = {"anyOf": [path, model]}
+    declared = {
+        **{key: model[key] for key in ("description", "type", "additionalProperties")},
+        "properties": {"declared": model["properties"].pop("declared")},
+        "required": ["declared"],
+    }
+    schema["$defs"]["Model"] = {"anyOf": [path, {**model, "required": ["path"]}, declared]}
     draft = "https://json-schema.org/draft/2020-12/schema"
     return {"$schema": draft, "title": "Recipe of the preference factory", **schema}
 

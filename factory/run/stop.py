@@ -192,7 +192,7 @@ def _check_pairs(state: RecipeState, step_state: StepState, build: Folder) -> No
     step, ties = step_state.step, state.recipe.stop_if.ties
     if ties is not None:
         views = state.views()
-        views.register_shards("pairs", "pairs", step_state.folder.shards())
+        views.register_shards("pairs", "pairs", build.shards())
         _compare_row(step.label, "ties", ties, views.one(load_query("run/ties")))
     if state.recipe.loop.trains_models:
         return
