@@ -768,7 +768,7 @@ def test_a_server_makes_a_dataset_without_training(served_recipe, factory, model
     assert {body["model"] for body in server.asked} == {"small"}
     digests = {row["digest"] for row in toy.query("from models")}
     assert digests == {row["model"] for row in toy.query("select distinct model from samples")}
-    checked = factory("doctor", toy.path, "--lake", toy.lake, "--json").json()
+    checked = factory("doctor", toy.path, "--lake", toy.lake, "--json").json()["checks"]
     assert {row["mark"] for row in checked if row["name"] in ("server", "training")} == {"ok"}
     out = ("--to", "trl", "--out", tmp_path / "trl")
     exported = factory("export", toy.path, "--lake", toy.lake, *out, "--json").json()
