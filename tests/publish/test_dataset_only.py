@@ -62,13 +62,14 @@ def test_the_queries_that_travel_answer_as_the_lake_does(made, monkeypatch):
 
 
 def test_the_card_says_that_nothing_was_trained(made):
-    toy, folder, _ = made
+    toy, folder, phase = made
     card = " ".join((folder / "README.md").read_text().split())
     assert "No model was trained: the recipe has `loop.iterations: 0`." in card
     assert "from answers of the model M_0. preference-factory" in card
     assert "The model itself (M_0) judged every answer twice" in card
     for word in ("anchored`", "M_i", "F_i", "D1 (", "D2 (", "training iteration", "learning rate"):
         assert word not in card, word
+    assert ("Without a future model, it equals the policy" in card) == (phase == "D1")
     has_past = toy.fields["loop"]["policy"] in ("temporal", "anchored_rejection")
     assert ("the worst of 6 answers, while the chosen answer is the best of 3" in card) == has_past
     assert "{{" not in card
