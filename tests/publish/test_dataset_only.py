@@ -23,7 +23,10 @@ POLICIES = {
 """The phase of the pairs of each shipped policy that builds pairs."""
 
 
-@pytest.fixture(scope="module", params=POLICIES)
+@pytest.fixture(
+    scope="module",
+    params=["temporal", *(pytest.param(name, marks=pytest.mark.slow) for name in [*POLICIES][1:])],
+)
 def made(request, tmp_path_factory):
     """Return a finished toy recipe, its published folder, and the phase of its pairs."""
     place = tmp_path_factory.mktemp(request.param)

@@ -109,7 +109,10 @@ def test_the_section_train_changes_nothing(train, engine):
     assert steps(with_it) == steps(recipe_of("temporal", 0, engine=engine))
 
 
-@pytest.mark.parametrize("policy", PHASES)
+@pytest.mark.parametrize(
+    "policy",
+    ["temporal", *(pytest.param(name, marks=pytest.mark.slow) for name in [*PHASES][1:])],
+)
 def test_every_policy_makes_its_first_pairs_of_all_prompts(toy, policy):
     toy.write(loop={"policy": policy})
     state = toy.run()
@@ -150,6 +153,7 @@ def test_chunks_choose_a_part_of_the_prompts(toy):
     assert 0 < len(asked) == counted["n"] < 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunks", [None, 2])
 def test_more_iterations_later_reuse_the_answers(toy, chunks):
     """The answers of M_0 are asked only once: those that it gave as current are its answers as
@@ -206,6 +210,7 @@ def test_the_plan_has_no_training(toy, factory):
     assert " 0 trainings, " in shown.out
 
 
+@pytest.mark.slow
 def test_the_commands_after_a_run_find_its_pairs(made, factory, tmp_path):
     def call(command, *args):
         ended = factory(command, made.path, *args, "--lake", made.lake)
