@@ -20,7 +20,6 @@ from factory.lake import (
     verify_folders,
     verify_lake,
 )
-from factory.pairs import SECOND
 from factory.plan import PUBLIC_VIEWS, RecipeState, all_views, doctor, read_state
 from factory.progress import Progress, open_progress
 from factory.recipe import JUDGE, Recipe, load_recipe, load_training, write_starter
@@ -281,11 +280,12 @@ class Factory:
         dataset = write_build(state, name)
         inside = read_state(changed, self._lake())
         return Pairs(
-            [row for row in gaps(state) if row["phase"] == SECOND],
+            [row for row in gaps(state) if row["phase"] == state.policy.final_phase],
             outcomes=Table(outcomes(state)),
             dataset=dataset,
             n_rows=dataset_rows(dataset),
             inside_the_loop=plan_totals(inside, plan_rows(inside)),
+            trains_models=self.recipe.loop.trains_models,
         )
 
     def sql(self, query: str) -> Table:
@@ -338,8 +338,9 @@ class Factory:
         >>> f.picture().svg[:4]
         '<svg'
         """
-        views = self.views()
-        final_gaps = views.all(f"from gaps where phase = '{SECOND}'")
+        state = self._state()
+        views = all_views(state)
+        final_gaps = views.all(f"from gaps where phase = '{state.policy.final_phase}'")
         scores = views.all(query_text("score_distribution", VIEWS))
         return Picture(draw_picture(final_gaps, scores))
 

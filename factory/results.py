@@ -267,6 +267,8 @@ class Pairs(Table):
     """The number of rows per split."""
     inside_the_loop: dict[str, Any]
     """The work that it would take to train the loop on these pairs, as in `Plan.totals`."""
+    trains_models: bool
+    """Whether the loop trains models."""
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -283,11 +285,14 @@ class Pairs(Table):
         ]
 
     def notes(self) -> list[str]:
+        dataset = _describe_dataset(self.dataset, self.n_rows)
+        if not self.trains_models:
+            return [dataset]
         if self.inside_the_loop["steps"]:
             cost = f"To train the loop on these pairs: {describe_totals(self.inside_the_loop)}."
         else:
             cost = "The loop was trained on these pairs."
-        return [_describe_dataset(self.dataset, self.n_rows), cost]
+        return [dataset, cost]
 
 
 @dataclass(frozen=True)

@@ -27,11 +27,13 @@ def render_folder_card(recipe: Recipe, trains: Method, rows: Mapping[str, int]) 
         **task_metadata(_TAGS[trains]),
     }
     template = (resources.files("factory.export") / "card.md").read_text(encoding="utf-8")
+    n = recipe.loop.iterations
     values = {
         "recipe": recipe,
+        "origin": f"in {n} iteration{'' if n == 1 else 's'}" if n else "from answers of M_0",
         "trains": trains,
         "counts": ", ".join(f"{rows[name]:,} {name}" for name in splits) or "no rows",
-        "judge": JUDGE_NOUNS[judge_kind(recipe.judge)],
+        "judge": JUDGE_NOUNS[judge_kind(recipe.judge, recipe.loop)],
     }
     return f"{front_matter(metadata)}\n{render_template(template, values)}"
 

@@ -2,9 +2,9 @@
 
 If the policy has no rejected side, the rows are prompts and chosen answers for SFT trainers.
 
-A dataset contains the D2 pairs of every iteration, in one immutable Parquet file per iteration and
-split. The folder's name ends in a hash of the dataset's builds, so different rows are written to
-different folders.
+A dataset contains the final pairs of every iteration (D2, or D1 if the loop trains no models), in
+one immutable Parquet file per iteration and split. The name of the folder ends in a hash of the
+dataset's builds, so different rows are written to different folders.
 """
 
 import json
@@ -28,7 +28,6 @@ from factory.lake import (
     write_parquet,
     writing,
 )
-from factory.pairs import SECOND
 from factory.plan import RecipeState, Step, all_views, steps
 from factory.recipe import Method
 
@@ -54,7 +53,7 @@ def write_dataset(state: RecipeState, name: str) -> Path:
     builds = [
         state.steps[step]
         for step in steps(state.recipe)
-        if step.stage == "pairs" and step.phase == SECOND
+        if step.stage == "pairs" and step.phase == state.policy.final_phase
     ]
     keys = [build.folder.key for build in builds if build.folder and build.done]
     fraction = state.recipe.prompts.test_fraction
@@ -88,12 +87,12 @@ def _write(state: RecipeState, folder: Path, builds: list[str]) -> None:
     metadata = {"factory.builds": json.dumps(builds)}
     (folder / "data").mkdir(parents=True)
     rows: dict[str, int] = {}
-    views = all_views(state)
-    views.read_texts(f"from pairs where {kept_pairs(SECOND)}")
-    for iteration in range(state.recipe.loop.iterations):
+    phase, views = state.policy.final_phase, all_views(state)
+    views.read_texts(f"from pairs where {kept_pairs(phase)}")
+    for iteration in state.recipe.loop.numbers:
         for split in SPLITS:
             file = folder / "data" / f"{split}-{iteration:02d}.parquet"
-            select_pairs(views, kept_pairs(SECOND, iteration, split))
+            select_pairs(views, kept_pairs(phase, iteration, split))
             n_rows = write_rows(views, load_query(query), columns, file, metadata)
             rows[split] = rows.get(split, 0) + n_rows
     (folder / "README.md").write_text(

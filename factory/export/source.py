@@ -17,7 +17,6 @@ from factory.export.columns import SPLITS
 from factory.export.dataset import write_dataset
 from factory.export.trainers import export_query, more_than_bare
 from factory.lake import Views, literal, shipped_queries
-from factory.pairs import SECOND
 from factory.plan import RecipeState, all_views, steps
 
 SIDES = ("prompt", "chosen", "rejected")
@@ -32,7 +31,8 @@ class Source:
     state: RecipeState | None = None
     """State of the recipe. None if only a dataset folder was given."""
     model: str = "MODEL"
-    """The model to train, quoted for a shell: M_0 of the recipe, or else the word MODEL."""
+    """The model to train, quoted for a shell: M_0 of the recipe. The word MODEL if there is no
+    recipe, or if only a server has the weights of M_0."""
     left_out: list[str] = field(default_factory=list)
     """Labels of the recipe's steps whose pairs are not in the lake yet."""
 
@@ -50,7 +50,7 @@ def open_recipe_dataset(state: RecipeState, written_as: Path) -> Source:
     made = {
         step: state.steps[step].done
         for step in steps(state.recipe)
-        if step.stage == "pairs" and step.phase == SECOND
+        if step.stage == "pairs" and step.phase == state.policy.final_phase
     }
     if not any(made.values()):
         raise ExportError(
@@ -61,12 +61,13 @@ def open_recipe_dataset(state: RecipeState, written_as: Path) -> Source:
         )
     _refuse_more_than_bare(state, written_as)
     folder = write_dataset(state, state.recipe.name)
-    path = state.recipe.resolve(state.recipe.model.path)
+    given = state.recipe.model.path
+    path = state.recipe.resolve(given)
     return Source(
         folder.name,
         folder,
         state,
-        model=shlex.quote(str(path) if path.is_dir() else state.recipe.model.path),
+        model=shlex.quote(str(path) if path.is_dir() else given) if given else "MODEL",
         left_out=[step.label for step, done in made.items() if not done],
     )
 

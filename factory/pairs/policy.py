@@ -1,7 +1,7 @@
 """Pair policies: SQL files that select the chosen and the rejected answer to each prompt."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -11,7 +11,7 @@ from factory.recipe import REFERENCE, Method, Pairs, Recipe
 
 FIRST, SECOND = "D1", "D2"
 """The two phases of an iteration. D1 trains the future model. D2 trains the next model and is
-published."""
+published. If the loop trains no models, the first phase of the policy is published."""
 
 
 ROLES = ("past", "current", "future", REFERENCE)
@@ -47,6 +47,9 @@ class Policy:
     the same query without future candidates."""
     trains: Method = "dpo"
     """Training method for the chosen pairs. With sft there is no rejected side."""
+    trains_models: bool = True
+    """Whether the loop trains models on the pairs. Otherwise there is no future model, and only the
+    first phase."""
 
     @property
     def is_own(self) -> bool:
@@ -55,11 +58,18 @@ class Policy:
 
     @property
     def phases(self) -> tuple[str, ...]:
-        """Training phases of each iteration: two if the policy uses a future model, otherwise one.
+        """Phases of each iteration: two if the policy uses a future model, otherwise one.
 
-        D1 trains the future model, and D2 trains the next model. A single phase is D2.
+        D1 trains the future model, and D2 trains the next model. A single phase is D2. If the loop
+        trains no models, a policy with two phases has only D1.
         """
-        return (FIRST, SECOND) if "future" in self.roles else (SECOND,)
+        phases = (FIRST, SECOND) if "future" in self.roles else (SECOND,)
+        return phases if self.trains_models else phases[:1]
+
+    @property
+    def final_phase(self) -> str:
+        """The phase whose pairs are the final ones, which are exported and published."""
+        return self.phases[-1]
 
     def candidates(self, phase: str) -> tuple[str, ...]:
         """Return the roles, such as `current`, whose answers the policy may choose in a phase."""
@@ -79,7 +89,9 @@ def load_policy(recipe: Recipe) -> Policy:
     (`-- Roles: past, current`), or if the recipe sets a field of `pairs` that concerns the rejected
     side and the policy has none (`-- Trains: sft`).
     """
-    policy = _load(recipe.loop.policy, recipe.folder)
+    policy = replace(
+        _load(recipe.loop.policy, recipe.folder), trains_models=recipe.loop.trains_models
+    )
     if policy.trains == "sft":
         for name in changed_fields(recipe.pairs):
             if name in OF_TWO_SIDES:

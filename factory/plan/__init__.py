@@ -9,7 +9,7 @@ from factory.plan.inspect import (
     read_state,
 )
 from factory.plan.opened import OpenedRecipe, open_recipe
-from factory.plan.public_views import PUBLIC_VIEWS, all_views, count_outcomes
+from factory.plan.public_views import PUBLIC_VIEWS, all_views, count_outcomes, final_pairs
 from factory.plan.recipe_state import RecipeState
 from factory.plan.row_steps import check_chunks, reused_views
 from factory.plan.state import StepState, folder_of
@@ -38,6 +38,7 @@ __all__ = [
     "create_table",
     "create_view",
     "engine_needed",
+    "final_pairs",
     "folder_of",
     "folders_read",
     "inspect_step",

@@ -146,7 +146,7 @@ def check_disk(recipe: Recipe, lake: Path, weights: Weights | None) -> Check:
         return Check("disk", "stop", fault)
     free = shutil.disk_usage(folder).free
     has = f"{readable_size(free)} free on the lake's disk"
-    if weights is None or recipe.train.with_ != "trl":
+    if weights is None or not recipe.loop.trains_models or recipe.train.with_ != "trl":
         return Check("disk", "ok", has)
     trainings = sum(step.stage == "train" for step in steps(recipe))
     models = trainings * stored_bytes(recipe.train, weights)

@@ -47,7 +47,7 @@ class _Loaded:
     model: Model
     engine: Engine
     train: Train | None = None
-    """The recipe's training settings; None for judges, which are never trained."""
+    """The recipe's training settings; None for a model that is never trained, such as a judge."""
 
 
 def examine(recipe: Recipe, lake: Path) -> list[Check]:
@@ -57,17 +57,18 @@ def examine(recipe: Recipe, lake: Path) -> list[Check]:
     usable model, and RecipeError if a setting that must be a number is not one.
     """
     found = find_gpus()
-    first = _Loaded("M_0", "model", recipe.model, recipe.engine, recipe.train)
+    train = recipe.train if recipe.loop.trains_models else None
+    first = _Loaded("M_0", "model", recipe.model, recipe.engine, train)
     checks, weights = _check_loaded(first, recipe, found)
     checks = [
         Check("python", "ok", platform.python_version()),
         *checks,
         *_check_judges(recipe, found),
-        _check_trainer(recipe.train),
+        _check_trainer(train),
     ]
-    if weights is not None and recipe.train.with_ == "trl":
+    if weights is not None and train is not None and train.with_ == "trl":
         method = load_policy(recipe).trains
-        checks.append(check_training_memory(recipe.train, method, found, weights))
+        checks.append(check_training_memory(train, method, found, weights))
     return [*checks, check_disk(recipe, lake, weights), _check_hub(), _check_cluster()]
 
 
@@ -75,7 +76,9 @@ def _check_loaded(
     loaded: _Loaded, recipe: Recipe, found: Sequence[Gpu]
 ) -> tuple[list[Check], Weights | None]:
     """Check a model and its engine. Return the results, and the size of the weights if they are on
-    this machine."""
+    this machine. For a declared model, check only the server."""
+    if loaded.model.declared is not None:
+        return _check_engine(loaded.engine), None
     model, weights = _check_model_files(loaded, recipe)
     memory = None
     if weights is not None:
@@ -120,7 +123,9 @@ def _check_engine(engine: Engine) -> list[Check]:
             return [Check("engine", "ok", "scripted (answers without a model)")]
 
 
-def _check_trainer(train: Train) -> Check:
+def _check_trainer(train: Train | None) -> Check:
+    if train is None:
+        return Check("training", "ok", "none, because loop.iterations is 0")
     match train.with_:
         case "scripted":
             return Check("training", "ok", "scripted (trains no model)")

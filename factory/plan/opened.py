@@ -85,9 +85,9 @@ class OpenedRecipe:
     def counts_references(self) -> bool:
         """Whether the tokenizer of the base model M_0 counts the tokens of reference answers.
 
-        A scripted model has no tokenizer to count with.
+        A scripted model, and a model that only a server has, have no tokenizer to count with.
         """
-        return self.recipe.engine.name != "scripted"
+        return self.recipe.engine.name != "scripted" and self.models["M_0"].declared is None
 
     def with_pairs_of(self, changed: Recipe) -> "OpenedRecipe":
         """Return a copy of this recipe with the policy and `pairs` section of another recipe.
@@ -110,7 +110,7 @@ def open_recipe(recipe: Recipe, lake: Lake, *, download: bool = False) -> Opened
     rubric, function, policy, or expression cannot be used.
     """
     digests = lake.load_json(DIGESTS)
-    first = open_checkpoint("M_0", recipe.model, recipe, digests, field="model", download=download)
+    first = _open_first(recipe, digests, download=download)
     if lake.root.is_dir():
         lake.save_json(DIGESTS, digests)
     models = {"M_0": first, **_open_judges(recipe, digests, download=download)}
@@ -130,6 +130,14 @@ def open_recipe(recipe: Recipe, lake: Lake, *, download: bool = False) -> Opened
     check_expressions(opened.choice)
     check_opponents(whole, opened.rubrics)
     return opened
+
+
+def _open_first(recipe: Recipe, digests: dict[str, str], *, download: bool) -> Checkpoint:
+    """Open M_0, and return its checkpoint."""
+    if recipe.model.declared is not None:
+        assert isinstance(recipe.engine, OpenaiEngine), "a server has the model's weights"
+        return declared_checkpoint("M_0", recipe.model.declared, recipe.engine)
+    return open_checkpoint("M_0", recipe.model, recipe, digests, field="model", download=download)
 
 
 def _open_judges(

@@ -11,6 +11,7 @@ PUBLIC_VIEWS = (
     "scores",
     "candidates",
     "pairs",
+    "final_pairs",
     "models",
     "roles",
     "panel",
@@ -31,10 +32,16 @@ def all_views(state: RecipeState) -> Views:
     ]
     views.register_shards("pairs", "pairs", [path for each in builds for path in each.shards()])
     views.define("pairs", load_query("lake/pairs"))
+    views.define("final_pairs", final_pairs(state.policy.final_phase))
     views.register("models", state.models_table())
     for name in ("judges", "gaps"):
         views.define(name, load_query(f"lake/{name}"))
     return views
+
+
+def final_pairs(phase: str) -> str:
+    """Return the SQL of the view `final_pairs`, which has the pairs of the final phase."""
+    return load_query("lake/final_pairs").with_values({"phase": phase})
 
 
 def count_outcomes(state: RecipeState, folder: Folder) -> dict[str, int]:

@@ -67,14 +67,15 @@ def _count_by_iteration(state: RecipeState) -> None:
 def check_chunks(state: RecipeState) -> None:
     """Raise PromptsError if an iteration has no training prompts."""
     loop = state.recipe.loop
-    for iteration in range(loop.iterations):
+    for iteration in loop.numbers:
         if state.n_prompts.get(iteration, (0, 0))[1] == 0:
             total = sum(every for place, (every, _) in state.n_prompts.items() if place >= 0)
+            fewer = "loop.iterations" if loop.trains_models else "loop.chunks"
             raise PromptsError(
                 "prompts.files",
-                f"iteration {iteration} has no training prompts ({total} prompts are split across "
-                f"{loop.n_chunks} iterations and the test set)",
-                "add prompts, lower loop.iterations, or lower prompts.test_fraction",
+                f"iteration {iteration} has no training prompts ({total} prompts are split into "
+                f"{loop.n_chunks} chunks and the test set)",
+                f"add prompts, lower {fewer}, or lower prompts.test_fraction",
             )
 
 

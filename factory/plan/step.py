@@ -5,7 +5,7 @@ iteration needs three loads: M_i samples and judges, the future model samples, a
 future model's answers. M_0 samples the past role of all iterations during its first load. With
 adapters, one engine serves every role, and an iteration needs two loads: one before and one after
 the training of the future model. A judge with its own model, or the previous model as a judge, adds
-two loads per iteration.
+two loads per iteration. With 0 iterations, the plan ends with the first pairs of iteration 0.
 """
 
 from collections.abc import Iterator, Sequence
@@ -109,9 +109,10 @@ def _steps(recipe: Recipe) -> Iterator[Step]:
     yield Step("prompts", role="loop")
     if recipe.probe:
         yield Step("prompts", role="probe")
-    for iteration in range(recipe.loop.iterations):
+    for iteration in recipe.loop.numbers:
         yield from _iteration(recipe, iteration)
-    yield from _probe(recipe, recipe.loop.iterations, f"M_{recipe.loop.iterations}")
+    if recipe.loop.trains_models:
+        yield from _probe(recipe, recipe.loop.iterations, f"M_{recipe.loop.iterations}")
 
 
 def _iteration(recipe: Recipe, i: int) -> Iterator[Step]:
@@ -124,20 +125,22 @@ def _iteration(recipe: Recipe, i: int) -> Iterator[Step]:
         yield Step("samples", i, REFERENCE, REFERENCE)
     yield Step("samples", i, "current", model)
     if "past" in policy.roles:
-        while_held = range(recipe.loop.iterations) if i == 0 else range(0)
+        while_held = recipe.loop.numbers if i == 0 else range(0)
         for at in [i] if recipe.one_engine else while_held:
             yield Step("samples", at, "past", "M_0")
     probe = list(_probe(recipe, i, model))
     yield from probe[:1]
     yield from _judged(recipe, i, first, model)
     yield from probe[1:]
+    yield Step("pairs", i, phase=policy.phases[0])
+    if not recipe.loop.trains_models:
+        return
     if FIRST in policy.phases:
-        yield Step("pairs", i, phase=FIRST)
         yield Step("train", i, name=future, phase=FIRST, parent=model)
         yield Step("samples", i, "future", future)
         yield from _probe(recipe, i, future)
         yield from _judged(recipe, i, [("future", future)], model)
-    yield Step("pairs", i, phase=SECOND)
+        yield Step("pairs", i, phase=SECOND)
     yield Step("train", i, name=f"M_{i + 1}", phase=SECOND, parent=model)
 
 

@@ -21,6 +21,7 @@ from factory.lake import (
     write_whole,
     writing,
 )
+from factory.plan.public_views import final_pairs
 from factory.plan.recipe_state import RecipeState
 
 _HOW_TO_READ = """\
@@ -65,6 +66,7 @@ def _views_sql(state: RecipeState) -> str:
         "models": values_of("models", state.models_table().to_pylist()),
         **{name: load_query(f"lake/{name}").text for name in BASE_VIEWS},
         **{name: load_query(f"lake/{name}").text for name in ("pairs", "judges", "gaps")},
+        "final_pairs": final_pairs(state.policy.final_phase),
     }
     statements = [create_view(name, text) for name, text in views.items()]
     return "\n".join([_HOW_TO_READ, create_macros(), *statements])

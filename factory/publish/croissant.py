@@ -41,7 +41,7 @@ def croissant_metadata(release: Release, card: Mapping[str, Any]) -> dict[str, A
         ],
         "name": release.repository.replace("/", "_"),
         "description": (
-            f"Preference pairs from {len(contents.iterations)} iterations with the policy "
+            f"Preference pairs {_origin(contents, recipe)} with the policy "
             f"{recipe['loop']['policy']}, with all sampled answers and judgments."
         ),
         "url": url,
@@ -57,6 +57,14 @@ def croissant_metadata(release: Release, card: Mapping[str, Any]) -> dict[str, A
         **_provenance(release.lineage, sources),
         **_collection(recipe, release.lineage),
     }
+
+
+def _origin(contents: Contents, recipe: Mapping[str, Any]) -> str:
+    """Return where the pairs come from, as in "from 2 iterations"."""
+    if not recipe["loop"]["iterations"]:
+        return "from answers of the model M_0"
+    n = len(contents.iterations)
+    return f"from {n} iteration{'' if n == 1 else 's'}"
 
 
 def _repository(url: str) -> dict[str, Any]:
@@ -167,7 +175,12 @@ def _digest(lineage: Mapping[str, Any], name: str | None) -> str | None:
 def _collection(recipe: Mapping[str, Any], lineage: Mapping[str, Any]) -> dict[str, Any]:
     """Return the Responsible AI fields, which say how the answers were collected and scored, and
     list limitations."""
-    judge = lineage["judge"]
+    judge, draws = lineage["judge"], recipe["sampling"]["draws"]
+    answered = (
+        f"Each language model answered each prompt {draws} times."
+        if recipe["loop"]["iterations"]
+        else f"The model M_0 answered each prompt {draws} times in each role."
+    )
     scored_by = JUDGE_NOUNS[judge["kind"]]
     if "rubric" in judge:
         scored_by += f" with the rubric {judge['rubric']}"
@@ -175,8 +188,8 @@ def _collection(recipe: Mapping[str, Any], lineage: Mapping[str, Any]) -> dict[s
         scored_by += f", {judge['name']}"
     return {
         "rai:dataCollection": (
-            f"Each language model answered each prompt {recipe['sampling']['draws']} times. The "
-            f"policy {recipe['loop']['policy']} selected pairs from the scored answers."
+            f"{answered} The policy {recipe['loop']['policy']} selected pairs from the scored "
+            "answers."
         ),
         "rai:dataCollectionType": "Synthetic data",
         "rai:dataAnnotationProtocol": f"The answers were scored by {scored_by}.",

@@ -42,7 +42,8 @@ def write_folder(
     Parquet file would contain a local path or a secret.
     """
     contents = write_repository(state, folder, progress)
-    with open_views(folder, state.recipe.query_memory) as views:
+    phase, memory = state.policy.final_phase, state.recipe.query_memory
+    with open_views(folder, phase, memory) as views:
         tokens = {token for model in state.models.values() for token in model.control_tokens}
         findings = examine(views, folder, sorted(tokens), options.evaluation, local_folders(state))
         _write_picture(views, folder)

@@ -31,7 +31,10 @@ def public_recipe(state: RecipeState) -> dict[str, Any]:
     dumped = recipe.model_dump(mode="json", by_alias=True, exclude_none=True)
     fields = [field for field, stages in DECIDES.items() if stages] + list(_SHOWN)
     shown = {"name": recipe.name, **_fields(dumped, fields, recipe)}
-    shown["train"] = _training(state)
+    if recipe.loop.trains_models:
+        shown["train"] = _training(state)
+    else:
+        shown.pop("train", None)
     if isinstance(recipe.engine, VllmEngine):
         shown["engine"] = _vllm(recipe.engine, recipe)
     of_judge = [field.removeprefix("judge.") for field in fields if field.startswith("judge.")]
@@ -52,7 +55,7 @@ def _fields(dumped: Mapping[str, Any], fields: list[str], recipe: Recipe) -> dic
         value: Any = dumped
         for section in [*sections, last]:
             value = value.get(section) if isinstance(value, Mapping) else None
-        if value is None or value == [] or field == "judges":  # public_recipe adds these
+        if value in (None, [], "") or field == "judges":  # public_recipe adds the judges
             continue
         place = shown
         for section in sections:
@@ -162,12 +165,12 @@ def _origin(state: RecipeState, name: str) -> dict[str, Any]:
     Both are None for a local folder, and for a model that the loop trained.
     """
     judge = state.recipe.all_judges.get(name)
-    if judge and judge.declared:
+    if revision := state.models[name].declared:
         engine = state.recipe.engine_of(name)
         assert isinstance(engine, OpenaiEngine), (
-            "a judge with a declared revision has an openai engine"
+            "a model with a declared revision has an openai engine"
         )
-        return {"repository": None, "revision": judge.declared, "served": engine.model}
+        return {"repository": None, "revision": revision, "served": engine.model}
     given = (judge.model or judge.reward_model) if judge else None
     given = state.recipe.model if name == "M_0" else given
     if given is None:
@@ -186,7 +189,7 @@ def _judge(state: RecipeState, name: str) -> dict[str, Any]:
     The text of the rubric is in the folders' settings.
     """
     judge = state.recipe.all_judges[name]
-    kind = judge_kind(judge)
+    kind = judge_kind(judge, state.recipe.loop)
     if judge.function:
         return {"kind": kind, "name": judge.function.rpartition(":")[2]}
     if judge.reward_model:

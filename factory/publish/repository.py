@@ -5,11 +5,13 @@
     tables/<table>-<iteration>.parquet                 the other tables that the views read
     sql/views.sql  sql/<name>.sql                      the views of `factory sql` and named queries
 
-Each Parquet file belongs to one iteration, so a later iteration adds files and changes none.
+Each Parquet file belongs to one iteration, so a later iteration adds files and changes none. If the
+loop trains no models, `data/` has the only pairs, and there is no `anchored/`.
 """
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -34,8 +36,8 @@ from factory.lake import (
     shipped_queries,
     view_schema,
 )
-from factory.pairs import FIRST, SECOND
-from factory.plan import RecipeState, all_views, steps
+from factory.pairs import FIRST, SECOND, Policy
+from factory.plan import RecipeState, all_views, final_pairs, steps
 from factory.progress import Progress, Task
 from factory.publish.redact import redact_paths
 
@@ -107,6 +109,18 @@ class Config:
     """The phase of the published pairs, D1 or D2. Other configurations ignore it."""
 
 
+def configs_of(policy: Policy) -> tuple[Config, ...]:
+    """Return the dataset configurations that a policy's pairs can fill.
+
+    If the loop trains no models, `default` has the only pairs, and there is no `anchored`.
+    """
+    if policy.trains_models:
+        return CONFIGS
+    default, _, *others = CONFIGS
+    pairs = replace(default, grain="preference pair", phase=policy.final_phase)
+    return (pairs, *others)
+
+
 CONFIGS = (
     Config(
         "default", "data", "pair that trains the next model (D2)", "export/dataset", PAIR_COLUMNS
@@ -122,7 +136,7 @@ CONFIGS = (
     Config(
         "kto",
         "kto",
-        "answer from a D2 pair, labeled true (chosen) or false (rejected)",
+        "answer from a pair in `default`, labeled true (chosen) or false (rejected)",
         "publish/published_kto",
         KTO_COLUMNS,
     ),
@@ -141,7 +155,8 @@ CONFIGS = (
         JUDGMENT_COLUMNS,
     ),
 )
-"""Configurations of a dataset. `default` has the D2 pairs for trainers, `anchored` the D1 pairs."""
+"""Configurations of a dataset. `default` has the D2 pairs for trainers, `anchored` the D1 pairs.
+See `configs_of` for a loop that trains no models."""
 
 TABLE_FILES = {
     "prompts": PROMPT_COLUMNS,
@@ -180,6 +195,8 @@ class Contents:
 
     iterations: list[int]
     """The finished iterations."""
+    all_configs: Sequence[Config] = CONFIGS
+    """The configurations that the dataset can have."""
     sizes: dict[str, dict[str, Size]] = field(default_factory=dict)
     """Sizes by configuration and split, without empty splits."""
 
@@ -190,17 +207,17 @@ class Contents:
     @property
     def configs(self) -> list[Config]:
         """Return the dataset configurations that have at least one row."""
-        return [config for config in CONFIGS if config.name in self.sizes]
+        return [config for config in self.all_configs if config.name in self.sizes]
 
 
 def iterations(state: RecipeState) -> list[int]:
     """Return the finished iterations of a recipe, up to the first unfinished one.
 
-    An iteration is finished when its D2 pairs are built. Raises PublishError if there are none.
+    An iteration is finished when its final pairs are built. Raises PublishError if there are none.
     """
     made = []
     for step in steps(state.recipe):
-        if step.stage == "pairs" and step.phase == SECOND:
+        if step.stage == "pairs" and step.phase == state.policy.final_phase:
             if not state.steps[step].done:
                 break
             made.append(step.iteration)
@@ -225,14 +242,15 @@ def write_repository(state: RecipeState, folder: Path, progress: Progress) -> Co
             f"the policy {state.policy.name} builds no pairs, but only pairs can be published",
             "run `factory export RECIPE --to sft` to export the chosen answers",
         )
-    contents = Contents(iterations(state))
+    contents = Contents(iterations(state), configs_of(state.policy))
     views = all_views(state)
     _refuse_more_than_bare(views, state.recipe.name)
     views.register("models", _public_models(state))
     views.define("kto", shipped_queries()["kto"].sql)
-    n_files = len(contents.iterations) * (len(CONFIGS) * len(SPLITS) + len(TABLE_FILES))
+    n_configs = len(contents.all_configs)
+    n_files = len(contents.iterations) * (n_configs * len(SPLITS) + len(TABLE_FILES))
     with progress.task("writing the folder", n_files, "files") as task:
-        for config in CONFIGS:
+        for config in contents.all_configs:
             _write_config(views, config, folder, contents, task)
         for table, columns in TABLE_FILES.items():
             for iteration in contents.iterations:
@@ -246,7 +264,7 @@ def write_repository(state: RecipeState, folder: Path, progress: Progress) -> Co
             f"the recipe {state.recipe.name} has no kept pairs, so there is nothing to publish",
             "run `factory sql RECIPE outcomes` to see the outcomes of the pairs",
         )
-    _write_sql(folder)
+    _write_sql(folder, state.policy.final_phase)
     return contents
 
 
@@ -299,25 +317,27 @@ def _file(folder: Path, part: str, name: str, iteration: int) -> Path:
     return folder / part / f"{name}-{iteration:02d}.parquet"
 
 
-def _write_sql(folder: Path) -> None:
+def _write_sql(folder: Path, phase: str) -> None:
     (folder / "sql").mkdir()
-    (folder / "sql" / "views.sql").write_text(views_sql(), encoding="utf-8")
+    (folder / "sql" / "views.sql").write_text(views_sql(phase), encoding="utf-8")
     for name, query in shipped_queries().items():
         (folder / "sql" / f"{name}.sql").write_text(query.sql, encoding="utf-8")
 
 
-def open_views(folder: Path, memory: str | None = None) -> Views:
+def open_views(folder: Path, phase: str = SECOND, memory: str | None = None) -> Views:
     """Return the views of `factory sql` for a local copy of a dataset repository.
 
-    `memory` is the memory limit of queries, as in the recipe's `query_memory`.
+    `phase` is the phase of the final pairs, D1 or D2. `memory` is the memory limit of queries, as
+    in the recipe's `query_memory`.
     """
-    return Views(memory, script=views_sql(f"{folder.resolve()}/"))
+    return Views(memory, script=views_sql(phase, f"{folder.resolve()}/"))
 
 
-def views_sql(root: str = "") -> str:
+def views_sql(phase: str, root: str = "") -> str:
     """Return a standalone DuckDB script that creates the views of `factory sql`.
 
-    `root` is the path of the folder with a final slash, or empty for the current folder.
+    `phase` is the phase of the final pairs, D1 or D2. `root` is the path of the folder with a final
+    slash, or empty for the current folder.
     """
     samples = ", ".join(view_schema("samples").names)
     scored = ", ".join(column.name for column in _SCORED)
@@ -331,6 +351,7 @@ def views_sql(root: str = "") -> str:
             name: f"from read_parquet({literal(f'{root}tables/{name}-*.parquet')})"
             for name in TABLE_FILES
         },
+        "final_pairs": final_pairs(phase),
         "candidates": f"select {placed}, {scored} from {candidates}",
         "placed": f"select {placed} from candidates",
         "samples": f"select distinct on (sampling_key, request_id, draw) {samples} from candidates",

@@ -14,7 +14,7 @@ from factory.recipe.judge import JUDGE, Judge, in_scale
 from factory.recipe.load import load_recipe, load_training
 from factory.recipe.recipe import Recipe, Training
 from factory.recipe.reference import recipe_reference, recipe_schema
-from factory.recipe.sections import PROBE, REFERENCE, Model, Pairs, Prompts
+from factory.recipe.sections import PROBE, REFERENCE, Loop, Model, Pairs, Prompts
 from factory.recipe.starters import write_starter
 from factory.recipe.train import PLACEHOLDERS, TRL_MAX_LENGTH, Method, Train
 
@@ -31,6 +31,7 @@ __all__ = [
     "Engine",
     "Generation",
     "Judge",
+    "Loop",
     "Method",
     "Model",
     "OpenaiEngine",

@@ -110,6 +110,17 @@ class Judge(Generation):
         return self
 
     @model_validator(mode="after")
+    def _model_has_files(self) -> "Judge":
+        for field, model in (("model", self.model), ("reward_model", self.reward_model)):
+            if model is not None and model.declared is not None:
+                raise InvalidField(
+                    f"{field}.declared",
+                    "only the recipe's model can have this field",
+                    "set declared in the judge's section instead",
+                )
+        return self
+
+    @model_validator(mode="after")
     def _engine_fits(self) -> "Judge":
         if self.engine is not None and not self.has_model:
             raise InvalidField(

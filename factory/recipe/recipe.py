@@ -103,6 +103,24 @@ class Recipe(_InFolder):
         return value
 
     @model_validator(mode="after")
+    def _declared_model_is_served(self) -> "Recipe":
+        if self.model.declared is None:
+            return self
+        if self.engine.name != "openai":
+            raise InvalidField(
+                "model.declared",
+                f"only a server has the model's weights, but the engine is {self.engine.name}",
+                "set engine.name to openai, or set model.path instead",
+            )
+        if self.loop.trains_models:
+            raise InvalidField(
+                "model.declared",
+                "a model whose weights only a server has cannot be trained",
+                "set loop.iterations to 0, or set model.path instead",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _judges_are_served(self) -> "Recipe":
         for name, judge in self.all_judges.items():
             if judge.model is not None and judge.engine is None and self.engine.name == "openai":
@@ -195,4 +213,5 @@ class Recipe(_InFolder):
 
         Only a vllm or openai engine can do so. Judges with their own models are an exception.
         """
-        return self.train.lora is not None and self.engine.name in ("vllm", "openai")
+        lora = self.loop.trains_models and self.train.lora is not None
+        return lora and self.engine.name in ("vllm", "openai")

@@ -51,7 +51,12 @@ def recipe_schema() -> dict[str, Any]:
     schema = _for_editors(Recipe.model_json_schema())
     model = schema["$defs"]["Model"]
     path = {"type": "string", "description": model["properties"]["path"]["description"]}
-    schema["$defs"]["Model"] = {"anyOf": [path, model]}
+    declared = {
+        **{key: model[key] for key in ("description", "type", "additionalProperties")},
+        "properties": {"declared": model["properties"].pop("declared")},
+        "required": ["declared"],
+    }
+    schema["$defs"]["Model"] = {"anyOf": [path, {**model, "required": ["path"]}, declared]}
     draft = "https://json-schema.org/draft/2020-12/schema"
     return {"$schema": draft, "title": "Recipe of the preference factory", **schema}
 
@@ -202,7 +207,7 @@ def _default(field: FieldInfo) -> str:
         return "required"
     default = field.get_default(call_default_factory=True)
     match default:
-        case None:
+        case None | "":
             return "not set"
         case Section():
             return ""

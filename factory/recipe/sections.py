@@ -31,10 +31,10 @@ class Model(Section):
     Instead of a section, a recipe may give only the path as a string: `model: ./m0`.
     """
 
-    path: Annotated[str, Decides(OWN)]
+    path: Annotated[str, Decides(OWN)] = ""
     """Folder of the model, relative to the recipe's folder, or a Hub repository
     `organization/name`. The model needs a chat template. A digest of its files identifies the
-    model, so moving the folder reruns nothing."""
+    model, so moving the folder reruns nothing. Required, except with `declared`."""
     revision: Annotated[str | None, Decides(OWN)] = None
     """Hub revision: a commit, tag, or branch. By default, the main branch."""
     dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"], Decides(OWN)] = "auto"
@@ -43,11 +43,28 @@ class Model(Section):
     adapter: Annotated[str | None, Decides(OWN)] = None
     """Folder of a LoRA adapter in PEFT's format, relative to the recipe's folder. The model at
     `path` is its base model."""
+    declared: Annotated[str | None, Decides(OWN)] = Field(default=None, min_length=1)
+    """Revision of a model whose weights only a server has, as its operator declares it. Use it
+    instead of `path`. The factory cannot verify the revision. Only M_0 can have this field, with
+    the openai engine and `loop.iterations: 0`; a judge has its own field `declared`."""
 
     @model_validator(mode="before")
     @classmethod
     def _shorthand(cls, value: Any) -> Any:
         return {"path": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> "Model":
+        others = [name for name in self.model_fields_set if name != "declared"]
+        if self.declared is None and not self.path:
+            raise InvalidField("path", "the field is required", "add it to the recipe")
+        if self.declared is not None and others:
+            raise InvalidField(
+                "declared",
+                f"{others[0]} and declared are both set, but a declared model has no files",
+                f"remove {others[0]} or declared",
+            )
+        return self
 
 
 class Prompts(Section):
@@ -79,13 +96,15 @@ class Loop(Section):
     """Pair policy, which selects the pairs: the name of a file in `factory/pairs/policies/`, or the
     path of your own `.sql` file, relative to the recipe's folder. `temporal` is the method of the
     TSR paper."""
-    iterations: Annotated[int, Decides("pairs")] = Field(default=2, ge=1)
-    """Number of iterations. Iteration i trains the model M_{i+1} from M_i. Default as in the TSR
-    paper."""
+    iterations: Annotated[int, Decides("pairs")] = Field(default=2, ge=0)
+    """Number of iterations. Iteration i trains the model M_{i+1} from M_i. With 0, the run trains
+    no model and ignores the section `train`. The dataset then consists of the first pairs of
+    iteration 0, which are chosen from answers of M_0. Default as in the TSR paper."""
     chunks: Annotated[int | None, Decides("pairs")] = Field(default=None, ge=1)
     """Number of parts that the prompts are split into. Each iteration uses one part. By default,
-    the number of iterations. Set a larger number to be able to add iterations later without
-    rerunning the finished ones. The TSR paper uses 5 parts of 4,000 prompts."""
+    the number of iterations; with 0 iterations, all prompts are one part. Set a larger number to be
+    able to add iterations later without rerunning the finished ones. The TSR paper uses 5 parts of
+    4,000 prompts."""
 
     @model_validator(mode="after")
     def _enough_chunks(self) -> "Loop":
@@ -100,7 +119,18 @@ class Loop(Section):
     @property
     def n_chunks(self) -> int:
         """The number of parts into which the prompts are split."""
-        return self.chunks or self.iterations
+        return self.chunks or max(1, self.iterations)
+
+    @property
+    def trains_models(self) -> bool:
+        """Whether the loop trains models. With 0 iterations, it only chooses pairs."""
+        return self.iterations > 0
+
+    @property
+    def numbers(self) -> range:
+        """The numbers of the iterations that choose pairs. With 0 iterations, pairs are chosen in
+        iteration 0."""
+        return range(max(1, self.iterations))
 
 
 class Pairs(Section):

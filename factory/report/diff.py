@@ -25,7 +25,6 @@ from factory.lake import (
     literal,
     load_query,
 )
-from factory.pairs import SECOND
 from factory.plan import (
     UNREADABLE,
     RecipeState,
@@ -65,7 +64,8 @@ QUERIES = ("diff_matched", "diff_alone", "diff_sides", "diff")
 class PairSet:
     """One side of a comparison: the final pairs of a recipe or a dataset folder.
 
-    The final pairs are the D2 pairs, which train the next model.
+    The final pairs are the D2 pairs, which train the next model, or the D1 pairs if the loop trains
+    no models.
     """
 
     title: str
@@ -109,14 +109,14 @@ def recipe_pairs(recipe: Recipe, lake: Path, file: Path, overrides: Sequence[str
     built = [
         step_state
         for step in steps(recipe)
-        if step.stage == "pairs" and step.phase == SECOND
+        if step.stage == "pairs" and step.phase == state.policy.final_phase
         if (step_state := state.steps[step]).folder and step_state.folder.shards()
     ]
     title = " ".join([str(file), *overrides])
     if not built:
         raise QueryError(
             Argument("lake"),
-            f"the lake in {lake} has no final pairs (D2) for this recipe",
+            f"the lake in {lake} has no final pairs ({state.policy.final_phase}) for this recipe",
             "run `factory run` first, or give a dataset that `factory pairs` wrote",
             title,
         )

@@ -7,7 +7,6 @@ from typing import Any
 
 from factory.lake import ROW_ID, load_query
 from factory.models import Checkpoint
-from factory.pairs import SECOND
 from factory.plan import RecipeState, Step, StepState, all_views, loads, steps
 from factory.recipe import NEUTRAL, Generation, Recipe
 from factory.report.usage import Estimate, estimates, usage_by_stage, usage_of_step
@@ -33,11 +32,12 @@ def gaps(state: RecipeState) -> Rows:
 def outcomes(state: RecipeState) -> Rows:
     """Return the number of final pairs by iteration and outcome.
 
-    The final pairs are the D2 pairs, which train the next model.
+    The final pairs are the D2 pairs, which train the next model, or the D1 pairs if the loop trains
+    no models.
     """
     return all_views(state).all(
-        "select iteration, outcome, count(*) as pairs from pairs "
-        f"where phase = '{SECOND}' group by all order by iteration, pairs desc, outcome"
+        "select iteration, outcome, count(*) as pairs from final_pairs "
+        "group by all order by iteration, pairs desc, outcome"
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from factory.errors import Argument, RecipeError
 from factory.export import write_dataset
 from factory.lake import Lake
-from factory.pairs import SECOND, load_policy
+from factory.pairs import load_policy
 from factory.plan import (
     RecipeState,
     Step,
@@ -66,7 +66,8 @@ def build_pairs(
         )
     stored = read_state(recipe, lake)
     policy, of_loop = load_policy(changed), stored.policy
-    if unsampled := [role for role in policy.roles if role not in of_loop.roles]:
+    sampled = of_loop.candidates(of_loop.final_phase)
+    if unsampled := [role for role in policy.candidates(policy.final_phase) if role not in sampled]:
         raise RecipeError(
             "loop.policy",
             f"the policy {policy.name} needs {' and '.join(unsampled)} answers, but the loop's "
@@ -74,7 +75,7 @@ def build_pairs(
             f"first run the recipe with loop.policy={changed.loop.policy}",
         )
     state = stored.with_pairs_of(changed)
-    waiting = [_make(state, iteration, progress) for iteration in range(recipe.loop.iterations)]
+    waiting = [_make(state, iteration, progress) for iteration in recipe.loop.numbers]
     if all(waiting):
         raise RecipeError(
             Argument("lake"),
@@ -91,7 +92,7 @@ def _make(state: RecipeState, iteration: int, progress: Progress) -> str | None:
 
     Returns the model or step that the iteration waits for; None if the iteration is complete.
     """
-    step = Step("pairs", iteration, phase=SECOND)
+    step = Step("pairs", iteration, phase=state.policy.final_phase)
     located = locate_step(state, step)
     found = count_step(state, located)
     if found.waits_for:

@@ -8,8 +8,8 @@ from itertools import pairwise
 from typing import Any
 
 from factory.errors import StepFailed
-from factory.lake import Scope, load_query
-from factory.plan import RecipeState, Step, StepState
+from factory.lake import Folder, Scope, load_query
+from factory.plan import RecipeState, Step, StepState, count_outcomes
 from factory.recipe import PROBE, REFERENCE
 from factory.stages import JUDGE_REMEDY
 
@@ -170,7 +170,7 @@ def check_limits(state: RecipeState, step_state: StepState) -> None:
 
     Raises StepFailed if the step exceeds a limit.
     """
-    step, stop_if = step_state.step, state.recipe.stop_if
+    step = step_state.step
     if step.stage == "verdicts" and step.role == PROBE:
         _check_probe(state)
     elif step.stage in _QUERIES:
@@ -180,10 +180,30 @@ def check_limits(state: RecipeState, step_state: StepState) -> None:
         if limit is not None and not within:
             row = state.step_views(step_state, None).one(load_query(f"run/{query}"))
             _compare_row(step.label, field, limit, row, is_own=is_own)
-    elif step.stage == "pairs" and stop_if.ties is not None and step_state.folder is not None:
+    elif step.stage == "pairs" and step_state.folder is not None:
+        _check_pairs(state, step_state, step_state.folder)
+
+
+def _check_pairs(state: RecipeState, step_state: StepState, build: Folder) -> None:
+    """Raise StepFailed if too many pairs are ties, or if no pair was kept for the dataset.
+
+    If the loop trains models, the training refuses to start without pairs.
+    """
+    step, ties = step_state.step, state.recipe.stop_if.ties
+    if ties is not None:
         views = state.views()
-        views.register_shards("pairs", "pairs", step_state.folder.shards())
-        _compare_row(step.label, "ties", stop_if.ties, views.one(load_query("run/ties")))
+        views.register_shards("pairs", "pairs", build.shards())
+        _compare_row(step.label, "ties", ties, views.one(load_query("run/ties")))
+    if state.recipe.loop.trains_models:
+        return
+    outcomes = count_outcomes(state, build)
+    if "kept" not in outcomes:
+        counted = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items())
+        raise StepFailed(
+            step.label,
+            f"no pair was kept ({counted or 'no prompts'}), so the dataset would be empty",
+            "look at the judgments with `factory preview` or `factory sql RECIPE 'from judgments'`",
+        )
 
 
 def _compare_row(

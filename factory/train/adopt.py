@@ -26,6 +26,12 @@ def adopt_model(
     manual or the loop does not wait for this model, and ModelError if the folder does not contain a
     suitable model.
     """
+    if not recipe.loop.trains_models:
+        raise RecipeError(
+            "loop.iterations",
+            "got 0, so the loop trains no models and waits for none",
+            "set loop.iterations to at least 1",
+        )
     if recipe.train.with_ != "manual":
         raise RecipeError(
             "train.with",

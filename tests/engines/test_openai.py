@@ -723,3 +723,84 @@ def test_what_reading_the_requests_raises_comes_through(stand_in):
     ):
         list(engine.generate(asked()))
     assert not threads()
+
+
+# A dataset without training
+
+
+def answer_and_judge(body):
+    """Answer with a number, which a judgment of the quickstart's rubric also ends with."""
+    number = body["seed"] % 6
+    said = completion(body)
+    for choice in said["choices"]:
+        text = f"abc {choice['index']}. Score: {(number + choice['index']) % 6}"
+        choice["message"]["content"] = text
+    return 200, said
+
+
+@pytest.fixture
+def served_recipe(small, stand_in):
+    """A recipe for the simulated server that trains no model, and the server."""
+    server = stand_in(answer_and_judge)
+    url = server.settings().base_url
+    small.fields["engine"] = {"name": "openai", "base_url": url, "model": "small"}
+    small.fields.pop("train", None)
+    small.fields["loop"] = {"iterations": 0}
+    small.write()
+    return small, server
+
+
+WITH_FILES = str(QUICKSTART / "m0")
+DECLARED = {"declared": "2026-05"}
+
+
+@pytest.mark.parametrize("model", [WITH_FILES, DECLARED], ids=["files", "declared"])
+@pytest.mark.parametrize("train", [None, {"lora": {}}], ids=["no train", "lora"])
+def test_a_server_makes_a_dataset_without_training(served_recipe, factory, model, train, tmp_path):
+    toy, server = served_recipe
+    toy.fields["model"] = model
+    toy.write(**({"train": train} if train else {}))
+    ended = factory("run", toy.path, "--lake", toy.lake, "--json")
+    assert ended.code == 0, ended.err
+    (gap,) = ended.json()["gaps"]
+    assert (gap["phase"], gap["prompts"]) == ("D1", 24)
+    assert gap["kept"] > 10
+    assert {body["model"] for body in server.asked} == {"small"}
+    digests = {row["digest"] for row in toy.query("from models")}
+    assert digests == {row["model"] for row in toy.query("select distinct model from samples")}
+    checked = factory("doctor", toy.path, "--lake", toy.lake, "--json").json()["checks"]
+    assert {row["mark"] for row in checked if row["name"] in ("server", "training")} == {"ok"}
+    out = ("--to", "trl", "--out", tmp_path / "trl")
+    exported = factory("export", toy.path, "--lake", toy.lake, *out, "--json").json()
+    trained = "MODEL" if model == DECLARED else WITH_FILES
+    assert exported["command"].endswith(f"--model_name_or_path {trained}")
+
+
+def test_a_declared_model_is_published_as_what_it_is(served_recipe, factory, tmp_path):
+    toy, _ = served_recipe
+    toy.fields["model"] = DECLARED
+    toy.write(prompts={"license": "MIT"})
+    assert factory("run", toy.path, "--lake", toy.lake).code == 0
+    folder = tmp_path / "published"
+    ended = factory(
+        *("publish", toy.path, "--lake", toy.lake, "--repo", "org/toy", "--dry-run", folder),
+        *("--allow", "similar", "--allow", "personal"),
+    )
+    assert ended.code == 0, ended.err
+    card = (folder / "README.md").read_text()
+    assert "| M_0 | `small` on a server, declared revision 2026-05 |" in card
+    assert "M_0 is `small`." in card
+    (model,) = json.loads((folder / "lineage.json").read_text())["models"]
+    assert (model["name"], model["served"], model["revision"]) == ("M_0", "small", "2026-05")
+    assert "path:" not in (folder / "recipe.yaml").read_text()
+
+
+def test_another_declared_revision_asks_again(served_recipe):
+    toy, _ = served_recipe
+    toy.fields["model"] = DECLARED
+    toy.write()
+    toy.run()
+    assert toy.to_do() == set()
+    toy.fields["model"] = {"declared": "2026-06"}
+    toy.write()
+    assert "samples" in toy.to_do()

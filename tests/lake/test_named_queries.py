@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from factory.lake import TABLES, Views, load_query, query_text, shipped_queries
-from factory.plan import PUBLIC_VIEWS, all_views
+from factory.plan import PUBLIC_VIEWS, all_views, final_pairs
 
 
 @pytest.fixture
@@ -15,6 +15,7 @@ def given():
     with Views() as views:
         views.define("judges", load_query("lake/judges").text)
         views.define("pairs", load_query("lake/pairs").text)
+        views.define("final_pairs", final_pairs("D2"))
         yield Given(views)
 
 

@@ -100,6 +100,17 @@ def test_the_quickstart_can_be_run_here(factory, tmp_path, monkeypatch):
     assert not (tmp_path / "lake").exists()
 
 
+@pytest.mark.parametrize("train", [[], ["train.lora={}"], ["train.with=manual"]])
+def test_without_training_the_trainer_is_not_checked(examined, installed, train):
+    installed(trl=False, peft=False)
+    found = examined("loop.iterations=0", *train)
+    assert found["training"].mark == "ok"
+    assert found["training"].message == "none, because loop.iterations is 0"
+    assert "training memory" not in found
+    assert "the training" not in found["gpus"].message
+    assert "models will be written" not in found["disk"].message
+
+
 def test_as_json(toy, factory, monkeypatch):
     no_gpu(monkeypatch)
     told = factory("doctor", toy.path, "--lake", toy.lake, "--json")

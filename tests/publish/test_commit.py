@@ -563,3 +563,26 @@ def test_the_token_stands_in_no_file(publish, hub):
         assert TOKEN.encode() not in content_
     for file in publish.toy.folder.rglob("*"):
         assert not file.is_file() or TOKEN.encode() not in file.read_bytes(), file
+
+
+@pytest.mark.slow
+def test_a_dataset_without_training_is_pushed_and_grows_into_a_loop(tmp_path):
+    toy = publishable(tmp_path / "toy")
+    toy.fields["loop"] = {"iterations": 0, "chunks": 2}
+    toy.write()
+    toy.finish()
+    publish = Publisher(toy)
+    with Hub() as hub:
+        ended = publish(hub)
+        assert ended.returncode == 0, ended.stderr
+        first = published(hub)
+        assert "data/train-00.parquet" in first
+        assert not [name for name in first if name.startswith("anchored/")]
+        assert publish.run([sys.executable, "-c", LOAD], hub).stdout.startswith("default {")
+        again = publish(hub)
+        assert "Nothing has changed" in again.stdout
+        toy.run("loop.iterations=1")
+        later = publish(hub, "--set", "loop.iterations=1")
+        assert later.returncode == 0, later.stderr
+        # The first pairs are now those that train the future model.
+        assert published(hub)["anchored/train-00.parquet"] == first["data/train-00.parquet"]

@@ -14,7 +14,8 @@ from factory.recipe.identity import stages_by_field
 GOLDEN = {
     ("samples", "judgments", "train"): "seed",
     ("samples", "judgments"): """
-        model.path model.revision model.dtype model.adapter engine.script engine.model
+        model.path model.revision model.dtype model.adapter model.declared engine.script
+        engine.model
     """,
     ("prompts",): """
         prompts.files prompts.on_error prompts.source prompts.license probe.files
@@ -36,6 +37,7 @@ GOLDEN = {
         judge.by judge.declared probe.function judge.model.path judge.reward_model.path
         judge.model.revision judge.reward_model.revision judge.model.dtype
         judge.reward_model.dtype judge.model.adapter judge.reward_model.adapter
+        judge.model.declared judge.reward_model.declared
         judge.engine.script judge.engine.model
     """,
     ("judgments", "verdicts"): """

@@ -323,6 +323,7 @@ def test_every_field_of_a_recipe_is_tested_on_one_side():
         "engine.window",
         "engine.model",
         "model.adapter",
+        "model.declared",  # in test_openai
         "pairs.score",
         *("train.command", "train.environment"),  # in test_adopt
         "train.sft",  # in test_sft

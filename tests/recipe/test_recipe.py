@@ -68,6 +68,8 @@ def test_the_defaults_of_the_method_are_those_it_borrows(load):
 def test_chunks_are_as_many_as_iterations_or_as_said(load):
     assert load("loop: {iterations: 3}\n").loop.n_chunks == 3
     assert load("loop: {iterations: 3, chunks: 5}\n").loop.n_chunks == 5
+    assert load("loop: {iterations: 0}\n").loop.n_chunks == 1
+    assert load("loop: {iterations: 0, chunks: 5}\n").loop.n_chunks == 5
 
 
 def test_a_judge_that_is_a_function_judges_once(load):
@@ -173,6 +175,43 @@ def test_a_wrong_type_is_refused_with_what_came(refuse, more, sentence):
 )
 def test_a_value_out_of_range_is_refused(refuse, more, sentence):
     assert sentence in refuse(more)
+
+
+SERVER = "engine: {name: openai, base_url: 'http://h/v1', model: m}\nloop: {iterations: 0}\n"
+
+
+def test_a_server_may_have_the_only_weights_of_a_model_that_is_not_trained(load):
+    recipe = load(f"{SERVER}", "model={declared: '2026-05'}")
+    assert (recipe.model.path, recipe.model.declared) == ("", "2026-05")
+
+
+@pytest.mark.parametrize(
+    ("more", "override", "sentence"),
+    [
+        ("", "model={}", "model.path: the field is required"),
+        ("", "model={revision: main}", "model.path: the field is required"),
+        (SERVER, "model={path: m0, declared: a}", "model.declared: path and declared are both set"),
+        (SERVER, "model={declared: a, dtype: float32}", "dtype and declared are both set"),
+        (SERVER, "model={declared: ''}", "model.declared: got ''"),
+        (
+            "loop: {iterations: 0}\n",
+            "model={declared: a}",
+            "model.declared: only a server has the model's weights, but the engine is transformers",
+        ),
+        (
+            SERVER.replace("0}", "1}"),
+            "model={declared: a}",
+            "model.declared: a model whose weights only a server has cannot be trained",
+        ),
+        (
+            "",
+            "judge={model: {declared: a}}",
+            "judge.model.declared: only the recipe's model can have this field",
+        ),
+    ],
+)
+def test_a_declared_model_where_it_cannot_be_is_refused(refuse, more, override, sentence):
+    assert sentence in refuse(more, override)
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,9 @@ def fits(value, schema):
     )
 
 
+SERVER = {"name": "openai", "base_url": "http://localhost/v1", "model": "m"}
+
+
 def quickstart(**changes):
     recipe = factory.recipe.load_recipe(QUICKSTART / "recipe.yaml")
     assert recipe.name == "quickstart"
@@ -132,6 +135,8 @@ def quickstart(**changes):
         {"engine": {"name": "vllm", "max_model_len": 128}},
         {"judges": {"other": {"model": "m0", "engine": {"name": "vllm"}}}},
         {"judge": {"reward_model": {"path": "m0"}}},
+        {"loop": {"iterations": 0}},
+        {"loop": {"iterations": 0}, "engine": SERVER, "model": {"declared": "2026-05"}},
     ],
 )
 def test_the_schema_accepts_recipes(changes):
@@ -146,6 +151,7 @@ def test_the_schema_accepts_recipes(changes):
         {"engine": {"name": "vlm"}},
         {"engine": {"name": "transformers", "concurrency": 4}},
         {"model": {"revision": "main"}},
+        {"model": {"path": "m0", "declared": "2026-05"}},
         {"prompts": {"files": ["a"], "on_error": "pass"}},
         {"judges": {"other": {"rubrik": "additive"}}},
     ],

@@ -1,9 +1,9 @@
 -- The numbers of prompts with tools, tool calls, and reasoning, which a dataset cannot store. Only
--- the prompts of kept D2 pairs and of current candidates are counted.
+-- the prompts of kept final pairs and of current candidates are counted.
 -- Grain: one row.
--- Reads: candidates, pairs, prompts
+-- Reads: candidates, final_pairs, prompts
 with needed as (
-    select distinct prompt_id from pairs where phase = 'D2' and outcome = 'kept'
+    select distinct prompt_id from final_pairs where outcome = 'kept'
     union
     select distinct prompt_id from candidates where role = 'current'
 ),

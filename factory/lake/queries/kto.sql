@@ -1,10 +1,10 @@
 -- Which single answers can train a model with KTO? These rows have prompt and completion as lists
 -- of messages, and a label: true for chosen and false for rejected. They are the two sides of the
--- kept D2 pairs in `pairs`, with texts from `prompts` and `samples`. A sample that is chosen in one
--- pair and rejected in another is left out.
+-- kept pairs in `final_pairs`, with texts from `prompts` and `samples`. A sample that is chosen in
+-- one pair and rejected in another is left out.
 -- Grain: one row per sample.
--- Reads: pairs, prompts, samples
-with kept as (from pairs where phase = 'D2' and outcome = 'kept'),
+-- Reads: final_pairs, prompts, samples
+with kept as (from final_pairs where outcome = 'kept'),
 
 texts as (select sample_id, any_value(text) as text from samples group by sample_id)
 

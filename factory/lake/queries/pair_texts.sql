@@ -1,7 +1,7 @@
--- What do the kept D2 pairs look like? Each row has the prompt's last message, both answers, and
--- the scores that `pairs` compares, with the largest margin first.
--- Grain: one row per kept D2 pair.
--- Reads: pairs, prompts, samples
+-- What do the kept pairs look like? Each row has the prompt's last message, both answers, and the
+-- scores that `pairs` compares, with the largest margin first.
+-- Grain: one row per kept pair in `final_pairs`.
+-- Reads: final_pairs, prompts, samples
 select
     pairs.iteration,
     pairs.pair_id,
@@ -11,9 +11,9 @@ select
     prompts.messages[-1].content as prompt,
     chosen.text as chosen,
     rejected.text as rejected
-from pairs
+from final_pairs as pairs
 join prompts using (prompt_id)
 left join samples as chosen on chosen.sample_id = pairs.chosen_id
 left join samples as rejected on rejected.sample_id = pairs.rejected_id
-where pairs.phase = 'D2' and pairs.outcome = 'kept'
+where pairs.outcome = 'kept'
 order by pairs.iteration, pairs.margin desc nulls last, pairs.pair_id

@@ -2,10 +2,10 @@
 -- if its best answer scores higher than the current model's best answer. The past model provides
 -- rejected answers, so it wins if its worst answer scores lower than the current model's worst
 -- answer. `mean_difference` is the role's score minus the current model's, from `candidates`.
--- `kept` counts the kept D2 pairs in `pairs`. `kept_from_role` counts the pairs whose chosen side
--- (future) or rejected side (past) comes from the role.
+-- `kept` counts the kept pairs in `final_pairs`. `kept_from_role` counts the pairs whose chosen
+-- side (future) or rejected side (past) comes from the role.
 -- Grain: one row per iteration and role, over prompts with a score in both roles.
--- Reads: candidates, pairs
+-- Reads: candidates, final_pairs
 with compared as (
     select
         iteration,
@@ -28,8 +28,8 @@ with compared as (
 
 kept_pairs as (
     select iteration, chosen_role, rejected_role
-    from pairs
-    where phase = 'D2' and outcome = 'kept'
+    from final_pairs
+    where outcome = 'kept'
 ),
 
 kept_by_role as (

@@ -1,13 +1,13 @@
 -- How many answers did `max_tokens` cut off, and how do they score? Truncated answers have the
 -- `finish_reason` `length` in `candidates`. The query compares their mean score with that of
 -- complete answers. `chosen` and `rejected` count the truncated answers that are a side of a kept
--- D2 pair in `pairs`.
+-- pair in `final_pairs`.
 -- Grain: one row per iteration, role, and model, without failed samples.
--- Reads: candidates, pairs
+-- Reads: candidates, final_pairs
 with published as (
     select chosen_id, rejected_id
-    from pairs
-    where phase = 'D2' and outcome = 'kept'
+    from final_pairs
+    where outcome = 'kept'
 ),
 
 answers as (

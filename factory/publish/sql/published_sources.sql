@@ -1,10 +1,10 @@
--- Grain: one row per source and license of the published prompts, with the number of kept D2 pairs.
+-- Grain: one row per source and license of the published prompts, with the number of kept pairs.
 -- An undeclared source or license is NULL.
--- Reads: pairs, prompts
+-- Reads: final_pairs, prompts
 with kept as (
     select prompt_id, count(*) as pairs
-    from pairs
-    where phase = 'D2' and outcome = 'kept'
+    from final_pairs
+    where outcome = 'kept'
     group by prompt_id
 )
 
