@@ -27,13 +27,14 @@ def print_result(result: "Table") -> None:
         print(note)
 
 
-def print_table(rows: Rows, title: str | None = None) -> None:
+def print_table(rows: Rows, title: str | None = None, *, shorten: bool = False) -> None:
     """Print rows as a table.
 
-    On a terminal, the table fits the width. In a pipe or a file, it has one line per row.
+    On a terminal, the table fits the width: long texts wrap or, with `shorten`, end with an
+    ellipsis. In a pipe or a file, the table has one line per row.
     """
     if sys.stdout.isatty():
-        _draw_table(rows, title)
+        _draw_table(rows, title, shorten=shorten)
         return
     from factory.report import text_table
 
@@ -42,13 +43,13 @@ def print_table(rows: Rows, title: str | None = None) -> None:
     print(text_table(rows))
 
 
-def _draw_table(rows: Rows, title: str | None) -> None:
+def _draw_table(rows: Rows, title: str | None, *, shorten: bool) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    from factory.report import format_cell, is_numeric
+    from factory.report import escape_breaks, format_cell, is_numeric
 
     console = Console(highlight=False)
     drawn = Table(box=SIMPLE_HEAD, show_edge=False, collapse_padding=True, pad_edge=False)
@@ -56,10 +57,12 @@ def _draw_table(rows: Rows, title: str | None) -> None:
     for column in columns:
         numeric = is_numeric(rows, column)
         justify: Literal["left", "right"] = "right" if numeric else "left"
+        overflow: Literal["ellipsis", "fold"] = "ellipsis" if shorten else "fold"
         # Text may wrap, but numbers may not.
-        drawn.add_column(column, justify=justify, overflow="fold", no_wrap=numeric)
+        drawn.add_column(column, justify=justify, overflow=overflow, no_wrap=numeric or shorten)
     for row in rows:
-        drawn.add_row(*(escape(format_cell(row[column])) for column in columns))
+        cells = (format_cell(row[column]) for column in columns)
+        drawn.add_row(*(escape(escape_breaks(cell) if shorten else cell) for cell in cells))
     if title:
         console.print(f"\n{title}", style="bold")
     console.print(drawn)
@@ -70,8 +73,11 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=1, default=str))
 
 
-def print_rows(rows: "pa.Table", output: str) -> None:
-    """Print the rows of a query as a table, CSV, JSON, or Parquet."""
+def print_rows(rows: "pa.Table", output: str, *, shorten: bool = True) -> None:
+    """Print the rows of a query as a table, CSV, JSON, or Parquet.
+
+    With `shorten`, long texts in a table on a terminal end with an ellipsis.
+    """
     match output:
         case "parquet":
             import pyarrow.parquet as pq
@@ -84,7 +90,7 @@ def print_rows(rows: "pa.Table", output: str) -> None:
         case "json":
             print_json(rows.to_pylist())
         case _ if rows.num_rows:
-            print_table(rows.to_pylist())
+            print_table(rows.to_pylist(), shorten=shorten)
         case _:
             print("no rows: " + ", ".join(rows.schema.names))
 

@@ -32,6 +32,7 @@ def all_views(state: RecipeState) -> Views:
     views.register_shards("pairs", "pairs", [path for each in builds for path in each.shards()])
     views.define("pairs", load_query("lake/pairs"))
     views.register("models", state.models_table())
+    views.define("candidates", state.opened.choice.candidates)
     for name in ("judges", "gaps"):
         views.define(name, load_query(f"lake/{name}"))
     return views

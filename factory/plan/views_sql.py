@@ -63,7 +63,8 @@ def _views_sql(state: RecipeState) -> str:
     views = {
         **recipe_inputs(state, scope, relative),
         "models": values_of("models", state.models_table().to_pylist()),
-        **{name: load_query(f"lake/{name}").text for name in BASE_VIEWS},
+        **{name: load_query(f"lake/{name}").text for name in BASE_VIEWS if name != "candidates"},
+        "candidates": state.opened.choice.candidates,
         **{name: load_query(f"lake/{name}").text for name in ("pairs", "judges", "gaps")},
     }
     statements = [create_view(name, text) for name, text in views.items()]
