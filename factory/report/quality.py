@@ -9,8 +9,8 @@ from factory.recipe import JUDGE, Recipe
 from factory.report.tables import Rows
 
 OFTEN = 0.05
-"""Share of truncated answers from which a remark names the remedy. The pre-publish check `truncated`
-has the same limit."""
+"""Share of truncated answers from which a remark names the remedy. The pre-publish check
+`truncated` has the same limit."""
 
 MANY = 0.1
 """Share of prompts with one distinct answer from which a remark names the remedy (our choice)."""

@@ -5,8 +5,11 @@ import io
 import subprocess
 import sys
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
+from factory.cli.tables import print_rows
 
 
 def test_sql_in_every_format(toy, factory):
@@ -64,6 +67,30 @@ def test_sql_refuses_what_does_not_read(toy, factory, query, tmp_path, monkeypat
     assert ended.err.startswith("factory: ")
     assert "query.py" not in ended.err  # no variable of ours is taken for a view
     assert not (tmp_path / "x.csv").exists()
+
+
+LONG = [
+    {"n": place, "text": f"{place}\n" + "word " * 500, "chosen": "x" * 300, "list": ["y" * 200]}
+    for place in range(3)
+]
+
+
+@pytest.mark.parametrize("shorten", [True, False])
+def test_long_texts_fit_a_terminal(capsys, monkeypatch, shorten):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    print_rows(pa.Table.from_pylist(LONG), "table", shorten=shorten)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert (len(lines) == 2 + len(LONG)) == shorten
+    assert any("…" in line for line in lines) == shorten
+
+
+@pytest.mark.parametrize("output", ["json", "csv"])
+def test_other_formats_have_the_full_texts(toy, factory, output):
+    query = "select repeat('word ', 500) || 'end' as text"
+    shown = factory("sql", toy.path, query, "--lake", toy.lake, "--format", output).out
+    assert "word " * 500 + "end" in shown
 
 
 def test_an_unknown_format_is_refused(toy, factory):
