@@ -5,7 +5,7 @@ Results go to standard output. Progress and errors go to standard error.
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 FORMATS = ("table", "csv", "json", "parquet")
 
 Rows = list[dict[str, Any]]
+
+_GAP = 2
+"""Number of cells between two columns."""
 
 
 def print_result(result: "Table") -> None:
@@ -45,6 +48,7 @@ def print_table(rows: Rows, title: str | None = None, *, shorten: bool = False) 
 
 def _draw_table(rows: Rows, title: str | None, *, shorten: bool) -> None:
     from rich.box import SIMPLE_HEAD
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -54,18 +58,41 @@ def _draw_table(rows: Rows, title: str | None, *, shorten: bool) -> None:
     console = Console(highlight=False)
     drawn = Table(box=SIMPLE_HEAD, show_edge=False, collapse_padding=True, pad_edge=False)
     columns = list(rows[0]) if rows else []
-    for column in columns:
-        numeric = is_numeric(rows, column)
-        justify: Literal["left", "right"] = "right" if numeric else "left"
-        overflow: Literal["ellipsis", "fold"] = "ellipsis" if shorten else "fold"
-        # Text may wrap, but numbers may not.
-        drawn.add_column(column, justify=justify, overflow=overflow, no_wrap=numeric or shorten)
-    for row in rows:
-        cells = (format_cell(row[column]) for column in columns)
-        drawn.add_row(*(escape(escape_breaks(cell) if shorten else cell) for cell in cells))
+    cells = [[format_cell(row[column]) for column in columns] for row in rows]
+    if shorten:
+        cells = [[escape_breaks(cell) for cell in line] for line in cells]
+    natural = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
+    numeric = [is_numeric(rows, column) for column in columns]
+    widths = _fit(natural, numeric, console.width) if shorten else natural
+    for column, is_number, width in zip(columns, numeric, widths, strict=True):
+        drawn.add_column(
+            column,
+            justify="right" if is_number else "left",
+            # Text may wrap, but numbers may not.
+            no_wrap=is_number or shorten,
+            overflow="ellipsis" if shorten else "fold",
+            max_width=width,
+        )
+    for line in cells:
+        drawn.add_row(*map(escape, line))
     if title:
         console.print(f"\n{title}", style="bold")
     console.print(drawn)
+
+
+def _fit(widths: list[int], fixed: list[bool], room: int) -> list[int]:
+    """Reduce the widths of columns so that a table has at most `room` cells per line.
+
+    Fixed columns keep their width. Wide columns share the cells that narrow columns leave.
+    """
+    room -= _GAP * (len(widths) - 1)
+    fitted = list(widths)
+    order = sorted(range(len(widths)), key=lambda place: (not fixed[place], widths[place]))
+    for rank, place in enumerate(order):
+        if not fixed[place]:
+            fitted[place] = min(widths[place], max(room // (len(order) - rank), 1))
+        room -= fitted[place]
+    return fitted
 
 
 def print_json(value: Any) -> None:

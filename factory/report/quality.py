@@ -31,10 +31,11 @@ def remarks(state: RecipeState, rows: Rows) -> list[str]:
 
 def _remarks(state: RecipeState, rows: Rows) -> Iterator[str]:
     yield from _scores(state, rows[-1])
-    cut_off = max(rows, key=lambda row: row["truncated_share"] or 0)
+    whole = {row["iteration"]: row for row in rows}.values()  # the last phase has all answers
+    cut_off = max(whole, key=lambda row: row["truncated_share"] or 0)
     yield from truncation(cut_off["truncated"], cut_off["answers"], state.recipe)
-    yield from _same_text(max(rows, key=lambda row: row["same_text_share"] or 0))
-    yield from _failures(max(rows, key=lambda row: row["failed"]))
+    yield from _same_text(max(whole, key=lambda row: row["same_text_share"] or 0))
+    yield from _failures(max(whole, key=lambda row: row["failed"]))
     yield from _consistency(state, rows)
 
 

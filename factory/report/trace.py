@@ -99,12 +99,12 @@ def _name_models(pair: Trace, sides: dict[str, Trace | None], judges: Sequence[T
     """Add the names in the loop to the models of a traced pair, and to the models that they were
     trained from. A judge has a name if it is one of these models."""
     iteration, names = pair["iteration"], dict[str, str | None]()
-    models = {pair[f"{side}_role"]: found["model"] for side, found in sides.items() if found}
-    for role, model in models.items():
+    models = [(pair[f"{side}_role"], found["model"]) for side, found in sides.items() if found]
+    for role, model in models:
         names[model["digest"]] = name_in_loop(role, iteration)
         if parent := model.get("parent"):
             names[parent] = f"M_{iteration if role == 'future' else iteration - 1}"
-    for model in (*models.values(), *judges):
+    for model in (*(model for _, model in models), *judges):
         model["name"] = names.get(model["digest"])
         model["parent_name"] = names.get(model.get("parent", ""))
 

@@ -78,12 +78,27 @@ LONG = [
 @pytest.mark.parametrize("shorten", [True, False])
 def test_long_texts_fit_a_terminal(capsys, monkeypatch, shorten):
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     print_rows(pa.Table.from_pylist(LONG), "table", shorten=shorten)
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
+    assert lines[0].split() == [*LONG[0]]
     assert (len(lines) == 2 + len(LONG)) == shorten
     assert any("…" in line for line in lines) == shorten
+    assert [line.split()[0] for line in lines[2:] if line[0] != " "] == ["0", "1", "2"]
+
+
+def test_short_cells_are_not_shortened(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    rows = [{"id": "a" * 21, "long": "word " * 100, "also": "b" * 20, "n": 1_234_567}]
+    print_rows(pa.Table.from_pylist(rows), "table")
+    *_, line = capsys.readouterr().out.splitlines()
+    assert line.split()[0] == "a" * 21
+    assert line.split()[-2:] == ["b" * 20, "1,234,567"]
+    assert len(line) == 80
 
 
 @pytest.mark.parametrize("output", ["json", "csv"])

@@ -51,7 +51,15 @@ def test_its_tables_have_no_gap_and_no_ties(best, factory):
     assert all(row["score_chosen"] is not None for row in gaps)
     for verb in ("status", "plan"):
         assert factory(verb, best.path, "--lake", best.lake).code == 0
-    for query in ("outcomes", "score_gap", "pair_lengths", "kto", "ties", "role_wins", "pair_quality"):
+    for query in (
+        "outcomes",
+        "score_gap",
+        "pair_lengths",
+        "kto",
+        "ties",
+        "role_wins",
+        "pair_quality",
+    ):
         assert factory("sql", best.path, query, "--lake", best.lake).code == 0
 
 
