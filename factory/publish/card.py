@@ -14,7 +14,7 @@ from factory.publish.card_metadata import BEGIN, END, Kept, card_metadata, merge
 from factory.publish.gate import Finding
 from factory.publish.licenses import license_terms
 from factory.publish.release import Release
-from factory.report import format_cell, format_percent
+from factory.report import format_cell, format_percent, is_numeric
 
 _HEADINGS: Mapping[str, Mapping[str, str]] = {
     "gaps": {
@@ -221,8 +221,7 @@ def _markdown_table(rows: Sequence[Row], headings: Mapping[str, str]) -> str:
     if not rows:
         return ""
     names = list(rows[0])
-    numeric = [all(isinstance(row[name], int | float | None) for row in rows) for name in names]
-    marks = ["---:" if number else "---" for number in numeric]
+    marks = ["---:" if is_numeric(rows, name) else "---" for name in names]
     lines = [[headings.get(name, name.replace("_", " ")) for name in names], marks]
     lines += [[_markdown_cell(row[name]) for name in names] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

