@@ -50,12 +50,12 @@ _OF_PAIRS = {
 
 _OF_GAP = {
     "gap": "mean margin of the kept pairs",
-    "gap/sd": "the gap in standard deviations of all scores",
+    "gap/sd": "in standard deviations of all scores",
     "won": "prompts whose best answer from the future model beats the current model's",
     "longer": "kept pairs whose chosen answer is longer",
     "cut off": "answers that reached max_tokens",
     "same": "prompts whose answers are all the same text",
-    "agree": "consistency of the judge's draws, by Krippendorff's alpha (1 perfect, 0 chance)",
+    "agree": "consistency of the judge's draws, by Krippendorff's alpha: 1 perfect, 0 chance",
 }
 """The meaning of each column of `gap_table` that is not obvious."""
 
@@ -68,7 +68,10 @@ def iteration_tables(gaps: Rows, quality: Rows) -> list[tuple[str, Rows]]:
     if not gaps:
         return []
     pairs, gap = pairs_table(gaps), gap_table(gaps, quality)
-    return [(_explain("Pairs", _OF_PAIRS, pairs), pairs), (_explain("Gap", _OF_GAP, gap), gap)]
+    return [
+        (_explain("Pairs", _OF_PAIRS, pairs), pairs),
+        (_explain("Score gap", _OF_GAP, gap), gap),
+    ]
 
 
 def pairs_table(gaps: Rows) -> Rows:

@@ -7,6 +7,7 @@ terminal itself.
 import html
 import re
 import unicodedata
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from factory.progress import format_rate
@@ -22,7 +23,7 @@ _PERCENT = re.compile(r"\d+%")
 _STYLE = "text-align: {align}; vertical-align: top; white-space: pre-wrap; max-width: 50em"
 
 
-def is_numeric(rows: Rows, column: str) -> bool:
+def is_numeric(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
     """Return whether a table column has only numbers or percentages.
 
     Such a column is aligned to the right.
