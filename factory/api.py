@@ -261,6 +261,7 @@ class Factory:
         tables = iterations(state)
         return Status(
             step_rows(state),
+            self._explain_no_rows(state),
             title=f"{self.recipe.name}: wanted = answered + failed + filtered when done",
             gaps=Table(tables["gaps"]),
             quality=Table(tables["quality"]),

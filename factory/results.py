@@ -263,7 +263,7 @@ class Status(Table):
         ]
 
     def notes(self) -> list[str]:
-        return self.remarks
+        return [*self.remarks, self.hint] if self.hint else self.remarks
 
 
 def _probe_table(probe: Table) -> list[tuple[str, Rows]]:

@@ -17,8 +17,20 @@ MANY = 0.1
 
 
 def quality(state: RecipeState) -> Rows:
-    """Return the figures of the named query `pair_quality`, one row per iteration and phase."""
-    return all_views(state).all(shipped_queries()["pair_quality"].sql)
+    """Return the figures of the named query `pair_quality`, one row per iteration and phase.
+
+    The lake caches the rows, because the query reads every answer and every verdict.
+    """
+    builds = sorted(folder.key for folder in state.folders.values() if folder.table == "pairs")
+
+    def compute() -> Row:
+        return {"rows": all_views(state).all(shipped_queries()["pair_quality"].sql)}
+
+    depends_on = [builds, state.opened.choice.candidates]
+    cached = state.stored.recall("pair_quality", depends_on, state.everything, compute)
+    state.save_caches()
+    rows: Rows = cached["rows"]
+    return rows
 
 
 def remarks(state: RecipeState, rows: Rows) -> list[str]:

@@ -13,7 +13,14 @@ from factory.lake import Views, shipped_queries
 from factory.pairs import make_choice, shipped_policies
 from factory.pairs.policy import load_policy
 from factory.recipe import Recipe
-from factory.report import draw_picture, iteration_tables, remarks, text_table, truncation
+from factory.report import (
+    draw_picture,
+    iteration_tables,
+    quality,
+    remarks,
+    text_table,
+    truncation,
+)
 
 GOLD = """
 def grade(rows):
@@ -136,6 +143,18 @@ def test_the_future_wins_by_the_score_that_ranks_the_pairs(made):
     ]
     assert role["win_share"] == rows[1]["future_won"]
     assert rows[1]["rejudged"] == rows[1]["answers"]
+
+
+def test_the_figures_are_cached_until_the_rows_change(toy, monkeypatch):
+    toy.write(loop={"iterations": 1})
+    toy.finish()
+    first = quality(toy.look())
+    monkeypatch.setattr("factory.report.quality.all_views", None)
+    assert quality(toy.look()) == first
+    monkeypatch.undo()
+    toy.run("sampling.draws=4")
+    (*_, row) = quality(toy.look("sampling.draws=4"))
+    assert row["answers"] == first[-1]["answers"] * 4 / 3
 
 
 def test_another_set_of_pairs_ranks_by_its_own_score(made):
@@ -322,6 +341,14 @@ def test_run_and_status_show_the_figures_and_the_remarks(toy, factory):
 def test_status_of_a_recipe_that_never_ran_has_no_figures(toy, factory):
     told = factory("status", toy.path, "--lake", toy.lake, "--json").json()
     assert told["quality"] == told["remarks"] == []
+    assert factory("status", toy.path, "--lake", toy.lake).out.endswith("has not run yet.\n")
+
+
+def test_status_with_other_settings_says_that_the_lake_has_none_of_their_rows(toy, factory):
+    toy.finish()
+    args = ("status", toy.path, "--lake", toy.lake)
+    assert "The lake stores rows of other recipes" in factory(*args, "--set", "seed=5").out
+    assert "other recipes" not in factory(*args).out
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@
 -- with itself by chance. Of several judges, the least consistent one counts. It is NULL if each
 -- answer was judged once, if all scores are equal, or for comparisons (see position_bias).
 -- Grain: one row per iteration and phase.
--- Reads: candidates, pairs, panel, placed, verdicts
+-- Reads: candidates, pairs, panel, verdicts
 with of_pairs as (
     select
         iteration,
@@ -30,19 +30,20 @@ in_phases as (
     where phase = 'D2'
 ),
 
-answers as (
+answers as materialized (
     select
-        in_phases.phase,
-        candidates.iteration,
-        candidates.prompt_id,
-        candidates.role,
-        candidates.pair_score,
-        candidates.error,
-        candidates.finish_reason,
-        candidates.role != 'reference' and candidates.error is null as is_own,
-        hash(bare(candidates.text)) as text_hash
+        iteration,
+        prompt_id,
+        sample_id,
+        role,
+        name,
+        pair_score,
+        error,
+        finish_reason,
+        role != 'reference' and error is null as is_own,
+        hash(bare(text)) as text_hash
     from candidates
-    join in_phases using (iteration, role)
+    where role != 'probe'
 ),
 
 of_answers as (
@@ -56,6 +57,7 @@ of_answers as (
         min(pair_score) as lowest_score,
         max(pair_score) as highest_score
     from answers
+    join in_phases using (iteration, role)
     group by iteration, phase
 ),
 
@@ -68,6 +70,7 @@ in_prompts as (
         count(*) filter (is_own) > 1
         and min(text_hash) filter (is_own) = max(text_hash) filter (is_own) as is_same_text
     from answers
+    join in_phases using (iteration, role)
     group by iteration, phase, prompt_id
 ),
 
@@ -82,40 +85,50 @@ of_prompts as (
     group by iteration, phase
 ),
 
-judged as (
+in_samples as (
     select
-        in_phases.phase,
-        placed.iteration,
+        answers.iteration,
+        answers.role,
+        answers.sample_id,
         panel.judge_name,
-        placed.role,
-        placed.sample_id,
         if(panel.ranks_by = 'expected_score', verdicts.expected_score, verdicts.score) as draw_score
-    from placed
-    join in_phases using (iteration, role)
+    from answers
     join panel using (iteration, role, name)
     join verdicts
-        on verdicts.sample_id = placed.sample_id
+        on verdicts.sample_id = answers.sample_id
         and verdicts.parser_key = panel.parser_key
         and verdicts.draw < panel.n_judge_draws
     where panel.ranks_by is not null and panel.opponents is null and draw_score is not null
 ),
 
-in_samples as (
-    select *, count(*) over of_sample as n, var_samp(draw_score) over of_sample as variance
-    from judged
-    window of_sample as (partition by iteration, phase, judge_name, role, sample_id)
+rejudged as (
+    select
+        iteration,
+        role,
+        judge_name,
+        count(*) as n,
+        var_samp(draw_score) as sample_variance,
+        sum(draw_score) as total,
+        sum(draw_score * draw_score) as total_squared,
+        min(draw_score) as lowest,
+        max(draw_score) as highest
+    from in_samples
+    group by iteration, role, judge_name, sample_id
+    having count(*) > 1
 ),
 
--- As in judge_agreement.
+-- Krippendorff's alpha as in judge_agreement, from the sums of each sample.
 of_each_judge as (
     select
         iteration,
         phase,
-        count(distinct sample_id) as rejudged,
-        if(min(draw_score) < max(draw_score), 1 - avg(variance) / var_samp(draw_score), null)
-            as consistency
-    from in_samples
-    where n > 1
+        count(*) as rejudged,
+        sum(n) as n_draws,
+        sum(n * sample_variance) / n_draws as variance_within,
+        (sum(total_squared) - sum(total) * sum(total) / n_draws) / (n_draws - 1) as variance_of_all,
+        if(min(lowest) < max(highest), 1 - variance_within / variance_of_all, null) as consistency
+    from rejudged
+    join in_phases using (iteration, role)
     group by iteration, phase, judge_name
 ),
 
