@@ -99,7 +99,14 @@ def _consistency(state: RecipeState, rows: Rows) -> Iterator[str]:
     if any(rubric and rubric.compares for rubric in map(opened.rubrics.get, names)):
         yield f"{remark} it compares answers: run the named query position_bias."
         return
-    judges = {name: recipe.all_judges[name] for name in names}
-    random = [name for name, judge in judges.items() if judge.has_rubric and judge.temperature > 0]
+    random = [name for name in names if _is_random(state, name)]
     remedy = f": set {recipe.field_of(random[0])}.draws to 2 or more" if random else ""
     yield f"{remark} each answer was judged once{remedy}."
+
+
+def _is_random(state: RecipeState, name: str) -> bool:
+    """Return whether a judge's draws can differ. A constrained judge writes only a label, so its
+    expected score is the same in every draw."""
+    judge = state.recipe.all_judges[name]
+    is_expected = state.opened.choice.ranks_by(name) == "expected_score"
+    return judge.has_rubric and judge.temperature > 0 and not (judge.constrained and is_expected)

@@ -299,6 +299,10 @@ def test_equal_texts_and_failures_are_told(toy):
     [
         ({"draws": 1}, "each answer was judged once: set judge.draws to 2 or more."),
         ({"draws": 1, "temperature": 0}, "each answer was judged once."),
+        (
+            {"draws": 1, "constrained": True, "expected_score": True, "rubric": "rating"},
+            "each answer was judged once: set judge.draws",
+        ),
         ({"rubric": "pairwise", "draws": 2}, "it compares answers: run the named query"),
     ],
 )
@@ -307,6 +311,12 @@ def test_a_consistency_that_was_not_measured_says_why(toy, judge, told):
     row = {"rejudged": 0, "consistency": None}
     assert f"was not measured, because {told}" in remark(toy, row)
     assert "consistency" not in remark(toy, row, {})
+
+
+def test_draws_that_cannot_differ_need_no_remedy(toy):
+    toy.write(judge={"draws": 1, "constrained": True, "expected_score": True, "rubric": "rating"})
+    told = remark(toy, {"rejudged": 0}, overrides=["pairs.score=expected"])
+    assert told.endswith("because each answer was judged once.")
 
 
 def test_a_function_judges_once_without_a_remedy(toy):
@@ -323,12 +333,12 @@ def test_without_pairs_there_are_no_remarks(toy):
 
 
 def test_run_and_status_show_the_figures_and_the_remarks(toy, factory):
-    toy.write(judge={"draws": 1})
+    toy.write(judge={"draws": 1}, loop={"iterations": 1})
+    toy.finish()
     args = (toy.path, "--lake", toy.lake)
     ran, status = factory("run", *args), factory("status", *args)
-    told = factory("run", *args, "--json").json()
-    assert len(told["quality"]) == len(told["gaps"]) == 4
-    assert factory("status", *args, "--json").json()["quality"] == told["quality"]
+    told = factory("status", *args, "--json").json()
+    assert len(told["quality"]) == len(told["gaps"]) == 2
     assert len(told["remarks"]) >= 2
     for printed in (ran.out, status.out):
         assert max(map(len, printed.partition("Next:")[0].splitlines()[:12])) <= 80
