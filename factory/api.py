@@ -36,11 +36,14 @@ from factory.report import (
     plan_rows,
     plan_totals,
     preview_rows,
+    quality,
     recipe_pairs,
+    remarks,
     script,
     step_rows,
     trace_dataset,
     trace_lake,
+    truncation,
     work_rows,
 )
 from factory.report import Trace as FoundPair
@@ -216,8 +219,13 @@ class Factory:
         from factory.run import preview_recipe
 
         state = preview_recipe(self.recipe, self._lake(), self._progress(), first)
-        rubric = state.opened.rubrics[JUDGE]
-        return Preview(preview_rows(state, first), scale=rubric.scale if rubric else None)
+        rubric, rows = state.opened.rubrics[JUDGE], preview_rows(state, first)
+        ends = [row["finish_reason"] for row in rows if not row["error"]]
+        return Preview(
+            rows,
+            scale=rubric.scale if rubric else None,
+            remarks=list(truncation(ends.count("length"), len(ends), self.recipe)),
+        )
 
     def run(self) -> Run:
         """Run every unfinished step of the recipe, and write the dataset.
@@ -238,6 +246,8 @@ class Factory:
         tables = iterations(state)
         return Run(
             tables["gaps"],
+            quality=Table(tables["quality"]),
+            remarks=remarks(state, tables["quality"]),
             probe=Table(tables["probe"]),
             work=Table(work_rows(state)),
             dataset=dataset,
@@ -250,8 +260,11 @@ class Factory:
         tables = iterations(state)
         return Status(
             step_rows(state),
+            self._explain_no_rows(state),
             title=f"{self.recipe.name}: wanted = answered + failed + filtered when done",
             gaps=Table(tables["gaps"]),
+            quality=Table(tables["quality"]),
+            remarks=remarks(state, tables["quality"]),
             probe=Table(tables["probe"]),
             work=Table(work_rows(state)),
         )
@@ -278,9 +291,13 @@ class Factory:
         changed = load_recipe(self.path, [*self._overrides, *changes])
         state = build_pairs(self.recipe, changed, self._lake(), name, self._progress())
         dataset = write_build(state, name)
+        phase = state.policy.final_phase
+        rows = [row for row in quality(state) if row["phase"] == phase]
         inside = read_state(changed, self._lake())
         return Pairs(
-            [row for row in gaps(state) if row["phase"] == state.policy.final_phase],
+            [row for row in gaps(state) if row["phase"] == phase],
+            quality=Table(rows),
+            remarks=remarks(state, rows),
             outcomes=Table(outcomes(state)),
             dataset=dataset,
             n_rows=dataset_rows(dataset),
@@ -331,7 +348,8 @@ class Factory:
         return frame
 
     def picture(self) -> Picture:
-        """Draw charts of the score gap in each iteration and of the score distribution.
+        """Draw charts of the score gap in each iteration and of the score distribution, with a
+        table of what the gap means.
 
         >>> f = factory.open("recipe.yaml")
         >>> _ = f.run()
@@ -341,8 +359,9 @@ class Factory:
         state = self._state()
         views = all_views(state)
         final_gaps = views.all(f"from gaps where phase = '{state.policy.final_phase}'")
+        figures = views.all(query_text("pair_quality", VIEWS))
         scores = views.all(query_text("score_distribution", VIEWS))
-        return Picture(draw_picture(final_gaps, scores))
+        return Picture(draw_picture(final_gaps, figures, scores))
 
     def views(self) -> Views:
         """Create the recipe's SQL views once, so that several queries can use them.

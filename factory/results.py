@@ -15,14 +15,13 @@ import pyarrow as pa
 
 from factory.errors import MissingExtra
 from factory.report import (
-    GAPS_TITLE,
     PROBE_TITLE,
     WORK_TITLE,
     Rows,
     describe_totals,
     format_splits,
-    gaps_table,
     html_table,
+    iteration_tables,
     pair_texts,
     plan_table,
     status_table,
@@ -161,12 +160,14 @@ class Preview(Table):
 
     scale: tuple[float, float] | None
     """The lowest and the highest score of the judge's rubric, or None without a rubric."""
+    remarks: list[str]
+    """What weakens the answers, in sentences with remedies."""
 
     def notes(self) -> list[str]:
         if self.scale is None:
-            return []
+            return self.remarks
         scale = f"Scale {self.scale[0]:g} to {self.scale[1]:g}; the rows are stored in the lake."
-        return [scale, *self._judge_problem()]
+        return [scale, *self._judge_problem(), *self.remarks]
 
     def _judge_problem(self) -> list[str]:
         """Return a note if the judge's scores cannot rank the answers. A run would stop."""
@@ -190,6 +191,11 @@ class Run(Table):
     There is one row per iteration and phase.
     """
 
+    quality: Table
+    """What the score gap means and what weakens the pairs, one row per iteration and phase: the
+    named query `pair_quality`."""
+    remarks: list[str]
+    """The same in sentences, with remedies."""
     probe: Table
     """The mean probe score of each model; empty if the recipe has no probe."""
     work: Table
@@ -202,6 +208,8 @@ class Run(Table):
     def to_dict(self) -> dict[str, Any]:
         return {
             "gaps": self.rows,
+            "quality": self.quality.rows,
+            "remarks": self.remarks,
             "probe": self.probe.rows,
             "work": self.work.rows,
             "dataset": str(self.dataset),
@@ -210,12 +218,13 @@ class Run(Table):
 
     def tables(self) -> list[tuple[str, Rows]]:
         return [
-            *_iteration_tables(self.rows, self.probe),
+            *iteration_tables(self.rows, self.quality.rows),
+            *_probe_table(self.probe),
             (WORK_TITLE, work_table(self.work.rows)),
         ]
 
     def notes(self) -> list[str]:
-        return [_describe_dataset(self.dataset, self.n_rows)]
+        return [*self.remarks, _describe_dataset(self.dataset, self.n_rows)]
 
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
@@ -225,6 +234,11 @@ class Status(Table):
     title: str
     gaps: Table
     """Pairs and score gaps, one row per iteration and phase."""
+    quality: Table
+    """What the score gap means and what weakens the pairs, one row per iteration and phase: the
+    named query `pair_quality`."""
+    remarks: list[str]
+    """The same in sentences, with remedies."""
     probe: Table
     """The mean probe score of each model; empty if the recipe has no probe."""
     work: Table
@@ -235,6 +249,8 @@ class Status(Table):
             "steps": self.rows,
             "work": self.work.rows,
             "gaps": self.gaps.rows,
+            "quality": self.quality.rows,
+            "remarks": self.remarks,
             "probe": self.probe.rows,
         }
 
@@ -242,13 +258,16 @@ class Status(Table):
         return [
             (self.title, status_table(self.rows)),
             (WORK_TITLE, work_table(self.work.rows)),
-            *_iteration_tables(self.gaps.rows, self.probe),
+            *iteration_tables(self.gaps.rows, self.quality.rows),
+            *_probe_table(self.probe),
         ]
 
+    def notes(self) -> list[str]:
+        return [*self.remarks, self.hint] if self.hint else self.remarks
 
-def _iteration_tables(gaps: Rows, probe: Table) -> list[tuple[str, Rows]]:
-    tables = [(GAPS_TITLE, gaps_table(gaps))]
-    return [*tables, (PROBE_TITLE, probe.rows)] if len(probe) else tables
+
+def _probe_table(probe: Table) -> list[tuple[str, Rows]]:
+    return [(PROBE_TITLE, probe.rows)] if len(probe) else []
 
 
 def _describe_dataset(folder: Path, n_rows: dict[str, int]) -> str:
@@ -259,6 +278,11 @@ def _describe_dataset(folder: Path, n_rows: dict[str, int]) -> str:
 class Pairs(Table):
     """A set of pairs selected from stored answers, summarized in one row per iteration."""
 
+    quality: Table
+    """What the score gap means and what weakens the pairs, one row per iteration: the named query
+    `pair_quality`."""
+    remarks: list[str]
+    """The same in sentences, with remedies."""
     outcomes: Table
     """The number of considered pairs by iteration and outcome."""
     dataset: Path
@@ -273,6 +297,8 @@ class Pairs(Table):
     def to_dict(self) -> dict[str, Any]:
         return {
             "gaps": self.rows,
+            "quality": self.quality.rows,
+            "remarks": self.remarks,
             "dataset": str(self.dataset),
             "rows": self.n_rows,
             "inside_the_loop": self.inside_the_loop,
@@ -280,19 +306,19 @@ class Pairs(Table):
 
     def tables(self) -> list[tuple[str, Rows]]:
         return [
-            (GAPS_TITLE, gaps_table(self.rows)),
+            *iteration_tables(self.rows, self.quality.rows),
             ("Outcomes of the considered pairs", self.outcomes.rows),
         ]
 
     def notes(self) -> list[str]:
         dataset = _describe_dataset(self.dataset, self.n_rows)
         if not self.trains_models:
-            return [dataset]
+            return [*self.remarks, dataset]
         if self.inside_the_loop["steps"]:
             cost = f"To train the loop on these pairs: {describe_totals(self.inside_the_loop)}."
         else:
             cost = "The loop was trained on these pairs."
-        return [dataset, cost]
+        return [*self.remarks, dataset, cost]
 
 
 @dataclass(frozen=True)

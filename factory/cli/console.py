@@ -210,7 +210,7 @@ def _command(word: str) -> None:
             print(HELP)
             print(f"Views: {', '.join(VIEWS)}.")
         case ".list":
-            print_rows(named_queries().to_arrow(), "table")
+            print_rows(named_queries().to_arrow(), "table", shorten=False)
         case _:
             print(f"factory: {word}: expected {', '.join(COMMANDS)}", file=sys.stderr)
 

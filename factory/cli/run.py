@@ -101,6 +101,8 @@ def _print_answer(row: dict[str, Any]) -> None:
     score = "no score" if row["score"] is None else f"{row['score']:.2f}"
     if row["expected_score"] is not None:
         score += f", expected {row['expected_score']:.2f}"
+    if row["finish_reason"] == "length":
+        score += ", cut off"
     print(f"  {row['role']} {row['draw']}  [{score}]  {row['error'] or row['answer']}")
     texts = [text.strip() for text in row["judgments"] or [] if text]
     print("      judgments: " + " | ".join(text.splitlines()[-1] for text in texts if text))

@@ -39,7 +39,7 @@ def sql(
     if list_queries:
         from factory.api import named_queries
 
-        print_rows(named_queries().to_arrow(), output)
+        print_rows(named_queries().to_arrow(), output, shorten=False)
         return
     opened = open_recipe(recipe, lake, overrides)
     if query is None:

@@ -121,11 +121,12 @@ def _print_judgment(judgment: "Trace") -> None:
 
 
 def _describe_model(model: "Trace") -> str:
+    shown = f"{model['name']}, {model['digest']}" if model["name"] else model["digest"]
     if model["model_key"] is None:
-        return f"{model['digest']}, which was not trained in this lake"
+        return f"{shown}, which was not trained in this lake"
     return (
-        f"{model['digest']} (models/{model['model_key']}: trained on {model['n_pairs']:,} pairs of "
-        f"pairs/{model['build_key']}, from {model['parent']})"
+        f"{shown} (models/{model['model_key']}: trained on {model['n_pairs']:,} pairs of "
+        f"pairs/{model['build_key']}, from {model['parent_name'] or model['parent']})"
     )
 
 
@@ -135,7 +136,7 @@ def _print_indented(text: str, prefix: str = "  ") -> None:
 
 def print_dataset_row(row: "Trace") -> None:
     """Print the prompt, answers, scores, and judge of a pair in a dataset."""
-    from factory.report import SIDES
+    from factory.report import SIDES, name_in_loop
     from factory.stages import transcript
 
     _print_head(row)
@@ -143,12 +144,14 @@ def print_dataset_row(row: "Trace") -> None:
     _print_indented(transcript(row["prompt"]))
     if "completion" in row:
         print(f"\nChosen {row['sample_id']}: of {row['role']}")
-        print(f"  by model {row['model']}; score {row['score']:.3g}")
+        model = name_in_loop(row["role"], row["iteration"]) or row["model"]
+        print(f"  by model {model}; score {row['score']:.3g}")
         _print_indented(row["completion"][-1]["content"], "    ")
         print(f"\nJudge: model {row['judge_model']}, {row['n_judgments']} valid judgments")
         return
     for side in SIDES:
         print(f"\n{side.capitalize()} {row[f'{side}_id']}: of {row[f'{side}_role']}")
-        print(f"  by model {row[f'{side}_model']}; score {row[f'score_{side}']:.3g}")
+        model = name_in_loop(row[f"{side}_role"], row["iteration"]) or row[f"{side}_model"]
+        print(f"  by model {model}; score {row[f'score_{side}']:.3g}")
         _print_indented(row[side][-1]["content"], "    ")
     print(f"\nJudge: model {row['judge_model']}, {row['n_judgments']} valid judgments per side")

@@ -171,10 +171,11 @@ class Views:
     def define_tables(self, whole: Collection[str]) -> None:
         """Define the views `samples`, `judgments`, and `verdicts` over their shards. For a table in
         `whole`, no row needs to be left out, so its view reads the shards without looking for
-        duplicates."""
+        duplicates. The view `candidates` has no column `pair_score` until a caller adds it."""
         for table in SHARD_TABLES:
             query = load_query(f"lake/all_{table}" if table in whole else f"lake/{table}")
             self._create_view(table, query.text)
+        self._create_view("candidates", load_query("lake/candidates").text)
 
     def define(self, name: str, query: Query | str, **values: Value) -> None:
         """Define a query as a view that other queries can read."""

@@ -20,9 +20,9 @@ from factory.recipe import JUDGE, Pairs, Recipe
 
 PAIRS_VERSION = 3
 
-PLAIN_SCORES = ("mean", "expected")
-"""Values of `pairs.score` that name one of the two scores of the judge `judge`. Any other value is
-a SQL expression."""
+PLAIN_SCORES = {"mean": "score", "expected": "expected_score"}
+"""Values of `pairs.score` that name one of the two scores of the judge `judge`, and the columns of
+these scores. Any other value is a SQL expression."""
 
 _COLUMNS_OF_JUDGE = ("score", "expected_score", "spread", "n_judgments", "n_unparsed")
 """Columns of `candidates` with the results of the judge `judge`. Expressions may use them."""
@@ -45,7 +45,22 @@ with judged as (
 
 select {columns}
 from candidates
-join judged using (iteration, role, name, sample_id)
+{join} judged using (iteration, role, name, sample_id)
+"""
+
+_WITH_PAIR_SCORE = """\
+with candidates as (
+{candidates}
+),
+
+ranked as (
+{ranked}
+)
+
+select * replace (
+    case when role = 'probe' then score when isfinite(pair_score) then pair_score end as pair_score
+)
+from ranked
 """
 
 _DECISIONS = """
@@ -98,6 +113,34 @@ class Choice:
             "max_length_ratio": spec.max_length_ratio,
             "max_similarity": spec.max_similarity,
         }
+
+    @property
+    def candidates(self) -> str:
+        """The query of the view `candidates` with the column `pair_score`, which users read.
+
+        `pair_score` is the score that ranks an answer in the pairs. Answers to probe prompts are in
+        no pair, so it is their score."""
+        rule = self.recipe.pairs.score
+        if rule in PLAIN_SCORES:
+            ranked = f"select candidates.*, {PLAIN_SCORES[rule]} as pair_score from candidates"
+        else:
+            columns = f"candidates.*, ({rule})::double as pair_score"
+            ranked = _scored_by(self.score_judges, columns, join="left join")
+        base = load_query("lake/candidates").statement
+        return _WITH_PAIR_SCORE.format(candidates=base, ranked=ranked)
+
+    def ranks_by(self, judge: str) -> str | None:
+        """Return the column of a judge's verdicts that ranks the answers: `score` or
+        `expected_score`. Return None if the pairs do not rank by this judge."""
+        rule = self.recipe.pairs.score
+        if judge not in self.score_judges:
+            return None
+        if rule in PLAIN_SCORES:
+            return PLAIN_SCORES[rule]
+        columns = named_columns(rule)
+        plain = {judge, EVERY_COLUMN, *(["score"] if judge == JUDGE else [])}
+        expected = {f"{judge}_expected", *(["expected_score"] if judge == JUDGE else [])}
+        return "expected_score" if expected & columns and not plain & columns else "score"
 
     def evaluated(self, expression: str) -> str:
         """Return a query that evaluates a SQL expression for each candidate answer.
@@ -200,9 +243,8 @@ def _column_names(node: Any) -> set[str]:
 
 def _decisions(spec: Pairs, judges: Sequence[str], score_judges: Sequence[str]) -> str:
     """Return the query that defines the view `decisions` for a recipe that combines judges."""
-    plain = {"mean": "score", "expected": "expected_score"}
     columns = _DECISIONS.format(
-        score=plain.get(spec.score, spec.score),
+        score=PLAIN_SCORES.get(spec.score, spec.score),
         n_judgments=", ".join(f'"{name}_judgments"' for name in score_judges),
         chosen_if=spec.chosen_if or "true",
         rejected_if=spec.rejected_if or "true",
@@ -211,9 +253,9 @@ def _decisions(spec: Pairs, judges: Sequence[str], score_judges: Sequence[str]) 
     return _scored_by(judges, columns)
 
 
-def _scored_by(judges: Sequence[str], columns: str) -> str:
+def _scored_by(judges: Sequence[str], columns: str, join: str = "join") -> str:
     scores = "".join(_SCORE_OF_JUDGE.format(name=name) for name in judges)
-    return _SCORED_BY_ALL.format(scores=scores, columns=columns)
+    return _SCORED_BY_ALL.format(scores=scores, columns=columns, join=join)
 
 
 def define_policy(views: Views, choice: Choice) -> None:

@@ -34,6 +34,7 @@ def all_views(state: RecipeState) -> Views:
     views.define("pairs", load_query("lake/pairs"))
     views.define("final_pairs", final_pairs(state.policy.final_phase))
     views.register("models", state.models_table())
+    views.define("candidates", state.opened.choice.candidates)
     for name in ("judges", "gaps"):
         views.define(name, load_query(f"lake/{name}"))
     return views

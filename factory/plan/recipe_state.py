@@ -134,7 +134,9 @@ class RecipeState:
     @property
     def everything(self) -> Scope:
         """All roles and judges of the recipe, as the scope of a query."""
-        return Scope(list(self.roles.values()), list(self.panel.values()))
+        ranks_by = self.opened.choice.ranks_by
+        panel = [{**row, "ranks_by": ranks_by(row["judge_name"])} for row in self.panel.values()]
+        return Scope(list(self.roles.values()), panel)
 
     def phase_scope(self, step: Step) -> Scope:
         """Return the roles and judges that a step uses to choose pairs."""

@@ -64,7 +64,8 @@ def _views_sql(state: RecipeState) -> str:
     views = {
         **recipe_inputs(state, scope, relative),
         "models": values_of("models", state.models_table().to_pylist()),
-        **{name: load_query(f"lake/{name}").text for name in BASE_VIEWS},
+        **{name: load_query(f"lake/{name}").text for name in BASE_VIEWS if name != "candidates"},
+        "candidates": state.opened.choice.candidates,
         **{name: load_query(f"lake/{name}").text for name in ("pairs", "judges", "gaps")},
         "final_pairs": final_pairs(state.policy.final_phase),
     }

@@ -14,14 +14,21 @@ from factory.publish.card_metadata import BEGIN, END, Kept, card_metadata, merge
 from factory.publish.gate import Finding
 from factory.publish.licenses import license_terms
 from factory.publish.release import Release
-from factory.report import format_cell
+from factory.report import format_cell, format_percent, is_numeric
 
 _HEADINGS: Mapping[str, Mapping[str, str]] = {
     "gaps": {
         "kept": "kept pairs",
-        "failures": "other outcomes",
         "score_chosen": "mean chosen score",
         "score_rejected": "mean rejected score",
+    },
+    "quality": {
+        "gap_in_sd": "gap / standard deviation",
+        "future_won": "future won",
+        "chosen_longer": "chosen is longer",
+        "truncated_share": "cut off",
+        "same_text_share": "same text",
+        "consistency": "judge's consistency",
     },
     "outcomes": {"considered": "pairs", "train": "train pairs", "test": "test pairs"},
     "failures": {"name": "model", "failures": "judgments"},
@@ -101,6 +108,17 @@ def _numbers(release: Release, views: Views) -> dict[str, Any]:
         "train": sizes["train"].rows if "train" in sizes else 0,
         "iterations": len(release.contents.iterations),
         **views.one(load_query("publish/published_failures")),
+        **_answer_numbers(views.all(shipped_queries()["pair_quality"].sql)),
+    }
+
+
+def _answer_numbers(quality: Sequence[Row]) -> dict[str, Any]:
+    """Return the numbers of answers, and the range and spread of the last iteration's scores."""
+    last = {row["iteration"]: row for row in quality}  # the last phase of each iteration
+    scores = ("lowest_score", "highest_score", "score_sd")
+    return {
+        **{name: sum(row[name] for row in last.values()) for name in ("answers", "truncated")},
+        "scores": [format_cell(row[name]) for row in quality[-1:] for name in scores],
     }
 
 
@@ -112,6 +130,7 @@ def _tables(release: Release, views: Views, findings: Sequence[Finding]) -> dict
         "probe": release.lineage["probe"],
         "sources": [_declared(row) for row in release.sources],
         "gaps": views.all("from gaps"),
+        "quality": [_quality_row(row) for row in views.all(queries["pair_quality"])],
         "outcomes": views.all(queries["outcomes"]),
         "failures": _without_examples(views.all(queries["parse_failures"])),
         "lengths": _length_rows(views),
@@ -121,6 +140,15 @@ def _tables(release: Release, views: Views, findings: Sequence[Finding]) -> dict
         "configs": _size_rows(release),
     }
     return {name: _markdown_table(each, _HEADINGS.get(name, {})) for name, each in rows.items()}
+
+
+def _quality_row(row: Row) -> Row:
+    shares = ("future_won", "chosen_longer", "truncated_share", "same_text_share")
+    return {
+        **{name: row[name] for name in ("iteration", "phase", "gap", "gap_in_sd")},
+        **{name: format_percent(row[name]) for name in shares},
+        "consistency": row["consistency"] if row["rejudged"] else "not measured",
+    }
 
 
 def _size_rows(release: Release) -> list[Row]:
@@ -193,8 +221,7 @@ def _markdown_table(rows: Sequence[Row], headings: Mapping[str, str]) -> str:
     if not rows:
         return ""
     names = list(rows[0])
-    numeric = [all(isinstance(row[name], int | float | None) for row in rows) for name in names]
-    marks = ["---:" if number else "---" for number in numeric]
+    marks = ["---:" if is_numeric(rows, name) else "---" for name in names]
     lines = [[headings.get(name, name.replace("_", " ")) for name in names], marks]
     lines += [[_markdown_cell(row[name]) for name in names] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -79,8 +79,10 @@ def read_published(files: dict[str, str]) -> Published:
 
 
 def _write_picture(views: Views, folder: Path) -> None:
-    bins = views.all(shipped_queries()["score_distribution"].sql)
-    picture = draw_picture(views.all("from gaps"), bins)
+    quality, bins = (
+        views.all(shipped_queries()[name].sql) for name in ("pair_quality", "score_distribution")
+    )
+    picture = draw_picture(views.all("from gaps"), quality, bins)
     (folder / "scores.svg").write_text(picture, encoding="utf-8")
 
 

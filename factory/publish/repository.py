@@ -60,6 +60,7 @@ KTO_COLUMNS = pa.schema(
 _SCORED = [
     pa.field("score", pa.float64()),
     pa.field("expected_score", pa.float64()),
+    pa.field("pair_score", pa.float64()),
     pa.field("spread", pa.float64()),
     pa.field("n_judgments", pa.int32()),
     pa.field("n_unparsed", pa.int32()),

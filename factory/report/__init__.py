@@ -13,16 +13,16 @@ from factory.report.diff import (
     script,
 )
 from factory.report.display import (
-    GAPS_TITLE,
     PROBE_TITLE,
     WORK_TITLE,
     describe_totals,
-    gaps_table,
+    iteration_tables,
     plan_table,
     status_table,
     work_table,
 )
 from factory.report.picture import draw_picture
+from factory.report.quality import quality, remarks, truncation
 from factory.report.summary import (
     broken_shard_lines,
     gaps,
@@ -37,16 +37,17 @@ from factory.report.summary import (
 )
 from factory.report.tables import (
     Rows,
+    escape_breaks,
+    format_percent,
     format_splits,
     html_table,
     is_numeric,
     text_table,
 )
-from factory.report.trace import SIDES, Trace, pair_texts, trace_dataset, trace_lake
+from factory.report.trace import SIDES, Trace, name_in_loop, pair_texts, trace_dataset, trace_lake
 from factory.report.usage import Usage, estimates, usage_by_stage, usage_of_step
 
 __all__ = [
-    "GAPS_TITLE",
     "NO_CANDIDATES",
     "PAIR_COLUMNS",
     "PROBE_TITLE",
@@ -63,28 +64,34 @@ __all__ = [
     "dataset_pairs",
     "describe_totals",
     "draw_picture",
+    "escape_breaks",
     "estimates",
     "format_cell",
+    "format_percent",
     "format_splits",
     "gaps",
-    "gaps_table",
     "generation_lines",
     "html_table",
     "is_numeric",
+    "iteration_tables",
     "iterations",
+    "name_in_loop",
     "outcomes",
     "pair_texts",
     "plan_rows",
     "plan_table",
     "plan_totals",
     "preview_rows",
+    "quality",
     "recipe_pairs",
+    "remarks",
     "script",
     "status_table",
     "step_rows",
     "text_table",
     "trace_dataset",
     "trace_lake",
+    "truncation",
     "usage_by_stage",
     "usage_of_step",
     "work_rows",

@@ -5,6 +5,8 @@ not read the lake.
 """
 
 import re
+import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 from factory.progress import duration
@@ -12,37 +14,99 @@ from factory.report.tables import (
     Rows,
     drop_empty_columns,
     format_cost,
+    format_percent,
     format_share,
     round_rate,
 )
 
-GAPS_TITLE = (
-    "Pairs (gap: mean margin of the kept pairs, on the judge's scale;\n"
-    "future: chosen from the future model; past: rejected from M_0)"
-)
+_WIDTH = 80
 
 PROBE_TITLE = "Probe (mean score of each model, by a check that chose no pair)"
 
 WORK_TITLE = "Work of all runs (read: prompt tokens; written: answer tokens)"
 
-_GAPS = {
+_PAIRS = {
     "iteration": "it",
     "phase": "phase",
     "prompts": "prompts",
     "kept": "kept",
     "ties": "ties",
-    "failures": "failed",
-    "gap": "gap",
-    "score_chosen": "chosen",
-    "score_rejected": "rejected",
+    "identical": "identical",
+    "unscored": "unscored",
+    "filtered": "filtered",
     "chosen_from_future": "future",
     "rejected_from_past": "past",
 }
 
+_OF_PAIRS = {
+    "ties": "equal scores",
+    "identical": "both answers have the same text",
+    "unscored": "an answer has no score",
+    "filtered": "excluded by the recipe's `pairs`",
+    "future": "chosen from the future model",
+    "past": "rejected from M_0",
+}
+"""The meaning of each column of `pairs_table` that is not obvious."""
 
-def gaps_table(gaps: Rows) -> Rows:
-    """Return one row per iteration and phase, with the number of pairs and their mean score gap."""
-    return [{short: row[name] for name, short in _GAPS.items()} for row in gaps]
+_OF_GAP = {
+    "gap": "mean margin of the kept pairs",
+    "gap/sd": "in standard deviations of all scores",
+    "won": "prompts whose best answer from the future model beats the current model's",
+    "longer": "kept pairs whose chosen answer is longer",
+    "cut off": "answers that reached max_tokens",
+    "same": "prompts whose answers are all the same text",
+    "agree": "consistency of the judge's draws, by Krippendorff's alpha: 1 perfect, 0 chance",
+}
+"""The meaning of each column of `gap_table` that is not obvious."""
+
+
+def iteration_tables(gaps: Rows, quality: Rows) -> list[tuple[str, Rows]]:
+    """Return the titles and rows of two tables about the pairs of each iteration and phase.
+
+    `gaps` has rows of the view `gaps`, and `quality` rows of the named query `pair_quality`.
+    """
+    if not gaps:
+        return []
+    pairs, gap = pairs_table(gaps), gap_table(gaps, quality)
+    return [
+        (_explain("Pairs", _OF_PAIRS, pairs), pairs),
+        (_explain("Score gap", _OF_GAP, gap), gap),
+    ]
+
+
+def pairs_table(gaps: Rows) -> Rows:
+    """Return one row per iteration and phase, with the number of pairs by outcome."""
+    shown = [{short: row[name] for name, short in _PAIRS.items()} for row in gaps]
+    return drop_empty_columns(shown, "identical", "unscored", "filtered")
+
+
+def gap_table(gaps: Rows, quality: Rows) -> Rows:
+    """Return one row per iteration and phase, with the mean score gap and what it means."""
+    figures = {(row["iteration"], row["phase"]): row for row in quality}
+    shown = [_gap_row(row, figures[row["iteration"], row["phase"]]) for row in gaps]
+    return drop_empty_columns(shown, "won", "longer", "agree")
+
+
+def _gap_row(gap: dict[str, Any], figures: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "it": gap["iteration"],
+        "phase": gap["phase"],
+        "gap": gap["gap"],
+        "gap/sd": figures["gap_in_sd"] and round(figures["gap_in_sd"], 2),
+        "chosen": gap["score_chosen"],
+        "rejected": gap["score_rejected"],
+        "won": format_percent(figures["future_won"]),
+        "longer": format_percent(figures["chosen_longer"]),
+        "cut off": format_percent(figures["truncated_share"]),
+        "same": format_percent(figures["same_text_share"]),
+        "agree": figures["consistency"] and round(figures["consistency"], 2),
+    }
+
+
+def _explain(title: str, meanings: Mapping[str, str], rows: Rows) -> str:
+    """Return the title of a table with the meanings of its columns, in lines of a terminal."""
+    shown = [f"{name}: {text}" for name, text in meanings.items() if name in rows[0]]
+    return textwrap.fill(f"{title} ({'; '.join(shown)})", _WIDTH)
 
 
 def plan_table(rows: Rows) -> Rows:

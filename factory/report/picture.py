@@ -1,4 +1,4 @@
-"""The chart on a dataset's card: score gaps by iteration, and score distributions by role.
+"""The chart on a dataset's card: score gaps and what they mean, and score distributions by role.
 
 The chart is SVG, drawn from rows of numbers without a plotting library.
 """
@@ -9,6 +9,8 @@ from html import escape
 from math import ceil, floor, log10
 from typing import Any
 
+from factory.report.tables import format_percent
+
 Row = dict[str, Any]
 
 WIDTH = 860
@@ -16,6 +18,7 @@ _LEFT = 340
 _TOP = 56
 _ROW = 130
 _FOOT = 44
+_LINE = 20
 
 COLOURS = {"past": "#b45309", "current": "#2563eb", "future": "#059669", "reference": "#6b7280"}
 SIDES = {"chosen": "#059669", "rejected": "#dc2626"}
@@ -48,16 +51,20 @@ class _Axis:
         return [round(n * step, 9) for n in range(first, floor(self.high / step + 1e-9) + 1)]
 
 
-def draw_picture(gaps: Sequence[Row], bins: Sequence[Row]) -> str:
-    """Return an SVG chart of score gaps and score distributions.
+def draw_picture(gaps: Sequence[Row], quality: Sequence[Row], bins: Sequence[Row]) -> str:
+    """Return an SVG chart of score gaps and score distributions, with a table of figures below.
 
-    `gaps` has rows of the view `gaps`, and `bins` rows of the named query `score_distribution`.
+    `gaps` has rows of the view `gaps`, and `quality` and `bins` have rows of the named queries
+    `pair_quality` and `score_distribution`.
     """
     bins = [row for row in bins if row["role"] in COLOURS]
     iterations = sorted({row["iteration"] for row in bins})
-    height = _TOP + _ROW * max(2, len(iterations)) + _FOOT
+    base = _TOP + _ROW * max(2, len(iterations)) + _FOOT
+    height = base + _LINE * (len(gaps) + 3)
     kept = [row for row in gaps if row["kept"]]
-    drawn = "\n".join([*_gaps(kept, height), *_distributions(bins, iterations)])
+    drawn = "\n".join(
+        [*_gaps(kept, base), *_distributions(bins, iterations), *_figures(gaps, quality, base)]
+    )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" '
         f'height="{height}" font-family="system-ui, sans-serif" font-size="12" fill="{_INK}">\n'
@@ -89,6 +96,55 @@ def _gaps(rows: Sequence[Row], height: float) -> Iterator[str]:
         yield _text(at + 6, (top + bottom) / 2 - 8, f"{row['gap']:.2f}")
         yield _text(at, height - _FOOT + 16, row["phase"], anchor="middle")
         yield _text(at, height - _FOOT + 31, f"it {row['iteration']}", anchor="middle")
+
+
+_UNKNOWN = "–"
+
+_COLUMNS = {
+    "gap": 160,
+    "gap / sd": 240,
+    "future won": 335,
+    "ties": 395,
+    "chosen longer": 505,
+    "cut off": 575,
+    "same text": 660,
+    "judge's consistency": 840,
+}
+"""The columns of the table of figures, with the positions of their right edges."""
+
+
+def _figures(gaps: Sequence[Row], quality: Sequence[Row], top: float) -> Iterator[str]:
+    """Yield a table of the figures of `pair_quality`, one line per iteration and phase."""
+    figures = {(row["iteration"], row["phase"]): row for row in quality}
+    lines = [["pairs of", *_COLUMNS]]
+    lines += [_figures_of(row, figures[row["iteration"], row["phase"]]) for row in gaps]
+    for place, (name, *texts) in enumerate(lines):
+        y, weight = top + _LINE * (place + 1), "normal" if place else "bold"
+        yield _text(20, y, name, weight=weight)
+        for end, text in zip(_COLUMNS.values(), texts, strict=True):
+            yield _text(end, y, text, anchor="end", weight=weight)
+    yield _line(20, top + _LINE + 6, WIDTH - 20, top + _LINE + 6, _FAINT)
+    yield _text(20, top + _LINE * (len(lines) + 1), "sd: standard deviation of all scores")
+
+
+def _figures_of(gap: Row, figures: Row) -> list[str]:
+    considered = sum(gap[name] for name in ("kept", "ties", "identical", "unscored", "filtered"))
+    shares = [
+        figures["future_won"],
+        gap["ties"] / considered,
+        *(figures[name] for name in ("chosen_longer", "truncated_share", "same_text_share")),
+    ]
+    return [
+        f"it {gap['iteration']}, {gap['phase']}",
+        _number(gap["gap"]),
+        _number(figures["gap_in_sd"]),
+        *(format_percent(share) or _UNKNOWN for share in shares),
+        _number(figures["consistency"]) if figures["rejudged"] else "not measured",
+    ]
+
+
+def _number(value: float | None) -> str:
+    return _UNKNOWN if value is None else f"{value:.2f}"
 
 
 def _distributions(bins: Sequence[Row], iterations: Sequence[int]) -> Iterator[str]:

@@ -9,16 +9,22 @@ from factory.lake import ROW_ID, load_query
 from factory.models import Checkpoint
 from factory.plan import RecipeState, Step, StepState, all_views, loads, steps
 from factory.recipe import NEUTRAL, Generation, Recipe
+from factory.report.quality import quality
 from factory.report.usage import Estimate, estimates, usage_by_stage, usage_of_step
 
 Rows = list[dict[str, Any]]
 
 
 def iterations(state: RecipeState) -> dict[str, Rows]:
-    """Return the score gaps by iteration and phase, and each model's mean score on the probe."""
+    """Return the score gaps and the quality of the pairs by iteration and phase, and each model's
+    mean score on the probe."""
     probe = all_views(state).all(load_query("lake/probe_scores")) if state.recipe.probe else []
     order = {name: place for place, name in enumerate(_model_order(state.recipe))}
-    return {"gaps": gaps(state), "probe": sorted(probe, key=lambda row: order[row["name"]])}
+    return {
+        "gaps": gaps(state),
+        "quality": quality(state),
+        "probe": sorted(probe, key=lambda row: order[row["name"]]),
+    }
 
 
 def gaps(state: RecipeState) -> Rows:

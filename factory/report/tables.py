@@ -5,7 +5,9 @@ terminal itself.
 """
 
 import html
+import re
 import unicodedata
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from factory.progress import format_rate
@@ -16,21 +18,27 @@ Rows = list[dict[str, Any]]
 _LONGEST_RULE = 60
 """The longest line below a column's name; the text of a cell may be longer."""
 
+_PERCENT = re.compile(r"\d+%")
+
 _STYLE = "text-align: {align}; vertical-align: top; white-space: pre-wrap; max-width: 50em"
 
 
-def is_numeric(rows: Rows, column: str) -> bool:
-    """Return whether a table column has only numbers.
+def is_numeric(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
+    """Return whether a table column has only numbers or percentages.
 
     Such a column is aligned to the right.
     """
-    return all(isinstance(row[column], int | float | None) for row in rows)
+    return all(_is_number(row[column]) for row in rows)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | None) or bool(_PERCENT.fullmatch(str(value)))
 
 
 def text_table(rows: Rows) -> str:
     """Render rows as a plain-text table, with one line per row."""
     columns = list(rows[0]) if rows else []
-    cells = [[_one_line(format_cell(row[column])) for column in columns] for row in rows]
+    cells = [[escape_breaks(format_cell(row[column])) for column in columns] for row in rows]
     widths = [max(map(_width, column)) for column in zip(columns, *cells, strict=True)]
     right = [is_numeric(rows, column) for column in columns]
     lines = [columns, ["─" * min(width, _LONGEST_RULE) for width in widths], *cells]
@@ -45,7 +53,8 @@ def _text_line(cells: list[str], widths: list[int], right: list[bool]) -> str:
     return "  ".join(padded).rstrip()
 
 
-def _one_line(text: str) -> str:
+def escape_breaks(text: str) -> str:
+    """Write the line breaks of a text as `\\n` and `\\r`."""
     return text.replace("\r", "\\r").replace("\n", "\\n")
 
 
@@ -103,6 +112,11 @@ def format_cost(cost: float | None) -> str:
 def format_share(part: int, whole: int) -> str:
     """Format `part` as a percentage of `whole`, or as an empty string if `part` is zero."""
     return f"{part / whole:.0%}" if part and whole else ""
+
+
+def format_percent(share: float | None) -> str | None:
+    """Format a share as a percentage, or return None if the share is unknown."""
+    return None if share is None else f"{share:.0%}"
 
 
 def format_splits(rows: dict[str, int]) -> str:

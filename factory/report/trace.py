@@ -46,6 +46,8 @@ def trace_lake(lake: Lake, pair_id: str, preferred: Sequence[str] = ()) -> Trace
         pair = rows[0]
         prompts = views.all(load_query("report/trace_prompt"), prompt_id=pair["prompt_id"])
         sides = {side: _side(views, lake, pair, side) for side in SIDES}
+    judges = [_model(lake, digest) for digest in pair["judge_model"].split(JOIN)]
+    _name_models(pair, sides, judges)
     builds = [row["build_key"] for row in rows]
     return {
         "pair": pair,
@@ -53,7 +55,7 @@ def trace_lake(lake: Lake, pair_id: str, preferred: Sequence[str] = ()) -> Trace
         "build": lake.folder("pairs", pair["build_key"]).settings(),
         "prompt": prompts[0] if prompts else None,
         **sides,
-        "judges": [_model(lake, digest) for digest in pair["judge_model"].split(JOIN)],
+        "judges": judges,
     }
 
 
@@ -85,6 +87,26 @@ def _model(lake: Lake, digest: str) -> Trace:
                 **{name: manifest[name] for name in known},
             }
     return {"digest": digest, "model_key": None}
+
+
+def name_in_loop(role: str, iteration: int) -> str | None:
+    """Return the name of the model with a role in an iteration, or None for a reference answer."""
+    names = {"past": "M_0", "current": f"M_{iteration}", "future": f"F_{iteration}"}
+    return names.get(role)
+
+
+def _name_models(pair: Trace, sides: dict[str, Trace | None], judges: Sequence[Trace]) -> None:
+    """Add the names in the loop to the models of a traced pair, and to the models that they were
+    trained from. A judge has a name if it is one of these models."""
+    iteration, names = pair["iteration"], dict[str, str | None]()
+    models = [(pair[f"{side}_role"], found["model"]) for side, found in sides.items() if found]
+    for role, model in models:
+        names[model["digest"]] = name_in_loop(role, iteration)
+        if parent := model.get("parent"):
+            names[parent] = f"M_{iteration if role == 'future' else iteration - 1}"
+    for model in (*(model for _, model in models), *judges):
+        model["name"] = names.get(model["digest"])
+        model["parent_name"] = names.get(model.get("parent", ""))
 
 
 def pair_texts(trace: Trace) -> dict[str, str]:

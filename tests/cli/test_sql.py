@@ -5,8 +5,11 @@ import io
 import subprocess
 import sys
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
+from factory.cli.tables import print_rows
 
 
 def test_sql_in_every_format(toy, factory):
@@ -64,6 +67,45 @@ def test_sql_refuses_what_does_not_read(toy, factory, query, tmp_path, monkeypat
     assert ended.err.startswith("factory: ")
     assert "query.py" not in ended.err  # no variable of ours is taken for a view
     assert not (tmp_path / "x.csv").exists()
+
+
+LONG = [
+    {"n": place, "text": f"{place}\n" + "word " * 500, "chosen": "x" * 300, "list": ["y" * 200]}
+    for place in range(3)
+]
+
+
+@pytest.mark.parametrize("shorten", [True, False])
+def test_long_texts_fit_a_terminal(capsys, monkeypatch, shorten):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    print_rows(pa.Table.from_pylist(LONG), "table", shorten=shorten)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split() == [*LONG[0]]
+    assert (len(lines) == 2 + len(LONG)) == shorten
+    assert any("…" in line for line in lines) == shorten
+    assert [line.split()[0] for line in lines[2:] if line[0] != " "] == ["0", "1", "2"]
+
+
+def test_short_cells_are_not_shortened(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    rows = [{"id": "a" * 21, "long": "word " * 100, "also": "b" * 20, "n": 1_234_567}]
+    print_rows(pa.Table.from_pylist(rows), "table")
+    *_, line = capsys.readouterr().out.splitlines()
+    assert line.split()[0] == "a" * 21
+    assert line.split()[-2:] == ["b" * 20, "1,234,567"]
+    assert len(line) == 80
+
+
+@pytest.mark.parametrize("output", ["json", "csv"])
+def test_other_formats_have_the_full_texts(toy, factory, output):
+    query = "select repeat('word ', 500) || 'end' as text"
+    shown = factory("sql", toy.path, query, "--lake", toy.lake, "--format", output).out
+    assert "word " * 500 + "end" in shown
 
 
 def test_an_unknown_format_is_refused(toy, factory):

@@ -16,7 +16,12 @@ def given():
         views.define("judges", load_query("lake/judges").text)
         views.define("pairs", load_query("lake/pairs").text)
         views.define("final_pairs", final_pairs("D2"))
+        base = load_query("lake/candidates").text
+        views.define("candidates", f"select *, score as pair_score from ({base})")
         yield Given(views)
+
+
+JUDGE_COLUMNS = ("judge_key", "parser_key", "n_judge_draws", "ranks_by", "opponents")
 
 
 class Given:
@@ -44,7 +49,7 @@ class Given:
                     **dict(zip(("iteration", "role", "name"), place, strict=True)),
                     "judge_name": "judge",
                     "title": judge["title"],
-                    **{name: judge[name] for name in ("judge_key", "parser_key", "n_judge_draws")},
+                    **{name: judge[name] for name in JUDGE_COLUMNS},
                 }
                 for *place, parser in sorted(
                     {
@@ -57,7 +62,7 @@ class Given:
             ],
         )
 
-    def judges(self, n_judge_draws=3, **names):
+    def judges(self, n_judge_draws=3, ranks_by="score", opponents=None, **names):
         """Register judges by parser: the name of the judging model, or None for a function. Call
         this before `samples`."""
         self.of_parsers = rows = [
@@ -67,6 +72,8 @@ class Given:
                 "title": name or "function",
                 "judge_model": name and f"digest of {name}",
                 "n_judge_draws": n_judge_draws,
+                "ranks_by": ranks_by,
+                "opponents": opponents,
             }
             for parser, name in names.items()
         ]
@@ -119,6 +126,7 @@ def sample(role, score=None, *, name="M_0", iteration=0, prompt="p", parser="a",
         "parser_key": parser,
         "model": f"digest of {name}",
         "score": score,
+        "pair_score": score,
         **more,
     }
 
@@ -605,9 +613,206 @@ def test_judges_are_named_by_who_they_are(given):
     given.views.register("panel", pa.Table.from_pylist(rows, TABLES["panel"]))
     found = given.views.con.sql("from judges order by parser_key").to_arrow_table().to_pylist()
     assert [list(row.values()) for row in found] == [
-        ["a", "j", "M_0", "d", 3],
-        ["b", "f", "function", "e", 3],
+        ["a", "j", "M_0", "d", 3, None],
+        ["b", "f", "function", "e", 3, None],
     ]
+
+
+# the score that ranks the pairs
+
+
+BY_PAIR_SCORE = ("best_of_k", "judge_and_probe", "length_bias", "role_wins", "score_distribution")
+
+
+@pytest.mark.parametrize("name", [*BY_PAIR_SCORE, "truncated", "pair_quality"])
+def test_a_query_reads_the_score_that_ranks_the_pairs(given, name):
+    scores = [
+        *(("current", "M_0", score) for score in (1.25, 2.5, 1.0)),
+        *(("future", "F_0", score) for score in (3.5, 0.5, 2.0)),
+        *(("past", "M_0", score) for score in (1.5, 0.25, 0.75)),
+        ("probe", "M_0", 4.0),
+    ]
+
+    def ask(parsed):
+        rows = [
+            sample(
+                role,
+                parsed(score),
+                name=model,
+                pair_score=score,
+                draw=draw,
+                sample_id=f"s{draw}",
+                text=f"text {draw}",
+                n_tokens=draw * draw,
+                finish_reason="length" if draw % 2 else "stop",
+                split="train",
+            )
+            for draw, (role, model, score) in enumerate(scores)
+        ]
+        given.rows("prompts", [prompt("p")])
+        given.judges(a="M_0")
+        given.samples(*rows)
+        given.pairs(pair(1.0, prompt_id="p"))
+        return given.ask(name)
+
+    assert ask(lambda score: score) == ask(lambda score: 5 - score) == ask(lambda _: None) != []
+
+
+def test_self_preference_reads_expected_scores_that_rank_the_pairs(given):
+    given.judges(a="M_0", ranks_by="expected_score")
+    given.samples(
+        sample("current", 1.0, expected_score=1.5),
+        sample("future", 1.0, name="F_0", expected_score=2.0),
+    )
+    rows = {row["role"]: row for row in given.ask("self_preference")}
+    assert (rows["current"]["mean_score"], rows["future"]["difference_from_own"]) == (1.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("ranks_by", "equal", "consistency"),
+    # Draws of two samples: parsed scores 1, 1 and 1, 3; expected scores 1, 2 and 4, 4.
+    [("score", 0.5, 0.0), ("expected_score", 0.5, 0.889)],
+)
+def test_agreement_compares_the_scores_that_rank_the_pairs(given, ranks_by, equal, consistency):
+    given.judges(a="M_0", ranks_by=ranks_by)
+    given.samples(*(sample("current", 1.0, sample_id=name) for name in "st"))
+    given.pairs(pair(1.0, phase="D1"))
+    expected = {"s": [(1.0, 1.0), (1.0, 2.0)], "t": [(1.0, 4.0), (3.0, 4.0)]}
+    given.verdicts(
+        *(
+            {**verdict(name, draw, score), "expected_score": value}
+            for name, draws in expected.items()
+            for draw, (score, value) in enumerate(draws)
+        )
+    )
+    row = given.only("judge_agreement")
+    assert (row["all_equal"], row["krippendorff_alpha"]) == (equal, consistency)
+    assert given.only("pair_quality")["consistency"] == consistency
+
+
+# the quality of the pairs
+
+
+def test_pair_quality(given):
+    given.judges(a="M_0", n_judge_draws=2)
+    answers = {  # by prompt: current, future, past; a score, a text, and whether it was cut off
+        "won": [(1.0, "a", 0), (2.0, "b", 1), (4.0, "c", 0), (1.0, "a", 1)],
+        "even": [(3.0, "a", 0), (1.0, "b", 0), (3.0, "c", 1), (1.0, "d", 0)],
+        "lost": [(3.0, "same", 0), (3.0, "same ", 0), (2.0, " same", 0), (3.0, "same", 1)],
+        "failed": [(None, None, 0), (5.0, "a", 0), (None, None, 0), (None, "a", 0)],
+    }
+    roles = [("current", "M_0"), ("current", "M_0"), ("future", "F_0"), ("past", "M_0")]
+    given.samples(
+        *(
+            sample(
+                role,
+                score,
+                name=name,
+                prompt=prompt,
+                sample_id=f"{prompt}{place}",
+                text=text,
+                error=None if text else "failed",
+                finish_reason=("length" if cut_off else "stop") if text else None,
+            )
+            for prompt, of_prompt in answers.items()
+            for place, ((role, name), (score, text, cut_off)) in enumerate(
+                zip(roles, of_prompt, strict=True)
+            )
+        ),
+        sample("reference", 5.0, prompt="won", text="a", finish_reason="stop", name="reference"),
+        sample("probe", 100.0, prompt="asked", text="a", parser="probe", finish_reason="length"),
+    )
+    given.verdicts(
+        *(verdict("won0", draw, score) for draw, score in enumerate([1.0, 1.0, 5.0])),
+        *(verdict("won2", draw, score) for draw, score in enumerate([3.0, 5.0])),
+        *(verdict("even1", draw, score) for draw, score in enumerate([1.0, None])),
+    )
+    given.pairs(
+        pair(1.0, phase="D1", chosen_tokens=5, rejected_tokens=5),
+        pair(3.0, roles=("future", "past"), chosen_tokens=9, rejected_tokens=5),
+        pair(1.0, chosen_tokens=5, rejected_tokens=9),
+        pair(2.0, chosen_tokens=7, rejected_tokens=6),
+        pair(0.0, outcome="tie", chosen_tokens=9, rejected_tokens=1),
+    )
+    first, second = given.ask("pair_quality")
+    # Scores in D1: 1, 2, 1, 3, 1, 1, 3, 3, 3, 5, and 5 of the reference.
+    assert first == {
+        "iteration": 0,
+        "phase": "D1",
+        "gap": 1.0,
+        "score_sd": 1.437,  # sqrt(94 / 11 - (28 / 11) ** 2)
+        "gap_in_sd": 0.696,
+        "lowest_score": 1.0,
+        "highest_score": 5.0,
+        "future_won": None,
+        "chosen_longer": 0.0,
+        "answers": 11,
+        "truncated": 3,
+        "truncated_share": 0.273,
+        "failed": 1,
+        "prompts": 4,
+        "same_text": 2,  # the failed prompt has two answers with one text
+        "same_text_share": 0.5,
+        "rejudged": 1,
+        "consistency": None,  # equal scores
+    }
+    # Also 4, 3, and 2 of the future model.
+    assert second == {
+        **first,
+        "phase": "D2",
+        "gap": 2.0,
+        "score_sd": 1.342,  # sqrt(123 / 14 - (37 / 14) ** 2)
+        "gap_in_sd": 1.49,
+        "future_won": 0.333,
+        "chosen_longer": 0.667,
+        "answers": 14,
+        "truncated": 4,
+        "truncated_share": 0.286,
+        "failed": 2,
+        "rejudged": 2,
+        "consistency": 0.727,  # 1 - ((0 + 2) / 2) / (11 / 3)
+    }
+
+
+def test_without_repeated_judgments_the_quality_has_no_consistency(given):
+    given.judges(a="M_0", n_judge_draws=1)
+    given.samples(sample("current", 1.0, sample_id="s"), sample("past", 2.0, sample_id="t"))
+    given.verdicts(verdict("s", 0, 1.0), verdict("t", 0, 2.0), verdict("t", 1, 5.0))
+    given.pairs(pair(1.0))
+    row = given.only("pair_quality")
+    assert (row["rejudged"], row["consistency"]) == (0, None)
+
+
+@pytest.mark.parametrize("judge", [{"ranks_by": None}, {"opponents": 2}])
+def test_a_judge_that_does_not_rank_or_compares_has_no_consistency(given, judge):
+    given.judges(a="M_0", **judge)
+    given.samples(sample("current", 1.0, sample_id="s"))
+    given.verdicts(verdict("s", 0, 1.0), verdict("s", 1, 2.0))
+    given.pairs(pair(1.0))
+    assert given.only("pair_quality")["rejudged"] == 0
+
+
+def test_the_least_consistent_judge_counts(given):
+    given.samples(*(sample("current", 1.0, sample_id=name) for name in "st"))
+    given.pairs(pair(1.0))
+    place = {"iteration": 0, "role": "current", "name": "M_0", "n_judge_draws": 2}
+    given.rows(
+        "panel",
+        [
+            {**place, "judge_name": name, "parser_key": name, "ranks_by": "score"}
+            for name in ("steady", "wild")
+        ],
+    )
+    draws = {"steady": {"s": (1, 1), "t": (3, 3)}, "wild": {"s": (1, 3), "t": (1, 3)}}
+    given.verdicts(
+        *(
+            verdict(sample_id, draw, float(score), parser=judge)
+            for judge, samples in draws.items()
+            for sample_id, scores in samples.items()
+            for draw, score in enumerate(scores)
+        )
+    )
+    assert given.only("pair_quality")["consistency"] == -0.5  # 1 - 2 / (4 / 3)
 
 
 # all named queries, on lakes

@@ -69,7 +69,8 @@ def test_numbers_are_those_of_the_lake(made):
     toy, folder = made
     card = (folder / "README.md").read_text()
     (gap,) = toy.query("from gaps where phase = 'D2'")
-    cells = ["0", "D2", *(f"{gap[name]:,}" for name in ("prompts", "kept", "ties", "failures"))]
+    counts = ("prompts", "kept", "ties", "identical", "unscored", "filtered")
+    cells = ["0", "D2", *(f"{gap[name]:,}" for name in counts)]
     assert f"| {' | '.join([*cells, str(gap['gap'])])} |" in card
     (prompts,) = toy.query("select count(*) as n from prompts where iteration = 0")
     assert f"| made up | Apache-2.0 | {prompts['n']} | {gap['kept']} |" in card
@@ -150,5 +151,8 @@ def test_a_picture_of_one_score_and_one_pair_is_drawn():
         {"iteration": 0, "phase": "D2", "kept": 1, "gap": 0.0, "score_chosen": 3.0,
          "score_rejected": 3.0}
     ]  # fmt: skip
+    gaps[0] |= {"ties": 0, "identical": 0, "unscored": 0, "filtered": 0}
+    shares = ("future_won", "chosen_longer", "truncated_share", "same_text_share")
+    figures = {"gap_in_sd": None, "rejudged": 0, **dict.fromkeys(shares)}
     bins = [{"iteration": 0, "role": "current", "from_score": 3.0, "to_score": 4.0, "share": 1.0}]
-    ElementTree.fromstring(draw_picture(gaps, bins))
+    ElementTree.fromstring(draw_picture(gaps, [{**gaps[0], **figures}], bins))

@@ -49,7 +49,8 @@ def test_a_trace_is_read_by_people(traced, factory):
     assert indent(judgment["text"], "    ") in told
     for key in (sample["sampling_key"], judgment["judge_key"], pair["build_key"]):
         assert key in told
-    assert "which was not trained in this lake" in told
+    assert f"by model M_0, {pair['rejected_model']}, which was not trained in this lake" in told
+    assert f"Judge M_0, {pair['judge_model']}, which was not trained in this lake" in told
 
 
 def test_a_model_that_the_lake_trained_is_named_with_its_pairs(toy, factory):
@@ -59,6 +60,29 @@ def test_a_model_that_the_lake_trained_is_named_with_its_pairs(toy, factory):
     model = told["chosen"]["model"]
     assert model["model_key"] in {folder.name for folder in (toy.lake / "models").iterdir()}
     assert model["n_pairs"] > 0
+
+
+@pytest.mark.parametrize("iteration", [0, 1])
+@pytest.mark.parametrize("role", ["current", "future"])
+def test_models_have_their_names_in_the_loop(toy, factory, iteration, role):
+    toy.finish()
+    (pair, *_) = toy.query(
+        f"from pairs where iteration = {iteration} and chosen_role = '{role}' and phase = 'D2' "
+        "and outcome = 'kept' order by pair_id"
+    )
+    traced = factory("trace", pair["pair_id"], "--lake", toy.lake, "--json").json()
+    rows = toy.query("select distinct role, name, model from roles")
+    digests = {row["name"]: row["model"] for row in rows if row["role"] != "probe"}
+    for model in (traced["chosen"]["model"], traced["rejected"]["model"], *traced["judges"]):
+        if model["name"]:
+            assert digests[model["name"]] == model["digest"]
+        if model.get("parent_name"):
+            assert digests[model["parent_name"]] == model["parent"]
+    name = f"{'F' if role == 'future' else 'M'}_{iteration}"
+    assert traced["chosen"]["model"]["name"] == name
+    if role == "future":
+        assert traced["judges"][0]["name"] == f"M_{iteration}"
+        assert traced["chosen"]["model"]["parent_name"] == f"M_{iteration}"
 
 
 def test_a_dataset_alone_says_what_it_holds(traced, factory):

@@ -94,7 +94,7 @@ def test_as_json(made, pairs, factory):
         "pairs.min_margin=1",
         "--json",
     ).json()
-    assert set(told) == {"gaps", "dataset", "rows", "inside_the_loop"}
+    assert set(told) == {"gaps", "quality", "remarks", "dataset", "rows", "inside_the_loop"}
     assert [row["phase"] for row in told["gaps"]] == ["D2", "D2"]
     assert told["inside_the_loop"]["trainings"] == 4
 

@@ -44,13 +44,22 @@ def test_its_tables_have_no_gap_and_no_ties(best, factory):
     ran = factory("run", best.path, "--lake", best.lake, "--set", "stop_if.ties=0")
     assert ran.code == 0, ran.err
     gaps = best.query("from gaps")
-    assert [(row["kept"], row["ties"], row["failures"], row["gap"]) for row in gaps] == [
-        (row["prompts"], 0, 0, None) for row in gaps
+    others = ("ties", "identical", "unscored", "filtered")
+    assert [(row["kept"], sum(row[name] for name in others), row["gap"]) for row in gaps] == [
+        (row["prompts"], 0, None) for row in gaps
     ]
     assert all(row["score_chosen"] is not None for row in gaps)
     for verb in ("status", "plan"):
         assert factory(verb, best.path, "--lake", best.lake).code == 0
-    for query in ("outcomes", "score_gap", "pair_lengths", "kto", "ties", "role_wins"):
+    for query in (
+        "outcomes",
+        "score_gap",
+        "pair_lengths",
+        "kto",
+        "ties",
+        "role_wins",
+        "pair_quality",
+    ):
         assert factory("sql", best.path, query, "--lake", best.lake).code == 0
 
 

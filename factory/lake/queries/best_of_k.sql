@@ -1,23 +1,23 @@
 -- Which answer is the best one for each prompt? These rows are demonstrations for SFT (rejection
 -- sampling), with prompt and completion as lists of messages. The best answer is the current
--- model's answer with the highest score in `candidates`; of equal scores, the one with the lowest
--- draw. Prompts without a scored answer are left out.
+-- model's answer with the highest `pair_score` in `candidates`; of equal scores, the one with the
+-- lowest draw. Prompts without a scored answer are left out.
 -- Grain: one row per prompt and iteration.
 -- Reads: candidates, prompts
 with ranked as (
     select
         *,
         row_number() over (
-            partition by iteration, prompt_id order by score desc, draw, sample_id
+            partition by iteration, prompt_id order by pair_score desc, draw, sample_id
         ) as place
     from candidates
-    where role = 'current' and score is not null
+    where role = 'current' and pair_score is not null
 )
 
 select
     bare_messages(prompts.messages) as prompt,
     [{'role': 'assistant', 'content': ranked.text}] as completion,
-    ranked.score,
+    ranked.pair_score as score,
     ranked.split,
     ranked.iteration,
     ranked.sample_id

@@ -1,6 +1,6 @@
 -- Do models that the judge scores higher also do better on the probe? For each model, `probe_score`
 -- is its mean score on the probe and `change` the difference from M_0. `judge_score` is the mean
--- score that the judge gave to the model's answers as current or future model. Both come from
+-- score of the model's answers as current or future model. Both are means of `pair_score` in
 -- `candidates`. The two scores belong to different prompts, and the judge may change in each
 -- iteration, so compare their trends and not their values.
 -- Grain: one row per model of the loop; a score is NULL if the model has no such answers.
@@ -9,12 +9,12 @@ with scored as (
     select
         name,
         min(iteration) as iteration,
-        avg(score) filter (role = 'probe') as probe_score,
-        count(score) filter (role = 'probe') as probe_answers,
-        avg(score) filter (role in ('current', 'future')) as judge_score,
-        count(score) filter (role in ('current', 'future')) as judge_answers
+        avg(pair_score) filter (role = 'probe') as probe_score,
+        count(pair_score) filter (role = 'probe') as probe_answers,
+        avg(pair_score) filter (role in ('current', 'future')) as judge_score,
+        count(pair_score) filter (role in ('current', 'future')) as judge_answers
     from candidates
-    where score is not null and role in ('probe', 'current', 'future')
+    where pair_score is not null and role in ('probe', 'current', 'future')
     group by name
 ),
 

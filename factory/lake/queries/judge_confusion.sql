@@ -1,12 +1,12 @@
 -- Where do two judges disagree? For each pair of scores from the two judges, the query counts the
--- answers in `judge_scores` with this combination. Scores are rounded to whole numbers. `share` is
--- relative to all answers with the same score by the first judge.
+-- answers in `judge_scores` with this combination. Scores (`pair_score`) are rounded to whole
+-- numbers. `share` is relative to all answers with the same score by the first judge.
 -- Grain: one row per iteration, pair of judges, and pair of scores, without the probe.
 -- Reads: judge_scores
 with scored as (
-    select distinct iteration, sample_id, judge_name, parser_key, round(score) as score
+    select distinct iteration, sample_id, judge_name, parser_key, round(pair_score) as score
     from judge_scores
-    where role != 'probe' and score is not null
+    where role != 'probe' and pair_score is not null
 )
 
 select

@@ -1,16 +1,18 @@
--- How well do two judges agree? The query uses the answers in `judge_scores` that both judges
--- scored. `equal_scores` is the share of equal scores after rounding to whole numbers, and
--- `spearman` the rank correlation over all answers. `kendall_tau` is the mean of Kendall's tau-b
--- within each prompt, and `same_order` the share of pairs of answers that both judges rank in the
--- same order, among the pairs that neither judge ties. If one judge knows the correct scores, this
--- measures the quality of the other judge. With `by: previous`, it measures the consistency of two
--- generations (CREAM, arXiv 2410.12735). Judges that share the same judgments are not compared.
+-- How well do two judges agree? The query compares `pair_score` in `judge_scores`, over the answers
+-- that both judges scored. `equal_scores` is the share of equal scores after rounding to whole
+-- numbers, and `spearman` the rank correlation over all answers. `kendall_tau` is the mean of
+-- Kendall's tau-b within each prompt, and `same_order` the share of pairs of answers that both
+-- judges rank in the same order, among the pairs that neither judge ties. If one judge knows the
+-- correct scores, this measures the quality of the other judge. With `by: previous`, it measures
+-- the consistency of two generations (CREAM, arXiv 2410.12735). Judges that share the same
+-- judgments are not compared.
 -- Grain: one row per iteration and pair of judges, without the probe.
 -- Reads: judge_scores
 with scored as (
-    select distinct iteration, prompt_id, sample_id, judge_name, parser_key, score
+    select distinct
+        iteration, prompt_id, sample_id, judge_name, parser_key, pair_score as score
     from judge_scores
-    where role != 'probe' and score is not null
+    where role != 'probe' and pair_score is not null
 ),
 
 both_scored as (

@@ -1,4 +1,4 @@
--- Does the judge prefer longer answers? The query correlates score and `n_tokens` over
+-- Does the judge prefer longer answers? The query correlates `pair_score` and `n_tokens` over
 -- `candidates`: `pearson` by value and `spearman` by rank. `within_prompts` is the Pearson
 -- correlation after the mean of each prompt is subtracted from both, so prompts that require long
 -- answers do not distort it. A correlation is NULL if all scores or all lengths are equal.
@@ -11,11 +11,11 @@ with scored as (
         candidates.name,
         judges.title as judge,
         candidates.prompt_id,
-        candidates.score,
+        candidates.pair_score as score,
         candidates.n_tokens
     from candidates
     join judges using (parser_key)
-    where candidates.score is not null and candidates.n_tokens is not null
+    where candidates.pair_score is not null and candidates.n_tokens is not null
 ),
 
 -- Equal values get the mean of their ranks.

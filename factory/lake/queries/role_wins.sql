@@ -1,16 +1,17 @@
 -- How often do the future and the past model beat the current model? The future model wins a prompt
 -- if its best answer scores higher than the current model's best answer. The past model provides
 -- rejected answers, so it wins if its worst answer scores lower than the current model's worst
--- answer. `mean_difference` is the role's score minus the current model's, from `candidates`.
--- `kept` counts the kept pairs in `final_pairs`. `kept_from_role` counts the pairs whose chosen
--- side (future) or rejected side (past) comes from the role.
+-- answer. Scores are `pair_score` in `candidates`, and `mean_difference` is the role's score minus
+-- the current model's. `kept` counts the kept pairs in `final_pairs`. `kept_from_role` counts the
+-- pairs whose chosen side (future) or rejected side (past) comes from the role.
 -- Grain: one row per iteration and role, over prompts with a score in both roles.
 -- Reads: candidates, final_pairs
 with compared as (
     select
         iteration,
         'future' as role,
-        max(score) filter (role = 'future') - max(score) filter (role = 'current') as difference,
+        max(pair_score) filter (role = 'future') - max(pair_score) filter (role = 'current')
+            as difference,
         difference as advantage
     from candidates
     where role in ('future', 'current')
@@ -19,7 +20,8 @@ with compared as (
     select
         iteration,
         'past' as role,
-        min(score) filter (role = 'past') - min(score) filter (role = 'current') as difference,
+        min(pair_score) filter (role = 'past') - min(pair_score) filter (role = 'current')
+            as difference,
         -difference as advantage
     from candidates
     where role in ('past', 'current')

@@ -1,6 +1,6 @@
--- How are the scores distributed? The query shows a histogram of the scores in `candidates`, which
--- are means over the judge's draws. The width of a bin is 1, 2, or 5 times a power of ten, so that
--- all scores together fill 10 to 25 bins. The probe has its own bin width. Empty bins are left out.
+-- How are the scores distributed? The query shows a histogram of `pair_score` in `candidates`, the
+-- scores that the pairs rank by. The width of a bin is 1, 2, or 5 times a power of ten, so that all
+-- scores together fill 10 to 25 bins. The probe has its own bin width. Empty bins are left out.
 -- Grain: one row per iteration, role, model, judge, and bin, where a bin includes from_score and
 -- excludes to_score.
 -- Reads: candidates, judges
@@ -11,10 +11,10 @@ with scored as (
         candidates.name,
         judges.title as judge,
         candidates.role = 'probe' as of_probe,
-        candidates.score
+        candidates.pair_score as score
     from candidates
     join judges using (parser_key)
-    where candidates.score is not null
+    where candidates.pair_score is not null
 ),
 
 tenths as (

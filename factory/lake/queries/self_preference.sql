@@ -1,6 +1,7 @@
 -- Does a judge score its own answers higher than those of other models? The query shows the mean
 -- scores in `candidates` by judge and by the model that wrote the answers, and the difference from
--- the judge's own answers. A judge's own answers may really be better: see judge_and_probe.
+-- the judge's own answers. If the pairs rank by expected scores, these are used. A judge's own
+-- answers may really be better: see judge_and_probe.
 -- Grain: one row per iteration, judge, role, and model, without the probe, which has a different
 -- judge.
 -- Reads: candidates, judges
@@ -11,14 +12,15 @@ with scored as (
         candidates.role,
         candidates.name,
         coalesce(candidates.model = judges.judge_model, false) as is_own,
-        candidates.score
+        if(judges.ranks_by = 'expected_score', candidates.expected_score, candidates.score)
+            as judge_score
     from candidates
     join judges using (parser_key)
-    where candidates.role != 'probe' and candidates.score is not null
+    where candidates.role != 'probe' and judge_score is not null
 ),
 
 own as (
-    select iteration, judge, avg(score) as own_score
+    select iteration, judge, avg(judge_score) as own_score
     from scored
     where is_own
     group by iteration, judge
@@ -31,8 +33,8 @@ select
     name,
     bool_or(is_own) as is_own,
     count(*) as answers,
-    round(avg(score), 3) as mean_score,
-    round(avg(score) - any_value(own_score), 3) as difference_from_own
+    round(avg(judge_score), 3) as mean_score,
+    round(avg(judge_score) - any_value(own_score), 3) as difference_from_own
 from scored
 left join own using (iteration, judge)
 group by iteration, judge, role, name

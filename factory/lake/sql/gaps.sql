@@ -1,5 +1,6 @@
 -- Grain: one row per iteration and phase, with the score gap and the outcomes of the pairs. The gap
--- is the mean margin of the kept pairs, on the judge's scale.
+-- is the mean margin of the kept pairs, on the judge's scale. `filtered` counts the outcomes that
+-- are due to a rule in the recipe's `pairs` or to an empty answer.
 -- Reads: pairs
 select
     iteration,
@@ -7,7 +8,9 @@ select
     count(distinct prompt_id) as prompts,
     count(*) filter (outcome = 'kept') as kept,
     count(*) filter (outcome = 'tie') as ties,
-    count(*) filter (outcome not in ('kept', 'tie')) as failures,
+    count(*) filter (outcome = 'identical') as identical,
+    count(*) filter (outcome = 'unscored') as unscored,
+    count(*) filter (outcome not in ('kept', 'tie', 'identical', 'unscored')) as filtered,
     round(avg(margin) filter (outcome = 'kept'), 3) as gap,
     round(avg(score_chosen) filter (outcome = 'kept'), 3) as score_chosen,
     round(avg(score_rejected) filter (outcome = 'kept'), 3) as score_rejected,

@@ -1,4 +1,5 @@
--- Grain: one row per sample in a role and judge, with the judge's score of the sample.
+-- Grain: one row per sample in a role and judge, with the judge's score of the sample. `pair_score`
+-- is the expected score if the pairs rank by this judge's expected scores, else the score.
 -- Reads: panel, placed, scores
 select
     placed.iteration,
@@ -13,6 +14,7 @@ select
     panel.parser_key,
     scores.score,
     scores.expected_score,
+    if(panel.ranks_by = 'expected_score', scores.expected_score, scores.score) as pair_score,
     scores.spread,
     scores.n_judgments,
     scores.n_unparsed

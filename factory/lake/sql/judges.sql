@@ -7,7 +7,8 @@ select
     min(judge_key) as judge_key,
     min(title) as title,
     min(judge_model) as judge_model,
-    max(n_judge_draws) as n_judge_draws
+    max(n_judge_draws) as n_judge_draws,
+    min(ranks_by) as ranks_by
 from panel
 where parser_key is not null
 group by parser_key

@@ -35,6 +35,7 @@ select
     candidates.text as answer,
     candidates.score,
     candidates.expected_score,
+    candidates.finish_reason,
     coalesce(candidates.error, '') as error,
     judgment_texts.judgments,
     reasons.unscored
