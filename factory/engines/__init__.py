@@ -1,19 +1,20 @@
 """Engines that answer requests: vLLM, transformers, OpenAI-compatible servers, and functions."""
 
 from factory.engines.gpus import Gpu, find_gpus, group_gpus, parse_gpus, visible_gpus
-from factory.engines.labels import label_tokens, score_start, score_token
+from factory.engines.labels import LabelTree, label_tree, score_start, score_token
 from factory.engines.open import check_engine, open_engine
 from factory.engines.protocol import Engine, Request, Result
 
 __all__ = [
     "Engine",
     "Gpu",
+    "LabelTree",
     "Request",
     "Result",
     "check_engine",
     "find_gpus",
     "group_gpus",
-    "label_tokens",
+    "label_tree",
     "open_engine",
     "parse_gpus",
     "score_start",

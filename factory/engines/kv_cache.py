@@ -1,4 +1,4 @@
-"""Copy a prompt's KV cache to the batch rows that generate answers to the prompt."""
+"""Copy KV caches to other batch rows: of a prompt to its answers, of an answer to its labels."""
 
 from typing import Any
 
@@ -42,12 +42,13 @@ class _RoomyLayer(DynamicLayer):  # type: ignore[misc]
 
 
 def copy_to_rows(cache: Cache, rows: torch.Tensor, room: int) -> DynamicCache | None:
-    """Copy each prompt's KV cache to the prompt's batch rows, and reserve space for the answers.
+    """Copy rows of a KV cache to a new batch, and reserve space for more tokens.
 
-    `rows` has shape (rows,) and contains the index of each row's prompt. `room` is the number of
-    tokens to reserve per row. Return None if the model does not use a plain KV cache.
+    `rows` has shape (new rows,) and contains the index of each new row's source, for example of
+    its prompt. `room` is the number of tokens to reserve per row. Return None if the model does not
+    use a plain KV cache.
     """
-    if any(type(layer) is not DynamicLayer for layer in cache.layers):
+    if any(type(layer) not in (DynamicLayer, _RoomyLayer) for layer in cache.layers):
         return None
     copied = DynamicCache()
     copied.layers = [_RoomyLayer(layer, rows, room) for layer in cache.layers]

@@ -1,37 +1,149 @@
 """Locate the score in a judgment, and compute the log-probability of each possible score.
 
-A possible score is called a label. A label can match several tokens, with and without a space
-before it. Their probabilities are added.
+A possible score is called a label. A tokenizer can spell a label in several ways, for example with
+and without a space before it, and with one or several tokens. The probabilities of its spellings
+are added.
 """
 
 import math
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import dropwhile
 from typing import Any
+
+from factory.engines.protocol import Request
+
+Tokens = tuple[int, ...]
+"""Token IDs of a spelling, or of its beginning."""
+
+NEGLIGIBLE = 1e-4
+"""Probability of a label's first token below which the engines do not ask for the next tokens.
+Each label's probability is then wrong by less than this value per first token."""
 
 _SPACES = "Ġ▁ "
 """Characters that represent a space before a word: in byte-level BPE, in SentencePiece, and in
 plain text."""
 
 
-def label_tokens(
-    vocabulary: Mapping[str, int], encode: Callable[[str], Sequence[str]], labels: Iterable[str]
-) -> dict[str, list[int]]:
-    """Return a dict that maps each score label to the IDs of the tokens that spell the label alone.
+class LabelTree:
+    """The spellings of a score's labels, and the log-probability of each label.
 
-    A token may start with a space. The list is empty for a label that the tokenizer splits into
-    several tokens. `encode` returns the tokens of a text as they are spelled in the vocabulary.
+    A judgment's score is the longest label that the text at its position begins with. The
+    probability of a label is therefore the probability of its tokens, minus the probability of the
+    longer labels that begin with the same tokens. For example, if the labels are 1 and 10, and the
+    tokenizer splits 10 into 1 and 0:
+
+        P(10) = P('1') · P('0' | '1')
+        P(1)  = P('1') · (1 − P('0' | '1'))
+
+    Any token except 0 ends the label 1, not only a stop token: a judge may go on with a line break,
+    a full stop, or "/10".
     """
-    found: dict[str, list[int]] = {}
-    for label in labels:
-        written = [token for token in encode(label) if token.strip(_SPACES)]
+
+    def __init__(self, spellings: Mapping[str, Sequence[Tokens]]) -> None:
+        """Build the tree from the spellings of each label, a list of token sequences."""
+        self.spellings = spellings
+        every = {spelling for found in spellings.values() for spelling in found}
+        self._longer: dict[Tokens, list[Tokens]] = defaultdict(list)
+        """For a spelling, the next longer spellings that begin with it."""
+        self._next: dict[Tokens, list[int]] = {(): []}
+        for spelling in sorted(every):
+            beginnings = [spelling[:length] for length in range(len(spelling))]
+            for beginning, token in zip(beginnings, spelling, strict=True):
+                following = self._next.setdefault(beginning, [])
+                if token not in following:
+                    following.append(token)
+            if shorter := [beginning for beginning in beginnings if beginning in every]:
+                self._longer[shorter[-1]].append(spelling)
+        self.longest = max(map(len, every), default=0)
+        """Number of tokens of the longest spelling."""
+
+    @property
+    def most_next_tokens(self) -> int:
+        """Largest number of tokens whose log-probabilities are needed at one position."""
+        return max(map(len, self._next.values()))
+
+    def next_tokens(self, beginning: Tokens = ()) -> list[int]:
+        """Return the tokens that can continue the beginning of a spelling, in a fixed order."""
+        return self._next[beginning]
+
+    def open_beginnings(self, first: Mapping[int, float]) -> list[Tokens]:
+        """Return the beginnings of spellings for which the log-probabilities of the next tokens
+        are needed, given those of the first tokens (`first`).
+
+        The list is empty if every label is a single token. Omit beginnings whose first token has a
+        probability below NEGLIGIBLE.
+        """
+        return [
+            beginning
+            for beginning in self._next
+            if beginning and math.exp(first.get(beginning[0], -math.inf)) >= NEGLIGIBLE
+        ]
+
+    def logprobs(self, after: Mapping[Tokens, Mapping[int, float]]) -> list[dict[str, Any]]:
+        """Return the log-probability of each label as a list of {label, logprob}.
+
+        `after` maps the beginnings of spellings to the log-probabilities of the next tokens; the
+        beginning `()` is required. Omit labels without probability.
+        """
+        rows = []
+        for label, spellings in self.spellings.items():
+            longer = [more for spelling in spellings for more in self._longer.get(spelling, ())]
+            reached, passed = (
+                [_logprob(one, after) for one in kind] for kind in (spellings, longer)
+            )
+            best = max(reached, default=-math.inf)
+            if best == -math.inf:
+                continue
+            total = sum(math.exp(logprob - best) for logprob in reached)
+            total -= sum(math.exp(logprob - best) for logprob in passed)
+            if total > 0:
+                rows.append({"label": label, "logprob": best + math.log(total)})
+        return rows
+
+
+def _logprob(spelling: Tokens, after: Mapping[Tokens, Mapping[int, float]]) -> float:
+    """Return the log-probability of all tokens of a spelling, or -inf if one of them is unknown."""
+    return sum(
+        after.get(spelling[:place], {}).get(token, -math.inf)
+        for place, token in enumerate(spelling)
+    )
+
+
+def label_tree(
+    vocabulary: Mapping[str, int], encode: Callable[[str], Sequence[str]], labels: Iterable[str]
+) -> LabelTree:
+    """Return the tree of the tokens that spell each label.
+
+    `encode` returns the tokens of a text as they are spelled in the vocabulary.
+    """
+    return LabelTree({label: _spellings(vocabulary, encode, label) for label in labels})
+
+
+def _spellings(
+    vocabulary: Mapping[str, int], encode: Callable[[str], Sequence[str]], label: str
+) -> list[Tokens]:
+    """Return the token sequences that spell a label, with and without a space before it.
+
+    If the label is a single token, longer spellings are omitted.
+    """
+
+    def written(text: str) -> list[str]:
+        """Return the tokens of a text without leading spaces, which the judge has written."""
+        return list(dropwhile(lambda token: not token.strip(_SPACES), encode(text)))
+
+    alone = written(label)
+    if len(alone) == 1:
         spelled = (space + label for space in ("", *_SPACES))
-        found[label] = (
-            [vocabulary[token] for token in spelled if token in vocabulary]
-            if len(written) == 1
-            else []
-        )
-    return found
+        return [(vocabulary[token],) for token in spelled if token in vocabulary]
+    found: dict[Tokens, None] = {}
+    for first, *rest in filter(None, (alone, written(f" {label}"))):
+        for start in (first, first.lstrip(_SPACES)):
+            if start in vocabulary:
+                found[tuple(vocabulary[token] for token in (start, *rest))] = None
+    return list(found)
 
 
 def score_start(text: str, score_at: str, reasoning: tuple[str, str] | None) -> int | None:
@@ -65,18 +177,41 @@ def score_token(
     return low
 
 
-def by_label(
-    logprobs: Mapping[int, float], tokens: Mapping[str, Sequence[int]]
-) -> list[dict[str, Any]]:
-    """Return each label's log-probability: the log of the summed probabilities of its tokens.
+@dataclass
+class FoundScore:
+    """The score of a judgment, and the log-probabilities of the tokens that can spell it."""
 
-    `logprobs` maps token ids to log-probabilities. Omit labels without any token in `logprobs`.
+    tree: LabelTree
+    before: list[int]
+    """Tokens of the judgment before the score."""
+    after: dict[Tokens, Mapping[int, float]]
+    """Log-probabilities of the next tokens, after each beginning of a spelling that an engine has
+    read. The empty beginning stands for the position of the score."""
+
+    @property
+    def missing(self) -> list[Tokens]:
+        """The beginnings of spellings that an engine must read to know the probabilities."""
+        return self.tree.open_beginnings(self.after[()])
+
+    @property
+    def logprobs(self) -> list[dict[str, Any]]:
+        """The log-probability of each label, as a list of {label, logprob}."""
+        return self.tree.logprobs(self.after)
+
+
+def find_score(
+    tree: LabelTree,
+    request: Request,
+    answer: Sequence[int],
+    decode: Callable[[Sequence[int]], str],
+    logprobs: Callable[[int], Mapping[int, float]],
+) -> FoundScore | None:
+    """Return the score in a judgment, or None if there is none or if it is not a label.
+
+    `answer` has the judgment's tokens. `logprobs` returns the log-probabilities of the labels'
+    first tokens at a token's index.
     """
-    rows = []
-    for label, ids in tokens.items():
-        seen = [logprobs[token] for token in ids if token in logprobs]
-        if seen:
-            best = max(seen)
-            total = best + math.log(sum(math.exp(logprob - best) for logprob in seen))
-            rows.append({"label": label, "logprob": total})
-    return rows
+    place = score_token(answer, decode, request.score_at, request.generation.reasoning)
+    if place is None or answer[place] not in tree.next_tokens():
+        return None
+    return FoundScore(tree, list(answer[:place]), {(): logprobs(place)})

@@ -14,9 +14,10 @@ from openai.types.chat import ChatCompletion, ChatCompletionTokenLogprob
 from openai.types.chat.chat_completion import Choice
 from tokenizers import Tokenizer
 
-from factory.engines.labels import by_label, score_start
+from factory.engines.labels import LabelTree, score_start
 from factory.engines.protocol import ErrorKind, Request, Result, failures
 from factory.engines.read_ahead import PromptRefused, check_length
+from factory.errors import EngineError
 
 FINISHED = ("stop", "length", "tool_calls")
 """Finish reasons of a complete or truncated answer. Any other finish reason is a failure."""
@@ -107,21 +108,34 @@ def _score(request: Request, choice: Choice) -> list[dict[str, Any]] | None:
     """Return the log-probabilities of the labels at the token where the score begins.
 
     Return None if that token is not a label. Omit labels that are not among the most likely tokens.
+    Raises EngineError if the score is a label that the server's tokenizer splits: the server does
+    not report the probabilities of such labels.
     """
     text = choice.message.content or ""
     tokens = (choice.logprobs.content if choice.logprobs else None) or []
     start = score_start(text, request.score_at, request.generation.reasoning)
     place = None if start is None else _token_at(tokens, text, start)
-    if place is None or tokens[place].token.strip() not in request.labels:
+    if start is None or place is None:
+        return None
+    token = tokens[place].token.strip()
+    label = max(filter(text[start:].startswith, request.labels), key=len, default=token)
+    if token != label and label.startswith(token):
+        raise EngineError(
+            "judge.expected_score",
+            f"the server's tokenizer splits the label {label} into several tokens, whose "
+            "probabilities the openai engine cannot request",
+            "use labels that are single tokens, such as the digits of a scale from 1 to 5",
+        )
+    if token not in request.labels:
         return None
     seen = [(top.token, top.logprob) for top in tokens[place].top_logprobs]
-    if all(token != tokens[place].token for token, _ in seen):
+    if all(top != tokens[place].token for top, _ in seen):
         seen.append((tokens[place].token, tokens[place].logprob))
     places = {
-        label: [at for at, (token, _) in enumerate(seen) if token.strip() == label]
+        label: [(at,) for at, (top, _) in enumerate(seen) if top.strip() == label]
         for label in request.labels
     }
-    return by_label({at: logprob for at, (_, logprob) in enumerate(seen)}, places)
+    return LabelTree(places).logprobs({(): {at: logprob for at, (_, logprob) in enumerate(seen)}})
 
 
 def _token_at(tokens: Sequence[ChatCompletionTokenLogprob], text: str, start: int) -> int | None:

@@ -22,12 +22,18 @@ class Row:
 
 
 def read_prompt(
-    request: Request, tokenizer: Any, context: int | None, *, answered: bool = False
+    request: Request,
+    tokenizer: Any,
+    context: int | None,
+    *,
+    answered: bool = False,
+    extra: int = 0,
 ) -> list[int]:
     """Render a request's prompt with the tokenizer's chat template, and return the tokens.
 
     With `answered`, the last message is the answer to judge, so no generation prompt is added.
-    `context` is the model's maximum number of tokens; None if unknown. Raises PromptRefused if the
+    `context` is the model's maximum number of tokens; None if unknown. `extra` is the number of
+    tokens that the model may read after the answer's last position. Raises PromptRefused if the
     template refuses the messages, or if prompt and answer do not fit into the context.
     """
     messages = [
@@ -47,7 +53,8 @@ def read_prompt(
     tokens: list[int] = encoded["input_ids"]
     if not tokens:
         raise PromptRefused("the chat template returned an empty prompt")
-    check_length(len(tokens), 0 if answered else request.generation.max_tokens, context)
+    most = 0 if answered else request.generation.max_tokens + extra
+    check_length(len(tokens), most, context)
     return tokens
 
 

@@ -4,15 +4,18 @@ The engine reads requests one window at a time and sorts them by length. The dra
 share the KV cache of its prompt. Every draw has its own seed and, except for rounding, does not
 depend on the other rows of the batch. `generate` has no seed per row, so `SeededSampling` chooses
 the tokens.
+
+If a label of a score has several tokens, the engine runs the model once more on the beginnings of
+the labels, with the KV cache of the judgments.
 """
 
 import itertools
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from typing import Any
 
-from factory.engines.labels import by_label, label_tokens, score_token
+from factory.engines.labels import FoundScore, LabelTree, Tokens, find_score, label_tree
 from factory.engines.protocol import Request, Result
 from factory.engines.read_ahead import Row, read_prompt, read_windows
 from factory.errors import EngineError, MissingExtra
@@ -43,6 +46,17 @@ def _batch_key(row: Row) -> tuple[Any, ...]:
     return request.generation, request.labels, request.score_at, request.choices
 
 
+@dataclass(frozen=True)
+class _Part:
+    """The beginning of a label, at the position of the score in a judgment."""
+
+    row: int
+    """The judgment's row in the batch."""
+    before: Tokens
+    """Tokens of the judgment before the score."""
+    beginning: Tokens
+
+
 class _Engine:
     name = "transformers"
     version = transformers.__version__
@@ -65,7 +79,7 @@ class _Engine:
         # Sampling must depend only on the recipe: discard the model's generation_config.
         self._model.generation_config = GenerationConfig()
         self._context = model.context_length
-        self._label_tokens: dict[tuple[str, ...], dict[str, list[int]]] = {}
+        self._trees: dict[tuple[str, ...], LabelTree] = {}
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Result]:
         size = self._settings.batch_size
@@ -83,7 +97,8 @@ class _Engine:
                         ) from error
 
     def _read(self, request: Request) -> list[int]:
-        return read_prompt(request, self._tokenizer, self._context)
+        extra = self._tree(request.labels).longest
+        return read_prompt(request, self._tokenizer, self._context, extra=max(0, extra - 1))
 
     @torch.inference_mode()
     def _decode(self, batch: Sequence[Row]) -> Iterator[Result]:
@@ -93,10 +108,11 @@ class _Engine:
         rows = torch.tensor([place[row.request.id] for row in batch], device=self._device)
         most = batch[0].request.generation.max_tokens
         sampling = self._sampling(batch)
+        cache = self._read_prompts(ids, mask, rows, most)
         output = self._model.generate(
             input_ids=ids[rows],
             attention_mask=mask[rows],
-            past_key_values=self._read_prompts(ids, mask, rows, most),
+            past_key_values=cache,
             logits_processor=LogitsProcessorList([sampling]),
             generation_config=GenerationConfig(
                 do_sample=False,
@@ -105,12 +121,18 @@ class _Engine:
                 pad_token_id=self._pad,
             ),
         )
-        answers = output[:, ids.shape[1] :].tolist()
         logprobs = torch.stack(sampling.logprobs, dim=1).tolist()
-        watched = torch.stack(sampling.watched, dim=1).cpu() if sampling.watched else None
-        for number, row in enumerate(batch):
-            seen = None if watched is None else watched[number]
-            yield self._result(row, answers[number], logprobs[number], seen)
+        answers = [self._cut(answer) for answer in output[:, ids.shape[1] :].tolist()]
+        results = [self._result(*each) for each in zip(batch, answers, logprobs, strict=True)]
+        if sampling.watched:
+            watched = torch.stack(sampling.watched, dim=1).cpu()
+            found = self._find_scores(batch, answers, watched)
+            self._read_labels(batch, found, cache, mask[rows])
+            results = [
+                replace(result, score_logprobs=score.logprobs if score else None)
+                for result, score in zip(results, found, strict=True)
+            ]
+        yield from results
 
     def _sampling(self, batch: Sequence[Row]) -> SeededSampling:
         request = batch[0].request
@@ -124,22 +146,18 @@ class _Engine:
             self._device,
             prompts=[row.tokens for row in batch],
             choices=choices,
-            watched=self._watched(request.labels),
+            watched=self._tree(request.labels).next_tokens(),
         )
 
     def _tokens(self, text: str) -> list[int]:
         tokens: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
         return tokens
 
-    def _tokens_of(self, labels: tuple[str, ...]) -> dict[str, list[int]]:
-        if labels not in self._label_tokens:
+    def _tree(self, labels: tuple[str, ...]) -> LabelTree:
+        if labels not in self._trees:
             vocabulary = self._tokenizer.get_vocab()
-            self._label_tokens[labels] = label_tokens(vocabulary, self._tokenizer.tokenize, labels)
-        return self._label_tokens[labels]
-
-    def _watched(self, labels: tuple[str, ...]) -> list[int]:
-        """Return the token ids of all labels, in a fixed order."""
-        return [token for tokens in self._tokens_of(labels).values() for token in tokens]
+            self._trees[labels] = label_tree(vocabulary, self._tokenizer.tokenize, labels)
+        return self._trees[labels]
 
     def _pad_left(self, prompts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         longest = max(map(len, prompts))
@@ -170,42 +188,107 @@ class _Engine:
         ).past_key_values
         return copy_to_rows(read, rows, most + 1)
 
-    def _result(
-        self, row: Row, answer: list[int], logprob: list[float], watched: torch.Tensor | None
-    ) -> Result:
+    def _cut(self, answer: list[int]) -> list[int]:
+        """Return an answer's tokens up to the first stop token."""
         ends = [place for place, token in enumerate(answer) if token in self._stops]
-        n_tokens = ends[0] + 1 if ends else len(answer)
+        return answer[: ends[0] + 1] if ends else answer
+
+    def _result(self, row: Row, answer: list[int], logprobs: list[float]) -> Result:
         return Result(
             row.request.id,
             row.draw,
-            text=self._text(answer[:n_tokens]),
+            text=self._text(answer),
             n_prompt_tokens=len(row.tokens),
-            n_tokens=n_tokens,
-            finish_reason="stop" if ends else "length",
-            cumulative_logprob=sum(logprob[:n_tokens]),
-            score_logprobs=(
-                None if watched is None else self._score(row.request, answer[:n_tokens], watched)
-            ),
+            n_tokens=len(answer),
+            finish_reason="stop" if answer[-1] in self._stops else "length",
+            cumulative_logprob=sum(logprobs[: len(answer)]),
         )
 
     def _text(self, tokens: Sequence[int]) -> str:
         text: str = self._tokenizer.decode(tokens, skip_special_tokens=True)
         return text
 
-    def _score(
-        self, request: Request, answer: Sequence[int], watched: torch.Tensor
-    ) -> list[dict[str, Any]] | None:
-        """Return the labels' log-probabilities at the score; None if the score is not a label.
+    # Scores
 
-        `watched` has shape (positions, tokens of the labels).
+    def _find_scores(
+        self, batch: Sequence[Row], answers: Sequence[list[int]], watched: torch.Tensor
+    ) -> list[FoundScore | None]:
+        """Return the score in each answer. `watched` has the log-probabilities of the labels' first
+        tokens, with shape (answers, positions, tokens)."""
+        tree = self._tree(batch[0].request.labels)
+
+        def find(row: Row, answer: list[int], seen: torch.Tensor) -> FoundScore | None:
+            def logprobs(place: int) -> dict[int, float]:
+                return dict(zip(tree.next_tokens(), seen[place].tolist(), strict=True))
+
+            return find_score(tree, row.request, answer, self._text, logprobs)
+
+        return list(map(find, batch, answers, watched))
+
+    def _read_labels(
+        self,
+        batch: Sequence[Row],
+        scores: Sequence[FoundScore | None],
+        cache: Cache | None,
+        mask: torch.Tensor,
+    ) -> None:
+        """Run the model on the beginnings of labels, and store the next tokens' log-probabilities
+        in the scores. Draws with the same text before the score share a row.
+
+        `cache` is the KV cache of the prompts and answers, and `mask` is the prompts' attention
+        mask, with one row per answer.
         """
-        tokens = self._watched(request.labels)
-        place = score_token(answer, self._text, request.score_at, request.generation.reasoning)
-        if place is None or answer[place] not in tokens:
-            return None
-        logprobs = dict(zip(tokens, watched[place].tolist(), strict=True))
-        allowed = {token: logprob for token, logprob in logprobs.items() if logprob > -math.inf}
-        return by_label(allowed, self._tokens_of(request.labels))
+        first: dict[tuple[str, Tokens], int] = {}
+        parts: dict[_Part, list[FoundScore]] = {}
+        for number, score in enumerate(scores):
+            if score is None:
+                continue
+            before = tuple(score.before)
+            row = first.setdefault((batch[number].request.id, before), number)
+            for beginning in score.missing:
+                parts.setdefault(_Part(row, before, beginning), []).append(score)
+        remaining = iter(parts)
+        while some := list(itertools.islice(remaining, self._settings.batch_size)):
+            logprobs = self._read_parts(batch, some, cache, mask)
+            for part, following in zip(some, logprobs, strict=True):
+                for score in parts[part]:
+                    tokens = score.tree.next_tokens(part.beginning)
+                    seen = following[tokens].tolist()
+                    score.after[part.beginning] = dict(zip(tokens, seen, strict=True))
+
+    def _read_parts(
+        self, batch: Sequence[Row], parts: Sequence[_Part], cache: Cache | None, mask: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the log-probabilities of all tokens after each part, with shape (parts, tokens).
+
+        The parts reuse the KV cache of their prompts and judgments. They do not see the judgment's
+        tokens from the score on, which the mask hides.
+        """
+        ids, seen = self._pad_left([list(part.beginning) for part in parts])
+        past = None
+        if cache is not None:
+            rows = torch.tensor([part.row for part in parts], device=self._device)
+            past = copy_to_rows(cache, rows, ids.shape[1])
+        if past is None:
+            texts = [[*batch[part.row].tokens, *part.before, *part.beginning] for part in parts]
+            ids, seen = self._pad_left(texts)
+        else:
+            n_prompt = mask.shape[1]
+            cached = seen.new_zeros((len(parts), past.get_seq_length()))
+            cached[:, :n_prompt] = mask[rows]
+            for place, part in enumerate(parts):
+                cached[place, n_prompt : n_prompt + len(part.before)] = 1
+            seen = torch.cat([cached, seen], dim=1)
+        positions = (seen.cumsum(dim=-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        logits = self._model(
+            input_ids=ids,
+            attention_mask=seen,
+            position_ids=positions,
+            past_key_values=past,
+            use_cache=past is not None,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        return torch.log_softmax(logits.float(), dim=-1)
 
 
 def _load(model: Checkpoint) -> Any:

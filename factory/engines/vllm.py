@@ -7,6 +7,10 @@ own process, which does not wait for these threads while it has requests.
 Consecutive draws of a request become one vLLM request with `n`: vLLM seeds the k-th answer with the
 request's seed + k, and each answer is returned as soon as it is finished. vLLM returns only tokens.
 The engine decodes each finished answer once, as the `transformers` engine does.
+
+If a label of a score has several tokens, the engine sends follow-up requests: the prompt, the
+judgment before the score, and the beginning of a label. vLLM's prefix cache has most of these
+tokens.
 """
 
 import ast
@@ -16,16 +20,24 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from factory.engines.gpus import find_gpus, group_gpus
-from factory.engines.labels import by_label, label_tokens, score_token
+from factory.engines.labels import LabelTree, find_score, label_tree
 from factory.engines.protocol import Request, Result, failures, runs
 from factory.engines.read_ahead import PromptRefused, read_prompt
+from factory.engines.vllm_labels import (
+    FollowUp,
+    Judgment,
+    finish,
+    follow_up_sampling,
+    read_logprobs,
+    stopped,
+)
 from factory.errors import EngineError, MissingExtra, RecipeError, one_line
 from factory.models import Checkpoint
 from factory.recipe import VllmEngine
@@ -159,6 +171,7 @@ class _Run:
     request: Request
     draws: Sequence[int]
     prompt: list[int]
+    tree: LabelTree
     answers: list["_Answer"] = field(default_factory=list)
 
 
@@ -237,9 +250,9 @@ class _Engine:
             AutoTokenizer.from_pretrained(model.path) for _ in range(2)
         )
         self._stops = sorted({*model.stop_tokens, self._writing.eos_token_id} - {None})
-        self._labels: dict[tuple[str, ...], dict[str, list[int]]] = {}
+        self._trees: dict[tuple[str, ...], LabelTree] = {}
         self._adapters: dict[Path, int] = {}
-        self._in_flight: dict[str, _Run] = {}
+        self._in_flight: dict[str, _Run | FollowUp] = {}
         self._beat = beat
         self._count = 0
 
@@ -281,34 +294,43 @@ class _Engine:
         inbox.put(_End(error))
 
     def _prepare(self, request: Request) -> Iterator[_Run | list[Result]]:
+        tree = self._tree(request.labels)
+        extra = max(0, tree.longest - 1)
         try:
-            tokens = read_prompt(request, self._reading, self._context)
+            tokens = read_prompt(request, self._reading, self._context, extra=extra)
         except PromptRefused as refused:
             yield list(failures(request, str(refused), "permanent"))
             return
         for draws in runs(request.draws):
-            yield _Run(request, draws, tokens, [_Answer() for _ in draws])
+            yield _Run(request, draws, tokens, tree, [_Answer() for _ in draws])
+
+    def _tree(self, labels: tuple[str, ...]) -> LabelTree:
+        if labels not in self._trees:
+            vocabulary = self._reading.get_vocab()
+            self._trees[labels] = label_tree(vocabulary, self._reading.tokenize, labels)
+        return self._trees[labels]
 
     # Requests, in the engine's thread
 
     def _add(self, run: _Run) -> Iterator[Result]:
         from vllm.exceptions import VLLMClientError
+
+        try:
+            self._send(run, run.request, run.prompt, self._sampling(run))
+        except (ValueError, VLLMClientError) as error:  # concerns only this request
+            reason = f"vLLM refused the request: {one_line(error, LONGEST_REASON)}"
+            yield from failures(run.request, reason, "permanent", run.draws)
+
+    def _send(
+        self, item: _Run | FollowUp, request: Request, tokens: list[int], sampling: Any
+    ) -> None:
         from vllm.inputs import tokens_input
 
         self._count += 1
         name = str(self._count)
-        try:
-            self._engine.add_request(
-                name,
-                tokens_input(run.prompt),
-                self._sampling(run),
-                lora_request=self._adapter(run.request),
-            )
-        except (ValueError, VLLMClientError) as error:  # concerns only this request
-            reason = f"vLLM refused the request: {one_line(error, LONGEST_REASON)}"
-            yield from failures(run.request, reason, "permanent", run.draws)
-        else:
-            self._in_flight[name] = run
+        adapter = self._adapter(request)
+        self._engine.add_request(name, tokens_input(tokens), sampling, lora_request=adapter)
+        self._in_flight[name] = item
 
     def _sampling(self, run: _Run) -> Any:
         from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
@@ -316,10 +338,7 @@ class _Engine:
         request, generation = run.request, run.request.generation
         wanted: dict[str, Any] = {}
         if request.labels:
-            ids = [
-                token for tokens in self._label_tokens(request.labels).values() for token in tokens
-            ]
-            wanted = {"logprobs": len(ids), "logprob_token_ids": ids, "flat_logprobs": True}
+            wanted = {"logprob_token_ids": run.tree.next_tokens(), "flat_logprobs": True}
         if request.choices:
             wanted["structured_outputs"] = StructuredOutputsParams(choice=list(request.choices))
         return SamplingParams(
@@ -348,35 +367,32 @@ class _Engine:
         number = self._adapters.setdefault(adapter, len(self._adapters) + 1)
         return LoRARequest(str(adapter), number, str(adapter))
 
-    def _label_tokens(self, labels: tuple[str, ...]) -> dict[str, list[int]]:
-        if labels not in self._labels:
-            tokenizer = self._writing
-            self._labels[labels] = label_tokens(tokenizer.get_vocab(), tokenizer.tokenize, labels)
-        return self._labels[labels]
-
     # Answers
 
     def _results(self, output: Any) -> Iterator[Result]:
-        run = self._in_flight[output.request_id]
+        match self._in_flight[output.request_id]:
+            case _Run() as run:
+                yield from self._answers(run, output)
+            case FollowUp() as follow_up:
+                yield from finish(follow_up, output.outputs[0])
+        if output.finished:
+            del self._in_flight[output.request_id]
+
+    def _answers(self, run: _Run, output: Any) -> Iterator[Result]:
         for part in output.outputs:
             answer = run.answers[part.index]
             answer.tokens.extend(part.token_ids)
             if part.logprobs is not None:
-                answer.logprobs.extend(
-                    {token: seen.logprob for token, seen in place.items()}
-                    for place in part.logprobs
-                )
+                answer.logprobs.extend(map(read_logprobs, part.logprobs))
             if part.finish_reason is not None:
-                yield self._result(run, part.index, part.finish_reason, output.num_cached_tokens)
-        if output.finished:
-            del self._in_flight[output.request_id]
+                result = self._result(run, part.index, part.finish_reason, output.num_cached_tokens)
+                run.answers[part.index] = _Answer()
+                yield from self._with_score(run, answer, result)
 
     def _result(self, run: _Run, place: int, reason: str, cached: int | None) -> Result:
-        answer, run.answers[place] = run.answers[place], _Answer()
-        request, draw = run.request, run.draws[place]
+        answer, request, draw = run.answers[place], run.request, run.draws[place]
         if reason not in ("stop", "length"):
-            error = f"vLLM stopped the answer with finish reason {reason}"
-            return Result(request.id, draw, error=error, error_kind="transient")
+            return stopped(request.id, draw, reason)
         return Result(
             request.id,
             draw,
@@ -385,21 +401,31 @@ class _Engine:
             n_cached_tokens=cached,
             n_tokens=len(answer.tokens),
             finish_reason=reason,
-            score_logprobs=self._score(request, answer) if request.labels else None,
         )
 
     def _decode(self, tokens: Sequence[int]) -> str:
         text: str = self._writing.decode(tokens, skip_special_tokens=True)
         return text
 
-    def _score(self, request: Request, answer: _Answer) -> list[dict[str, Any]] | None:
-        tokens = self._label_tokens(request.labels)
-        place = score_token(
-            answer.tokens, self._decode, request.score_at, request.generation.reasoning
+    # Scores
+
+    def _with_score(self, run: _Run, answer: _Answer, result: Result) -> Iterator[Result]:
+        """Yield a result with the log-probabilities of its score's labels, or send the follow-up
+        requests that they need."""
+        if not run.request.labels or result.error is not None:
+            yield result
+            return
+        score = find_score(
+            run.tree, run.request, answer.tokens, self._decode, answer.logprobs.__getitem__
         )
-        if place is None or all(answer.tokens[place] not in ids for ids in tokens.values()):
-            return None
-        return by_label(answer.logprobs[place], tokens)
+        if score is None or not score.missing:
+            yield replace(result, score_logprobs=score.logprobs if score else None)
+            return
+        judgment = Judgment(result, score, len(score.missing))
+        for beginning in score.missing:
+            tokens = [*run.prompt, *score.before, *beginning]
+            sampling = follow_up_sampling(score.tree.next_tokens(beginning))
+            self._send(FollowUp(judgment, beginning), run.request, tokens, sampling)
 
 
 def _waiting(inbox: "queue.SimpleQueue[Any]", *, block: bool) -> Iterator[Any]:

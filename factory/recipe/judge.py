@@ -39,8 +39,9 @@ class Judge(Generation):
     (arXiv 2401.10020). The TSR paper does not give its number."""
     expected_score: Annotated[bool, Decides(OWN)] = False
     """Whether to also compute the expected score of each judgment. It is the mean of the rubric's
-    labels, weighted by their probabilities at the position of the score. If this field is true,
-    changing the parser or the scale reruns the judge."""
+    labels, weighted by their probabilities at the position of the score. A label can have several
+    tokens, such as 10 or `excellent`; only the openai engine needs labels that are single tokens.
+    If this field is true, changing the parser or the scale reruns the judge."""
     constrained: Annotated[bool, Decides(OWN)] = False
     """Whether the judge may generate only one of the rubric's labels. Use it with a rubric that
     asks for nothing but a score."""

@@ -4,14 +4,18 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from factory.engines import check_engine, label_tokens, reward
+from factory.engines import LabelTree, check_engine, label_tree, reward
 from factory.errors import PromptsError, RecipeError, RubricError
 from factory.lake import load_query
 from factory.models import Checkpoint, token_counter
 from factory.plan import RecipeState, Step
-from factory.recipe import REFERENCE, Judge, OpenaiEngine, VllmEngine
+from factory.recipe import REFERENCE, Engine, Judge, OpenaiEngine, VllmEngine
 from factory.stages import Rubric, adapter_fields, render_rubric, reserved_fields
 from factory.train import check_command, check_fields, check_lora, trainer_fields
+
+VLLM_MOST_TOKENS = 128
+"""Number of tokens whose log-probabilities vLLM 0.32 can report at one position
+(vllm.sampling_params.MAX_LOGPROB_TOKEN_IDS)."""
 
 
 def check_before_run(state: RecipeState, wanted: Sequence[Step]) -> None:
@@ -60,7 +64,9 @@ def _check_judge(state: RecipeState, name: str) -> None:
     if model.declared is None:
         _check_length(state, judge, rubric, model)
     if judge.expected_score or judge.constrained:
-        _check_labels(judge, rubric, model)
+        _check_labels(judge, rubric)
+        if model.declared is None:
+            _check_tokens(judge, rubric, model, recipe.engine_of(model.name))
 
 
 def _check_training(state: RecipeState) -> None:
@@ -162,7 +168,7 @@ def _context(state: RecipeState, model: Checkpoint) -> int | None:
     return min(known) if known else None
 
 
-def _check_labels(judge: Judge, rubric: Rubric, model: Checkpoint) -> None:
+def _check_labels(judge: Judge, rubric: Rubric) -> None:
     """Raise RubricError if `constrained` or `expected_score` cannot use the rubric's labels."""
     if not rubric.labels:
         raise RubricError(
@@ -170,32 +176,65 @@ def _check_labels(judge: Judge, rubric: Rubric, model: Checkpoint) -> None:
             f"the rubric has the scale {list(rubric.scale)} but no labels",
             "list the labels in the rubric's header (labels: [1, 2, 3])",
         )
-    if judge.constrained:
-        for label in rubric.labels:
-            if not rubric.pattern.findall(label):
-                raise RubricError(
-                    f"rubric {judge.rubric}",
-                    "judge.constrained limits the judge to labels, but judge.parser finds no "
-                    f"score in the label {label} alone",
-                    "remove judge.parser, because a constrained judge has a default parser that "
-                    "accepts labels alone",
-                )
-    if judge.expected_score and model.declared is None:
-        _check_single_tokens(judge, rubric, model)
+    for label in rubric.labels:
+        found = rubric.pattern.findall(label) if judge.constrained else [label]
+        if not found:
+            raise RubricError(
+                f"rubric {judge.rubric}",
+                "judge.constrained limits the judge to labels, but judge.parser finds no "
+                f"score in the label {label} alone",
+                "remove judge.parser, because a constrained judge has a default parser that "
+                "accepts labels alone",
+            )
+        read = {label, *found} if judge.expected_score else found
+        if not rubric.compares and not all(map(rubric.is_score, read)):
+            raise RubricError(
+                f"rubric {judge.rubric}",
+                f"the label {label} is not a number",
+                "give each label its score in the rubric's header, such as "
+                "labels: {bad: 0, good: 1}",
+            )
 
 
-def _check_single_tokens(judge: Judge, rubric: Rubric, model: Checkpoint) -> None:
-    """Raise RubricError if a label of the rubric is not a single token of the judge's tokenizer."""
+def _check_tokens(judge: Judge, rubric: Rubric, model: Checkpoint, engine: Engine) -> None:
+    """Raise RubricError if the judge's tokenizer cannot spell a label, or if the engine cannot
+    report the log-probabilities of its tokens."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(model.path / "tokenizer.json"))
-    found = label_tokens(
-        tokenizer.get_vocab(), lambda text: tokenizer.encode(text).tokens, rubric.labels
-    )
-    if missing := [label for label, tokens in found.items() if not tokens]:
+
+    def encode(text: str) -> list[str]:
+        tokens: list[str] = tokenizer.encode(text, add_special_tokens=False).tokens
+        return tokens
+
+    tree = label_tree(tokenizer.get_vocab(), encode, rubric.labels)
+    for label, spellings in tree.spellings.items():
+        texts = {tokenizer.decode(list(spelling)).strip() for spelling in spellings}
+        if texts != {label.strip()}:
+            raise RubricError(
+                f"rubric {judge.rubric}",
+                f"the judge's tokenizer cannot spell the label {label}",
+                "use other labels, such as numbers",
+            )
+    if judge.expected_score:
+        _check_logprobs(judge, tree, engine)
+
+
+def _check_logprobs(judge: Judge, tree: LabelTree, engine: Engine) -> None:
+    """Raise RubricError if an engine cannot report the log-probabilities of the labels' tokens."""
+    long = [label for label, spellings in tree.spellings.items() if max(map(len, spellings)) > 1]
+    if isinstance(engine, OpenaiEngine) and long:
         raise RubricError(
             f"rubric {judge.rubric}",
-            "judge.expected_score requires single-token labels, but the judge's tokenizer has "
-            f"no single token for the label {missing[0]}",
-            "use a scale whose labels are single tokens",
+            f"the judge's tokenizer splits the label {long[0]} into several tokens, whose "
+            "probabilities the openai engine cannot request",
+            "use labels that are single tokens, or the vllm or transformers engine",
+        )
+    most = tree.most_next_tokens
+    if isinstance(engine, VllmEngine) and most > VLLM_MOST_TOKENS:
+        raise RubricError(
+            f"rubric {judge.rubric}",
+            f"the labels begin with {most} different tokens, but vLLM reports the probabilities of "
+            f"at most {VLLM_MOST_TOKENS} tokens",
+            "use a scale with fewer labels",
         )

@@ -65,9 +65,15 @@ def transcript(messages: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def parse_score(text: str | None, parser: re.Pattern[str], scale: tuple[float, float]) -> Verdict:
+def parse_score(
+    text: str | None,
+    parser: re.Pattern[str],
+    scale: tuple[float, float],
+    worth: Callable[[str], float] = float,
+) -> Verdict:
     """Parse a judge's text, and return the score or the reason why there is none.
 
+    `worth` returns the score that the parsed text stands for, and raises ValueError for others.
     A text with two different scores has no score, so that no number is made up. The parsers of the
     shipped rubrics read only the last line, so that quotes from the answer do not count.
     """
@@ -75,7 +81,7 @@ def parse_score(text: str | None, parser: re.Pattern[str], scale: tuple[float, f
     if not found:
         return Verdict(None, "no score" if (text or "").strip() else "empty judgment")
     try:
-        scores = sorted({float(match) for match in found})
+        scores = sorted(set(map(worth, found)))
     except ValueError:
         return Verdict(None, f"not a number: {min(found)[:40]}")
     if len(scores) > 1:

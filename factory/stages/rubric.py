@@ -4,10 +4,11 @@ The key of judgments hashes the prompt of the rubric, and the key of verdicts ha
 scale. A better parser can thus parse stored judgments again without calling a model.
 """
 
+import itertools
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import yaml
 
 from factory.errors import RubricError
-from factory.recipe import Judge
+from factory.recipe import Judge, in_scale
 
 PLACEHOLDERS = ("prompt", "answer", "answer_a", "answer_b", "reference", "criteria")
 """Placeholders that a rubric may contain in braces. `{prompt}` and `{answer}` are required. A
@@ -54,6 +55,8 @@ class Rubric:
     labels: tuple[str, ...] = ()
     """All scores as they are written in a judgment. By default the whole numbers of the scale, if
     its ends are whole numbers."""
+    values: Mapping[str, float] = field(default_factory=dict)
+    """Scores of labels that are words. Empty if every label is a number."""
     source: str = ""
     """Source of the method. Source and description are not part of any key."""
     description: str = ""
@@ -74,6 +77,24 @@ class Rubric:
         """Whether the rubric asks the judge which of two answers is better. The score of an answer
         is then the share of comparisons that it won, where a tie counts as half."""
         return "answer_a" in self.placeholders
+
+    def is_score(self, text: str) -> bool:
+        """Return whether a text from a judgment is a score: a number, or one of the words."""
+        try:
+            self.score_of(text)
+        except ValueError:
+            return False
+        return True
+
+    def score_of(self, text: str) -> float:
+        """Return the score that a label or another number stands for. Raises ValueError."""
+        return self.values[text] if text in self.values else float(text)
+
+    @property
+    def endings(self) -> set[str]:
+        """The texts that turn one label into another, such as 0 for the labels 1 and 10."""
+        pairs = itertools.permutations(self.labels, 2)
+        return {long.removeprefix(label) for label, long in pairs if long.startswith(label)}
 
     @cached_property
     def tags(self) -> re.Pattern[str] | None:
@@ -104,12 +125,12 @@ def load_rubric(judge: Judge, folder: Path) -> Rubric:
     parser = _parser(name, judge.parser or header.get("parser"))
     scale = _scale(name, judge.scale or header.get("scale"))
     _check_placeholders(name, template)
-    labels = _labels(name, header.get("labels"), scale)
+    labels, values = _labels(name, header.get("labels"), scale)
     if judge.constrained and not judge.parser and not _finds_each(parser, labels):
         parser = _bare_label_parser(labels)
     source, description = (_text(name, header, field) for field in ("source", "description"))
-    rubric = Rubric(template, parser, scale, labels, source, description)
-    if rubric.compares and (scale != (0.0, 1.0) or set(labels) != set(PREFERENCES)):
+    rubric = Rubric(template, parser, scale, labels, values, source, description)
+    if rubric.compares and (scale != (0.0, 1.0) or set(labels) != set(PREFERENCES) or values):
         raise RubricError(
             f"rubric {name}",
             f"got the scale [{scale[0]:g}, {scale[1]:g}] and the labels [{', '.join(labels)}]",
@@ -200,18 +221,38 @@ def _scale(name: str, scale: Any) -> tuple[float, float]:
     )
 
 
-def _labels(name: str, labels: Any, scale: tuple[float, float]) -> tuple[str, ...]:
-    if labels is None:
-        whole = all(end.is_integer() for end in scale) and scale[1] - scale[0] < MOST_LABELS
-        return tuple(str(n) for n in range(int(scale[0]), int(scale[1]) + 1)) if whole else ()
-    if isinstance(labels, list) and all(isinstance(label, str | int) for label in labels):
-        return tuple(str(label) for label in labels)
+def _labels(
+    name: str, labels: Any, scale: tuple[float, float]
+) -> tuple[tuple[str, ...], dict[str, float]]:
+    """Return a rubric's labels, and the scores of labels that are words."""
+    match labels:
+        case None:
+            whole = all(end.is_integer() for end in scale) and scale[1] - scale[0] < MOST_LABELS
+            numbers = range(int(scale[0]), int(scale[1]) + 1) if whole else ()
+            return tuple(map(str, numbers)), {}
+        case list() if all(map(_is_label, labels)):
+            return tuple(map(str, labels)), {}
+        case dict() if all(map(_is_label, labels)) and all(
+            _is_number(score) and in_scale(score, scale) for score in labels.values()
+        ):
+            values = {str(label): float(score) for label, score in labels.items()}
+            return tuple(values), values
     raise RubricError(
         "labels",
         f"got {labels!r}",
-        "expected a list of labels, such as [1, 2, 3]",
+        "expected a list of labels, such as [1, 2, 3], or a score within the scale for each label, "
+        "such as {bad: 0, good: 1}",
         file=f"rubric {name}",
     )
+
+
+def _is_label(label: Any) -> bool:
+    """Return whether YAML read a label as text or a number; it reads `yes` as a Boolean."""
+    return (isinstance(label, str) and bool(label.strip())) or _is_number(label)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _text(name: str, header: Mapping[str, Any], field: str) -> str:

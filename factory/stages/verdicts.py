@@ -23,21 +23,26 @@ def settings(
     judge: str, rubric: Rubric | None, scale: tuple[float, float] | None
 ) -> dict[str, Any]:
     """Return the settings whose hash identifies the scores parsed from judgments. They are the
-    judgments' key, the parser, and the scale."""
+    judgments' key, the parser, the scale, and the scores of labels that are words."""
     if rubric is None:
         return {"judge": judge, "scale": scale}
-    return {"judge": judge, "parser": rubric.parser, "scale": rubric.scale}
+    values = {"values": dict(rubric.values)} if rubric.values else {}
+    return {"judge": judge, "parser": rubric.parser, "scale": rubric.scale, **values}
+
+
+def _parse(text: str, rubric: Rubric) -> Verdict:
+    return parse_score(text, rubric.pattern, rubric.scale, rubric.score_of)
 
 
 def _open_ended(text: str, rubric: Rubric) -> bool:
     """Return whether more text could change the score of a truncated judgment.
 
     For example, "Score: 1" may be the start of "Score: 10". A bare label, as a constrained judge
-    writes it, has no fraction.
+    writes it, has no fraction unless another label has one.
     """
-    now = parse_score(text, rubric.pattern, rubric.scale).score
-    rest = digits if text.strip() in rubric.labels else (*digits, ".5")
-    later = (parse_score(text + more, rubric.pattern, rubric.scale) for more in rest)
+    now = _parse(text, rubric).score
+    rest = [*digits, *rubric.endings, *([] if text.strip() in rubric.labels else [".5"])]
+    later = (_parse(text + more, rubric) for more in rest)
     return now is not None and any(verdict.score not in (None, now) for verdict in later)
 
 
@@ -52,7 +57,8 @@ def row(judgment: Row, rubric: Rubric | None, scale: tuple[float, float] | None,
         verdict = parse_preference(judgment["text"], rubric.pattern, second=second)
         worth = partial(_worth, second)
     else:
-        verdict = parse_score(judgment["text"], rubric.pattern, rubric.scale)
+        worth = rubric.score_of
+        verdict = _parse(judgment["text"], rubric)
         if judgment["finish_reason"] == "length" and _open_ended(judgment["text"], rubric):
             verdict = Verdict(None, "cut off by max_tokens")
     return {

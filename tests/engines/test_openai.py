@@ -618,6 +618,30 @@ def test_an_answer_without_a_score_has_no_log_probabilities(stand_in):
         assert result.text == content
 
 
+@pytest.mark.parametrize(
+    ("labels", "tokens", "split"),
+    [
+        (("1", "10"), ["Score", ":", " 1", "0"], "10"),
+        (("4", "4.5"), ["Score", ":", " 4", ".", "5"], "4.5"),
+        (("-1", "1"), ["Score", ":", " -", "1"], "-1"),
+        (("good", "bad"), ["Score", ":", " go", "od"], "good"),
+        (("1", "10"), ["Score", ":", " 10"], None),
+        (("1", "10"), ["Score", ":", " 1"], None),
+        (("4", "5"), ["Score", ":", " 4", ".", "5"], None),
+    ],
+)
+def test_a_label_that_the_server_splits_stops_the_run(stand_in, labels, tokens, split):
+    server = stand_in(scored(tokens, "".join(tokens)))
+    one = request("r", "Judge.", [0], labels=labels, score_at=r"Score: (.+)")
+    if split is None:
+        (result,) = answers(server.settings(), [one]).values()
+        found = {row["label"]: math.exp(row["logprob"]) for row in result.score_logprobs}
+        assert found[tokens[2].strip()] >= 0.5 - 1e-9
+        return
+    with pytest.raises(EngineError, match=f"splits the label {split} into several tokens"):
+        answers(server.settings(), [one])
+
+
 def test_no_more_requests_are_in_flight_than_there_is_room_for(stand_in):
     server = stand_in(delay=0.05)
     read = []

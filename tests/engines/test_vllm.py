@@ -1,6 +1,7 @@
 """Tests of the vLLM engine on a CPU: sampling, judging, adapters, crashes, and replicas."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -138,6 +139,47 @@ def test_the_labels_probabilities_where_the_score_stands(fleet):
 def test_an_answer_can_be_held_to_the_labels(fleet):
     asked = request("c", "Copy the letters of moon.", choices=("0", "1", "2"))
     assert {result.text for result in answers(fleet, [asked]).values()} <= {"0", "1", "2"}
+
+
+@pytest.fixture(scope="module")
+def random_fleet(tmp_path_factory):
+    """Start vLLM with a model for which every token is possible, and return both."""
+    from label_probabilities import random_model
+
+    os.environ["VLLM_CPU_KVCACHE_SPACE"] = "1"
+    model = random_model(tmp_path_factory.mktemp("random"))
+    settings = VllmEngine(**ENGINE)
+    start = Start(settings, (model,), 0, Path())
+    logs = tmp_path_factory.mktemp("logs")
+    with processes.open_fleet(start, vllm.environments(settings), logs) as opened:
+        yield opened, model
+
+
+@pytest.mark.parametrize("restricted", [True, False], ids=["constrained", "free"])
+@pytest.mark.parametrize(
+    "scale", ["1 to 5", "1 to 10", "0 to 100", "-1 to 1", "with halves", "words", "phrases"]
+)
+def test_labels_have_the_probabilities_that_transformers_computes(random_fleet, scale, restricted):
+    from label_probabilities import SCALES, Reference, constrained, free
+
+    opened, model = random_fleet
+    labels = SCALES[scale]
+    asked = (constrained if restricted else free)(labels, model)
+    reference = Reference(model)
+    prompt = reference.prompt(asked)
+    scored = 0
+    for result in answers(opened, [asked]).values():
+        assert result.error is None
+        # The text of an answer with special tokens does not show all of its tokens.
+        n_shown = len(reference.encode(result.text)) + (result.finish_reason == "stop")
+        if result.score_logprobs is None or result.n_tokens != n_shown:
+            continue
+        scored += 1
+        found = {row["label"]: math.exp(row["logprob"]) for row in result.score_logprobs}
+        before = [] if restricted else reference.encode(reference.before_score(asked, result.text))
+        expected = reference.labels([*prompt, *before], labels, first=restricted)
+        assert all(expected[label].agrees(found.get(label, 0.0)) for label in labels)
+    assert scored > 3
 
 
 def engine_processes(fleet):

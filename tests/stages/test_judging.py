@@ -1,6 +1,7 @@
 """Rubric files, the messages that they render, and the verdicts parsed from judgments."""
 
 import json
+import math
 import re
 import time
 from pathlib import Path
@@ -9,11 +10,14 @@ import pytest
 
 from factory.engines import score_token
 from factory.errors import RubricError
+from factory.fingerprint import canonical
+from factory.models import Checkpoint
 from factory.recipe import Judge
 from factory.stages import (
     Rubric,
     Verdict,
     check_value,
+    judgments,
     load_rubric,
     parse_preference,
     parse_score,
@@ -124,6 +128,21 @@ def test_the_rubrics_that_ship():
     assert {shipped(name).scale for name in aspects} == {(1.0, 5.0)}
 
 
+def verdict(rubric, text, **fields):
+    judgment = {
+        "judgment_id": "j",
+        "sample_id": "s",
+        "draw": 0,
+        "judge": "k",
+        "text": text,
+        "value": None,
+        "finish_reason": "stop",
+        "score_logprobs": None,
+        **fields,
+    }
+    return verdicts.row(judgment, rubric, None, "p")
+
+
 def shipped(name):
     return load_rubric(Judge(rubric=name), HERE)
 
@@ -214,6 +233,59 @@ def test_a_parser_is_a_regular_expression_with_one_group(load, parser):
 def test_a_scale_is_two_finite_numbers_the_lower_one_first(load, scale):
     with pytest.raises(RubricError, match=r"scale: got .*: expected two numbers"):
         load(f"---\nscale: {scale}\nparser: '(\\d)'\n---\n{{prompt}} {{answer}}")
+
+
+WORDS = OWN.replace("---\nscale: [1, 10]", "---\nscale: [0, 2]\nlabels: {bad: 0, good: 1.5, 10: 2}")
+
+
+def test_words_are_labels_with_scores(load):
+    rubric = load(WORDS.replace(r"(\d+)", "(.+)"))
+    assert rubric.labels == ("bad", "good", "10")
+    for label, score in (("bad", 0), ("good", 1.5), ("10", 2), ("1", 1)):
+        assert verdict(rubric, f"Grade: {label}")["score"] == score
+    assert verdict(rubric, "Grade: Good")["reason"] == "not a number: Good"
+    logprobs = [{"label": "bad", "logprob": math.log(0.2)}, {"label": "good", "logprob": -0.5}]
+    share = math.exp(-0.5) / (0.2 + math.exp(-0.5))
+    found = verdict(rubric, "Grade: bad", score_logprobs=logprobs)["expected_score"]
+    assert found == pytest.approx(1.5 * share)
+
+
+def test_a_constrained_judge_s_words_have_scores(load):
+    rubric = load(WORDS, constrained=True)
+    assert verdict(rubric, " good\n")["score"] == 1.5
+    assert verdict(rubric, "goo")["reason"] == "no score"
+
+
+def test_the_scores_of_words_decide_verdicts_and_not_judgments(load):
+    def keys(text):
+        rubric = load(text)
+        judge = Judge(rubric="own.md", expected_score=True, constrained=True)
+        checkpoint = Checkpoint("M_0", HERE, "digest", "float32")
+        judgment = judgments.settings(checkpoint, rubric, judge, 0)
+        return canonical(judgment), canonical(verdicts.settings("judgment", rubric, None))
+
+    changed = keys(WORDS.replace("1.5", "1"))
+    assert changed[0] == keys(WORDS)[0]
+    assert changed[1] != keys(WORDS)[1]
+    assert set(verdicts.settings("j", load(OWN), None)) == {"judge", "parser", "scale"}
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        *("good", "3", "{good}", "{good: better}", "{good: true}", "{good: 3}", "{good: .nan}"),
+        *("[true, false]", "{yes: 1, no: 0}", "['']", "[[1]]", "{1: 1, null: 0}"),
+    ],
+)
+def test_labels_are_a_list_or_have_scores_within_the_scale(load, labels):
+    with pytest.raises(RubricError, match=r"labels: got .*: expected a list of labels"):
+        load(WORDS.replace("{bad: 0, good: 1.5, 10: 2}", labels))
+
+
+def test_a_fraction_is_a_label(load):
+    assert load(WORDS.replace("{bad: 0, good: 1.5, 10: 2}", "[0, 0.5, '1']")).labels == (
+        *("0", "0.5", "1"),
+    )
 
 
 def test_a_placeholder_that_nothing_fills_is_refused(load):
@@ -461,19 +533,15 @@ def test_a_value_that_is_no_score_says_why(value, scale, reason):
 )
 def test_a_judgment_that_was_cut_off_within_a_number_has_no_score(name, text, finish, score):
     rubric = load_rubric(Judge(rubric=name), Path())
-    judgment = {
-        "judgment_id": "j",
-        "sample_id": "s",
-        "draw": 0,
-        "judge": "k",
-        "text": text,
-        "value": None,
-        "finish_reason": finish,
-        "score_logprobs": None,
-    }
-    row = verdicts.row(judgment, rubric, None, "p")
+    row = verdict(rubric, text, finish_reason=finish)
     assert row["score"] == score
     assert row["reason"] == (None if score else "cut off by max_tokens")
+
+
+def test_a_word_that_was_cut_off_may_be_the_start_of_a_longer_label(load):
+    rubric = load(WORDS.replace("10: 2", "good enough: 2"), constrained=True)
+    for text, score in (("good", None), ("good enough", 2), ("bad", 0)):
+        assert verdict(rubric, text, finish_reason="length")["score"] == score
 
 
 @pytest.mark.parametrize(("text", "score"), [("7", 7), ("1", None), ("10", 10)])
