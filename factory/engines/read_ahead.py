@@ -30,13 +30,9 @@ def read_prompt(
     `context` is the model's maximum number of tokens; None if unknown. Raises PromptRefused if the
     template refuses the messages, or if prompt and answer do not fit into the context.
     """
-    messages = [
-        {name: value for name, value in message.items() if value is not None}
-        for message in request.messages
-    ]
     try:
         encoded = tokenizer.apply_chat_template(
-            messages,
+            list(request.messages),
             tools=request.tools,
             add_generation_prompt=not answered,
             return_dict=True,

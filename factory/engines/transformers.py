@@ -15,8 +15,9 @@ from typing import Any
 from factory.engines.labels import by_label, label_tokens, score_token
 from factory.engines.protocol import Request, Result
 from factory.engines.read_ahead import Row, read_prompt, read_windows
+from factory.engines.tokenizers import AnswerDecoder, load_tokenizer
 from factory.errors import EngineError, MissingExtra
-from factory.models import Checkpoint
+from factory.models import Checkpoint, check_loaded
 from factory.recipe import TransformersEngine
 
 try:
@@ -24,7 +25,6 @@ try:
     import transformers
     from transformers import (
         AutoModelForCausalLM,
-        AutoTokenizer,
         Cache,
         GenerationConfig,
         LogitsProcessorList,
@@ -51,13 +51,14 @@ class _Engine:
         self._settings = settings
         self._device = find_device(settings.device)
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(model.path, padding_side="left")
+            self._tokenizer = load_tokenizer(model.path, model.field, padding_side="left")
             self._model = _load(model).to(self._device)
         except (OSError, ValueError, RuntimeError) as error:
             raise EngineError(
                 model.field, f"could not load {model.name}: {error}", "check the model's files"
             ) from error
         self._model.eval()
+        self._decoder = AnswerDecoder(self._tokenizer)
         self._stops = _stop_tokens(model, self._tokenizer)
         self._pad = self._tokenizer.pad_token_id
         if self._pad is None:
@@ -178,7 +179,7 @@ class _Engine:
         return Result(
             row.request.id,
             row.draw,
-            text=self._text(answer[:n_tokens]),
+            text=self._decoder(answer[:n_tokens], row.request.generation.reasoning),
             n_prompt_tokens=len(row.tokens),
             n_tokens=n_tokens,
             finish_reason="stop" if ends else "length",
@@ -188,10 +189,6 @@ class _Engine:
             ),
         )
 
-    def _text(self, tokens: Sequence[int]) -> str:
-        text: str = self._tokenizer.decode(tokens, skip_special_tokens=True)
-        return text
-
     def _score(
         self, request: Request, answer: Sequence[int], watched: torch.Tensor
     ) -> list[dict[str, Any]] | None:
@@ -199,8 +196,8 @@ class _Engine:
 
         `watched` has shape (positions, tokens of the labels).
         """
-        tokens = self._watched(request.labels)
-        place = score_token(answer, self._text, request.score_at, request.generation.reasoning)
+        tokens, tags = self._watched(request.labels), request.generation.reasoning
+        place = score_token(answer, lambda some: self._decoder(some, tags), request.score_at, tags)
         if place is None or answer[place] not in tokens:
             return None
         logprobs = dict(zip(tokens, watched[place].tolist(), strict=True))
@@ -215,7 +212,13 @@ def _load(model: Checkpoint) -> Any:
     separate, as in training and in vLLM. Merging would lose changes that are smaller than half the
     distance between two numbers of that dtype (a relative distance of 1/256 in bfloat16).
     """
-    base = AutoModelForCausalLM.from_pretrained(model.path, dtype=getattr(torch, model.dtype))
+    base, info = AutoModelForCausalLM.from_pretrained(
+        model.path,
+        dtype=getattr(torch, model.dtype),
+        output_loading_info=True,
+        trust_remote_code=False,
+    )
+    check_loaded(model.path, info["missing_keys"], model.field)
     if model.adapter is None:
         return base
     try:

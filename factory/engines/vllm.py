@@ -26,6 +26,7 @@ from factory.engines.gpus import find_gpus, group_gpus
 from factory.engines.labels import by_label, label_tokens, score_token
 from factory.engines.protocol import Request, Result, failures, runs
 from factory.engines.read_ahead import PromptRefused, read_prompt
+from factory.engines.tokenizers import AnswerDecoder, load_tokenizer
 from factory.errors import EngineError, MissingExtra, RecipeError, one_line
 from factory.models import Checkpoint
 from factory.recipe import VllmEngine
@@ -220,7 +221,6 @@ class _Engine:
             import vllm
         except ImportError:
             raise MissingExtra("vllm", "vllm") from None
-        from transformers import AutoTokenizer
         from vllm.engine.arg_utils import EngineArgs
         from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.llm_engine import LLMEngine
@@ -234,8 +234,9 @@ class _Engine:
         """Number of draws in flight that keep the engine busy while others are sent or received."""
         self._context = int(config.model_config.max_model_len)
         self._reading, self._writing = (  # one per thread, since tokenizers are not thread-safe
-            AutoTokenizer.from_pretrained(model.path) for _ in range(2)
+            load_tokenizer(model.path, model.field) for _ in range(2)
         )
+        self._decoder = AnswerDecoder(self._writing)
         self._stops = sorted({*model.stop_tokens, self._writing.eos_token_id} - {None})
         self._labels: dict[tuple[str, ...], dict[str, list[int]]] = {}
         self._adapters: dict[Path, int] = {}
@@ -380,7 +381,7 @@ class _Engine:
         return Result(
             request.id,
             draw,
-            text=self._decode(answer.tokens),
+            text=self._decoder(answer.tokens, request.generation.reasoning),
             n_prompt_tokens=len(run.prompt),
             n_cached_tokens=cached,
             n_tokens=len(answer.tokens),
@@ -388,14 +389,10 @@ class _Engine:
             score_logprobs=self._score(request, answer) if request.labels else None,
         )
 
-    def _decode(self, tokens: Sequence[int]) -> str:
-        text: str = self._writing.decode(tokens, skip_special_tokens=True)
-        return text
-
     def _score(self, request: Request, answer: _Answer) -> list[dict[str, Any]] | None:
-        tokens = self._label_tokens(request.labels)
+        tokens, tags = self._label_tokens(request.labels), request.generation.reasoning
         place = score_token(
-            answer.tokens, self._decode, request.score_at, request.generation.reasoning
+            answer.tokens, lambda some: self._decoder(some, tags), request.score_at, tags
         )
         if place is None or all(answer.tokens[place] not in ids for ids in tokens.values()):
             return None
