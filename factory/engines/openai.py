@@ -343,10 +343,17 @@ class _Engine:
 
 
 def _message(message: Mapping[str, Any]) -> dict[str, Any]:
-    plain = {name: value for name, value in message.items() if value is not None}
-    if isinstance(plain.get("tool_calls"), str):
-        plain["tool_calls"] = json.loads(plain["tool_calls"])
-    return plain
+    """Return a message in the form of OpenAI's API, in which arguments of a tool are JSON text."""
+    calls = message.get("tool_calls")
+    return {**message, "tool_calls": [_call(call) for call in calls]} if calls else dict(message)
+
+
+def _call(call: dict[str, Any]) -> dict[str, Any]:
+    function = call.get("function")
+    if not isinstance(function, dict) or isinstance(function.get("arguments"), str):
+        return call
+    arguments = json.dumps(function.get("arguments") or {}, ensure_ascii=False)
+    return {**call, "function": {**function, "arguments": arguments}}
 
 
 @contextmanager

@@ -36,13 +36,9 @@ def read_prompt(
     tokens that the model may read after the answer's last position. Raises PromptRefused if the
     template refuses the messages, or if prompt and answer do not fit into the context.
     """
-    messages = [
-        {name: value for name, value in message.items() if value is not None}
-        for message in request.messages
-    ]
     try:
         encoded = tokenizer.apply_chat_template(
-            messages,
+            list(request.messages),
             tools=request.tools,
             add_generation_prompt=not answered,
             return_dict=True,

@@ -13,8 +13,9 @@ from typing import Any
 from factory.engines.protocol import Request, Result
 from factory.engines.read_ahead import Row, read_prompt, read_windows
 from factory.engines.threads import share_cores
+from factory.engines.tokenizers import load_tokenizer
 from factory.errors import EngineError, MissingExtra, ModelError
-from factory.models import Checkpoint, read_tensors
+from factory.models import Checkpoint, check_loaded, read_tensors
 from factory.recipe import TransformersEngine
 
 HEADS = ("score", "classifier", "classification_head", "logits_proj")
@@ -77,7 +78,7 @@ class _Engine:
         self._settings = settings
         self._device = find_device(settings.device)
         try:
-            self._tokenizer = transformers.AutoTokenizer.from_pretrained(model.path)
+            self._tokenizer = load_tokenizer(model.path, model.field)
             self._model = _load(model).to(self._device).eval()
         except (OSError, ValueError, RuntimeError) as error:
             raise EngineError(
@@ -148,15 +149,12 @@ def _load(model: Checkpoint) -> Any:
     from transformers import AutoModelForSequenceClassification
 
     loaded, info = AutoModelForSequenceClassification.from_pretrained(
-        model.path, dtype=getattr(torch, model.dtype), output_loading_info=True
+        model.path,
+        dtype=getattr(torch, model.dtype),
+        output_loading_info=True,
+        trust_remote_code=False,
     )
-    if missing := sorted(info["missing_keys"]):
-        raise ModelError(
-            model.field,
-            f"{model.path.name} lacks the weights of {', '.join(missing[:3])}, so the scores "
-            "would be random",
-            "use a model that was trained as a reward model",
-        )
+    check_loaded(model.path, info["missing_keys"], model.field)
     head = next((found for name in HEADS if (found := getattr(loaded, name, None))), None)
     if isinstance(head, torch.nn.Linear) and head.weight.dtype != torch.float32:
         head.float()

@@ -18,8 +18,9 @@ from typing import Any
 from factory.engines.labels import FoundScore, LabelTree, Tokens, find_score, label_tree
 from factory.engines.protocol import Request, Result
 from factory.engines.read_ahead import Row, read_prompt, read_windows
+from factory.engines.tokenizers import AnswerDecoder, load_tokenizer
 from factory.errors import EngineError, MissingExtra
-from factory.models import Checkpoint
+from factory.models import Checkpoint, check_loaded
 from factory.recipe import TransformersEngine
 
 try:
@@ -27,7 +28,6 @@ try:
     import transformers
     from transformers import (
         AutoModelForCausalLM,
-        AutoTokenizer,
         Cache,
         GenerationConfig,
         LogitsProcessorList,
@@ -65,13 +65,14 @@ class _Engine:
         self._settings = settings
         self._device = find_device(settings.device)
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(model.path, padding_side="left")
+            self._tokenizer = load_tokenizer(model.path, model.field, padding_side="left")
             self._model = _load(model).to(self._device)
         except (OSError, ValueError, RuntimeError) as error:
             raise EngineError(
                 model.field, f"could not load {model.name}: {error}", "check the model's files"
             ) from error
         self._model.eval()
+        self._decoder = AnswerDecoder(self._tokenizer)
         self._stops = _stop_tokens(model, self._tokenizer)
         self._pad = self._tokenizer.pad_token_id
         if self._pad is None:
@@ -197,16 +198,12 @@ class _Engine:
         return Result(
             row.request.id,
             row.draw,
-            text=self._text(answer),
+            text=self._decoder(answer, row.request.generation.reasoning),
             n_prompt_tokens=len(row.tokens),
             n_tokens=len(answer),
             finish_reason="stop" if answer[-1] in self._stops else "length",
             cumulative_logprob=sum(logprobs[: len(answer)]),
         )
-
-    def _text(self, tokens: Sequence[int]) -> str:
-        text: str = self._tokenizer.decode(tokens, skip_special_tokens=True)
-        return text
 
     # Scores
 
@@ -216,12 +213,16 @@ class _Engine:
         """Return the score in each answer. `watched` has the log-probabilities of the labels' first
         tokens, with shape (answers, positions, tokens)."""
         tree = self._tree(batch[0].request.labels)
+        tags = batch[0].request.generation.reasoning
+
+        def decode(tokens: Sequence[int]) -> str:
+            return self._decoder(tokens, tags)
 
         def find(row: Row, answer: list[int], seen: torch.Tensor) -> FoundScore | None:
             def logprobs(place: int) -> dict[int, float]:
                 return dict(zip(tree.next_tokens(), seen[place].tolist(), strict=True))
 
-            return find_score(tree, row.request, answer, self._text, logprobs)
+            return find_score(tree, row.request, answer, decode, logprobs)
 
         return list(map(find, batch, answers, watched))
 
@@ -298,7 +299,13 @@ def _load(model: Checkpoint) -> Any:
     separate, as in training and in vLLM. Merging would lose changes that are smaller than half the
     distance between two numbers of that dtype (a relative distance of 1/256 in bfloat16).
     """
-    base = AutoModelForCausalLM.from_pretrained(model.path, dtype=getattr(torch, model.dtype))
+    base, info = AutoModelForCausalLM.from_pretrained(
+        model.path,
+        dtype=getattr(torch, model.dtype),
+        output_loading_info=True,
+        trust_remote_code=False,
+    )
+    check_loaded(model.path, info["missing_keys"], model.field)
     if model.adapter is None:
         return base
     try:

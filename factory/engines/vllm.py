@@ -30,6 +30,7 @@ from factory.engines.gpus import find_gpus, group_gpus
 from factory.engines.labels import LabelTree, find_score, label_tree
 from factory.engines.protocol import Request, Result, failures, runs
 from factory.engines.read_ahead import PromptRefused, read_prompt
+from factory.engines.tokenizers import AnswerDecoder, load_tokenizer
 from factory.engines.vllm_labels import (
     FollowUp,
     Judgment,
@@ -233,7 +234,6 @@ class _Engine:
             import vllm
         except ImportError:
             raise MissingExtra("vllm", "vllm") from None
-        from transformers import AutoTokenizer
         from vllm.engine.arg_utils import EngineArgs
         from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.llm_engine import LLMEngine
@@ -247,8 +247,9 @@ class _Engine:
         """Number of draws in flight that keep the engine busy while others are sent or received."""
         self._context = int(config.model_config.max_model_len)
         self._reading, self._writing = (  # one per thread, since tokenizers are not thread-safe
-            AutoTokenizer.from_pretrained(model.path) for _ in range(2)
+            load_tokenizer(model.path, model.field) for _ in range(2)
         )
+        self._decoder = AnswerDecoder(self._writing)
         self._stops = sorted({*model.stop_tokens, self._writing.eos_token_id} - {None})
         self._trees: dict[tuple[str, ...], LabelTree] = {}
         self._adapters: dict[Path, int] = {}
@@ -396,16 +397,12 @@ class _Engine:
         return Result(
             request.id,
             draw,
-            text=self._decode(answer.tokens),
+            text=self._decoder(answer.tokens, request.generation.reasoning),
             n_prompt_tokens=len(run.prompt),
             n_cached_tokens=cached,
             n_tokens=len(answer.tokens),
             finish_reason=reason,
         )
-
-    def _decode(self, tokens: Sequence[int]) -> str:
-        text: str = self._writing.decode(tokens, skip_special_tokens=True)
-        return text
 
     # Scores
 
@@ -415,8 +412,13 @@ class _Engine:
         if not run.request.labels or result.error is not None:
             yield result
             return
+        tags = run.request.generation.reasoning
         score = find_score(
-            run.tree, run.request, answer.tokens, self._decode, answer.logprobs.__getitem__
+            run.tree,
+            run.request,
+            answer.tokens,
+            lambda some: self._decoder(some, tags),
+            answer.logprobs.__getitem__,
         )
         if score is None or not score.missing:
             yield replace(result, score_logprobs=score.logprobs if score else None)

@@ -10,6 +10,7 @@ from factory.export.dataset import (
     write_rows,
 )
 from factory.export.judge_kinds import JUDGE_NOUNS, judge_kind
+from factory.export.prompt_columns import PLAIN, restored, shown_rows, with_prompt_fields
 from factory.export.source import (
     Source,
     open_dataset,
@@ -18,13 +19,14 @@ from factory.export.source import (
     select_splits,
 )
 from factory.export.templates import render_template
-from factory.export.trainers import TRAINERS, export_query, more_than_bare, snippets, trainer_of
+from factory.export.trainers import TRAINERS, export_query, snippets, trainer_of
 from factory.export.write import Exported, export_dataset
 
 __all__ = [
     "COMPLETION_COLUMNS",
     "JUDGE_NOUNS",
     "PAIR_COLUMNS",
+    "PLAIN",
     "SPLITS",
     "TRAINERS",
     "Exported",
@@ -37,16 +39,18 @@ __all__ = [
     "front_matter",
     "judge_kind",
     "kept_pairs",
-    "more_than_bare",
     "open_dataset",
     "open_pairs",
     "open_recipe_dataset",
     "render_template",
+    "restored",
     "select_pairs",
     "select_splits",
+    "shown_rows",
     "snippets",
     "task_metadata",
     "trainer_of",
+    "with_prompt_fields",
     "write_dataset",
     "write_rows",
 ]

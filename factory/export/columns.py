@@ -4,20 +4,18 @@ from typing import Any
 
 import pyarrow as pa
 
-from factory.lake import BARE_MESSAGE
+from factory.export.prompt_columns import PLAIN
 
 SPLITS = ("train", "test")
-
-_MESSAGES = pa.list_(BARE_MESSAGE)
 
 PAIR_COLUMNS = pa.schema(
     [
         ("pair_id", pa.string()),
         ("prompt_id", pa.string()),
         ("iteration", pa.int32()),
-        ("prompt", _MESSAGES),
-        ("chosen", _MESSAGES),
-        ("rejected", _MESSAGES),
+        ("prompt", PLAIN),
+        ("chosen", PLAIN),
+        ("rejected", PLAIN),
         ("score_chosen", pa.float64()),
         ("score_rejected", pa.float64()),
         ("margin", pa.float64()),
@@ -38,15 +36,15 @@ PAIR_COLUMNS = pa.schema(
 )
 """Columns of a dataset with pairs: prompt, chosen, and rejected as lists of messages, then scores
 and provenance. No column has a name that TRL 1.16 reserves (FORMATS), such as messages or
-completion."""
+completion. A dataset may have more columns for its prompts; see `with_prompt_fields`."""
 
 COMPLETION_COLUMNS = pa.schema(
     [
         ("pair_id", pa.string()),
         ("prompt_id", pa.string()),
         ("iteration", pa.int32()),
-        ("prompt", _MESSAGES),
-        ("completion", _MESSAGES),
+        ("prompt", PLAIN),
+        ("completion", PLAIN),
         ("score", pa.float64()),
         ("role", pa.string()),
         ("model", pa.string()),
@@ -74,6 +72,8 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
         return {"feature": _feature(kind.value_type), "_type": "List"}
     if pa.types.is_struct(kind):
         return {part.name: _feature(part.type) for part in kind}
+    if kind == pa.json_():
+        return {"_type": "Json"}
     names = {
         pa.float64(): "float64",
         pa.int32(): "int32",

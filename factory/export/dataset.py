@@ -16,9 +16,11 @@ import pyarrow.parquet as pq
 
 from factory.export.card import render_folder_card
 from factory.export.columns import COMPLETION_COLUMNS, PAIR_COLUMNS, SPLITS, features
+from factory.export.prompt_columns import shown_rows, with_prompt_fields
 from factory.fingerprint import folder_key
 from factory.lake import (
     ROW_GROUP,
+    PromptFields,
     Query,
     Value,
     Views,
@@ -28,7 +30,7 @@ from factory.lake import (
     write_parquet,
     writing,
 )
-from factory.plan import RecipeState, Step, all_views, steps
+from factory.plan import RecipeState, Step, all_views, loop_prompt_fields, steps
 from factory.recipe import Method
 
 VERSION = 2
@@ -58,7 +60,13 @@ def write_dataset(state: RecipeState, name: str) -> Path:
     keys = [build.folder.key for build in builds if build.folder and build.done]
     fraction = state.recipe.prompts.test_fraction
     prompts = state.steps[Step("prompts", role="loop")].folder
-    rows = {"builds": keys, "test_fraction": fraction, "prompts": prompts.key if prompts else None}
+    found = loop_prompt_fields(state)
+    rows = {
+        "builds": keys,
+        "test_fraction": fraction,
+        "prompts": prompts.key if prompts else None,
+        **({"prompt_fields": found.names} if found else {}),
+    }
     key = folder_key("dataset", VERSION, rows)
     datasets = state.lake.root / "datasets"
     folder = datasets / f"{name}-{key[:8]}"
@@ -72,18 +80,19 @@ def write_dataset(state: RecipeState, name: str) -> Path:
         remove_unfinished(datasets)
         if not folder.exists():
             unfinished = datasets / f".tmp-{folder.name}"
-            _write(state, unfinished, keys)
+            _write(state, unfinished, keys, found)
             unfinished.rename(folder)
     return folder
 
 
-def _write(state: RecipeState, folder: Path, builds: list[str]) -> None:
+def _write(state: RecipeState, folder: Path, builds: list[str], found: PromptFields) -> None:
     """Write a dataset folder with its Parquet files and card.
 
     The metadata of each Parquet file names the builds, so that `factory diff` finds them in the
     lake.
     """
-    query, columns = PUBLISHED[state.policy.trains]
+    query, plain = PUBLISHED[state.policy.trains]
+    columns = with_prompt_fields(plain, found)
     metadata = {"factory.builds": json.dumps(builds)}
     (folder / "data").mkdir(parents=True)
     rows: dict[str, int] = {}
@@ -139,7 +148,7 @@ def write_rows(
     info = json.dumps({"info": {"features": features(columns)}})
     schema = columns.with_metadata({"huggingface": info, **metadata})
     n_rows = write_parquet(
-        file, schema, _row_groups(schema, views.stream(query, columns, **values))
+        file, schema, _row_groups(schema, shown_rows(views.stream(query, **values), columns))
     )
     if n_rows == 0:
         file.unlink()

@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 from factory.errors import Argument, ExportError
 from factory.export.columns import SPLITS
 from factory.export.dataset import write_dataset
-from factory.export.trainers import export_query, more_than_bare
-from factory.lake import Views, literal, shipped_queries
+from factory.export.prompt_columns import RICH, prompt_fields_of
+from factory.export.trainers import export_query
+from factory.lake import PromptFields, Views, literal, load_query, shipped_queries
 from factory.plan import RecipeState, all_views, steps
 
 SIDES = ("prompt", "chosen", "rejected")
@@ -44,8 +45,7 @@ class Source:
 def open_recipe_dataset(state: RecipeState, written_as: Path) -> Source:
     """Write a recipe's dataset if it is missing, and return it as an export source.
 
-    Raises ExportError if the lake contains no pairs of the recipe, or if the prompts have tools,
-    tool calls, or reasoning, which a dataset cannot store.
+    Raises ExportError if the lake contains no pairs of the recipe.
     """
     made = {
         step: state.steps[step].done
@@ -59,7 +59,6 @@ def open_recipe_dataset(state: RecipeState, written_as: Path) -> Source:
             f"run `factory run {written_as}` first, or choose another lake",
             str(written_as),
         )
-    _refuse_more_than_bare(state, written_as)
     folder = write_dataset(state, state.recipe.name)
     given = state.recipe.model.path
     path = state.recipe.resolve(given)
@@ -72,22 +71,12 @@ def open_recipe_dataset(state: RecipeState, written_as: Path) -> Source:
     )
 
 
-def _refuse_more_than_bare(state: RecipeState, written_as: Path) -> None:
-    if found := more_than_bare(all_views(state)):
-        raise ExportError(
-            "prompts.files",
-            "a dataset can store only the role and content of a message, but some prompts have "
-            f"other fields ({found})",
-            "remove these prompts from the recipe, or export another recipe",
-            str(written_as),
-        )
-
-
 def open_dataset(folder: Path) -> Source:
     """Open a dataset folder as an export source.
 
-    Raises ExportError if the folder is not a dataset, if prompt, chosen, or rejected is not a list
-    of messages with only role and content, or if there is a column tools.
+    Raises ExportError if the folder is not a dataset, or if prompt, chosen, or rejected is not a
+    list of messages. The messages of a prompt may have more fields than role and content if they
+    are stored as JSON, as `factory run` writes them.
     """
     files = sorted((folder / "data").glob("*.parquet"))
     if not files:
@@ -107,18 +96,12 @@ def open_dataset(folder: Path) -> Source:
             ) from None
         for side in SIDES:
             _check_messages(file, schema, side)
-        if "tools" in schema.names:
-            raise ExportError(
-                str(file),
-                "the dataset has the column `tools`, which cannot be exported",
-                "remove the column",
-            )
     return Source(folder.resolve().name, folder)
 
 
 def _check_messages(file: Path, schema: pa.Schema, name: str) -> None:
     kind = schema.field(name).type if name in schema.names else None
-    if not _is_messages(kind):
+    if not (_is_messages(kind) or (name == "prompt" and kind == RICH)):
         fault = "the column is missing" if kind is None else f"got a column of type {kind}"
         raise ExportError(
             name,
@@ -133,6 +116,29 @@ def _is_messages(kind: pa.DataType | None) -> bool:
         return False
     item = kind.value_type
     return pa.types.is_struct(item) and {part.name for part in item} == {"role", "content"}
+
+
+def check_prompt_fields(source: Source, trainer: str, reads: PromptFields) -> None:
+    """Raise ExportError if the prompts have fields that a trainer does not pass to the template.
+
+    `reads` are the fields that it does pass.
+    """
+    found = prompt_fields_of(pq.read_schema(source.files("train")[0]))
+    for name in found.names:
+        if not getattr(reads, name):
+            raise ExportError(
+                str(source.folder),
+                f"some prompts have {_WORDS[name]}, which {trainer} would not show to the model",
+                "export to trl, or use prompts whose messages have only role and content",
+            )
+
+
+_WORDS = {
+    "messages": "messages with other fields than role and content",
+    "tools": "tools",
+    "settings": "settings of the chat template (template_kwargs)",
+}
+"""The fields of PromptFields in words."""
 
 
 def open_pairs(source: Source, needs: tuple[str, ...]) -> Views:
@@ -191,7 +197,8 @@ def open_best_answers(source: Source) -> Views:
             "give the recipe and its lake instead of the dataset",
         )
     views = all_views(source.state)
-    views.create_table("best", shipped_queries()["best_of_k"].sql)
+    views.create_table("best_of_k", shipped_queries()["best_of_k"].sql)
+    views.create_table("best", load_query("export/best"))
     for split in SPLITS:
         views.define(f"{split}_rows", f"from best where split = '{split}'")
     return views

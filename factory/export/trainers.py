@@ -13,7 +13,9 @@ from importlib import resources
 from typing import Literal
 
 from factory.errors import Argument, ExportError
-from factory.lake import Views
+from factory.lake import PromptFields
+
+_NONE, _ALL = PromptFields(), PromptFields(messages=True, tools=True, settings=True)
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,9 @@ class Trainer:
     spoils: str = ""
     """The problem with the pairs that `check` finds, worded as the end of a sentence: "3 pairs
     …"."""
+    reads: PromptFields = _NONE
+    """The fields of prompts, beyond role and content, that the trainer passes to the chat
+    template."""
 
 
 _LOAD = "python -c 'import datasets; print(datasets.load_dataset(\"data\"))'"
@@ -42,7 +47,7 @@ _LOAD = "python -c 'import datasets; print(datasets.load_dataset(\"data\"))'"
 _SIDES = ("pair_id", "iteration", "chosen_id", "rejected_id")
 
 TRAINERS: dict[str, Trainer] = {
-    "trl": Trainer("canonical", "trl dpo --config dpo.yaml --model_name_or_path MODEL"),
+    "trl": Trainer("canonical", "trl dpo --config dpo.yaml --model_name_or_path MODEL", reads=_ALL),
     "llama-factory": Trainer(
         "sharegpt",
         "llamafactory-cli train dpo.yaml model_name_or_path=MODEL",
@@ -66,16 +71,19 @@ TRAINERS: dict[str, Trainer] = {
         "dataset.data_files=data/train.parquet dataset.split=train",
     ),
     "nemo-rl": Trainer("ranked", "bash dpo.sh NEMO_RL MODEL", data="jsonl"),
-    "unsloth": Trainer("canonical", "python dpo.py MODEL"),
+    "unsloth": Trainer("canonical", "python dpo.py MODEL", reads=_ALL),
     "kto": Trainer(
-        "labelled", "trl kto --config kto.yaml --model_name_or_path MODEL", needs=_SIDES
+        "labelled", "trl kto --config kto.yaml --model_name_or_path MODEL", needs=_SIDES, reads=_ALL
     ),
     "reward-model": Trainer(
-        "margin", "trl reward --config reward.yaml --model_name_or_path MODEL", needs=("margin",)
+        "margin",
+        "trl reward --config reward.yaml --model_name_or_path MODEL",
+        needs=("margin",),
+        reads=_ALL,
     ),
-    "sft": Trainer("best", "trl sft --config sft.yaml --model_name_or_path MODEL"),
-    "jsonl": Trainer("all_columns", _LOAD, data="jsonl"),
-    "parquet": Trainer("all_columns", _LOAD),
+    "sft": Trainer("best", "trl sft --config sft.yaml --model_name_or_path MODEL", reads=_ALL),
+    "jsonl": Trainer("all_columns", _LOAD, data="jsonl", reads=_ALL),
+    "parquet": Trainer("all_columns", _LOAD, reads=_ALL),
 }
 
 
@@ -94,16 +102,6 @@ def trainer_of(name: str) -> Trainer:
 def export_query(name: str, folder: str = "shapes") -> str:
     """Read the SQL text of an export query from the folder `shapes/` or `checks/`."""
     return (resources.files("factory.export") / folder / f"{name}.sql").read_text(encoding="utf-8")
-
-
-def more_than_bare(views: Views) -> str:
-    """Describe how many prompts have tools, tool calls, or reasoning, as in "3 with tools".
-
-    Covers the prompts of a recipe's pairs and candidates. Returns "" if there are no such prompts.
-    """
-    (counts,) = views.all(export_query("more_than_bare", "checks"))
-    names = {"tools": "tools", "tool_calls": "tool calls", "reasoning": "reasoning in a message"}
-    return ", ".join(f"{counts[key]:,} with {name}" for key, name in names.items() if counts[key])
 
 
 def snippets(name: str) -> dict[str, str]:

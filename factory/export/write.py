@@ -20,9 +20,17 @@ import pyarrow as pa
 
 from factory.errors import Argument, ExportError
 from factory.export.columns import SPLITS
+from factory.export.prompt_columns import (
+    PLAIN,
+    decoded,
+    restored,
+    shown_rows,
+    with_prompt_fields,
+)
 from factory.export.source import (
     Source,
     check_pairs,
+    check_prompt_fields,
     longest,
     open_best_answers,
     open_pairs,
@@ -32,6 +40,7 @@ from factory.export.templates import render_template
 from factory.export.trainers import Trainer, export_query, snippets, trainer_of
 from factory.fingerprint import file_digest
 from factory.lake import BATCH, Views, write_parquet, write_whole
+from factory.plan import loop_prompt_fields
 
 MARKER = "export.json"
 
@@ -73,6 +82,7 @@ def export_dataset(source: Source, name: str, out: Path) -> Exported:
         open_best_answers(source) if trainer.shape == "best" else open_pairs(source, trainer.needs)
     )
     with views, _writing(out):
+        check_prompt_fields(source, name, trainer.reads)
         if trainer.check:
             check_pairs(source, views, trainer.check, trainer.spoils)
         unfinished = out.parent / f".tmp-{out.name}"
@@ -136,8 +146,9 @@ def _write(
         select_splits(views, split)
         file = folder / "data" / f"{split}.{trainer.data}"
         reader = views.con.sql(export_query(trainer.shape)).to_arrow_reader(BATCH)
+        schema, batches = _prepared(source, trainer, reader)
         write = write_parquet if trainer.data == "parquet" else write_json_lines
-        if n_rows := write(file, reader.schema, iter(reader)):
+        if n_rows := write(file, schema, batches):
             rows[split] = n_rows
         else:
             file.unlink()  # `datasets` rejects empty splits
@@ -150,6 +161,19 @@ def _write(
         (folder / file_name).write_text(render_template(text, values), encoding="utf-8")
     _mark(folder, {"trainer": name, "dataset": source.name, "rows": rows})
     return rows
+
+
+def _prepared(
+    source: Source, trainer: Trainer, reader: pa.RecordBatchReader
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """Return the schema and the rows of an export, with JSON types where the dataset has them."""
+    if trainer.shape == "best":  # rows of the lake instead of the dataset
+        assert source.state is not None, "the best answers are in the lake"
+        plain = pa.schema([("prompt", PLAIN), ("completion", PLAIN)])
+        schema = with_prompt_fields(plain, loop_prompt_fields(source.state))
+        return schema, shown_rows(reader, schema)
+    schema = restored(reader.schema)
+    return schema, (batch.cast(schema) for batch in reader)
 
 
 def _length(n_longest: int | None) -> int | None:
@@ -171,7 +195,7 @@ def write_json_lines(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordB
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for batch in batches:
             for row in batch.to_pylist():
-                line = json.dumps(row, ensure_ascii=False)
+                line = json.dumps(decoded(row), ensure_ascii=False)
                 file.write(line.translate(_ESCAPED) + "\n")
             n_rows += batch.num_rows
     return n_rows

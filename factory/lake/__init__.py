@@ -4,6 +4,7 @@ from factory.lake.database import open_database
 from factory.lake.files import ROW_GROUP, remove_unfinished, write_parquet, write_whole, writing
 from factory.lake.folders import Broken, Folder, Lake, Lock
 from factory.lake.named_queries import query_text, shipped_queries
+from factory.lake.prompt_fields import PromptFields, find_prompt_fields
 from factory.lake.query import Query, all_queries, load_query
 from factory.lake.recipe_views import RecipeViews
 from factory.lake.schema import (
@@ -17,6 +18,7 @@ from factory.lake.schema import (
     answer_id,
     pair_id,
     prompt_id,
+    sorted_json,
     view_schema,
 )
 from factory.lake.scope import SHARD_KEYS, Scope, join_scopes
@@ -42,6 +44,7 @@ __all__ = [
     "Folder",
     "Lake",
     "Lock",
+    "PromptFields",
     "Query",
     "RecipeViews",
     "Row",
@@ -52,6 +55,7 @@ __all__ = [
     "Views",
     "all_queries",
     "answer_id",
+    "find_prompt_fields",
     "join_scopes",
     "literal",
     "load_query",
@@ -61,6 +65,7 @@ __all__ = [
     "query_text",
     "remove_unfinished",
     "shipped_queries",
+    "sorted_json",
     "statement_of",
     "verify_folders",
     "verify_lake",

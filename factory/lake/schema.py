@@ -4,6 +4,7 @@ A schema is fixed: it has every column from the start, and an empty table has it
 only some engines or judges fill are NULL in other rows.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -206,8 +207,26 @@ ROW_ID: dict[str, str] = {
 
 
 def prompt_id(messages: Sequence[Mapping[str, Any]], tools: str | None) -> str:
-    """Return a prompt's ID: a hash of the canonical JSON of its messages and tools."""
-    return short_hash(canonical({"messages": list(messages), "tools": tools}))
+    """Return a prompt's ID: a hash of the canonical JSON of its messages and tools.
+
+    The order of the keys in tools and tool calls does not matter.
+    """
+    plain = [{**message, **_sorted_calls(message)} for message in messages]
+    sorted_tools = sorted_json(json.loads(tools)) if tools else tools
+    return short_hash(canonical({"messages": plain, "tools": sorted_tools}))
+
+
+def _sorted_calls(message: Mapping[str, Any]) -> dict[str, str | None]:
+    calls = message.get("tool_calls")
+    return {"tool_calls": sorted_json(json.loads(calls))} if calls else {}
+
+
+def sorted_json(value: Any) -> str | None:
+    """Return a value as JSON with sorted keys, or None if it is empty. Unlike the canonical JSON of
+    keys, it includes nulls."""
+    if not value:
+        return None
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def answer_id(request_id: str, draw: int, text: str | None, *more: str | None) -> str:

@@ -1,8 +1,9 @@
 """Model folders: digests, adapters, chat templates, and token counts, without loading weights."""
 
 from factory.models.adapters import adapter_rank, check_adapter
+from factory.models.chat import Conversation, chat_message
 from factory.models.checkpoint import Checkpoint
-from factory.models.config import declared_dtype, read_json
+from factory.models.config import declared_dtype, read_json, text_config
 from factory.models.digest import (
     adapter_digest,
     as_run,
@@ -12,24 +13,30 @@ from factory.models.digest import (
     model_files,
     tokenizer_files,
 )
+from factory.models.loaded import check_all_weights, check_loaded
 from factory.models.locate import check_model, locate_model
 from factory.models.open import declared_checkpoint, open_checkpoint
 from factory.models.safetensors import Tensor, read_tensors
-from factory.models.tokens import chat_template, compile_template, text_counter, token_counter
+from factory.models.templates import ChatTemplates, chat_template, prints_date, read_templates
+from factory.models.tokens import prompt_encoder, special_tokens, text_counter, token_counter
 from factory.models.trained import broken_files, model_manifest, trained_model
 
 __all__ = [
+    "ChatTemplates",
     "Checkpoint",
+    "Conversation",
     "Tensor",
     "adapter_digest",
     "adapter_rank",
     "as_run",
     "broken_files",
     "cached_digest",
+    "chat_message",
     "chat_template",
     "check_adapter",
+    "check_all_weights",
+    "check_loaded",
     "check_model",
-    "compile_template",
     "declared_checkpoint",
     "declared_dtype",
     "folder_digest",
@@ -38,8 +45,13 @@ __all__ = [
     "model_files",
     "model_manifest",
     "open_checkpoint",
+    "prints_date",
+    "prompt_encoder",
     "read_json",
+    "read_templates",
     "read_tensors",
+    "special_tokens",
+    "text_config",
     "text_counter",
     "token_counter",
     "tokenizer_files",

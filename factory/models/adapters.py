@@ -1,5 +1,7 @@
 """Check that a LoRA adapter fits its base model, without loading any weights."""
 
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from factory.errors import ModelError
@@ -12,9 +14,10 @@ from factory.models.safetensors import Tensor, read_tensors
 def check_adapter(adapter: Path, base: Path, field: str, base_field: str) -> None:
     """Raise ModelError unless `adapter` contains a LoRA adapter that fits the model in `base`.
 
-    Reads only the headers of safetensors files. Every pair of lora_A [r, in] and lora_B [out, r]
-    must fit a weight [out, in] of the base model. An adapter in another file format passes
-    unchecked. `field` and `base_field` are the recipe fields of the two folders.
+    Reads only the headers of safetensors files. There must be at least one pair of lora_A [r, in]
+    and lora_B [out, r], and every pair must fit a weight [out, in] of the base model. An adapter in
+    another file format passes unchecked. `field` and `base_field` are the recipe fields of the two
+    folders.
     """
     config = read_json(adapter / ADAPTER_FILES[0], field)
     if config.get("peft_type") != "LORA":
@@ -27,18 +30,37 @@ def check_adapter(adapter: Path, base: Path, field: str, base_field: str) -> Non
     file = adapter / "adapter_model.safetensors"
     if not file.is_file():
         return
+    tensors = read_tensors(file, field)
+    if fault := _missing(tensor.name for tensor in tensors):
+        raise ModelError(
+            field,
+            f"{shown_path(adapter)} is not a complete LoRA adapter: {fault}",
+            "save the adapter again with PEFT",
+        )
     weights = {
         tensor.name: tensor.shape
         for part in base.glob("*.safetensors")
         for tensor in read_tensors(part, base_field)
     }
-    for tensor in read_tensors(file, field):
+    for tensor in tensors:
         if weights and (fault := _misfit(tensor, weights)):
             raise ModelError(
                 field,
                 f"{shown_path(adapter)} does not fit the model {shown_path(base)}: {fault}",
                 "use an adapter that was trained on this model",
             )
+
+
+def _missing(names: Iterable[str]) -> str | None:
+    """Return the weights that an adapter lacks, or None if each module has both of its matrices.
+
+    PEFT would draw missing matrices at random.
+    """
+    found = Counter(name.replace("lora_B", "lora_A") for name in names if ".lora_" in name)
+    if not found:
+        return "it has no LoRA weights"
+    alone = [name for name, count in found.items() if ".lora_A." in name and count != 2]
+    return f"{alone[0]} or its lora_B is missing" if alone else None
 
 
 def _misfit(tensor: Tensor, weights: dict[str, list[int]]) -> str | None:

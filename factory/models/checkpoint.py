@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.fingerprint import file_digest, files_digest
-from factory.models.config import read_json
+from factory.models.config import CONTEXT_LENGTHS, read_json, text_config
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ class Checkpoint:
 
         Chat models often have several.
         """
-        stops = self.generation_config.get("eos_token_id", self.config.get("eos_token_id"))
+        config = text_config(self.config)
+        stops = self.generation_config.get("eos_token_id", config.get("eos_token_id"))
         return [stops] if isinstance(stops, int) else list(stops or [])
 
     @cached_property
@@ -64,21 +65,27 @@ class Checkpoint:
     def context_length(self) -> int | None:
         """Maximum number of tokens in a prompt and its answer together, or None if it is
         unknown."""
-        length = self.config.get("max_position_embeddings")
-        return length if isinstance(length, int) else None
+        config = text_config(self.config)
+        return next((config[name] for name in CONTEXT_LENGTHS if config.get(name)), None)
 
     @cached_property
     def control_tokens(self) -> tuple[str, ...]:
-        """Texts that the tokenizer turns into control tokens, as listed in its `tokenizer.json`.
+        """Texts that the tokenizer turns into control tokens, as listed in its `tokenizer.json` or,
+        without that file, in its `tokenizer_config.json`.
 
         Empty for a model whose weights only a server has.
         """
-        added = self._json("tokenizer.json").get("added_tokens", [])
-        return tuple(token["content"] for token in added if token["special"])
+        added = self._json("tokenizer.json").get("added_tokens")
+        if added is None:
+            added = (self._json("tokenizer_config.json").get("added_tokens_decoder") or {}).values()
+        return tuple(token["content"] for token in added if token.get("special"))
 
     @cached_property
     def tokenizer_digest(self) -> str:
         """Hash of the tokenizer and chat template files, which determine the length of a prompt."""
-        names = ("tokenizer*", "chat_template*", "special_tokens_map.json", "added_tokens.json")
+        names = (
+            *("tokenizer*", "chat_template*", "additional_chat_templates/*"),
+            *("special_tokens_map.json", "added_tokens.json"),
+        )
         files = [path for name in names for path in sorted(self.path.glob(name))]
         return files_digest((path.name, file_digest(path)) for path in files)

@@ -1,27 +1,187 @@
-"""Read the JSON files in a model folder."""
+"""Read the JSON files in a model folder, and check the fields that the factory reads."""
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from factory.errors import ModelError
+
+_DTYPE = r"bfloat16|float(16|32|64|8_\w+)"
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_list_of(check: Callable[[Any], bool], value: Any) -> bool:
+    return isinstance(value, list) and all(check(item) for item in value)
+
+
+def _is_str(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_special_token(value: Any) -> bool:
+    return _is_str(value) or (isinstance(value, dict) and _is_str(value.get("content")))
+
+
+def _is_added_token(value: Any) -> bool:
+    return _is_special_token(value) and isinstance(value, dict) and "special" in value
+
+
+def _is_template(value: Any) -> bool:
+    return _is_str(value) or _is_list_of(_is_named_template, value)
+
+
+def _is_named_template(value: Any) -> bool:
+    return isinstance(value, dict) and _is_str(value.get("name")) and _is_str(value.get("template"))
+
+
+_Kind = tuple[str, Callable[[Any], bool]]
+"""The values that a field may have: in words, and as a check."""
+
+_WHOLE: _Kind = ("a whole number", _is_int)
+_NUMBER: _Kind = ("a number", _is_number)
+_TEXT: _Kind = ("a string", _is_str)
+_OBJECT: _Kind = ("an object", lambda value: isinstance(value, dict))
+_NAMES: _Kind = ("a list of strings", lambda value: _is_list_of(_is_str, value))
+_IDS: _Kind = (
+    "a whole number or a list of whole numbers",
+    lambda value: _is_int(value) or _is_list_of(_is_int, value),
+)
+_TYPE: _Kind = (
+    "a floating-point type such as bfloat16",
+    lambda value: _is_str(value) and re.fullmatch(_DTYPE, value) is not None,
+)
+
+CONTEXT_LENGTHS = (
+    "max_position_embeddings",
+    "n_positions",
+    "max_seq_len",
+    "seq_length",
+    "model_max_length",
+    "max_sequence_length",
+    "max_seq_length",
+    "seq_len",
+)
+"""The names that model families give to their context length, as in vLLM 0.32."""
+
+_CONFIG: dict[str, _Kind] = {
+    **dict.fromkeys(CONTEXT_LENGTHS, _WHOLE),
+    "architectures": _NAMES,
+    "dtype": _TYPE,
+    "torch_dtype": _TYPE,
+    "eos_token_id": _IDS,
+    "id2label": _OBJECT,
+    "model_type": _TEXT,
+    "num_labels": _WHOLE,
+    "text_config": _OBJECT,
+    "vocab_size": _WHOLE,
+}
+
+_TOKEN: _Kind = ("a string or an object with `content`", _is_special_token)
+
+_FIELDS: dict[str, dict[str, _Kind]] = {
+    "config.json": _CONFIG,
+    "generation_config.json": {
+        "eos_token_id": _IDS,
+        "min_p": _NUMBER,
+        "repetition_penalty": _NUMBER,
+        "temperature": _NUMBER,
+        "top_k": _WHOLE,
+        "top_p": _NUMBER,
+    },
+    "tokenizer_config.json": {
+        "added_tokens_decoder": (
+            "an object of tokens",
+            lambda value: (
+                isinstance(value, dict) and _is_list_of(_is_special_token, [*value.values()])
+            ),
+        ),
+        "chat_template": ("a string or a list of {name, template}", _is_template),
+        "bos_token": _TOKEN,
+        "eos_token": _TOKEN,
+        "pad_token": _TOKEN,
+        "unk_token": _TOKEN,
+    },
+    "tokenizer.json": {
+        "added_tokens": (
+            "a list of tokens",
+            lambda value: _is_list_of(_is_added_token, value),
+        ),
+    },
+    "adapter_config.json": {
+        "peft_type": _TEXT,
+        "r": _WHOLE,
+        "rank_pattern": (
+            "an object of whole numbers",
+            lambda value: isinstance(value, dict) and _is_list_of(_is_int, [*value.values()]),
+        ),
+    },
+    "model.safetensors.index.json": {
+        "weight_map": (
+            "an object of file names",
+            lambda value: isinstance(value, dict) and _is_list_of(_is_str, [*value.values()]),
+        ),
+    },
+}
+"""The fields that the factory reads, by file. A field may also be null or absent."""
 
 
 def read_json(path: Path, field: str) -> dict[str, Any]:
     """Return the content of a JSON file in a model folder, or an empty dict if there is no such
     file.
 
-    Raises ModelError if the file is not JSON. `field` is the recipe field that names the model.
+    Raises ModelError if the file is not a JSON object, or if a field that the factory reads has a
+    value of the wrong type. `field` is the recipe field that names the model.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
+        fault = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise ModelError(
-            field, f"{path.name} cannot be read as JSON ({error})", "download the model again"
+            field, f"{path.name} cannot be read as JSON ({fault})", "download the model again"
         ) from None
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        raise ModelError(
+            field,
+            f"{path.name} contains {type(content).__name__} instead of an object",
+            "download the model again",
+        )
+    _check_fields(path.name, content, field)
+    text = content.get("text_config")  # of models that also read images
+    if path.name == "config.json" and text is not None:
+        _check_fields(path.name, text, field, "text_config.")
+    return content
+
+
+def _check_fields(name: str, content: dict[str, Any], field: str, parent: str = "") -> None:
+    for key, (expected, fits) in _FIELDS.get(name, {}).items():
+        value = content.get(key)
+        if value is not None and not fits(value):
+            shown = json.dumps(value, ensure_ascii=False)[:60]
+            raise ModelError(
+                field,
+                f"{name} sets {parent}{key} to {shown}, expected {expected}",
+                f"correct {name}, or download the model again",
+            )
+
+
+def text_config(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a config.json together with those of its section `text_config`.
+
+    Models that also read images describe their language model in this section.
+    """
+    set_ = {name: value for name, value in config.items() if value is not None}
+    return {**(config.get("text_config") or {}), **set_}
 
 
 def declared_dtype(path: Path, field: str) -> str:

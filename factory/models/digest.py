@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from factory.fingerprint import file_digest, files_digest, folder_key
+from factory.models.templates import DATE
 from factory.recipe import VLLM_IDENTITY, Engine, OpenaiEngine, VllmEngine
 
 WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
@@ -17,6 +18,7 @@ MEANING_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
     "chat_template*",
+    "additional_chat_templates/*.jinja",
     "vocab*",
     "merges.txt",
     "scripted.json",
@@ -32,12 +34,14 @@ ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_mo
 """The files of a LoRA adapter that PEFT saved."""
 
 
-def as_run(digest: str, engine: Engine) -> str:
-    """Return a digest of a model and of the engine settings that affect its answers.
+def as_run(digest: str, engine: Engine, *, prints_date: bool = False) -> str:
+    """Return a digest of a model and of everything else that affects its answers.
 
-    These settings are the arguments of vLLM in VLLM_IDENTITY, or an OpenAI server's name for the
-    model.
+    This is the date that its chat template prints, if `prints_date`, and the engine's settings: the
+    arguments of vLLM in VLLM_IDENTITY, or an OpenAI server's name for the model.
     """
+    if prints_date:
+        digest = folder_key("model on a date", 1, {"model": digest, "date": DATE.isoformat()})
     match engine:
         case VllmEngine():
             set_ = {k: v for k, v in engine.arguments.items() if k in VLLM_IDENTITY}
@@ -52,7 +56,10 @@ def folder_digest(path: Path, dtype: str, known: dict[str, str]) -> str:
 
     `known` caches file hashes; see `cached_digest`.
     """
-    files = files_digest((file.name, cached_digest(file, known)) for file in model_files(path))
+    files = files_digest(
+        (file.relative_to(path).as_posix(), cached_digest(file, known))
+        for file in model_files(path)
+    )
     return folder_key("model", 1, {"files": files, "dtype": dtype})
 
 
@@ -79,8 +86,13 @@ def model_files(path: Path) -> list[Path]:
     name."""
     if is_adapter(path):
         return sorted(file for name in ADAPTER_FILES if (file := path / name).is_file())
-    weights = next((found for glob in WEIGHT_FILES if (found := sorted(path.glob(glob)))), [])
-    return sorted({*weights, *(file for glob in MEANING_FILES for file in path.glob(glob))})
+    files = {file for glob in MEANING_FILES for file in path.glob(glob)}
+    return sorted({*weight_files(path), *files})
+
+
+def weight_files(path: Path) -> list[Path]:
+    """Return the weight files in a model folder, sorted by name."""
+    return next((found for glob in WEIGHT_FILES if (found := sorted(path.glob(glob)))), [])
 
 
 def cached_digest(file: Path, known: dict[str, str]) -> str:

@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 from factory.errors import ModelError, NotDownloaded
-from factory.models.digest import MEANING_FILES, WEIGHT_FILES
-from factory.models.tokens import chat_template
+from factory.models.config import read_json
+from factory.models.digest import MEANING_FILES, WEIGHT_FILES, is_adapter, weight_files
+from factory.models.safetensors import read_tensors
+from factory.models.templates import read_templates
 from factory.recipe import Model, Recipe, Training
 
 
@@ -36,15 +38,19 @@ def _locate_repository(model: Model, field: str, download: bool) -> Path:
         LocalEntryNotFoundError,
     )
 
-    try:
-        return Path(
-            snapshot_download(
-                model.path,
-                revision=model.revision,
-                allow_patterns=[*WEIGHT_FILES, *MEANING_FILES],
-                local_files_only=not download,
-            )
+    def find(*weights: str) -> Path:
+        folder = snapshot_download(
+            model.path,
+            revision=model.revision,
+            allow_patterns=[*weights, *MEANING_FILES],
+            local_files_only=not download,
         )
+        return Path(folder)
+
+    try:
+        path = find(WEIGHT_FILES[0])
+        # A second format is needed only if there is no first one.
+        return path if weight_files(path) else find(*WEIGHT_FILES, "pytorch_model.bin.index.json")
     except LocalEntryNotFoundError:
         raise NotDownloaded(
             field,
@@ -68,20 +74,47 @@ def shown_path(path: Path) -> str:
 
 
 def check_model(given: str, path: Path, field: str) -> None:
-    """Raise ModelError unless a folder contains a config.json, weights, and a chat template.
+    """Raise ModelError unless a folder contains a config.json, complete weights, and a chat
+    template.
 
-    `given` is the folder as the recipe writes it. `field` is the recipe section that names it.
+    Reads the headers of the weights. `given` is the folder as the recipe writes it. `field` is the
+    recipe section that names it.
     """
-    field = f"{field}.path"
+    section, field = field, f"{field}.path"
+    if is_adapter(path):
+        raise ModelError(
+            field,
+            f"{given} is a LoRA adapter, not a full model",
+            f"name this folder in {section}.adapter, and its base model in {field}",
+        )
     if not (path / "config.json").is_file():
         raise ModelError(field, f"{given} has no config.json", "expected a model folder")
-    if not any(file for glob in WEIGHT_FILES for file in path.glob(glob)):
-        raise ModelError(
-            field, f"{given} has no weights", "expected *.safetensors or pytorch_model*.bin files"
-        )
-    if chat_template(path, field) is None:
+    read_json(path / "config.json", field)
+    _check_weights(given, path, field)
+    if read_templates(path, field) is None:
         raise ModelError(
             field,
             f"{given} has no chat template",
             "use an instruction-tuned model, or add a chat_template.jinja",
         )
+
+
+def _check_weights(given: str, path: Path, field: str) -> None:
+    """Raise ModelError unless the weights of a model are complete, as far as their headers tell."""
+    weights = weight_files(path)
+    if not weights:
+        raise ModelError(
+            field, f"{given} has no weights", "expected *.safetensors or pytorch_model*.bin files"
+        )
+    shards = read_json(path / "model.safetensors.index.json", field).get("weight_map") or {}
+    if weights[0].suffix == ".safetensors":
+        for name in sorted(set(shards.values())):
+            if not (path / name).is_file():
+                raise ModelError(
+                    field, f"{given} lacks the weights file {name}", "download the model again"
+                )
+    for file in weights:
+        if file.suffix == ".safetensors":
+            read_tensors(file, field)
+        elif file.stat().st_size == 0:
+            raise ModelError(field, f"{file.name} is empty", "download the model again")

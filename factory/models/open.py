@@ -9,6 +9,7 @@ from factory.models.checkpoint import Checkpoint
 from factory.models.config import declared_dtype
 from factory.models.digest import adapter_digest, as_run, folder_digest
 from factory.models.locate import check_model, locate_model
+from factory.models.templates import prints_date
 from factory.recipe import Model, OpenaiEngine, Recipe
 
 
@@ -44,7 +45,15 @@ def open_checkpoint(
         script = engine.script
         code = find_function(script, recipe.folder).digest if script else "words"
         digest = folder_key("scripted model", 1, {"model": digest, "script": code})
-    return Checkpoint(name, path, as_run(digest, engine), dtype, adapter, base=base, field=place)
+    return Checkpoint(
+        name,
+        path,
+        as_run(digest, engine, prints_date=prints_date(path, place)),
+        dtype,
+        adapter,
+        base=base,
+        field=place,
+    )
 
 
 def declared_checkpoint(name: str, revision: str, engine: OpenaiEngine) -> Checkpoint:

@@ -1,79 +1,81 @@
-"""Read chat templates and count tokens without importing transformers."""
+"""Count tokens without importing transformers."""
 
-import json
-import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from factory.errors import MissingExtra
+from factory.errors import MissingExtra, ModelError
+from factory.models.chat import Conversation
 from factory.models.checkpoint import Checkpoint
 from factory.models.config import read_json
-
-if TYPE_CHECKING:
-    from jinja2 import Template
+from factory.models.templates import SPECIAL_TOKENS, read_templates
 
 
-def chat_template(path: Path, field: str) -> str | None:
-    """Return the default chat template in a model folder as Jinja text, or None if there is none.
-
-    Raises ModelError if `tokenizer_config.json` is not JSON. `field` is the recipe field that names
-    the folder.
-    """
-    file = path / "chat_template.jinja"
-    if file.is_file():
-        return file.read_text(encoding="utf-8")
-    template = read_json(path / "tokenizer_config.json", field).get("chat_template")
-    if isinstance(template, list):
-        named = {item["name"]: item["template"] for item in template}
-        template = named.get("default")
-    return template if isinstance(template, str) else None
+def token_counter(model: Checkpoint) -> Callable[[Conversation | Sequence[Mapping[str, Any]]], int]:
+    """Return a function that counts the tokens in a prompt: a conversation, or plain messages."""
+    encode = prompt_encoder(model)
+    return lambda prompt: len(encode(_conversation(prompt), True))
 
 
-def token_counter(model: Checkpoint) -> Callable[[Sequence[Mapping[str, Any]]], int]:
-    """Return a function that counts the tokens in a list of chat messages.
+def prompt_encoder(model: Checkpoint) -> Callable[[Conversation, bool], list[int]]:
+    """Return a function that converts a conversation to tokens, with or without the generation
+    prompt.
 
     The function uses only `tokenizer.json` and Jinja, because importing AutoTokenizer takes
-    seconds. For a model without a `tokenizer.json`, the function uses AutoTokenizer.
+    seconds. It uses AutoTokenizer for a model without a `tokenizer.json`, and for a model whose
+    chat template reads special tokens that only transformers knows.
     """
-    from tokenizers import Tokenizer
+    templates = read_templates(model.path, model.field)
+    if templates is None:
+        raise ModelError(model.field, f"{model.path.name} has no chat template")
+    specials = special_tokens(model.path, model.field)
+    templates.check(model.field)
+    if any(templates.mention(name) for name in SPECIAL_TOKENS if name not in specials):
+        specials = _auto_tokenizer(model.path).special_tokens_map
+    encode = _encoder(model)
+    return lambda conversation, prompting: encode(
+        templates.render(conversation, specials, add_generation_prompt=prompting)
+    )
 
-    file = model.path / "tokenizer.json"
-    if not file.is_file():
-        return _slow_counter(model)
-    tokenizer = Tokenizer.from_file(str(file))
-    settings = read_json(model.path / "tokenizer_config.json", model.field)
-    names = ("bos_token", "eos_token", "pad_token", "unk_token")
-    specials = {name: token for name in names if (token := _token(settings.get(name)))}
-    template = compile_template(chat_template(model.path, model.field) or "")
 
-    def count(messages: Sequence[Mapping[str, Any]]) -> int:
-        text = template.render(messages=messages, add_generation_prompt=True, **specials)
-        return len(tokenizer.encode(text, add_special_tokens=False).ids)
+def _conversation(prompt: Conversation | Sequence[Mapping[str, Any]]) -> Conversation:
+    if isinstance(prompt, Conversation):
+        return prompt
+    return Conversation([dict(message) for message in prompt])
 
-    return count
+
+def special_tokens(path: Path, field: str) -> dict[str, str]:
+    """Return the special tokens that a tokenizer's files name, as in transformers 5.19."""
+    settings = read_json(path / "tokenizer_config.json", field)
+    if "added_tokens_decoder" not in settings:
+        settings = settings | read_json(path / "special_tokens_map.json", field)
+    named = {name: _token(settings.get(name)) for name in SPECIAL_TOKENS}
+    return {name: token for name, token in named.items() if token is not None}
 
 
 def text_counter(model: Checkpoint) -> Callable[[str], int]:
     """Return a function that counts the tokens in an answer, including its end token."""
+    encode = _encoder(model)
+    return lambda text: len(encode(text)) + 1
+
+
+def _encoder(model: Checkpoint) -> Callable[[str], list[int]]:
+    """Return a function that converts a text to tokens, without adding special tokens."""
+    file = model.path / "tokenizer.json"
+    if not file.is_file():
+        slow = _auto_tokenizer(model.path)
+        return lambda text: list(slow.encode(text, add_special_tokens=False))
     from tokenizers import Tokenizer
 
-    file = model.path / "tokenizer.json"
-    if file.is_file():
+    try:
         fast = Tokenizer.from_file(str(file))
-        return lambda text: len(fast.encode(text, add_special_tokens=False).ids) + 1
-    slow = _auto_tokenizer(model.path)
-    return lambda text: len(slow.encode(text, add_special_tokens=False)) + 1
-
-
-def _slow_counter(model: Checkpoint) -> Callable[[Sequence[Mapping[str, Any]]], int]:
-    tokenizer = _auto_tokenizer(model.path)
-    return lambda messages: len(
-        tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=True)[
-            "input_ids"
-        ]
-    )
+    except Exception as error:  # the package raises no narrower type
+        raise ModelError(
+            model.field,
+            f"tokenizer.json is not a tokenizer ({error})",
+            "download the model again",
+        ) from None
+    return lambda text: list(fast.encode(text, add_special_tokens=False).ids)
 
 
 def _auto_tokenizer(path: Path) -> Any:
@@ -81,37 +83,7 @@ def _auto_tokenizer(path: Path) -> Any:
         from transformers import AutoTokenizer
     except ImportError:
         raise MissingExtra("transformers", "train") from None
-    return AutoTokenizer.from_pretrained(path)
-
-
-def compile_template(text: str) -> "Template":
-    """Return a compiled chat template that renders messages exactly as transformers does.
-
-    The code follows transformers.utils.chat_template_utils (5.19). Importing transformers would
-    take longer than the rest of `factory plan`. Rendering raises jinja2.TemplateError if the
-    template refuses the messages.
-    """
-    from jinja2 import TemplateError
-    from jinja2.ext import loopcontrols
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    def refuse(message: str) -> None:
-        raise TemplateError(message)
-
-    def to_json(value: Any, indent: int | None = None, **options: Any) -> str:
-        return json.dumps(value, **{"ensure_ascii": False, "indent": indent, **options})
-
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
-    )
-    environment.filters["tojson"] = to_json
-    environment.globals["raise_exception"] = refuse
-    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-    # The {% generation %} blocks mark the assistant's tokens for training and print nothing, so a
-    # condition that is always true replaces them.
-    text = re.sub(r"\{%(-?)\s*generation\s*(-?)%\}", r"{%\1 if true \2%}", text)
-    text = re.sub(r"\{%(-?)\s*endgeneration\s*(-?)%\}", r"{%\1 endif \2%}", text)
-    return environment.from_string(text)
+    return AutoTokenizer.from_pretrained(path, trust_remote_code=False)
 
 
 def _token(value: Any) -> str | None:

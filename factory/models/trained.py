@@ -7,6 +7,7 @@ from typing import Any
 from factory.fingerprint import file_digest
 from factory.models.checkpoint import Checkpoint
 from factory.models.digest import ADAPTER_FILES, as_run
+from factory.models.templates import prints_date
 from factory.recipe import Recipe
 
 
@@ -23,7 +24,9 @@ def trained_model(name: str, folder: Path, first: Checkpoint, recipe: Recipe) ->
     for file, (size, _) in manifest["files"].items():
         if not (path / file).is_file() or (path / file).stat().st_size != size:
             return None
-    digest = as_run(manifest["digest"], recipe.engine)
+    digest = as_run(
+        manifest["digest"], recipe.engine, prints_date=prints_date(first.path, first.field)
+    )
     if ADAPTER_FILES[0] in manifest["files"]:
         return Checkpoint(
             name, first.path, digest, first.dtype, path, folder, first.base, field=first.field

@@ -9,6 +9,7 @@ from factory.plan.inspect import (
     read_state,
 )
 from factory.plan.opened import OpenedRecipe, open_recipe
+from factory.plan.pair_steps import loop_prompt_fields, trained_prompt_fields
 from factory.plan.public_views import PUBLIC_VIEWS, all_views, count_outcomes, final_pairs
 from factory.plan.recipe_state import RecipeState
 from factory.plan.row_steps import check_chunks, reused_views
@@ -44,6 +45,7 @@ __all__ = [
     "inspect_step",
     "loads",
     "locate_step",
+    "loop_prompt_fields",
     "open_recipe",
     "read_parquet",
     "read_state",
@@ -51,5 +53,6 @@ __all__ = [
     "reused_views",
     "steps",
     "steps_of_one_pass",
+    "trained_prompt_fields",
     "write_views_sql",
 ]

@@ -1,9 +1,9 @@
 """Find the lake folders of steps that choose pairs or train models, and count the pairs."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from factory.fingerprint import file_digest, folder_key, short_hash
-from factory.lake import Scope, load_query
+from factory.lake import Folder, PromptFields, Row, Scope, Views, find_prompt_fields, load_query
 from factory.models import trained_model
 from factory.pairs import PAIRS_VERSION
 from factory.plan.inputs import n_rows, waits
@@ -69,9 +69,39 @@ def locate_training(state: RecipeState, step: Step, _: int | None) -> StepState:
         if (file := recipe.file_beside(word))
     }
     parent = state.models[step.parent].digest
-    settings = training_settings(recipe.train, method, parent, pair_ids, recipe.seed, files)
+    settings = training_settings(
+        recipe.train,
+        method,
+        parent,
+        pair_ids,
+        recipe.seed,
+        files,
+        trained_prompt_fields(state, built.folder).names,
+    )
     folder = state.lake.folder("models", folder_key("train", TRAINING_VERSION, settings))
     return StepState(step, folder, settings, wanted=1)
+
+
+def loop_prompt_fields(state: RecipeState) -> PromptFields:
+    """Return the fields beyond role and content that some prompts of the loop have."""
+
+    def compute(views: Views) -> Row:
+        return asdict(find_prompt_fields(views, "from prompts where split != 'probe'"))
+
+    return PromptFields(**state.recall("prompt_fields", Scope(), compute))
+
+
+def trained_prompt_fields(state: RecipeState, build: Folder) -> PromptFields:
+    """Return the fields beyond role and content that some prompts of a training have.
+
+    `build` is the folder of its pairs.
+    """
+    if not loop_prompt_fields(state):
+        return PromptFields()
+    views = state.views()
+    views.register_shards("pairs", "pairs", build.shards())
+    trained = "select prompt_id from pairs_shards where outcome = 'kept' and split = 'train'"
+    return find_prompt_fields(views, f"from prompts semi join ({trained}) using (prompt_id)")
 
 
 def count_training(state: RecipeState, located: StepState, _: int | None) -> StepState:

@@ -4,13 +4,13 @@ All sizes are estimates. Each function documents what its estimate leaves out.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from factory.errors import RecipeError
-from factory.models import Tensor, declared_dtype, model_files, read_json, read_tensors
+from factory.models import Tensor, declared_dtype, model_files, read_json, read_tensors, text_config
 from factory.recipe import TRL_MAX_LENGTH, Method, Model, Train
 from factory.stages import adapter_fields
 
@@ -35,6 +35,20 @@ class Weights:
     """The dimensions of the model, which determine the memory for activations."""
 
 
+_DIMENSIONS = (
+    ("num_hidden_layers", "n_layer"),
+    ("hidden_size", "n_embd"),
+    ("intermediate_size", "n_inner"),
+    ("vocab_size",),
+)
+"""The names of each dimension in `config.json`. The second names are those of GPT-2."""
+
+
+def _first(config: Mapping[str, Any], names: Sequence[str]) -> int:
+    """Return the value of the first name in a config that is a whole number, or 0."""
+    return next((config[name] for name in names if isinstance(config.get(name), int)), 0)
+
+
 @dataclass(frozen=True)
 class Shape:
     """Dimensions of a transformer model from its `config.json`; 0 if unknown."""
@@ -48,11 +62,8 @@ class Shape:
     @classmethod
     def of(cls, path: Path, field: str) -> "Shape":
         """Return the dimensions of the model in the folder `path`."""
-        config = read_json(path / "config.json", field)
-        text = config.get("text_config")  # of models that also read images
-        names = ("num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size")
-        given = [(text if isinstance(text, dict) else config).get(name) for name in names]
-        return cls(*(number if isinstance(number, int) else 0 for number in given))
+        config = text_config(read_json(path / "config.json", field))
+        return cls(*(_first(config, names) for names in _DIMENSIONS))
 
 
 def weigh(model: Model, path: Path, field: str, train: Train | None = None) -> Weights | None:

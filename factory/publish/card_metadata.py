@@ -136,6 +136,8 @@ def _yaml(feature: Mapping[str, Any]) -> dict[str, Any]:
     match feature.get("_type"):
         case "Value":
             return {"dtype": feature["dtype"]}
+        case "Json":
+            return {"dtype": "json"}
         case "List":
             inner = _yaml(feature["feature"])
             return {"list": inner.get("struct", inner.get("dtype", inner))}

@@ -21,6 +21,7 @@ _TYPES = {
     pa.int32(): "cr:Int32",
     pa.int64(): "cr:Int64",
     pa.bool_(): "sc:Boolean",
+    pa.json_(): "sc:Text",
 }
 
 
@@ -108,6 +109,9 @@ def _field(config: Config, column: pa.Field) -> dict[str, Any]:
     described: dict[str, Any] = {"@type": "cr:Field", "@id": place, "name": place}
     if not pa.types.is_list(column.type):
         return {**described, "dataType": _TYPES[column.type], "source": source}
+    if not pa.types.is_struct(column.type.value_type):
+        kind = _TYPES[column.type.value_type]
+        return {**described, "repeated": True, "dataType": kind, "source": source}
     parts = [
         {
             "@type": "cr:Field",

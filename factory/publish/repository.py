@@ -20,15 +20,16 @@ import pyarrow.parquet as pq
 from factory.errors import PublishError
 from factory.export import (
     PAIR_COLUMNS,
+    PLAIN,
     SPLITS,
     kept_pairs,
-    more_than_bare,
     select_pairs,
+    with_prompt_fields,
     write_rows,
 )
 from factory.lake import (
-    BARE_MESSAGE,
     TABLES,
+    PromptFields,
     Value,
     Views,
     literal,
@@ -37,18 +38,16 @@ from factory.lake import (
     view_schema,
 )
 from factory.pairs import FIRST, SECOND, Policy
-from factory.plan import RecipeState, all_views, final_pairs, steps
+from factory.plan import RecipeState, all_views, final_pairs, loop_prompt_fields, steps
 from factory.progress import Progress, Task
 from factory.publish.redact import redact_paths
-
-_MESSAGES = pa.list_(BARE_MESSAGE)
 
 _SOURCE = [pa.field("source", pa.string()), pa.field("license", pa.string())]
 
 KTO_COLUMNS = pa.schema(
     [
-        ("prompt", _MESSAGES),
-        ("completion", _MESSAGES),
+        ("prompt", PLAIN),
+        ("completion", PLAIN),
         ("label", pa.bool_()),
         ("iteration", pa.int32()),
         ("prompt_id", pa.string()),
@@ -72,7 +71,7 @@ CANDIDATE_COLUMNS = pa.schema(
         ("role", pa.string()),
         ("name", pa.string()),
         ("split", pa.string()),
-        ("prompt", _MESSAGES),
+        ("prompt", PLAIN),
         *view_schema("samples"),
         ("parser_key", pa.string()),
         *_SCORED,
@@ -196,8 +195,10 @@ class Contents:
 
     iterations: list[int]
     """The finished iterations."""
+    prompt_fields: PromptFields
+    """The fields of prompts beyond role and content. The rows have columns for them."""
     all_configs: Sequence[Config] = CONFIGS
-    """The configurations that the dataset can have."""
+    """The configurations that the dataset can have, without columns for `prompt_fields`."""
     sizes: dict[str, dict[str, Size]] = field(default_factory=dict)
     """Sizes by configuration and split, without empty splits."""
 
@@ -208,7 +209,15 @@ class Contents:
     @property
     def configs(self) -> list[Config]:
         """Return the dataset configurations that have at least one row."""
-        return [config for config in self.all_configs if config.name in self.sizes]
+        return [config for config in self.possible_configs if config.name in self.sizes]
+
+    @property
+    def possible_configs(self) -> list[Config]:
+        """Return all dataset configurations, with the columns that their prompts need."""
+        return [
+            replace(config, columns=with_prompt_fields(config.columns, self.prompt_fields))
+            for config in self.all_configs
+        ]
 
 
 def iterations(state: RecipeState) -> list[int]:
@@ -234,8 +243,8 @@ def iterations(state: RecipeState) -> list[int]:
 def write_repository(state: RecipeState, folder: Path, progress: Progress) -> Contents:
     """Write the Parquet and SQL files of a recipe's finished iterations to an empty folder.
 
-    Raises PublishError if no iteration is finished, no pair was kept, the policy builds no pairs,
-    or prompts have fields that the published rows cannot contain.
+    Raises PublishError if no iteration is finished, no pair was kept, or the policy builds no
+    pairs.
     """
     if state.policy.trains != "dpo":
         raise PublishError(
@@ -243,15 +252,15 @@ def write_repository(state: RecipeState, folder: Path, progress: Progress) -> Co
             f"the policy {state.policy.name} builds no pairs, but only pairs can be published",
             "run `factory export RECIPE --to sft` to export the chosen answers",
         )
-    contents = Contents(iterations(state), configs_of(state.policy))
+    found = loop_prompt_fields(state)
+    contents = Contents(iterations(state), found, configs_of(state.policy))
     views = all_views(state)
-    _refuse_more_than_bare(views, state.recipe.name)
     views.register("models", _public_models(state))
     views.define("kto", shipped_queries()["kto"].sql)
     n_configs = len(contents.all_configs)
     n_files = len(contents.iterations) * (n_configs * len(SPLITS) + len(TABLE_FILES))
     with progress.task("writing the folder", n_files, "files") as task:
-        for config in contents.all_configs:
+        for config in contents.possible_configs:
             _write_config(views, config, folder, contents, task)
         for table, columns in TABLE_FILES.items():
             for iteration in contents.iterations:
@@ -267,16 +276,6 @@ def write_repository(state: RecipeState, folder: Path, progress: Progress) -> Co
         )
     _write_sql(folder, state.policy.final_phase)
     return contents
-
-
-def _refuse_more_than_bare(views: Views, name: str) -> None:
-    """Raise PublishError if prompts have tools, or messages with more than role and content."""
-    if found := more_than_bare(views):
-        raise PublishError(
-            "prompts.files",
-            f"some prompts of the recipe {name} have fields that cannot be published ({found})",
-            "use prompts whose messages have only role and content",
-        )
 
 
 def _public_models(state: RecipeState) -> pa.Table:

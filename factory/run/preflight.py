@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from factory.engines import LabelTree, check_engine, label_tree, reward
-from factory.errors import PromptsError, RecipeError, RubricError
+from factory.errors import ModelError, PromptsError, RecipeError, RubricError
 from factory.lake import load_query
-from factory.models import Checkpoint, token_counter
+from factory.models import Checkpoint, check_all_weights, prints_date, read_templates, token_counter
 from factory.plan import RecipeState, Step
-from factory.recipe import REFERENCE, Engine, Judge, OpenaiEngine, VllmEngine
+from factory.recipe import REFERENCE, Engine, Generation, Judge, OpenaiEngine, VllmEngine
 from factory.stages import Rubric, adapter_fields, render_rubric, reserved_fields
 from factory.train import check_command, check_fields, check_lora, trainer_fields
 
@@ -25,7 +25,11 @@ def check_before_run(state: RecipeState, wanted: Sequence[Step]) -> None:
     that a rubric or the policy reads.
     """
     recipe = state.recipe
+    for model in state.models.values():
+        if model.declared is None and (found := read_templates(model.path, model.field)):
+            found.check(model.field)
     check_engine(recipe.engine, state.rank("M_0"), "engine")
+    _check_server(recipe.engine, state.models["M_0"], recipe.sampling, "sampling")
     trained = [step for step in wanted if step.stage == "train"]
     if trained:
         _check_training(state)
@@ -50,6 +54,7 @@ def _check_judge(state: RecipeState, name: str) -> None:
         check_engine(judge.engine, state.rank(model.name), f"{recipe.field_of(name)}.engine")
     if rubric is None:
         return
+    _check_server(recipe.engine_of(model.name), model, judge, recipe.field_of(name))
     # Without the reference or the criteria that its rubric mentions, a judge would invent them.
     shown = {
         field: (
@@ -67,6 +72,27 @@ def _check_judge(state: RecipeState, name: str) -> None:
         _check_labels(judge, rubric)
         if model.declared is None:
             _check_tokens(judge, rubric, model, recipe.engine_of(model.name))
+
+
+def _check_server(engine: Engine, model: Checkpoint, generation: Generation, field: str) -> None:
+    """Raise a UserError if a server would show a model another prompt, or return other answers.
+
+    `field` is the recipe section of the sampling settings.
+    """
+    if not isinstance(engine, OpenaiEngine) or model.declared is not None:
+        return
+    if prints_date(model.path, model.field):
+        raise ModelError(
+            model.field,
+            "the chat template prints the current date, and a server cannot be given another date",
+            "write a fixed date into the chat template, and start the server with this template",
+        )
+    if tags := {*(generation.reasoning or ())} & {*model.control_tokens}:
+        raise RecipeError(
+            f"{field}.reasoning",
+            f"servers remove the tag {min(tags)} from answers, because it is a special token",
+            "start the server with a reasoning parser, and remove this field",
+        )
 
 
 def _check_training(state: RecipeState) -> None:
@@ -91,6 +117,7 @@ def _check_training(state: RecipeState) -> None:
             "remove this field from the recipe",
         )
     check_fields(method, trainer_fields(recipe, method), first.dtype)
+    check_all_weights(first.path, first.field)
     if first.adapter is not None and spec.lora is None:
         raise RecipeError(
             "train.lora",

@@ -56,13 +56,18 @@ def render_rubric(
 
 
 def transcript(messages: Sequence[Mapping[str, Any]]) -> str:
-    """Format a list of chat messages as plain text. A single message stays as it is. Several
-    messages become one paragraph each, after the name of the role."""
+    """Format the stored messages of a prompt as plain text. A single message stays as it is.
+    Several messages become one paragraph each, after the name of the role. Tool calls follow the
+    message's content as JSON."""
     if len(messages) == 1:
         return str(messages[0]["content"] or "")
     return "\n\n".join(
-        f"{str(message['role']).capitalize()}: {message['content'] or ''}" for message in messages
+        f"{str(message['role']).capitalize()}: {_said(message)}" for message in messages
     )
+
+
+def _said(message: Mapping[str, Any]) -> str:
+    return "\n".join(part for part in (message["content"], message.get("tool_calls")) if part)
 
 
 def parse_score(

@@ -6,12 +6,12 @@ from typing import Any
 from factory.engines import Request, Result
 from factory.fingerprint import seed_of
 from factory.functions import Function
-from factory.lake import Row, answer_id
-from factory.models import Checkpoint
+from factory.lake import MESSAGE, Row, answer_id
+from factory.models import Checkpoint, Conversation
 from factory.recipe import Judge
 from factory.stages.judging import render_rubric, shown_second, transcript
 from factory.stages.rubric import Rubric
-from factory.stages.samples import generated
+from factory.stages.samples import generated, special_tags
 
 VERSION = 2
 
@@ -32,6 +32,7 @@ def settings(
         "model": judge.digest,
         "prompt": rubric.template,
         **generation.identity,
+        **special_tags(judge, generation),
         **_score_options(rubric, generation),
         "seed": seed,
     }
@@ -78,23 +79,32 @@ def request(
         "generation": generation,
     }
     answer = {"role": "assistant", "content": row["text"]}
+    conversation = Conversation.of(row)
     if isinstance(judge, Function):
         context = {
             "reference": row["reference"],
             "criteria": row["criteria"],
             "meta": json.loads(row["meta"]) if row["meta"] else {},
         }
-        return Request(messages=[*row["messages"], answer], model=None, context=context, **common)
+        # Functions find every field of a message, and None in those that the message lacks.
+        fields = dict.fromkeys(field.name for field in MESSAGE)
+        messages = [fields | message for message in conversation.messages]
+        return Request(messages=[*messages, answer], model=None, context=context, **common)
     if rubric is None:
-        return Request(messages=[*row["messages"], answer], model=judge, **common)
+        return Request(
+            messages=[*conversation.messages, answer],
+            model=judge,
+            tools=conversation.tools,
+            **common,
+        )
     shown = {
         "prompt": transcript(row["messages"]),
         "reference": row["reference"],
         "criteria": row["criteria"],
         **(_both(row) if rubric.compares else {"answer": row["text"]}),
     }
-    messages = render_rubric(rubric, shown, judge.control_tokens)
-    return Request(messages=messages, model=judge, **_score_options(rubric, generation), **common)
+    asked = render_rubric(rubric, shown, judge.control_tokens)
+    return Request(messages=asked, model=judge, **_score_options(rubric, generation), **common)
 
 
 def _both(row: Row) -> dict[str, str]:

@@ -1,12 +1,11 @@
 """Build requests for answers, and convert the results to rows of the table `samples`."""
 
-import json
 from typing import Any
 
 from factory.engines import Request, Result
 from factory.fingerprint import seed_of
 from factory.lake import Row, answer_id
-from factory.models import Checkpoint
+from factory.models import Checkpoint, Conversation
 from factory.recipe import REFERENCE, Generation
 
 VERSION = 1
@@ -15,7 +14,23 @@ VERSION = 1
 def settings(model: Checkpoint, generation: Generation, seed: int) -> dict[str, Any]:
     """Return the settings whose hash identifies a model's answers. They determine the
     distribution of the answers, so `max_tokens` is not among them."""
-    return {"model": model.digest, **generation.identity, "seed": seed}
+    return {
+        "model": model.digest,
+        **generation.identity,
+        **special_tags(model, generation),
+        "seed": seed,
+    }
+
+
+def special_tags(model: Checkpoint, generation: Generation) -> dict[str, str]:
+    """Return a setting that marks answers whose reasoning tags are special tokens.
+
+    Earlier versions removed these tags, and took the reasoning for a part of the answer.
+    """
+    tags = generation.reasoning
+    if tags is None or {*tags}.isdisjoint(model.control_tokens):
+        return {}
+    return {"tags": "kept"}
 
 
 def reference_settings(tokenizer: str | None) -> dict[str, Any]:
@@ -32,15 +47,16 @@ def request(
     `row` is a row of `sample_requests.sql`. Without a model, the request asks for the prompt's
     reference answer.
     """
+    conversation = Conversation.of(row)
     return Request(
         id=row["request_id"],
-        messages=row["messages"],
+        messages=conversation.messages,
         draws=tuple(row["draws"]),
         seed=seed_of(request_key, row["prompt_id"]),
         generation=generation,
         model=model,
-        tools=json.loads(row["tools"]) if row["tools"] else None,
-        template_kwargs=json.loads(row["template_kwargs"]) if row["template_kwargs"] else {},
+        tools=conversation.tools,
+        template_kwargs=conversation.settings,
         context={} if model else {"reference": row["reference"]},
     )
 

@@ -3,7 +3,7 @@
 import fnmatch
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from factory.recipe import PLACEHOLDERS, Method, Train
@@ -106,19 +106,23 @@ def training_settings(
     rows_read: str,
     seed: int,
     files: Mapping[str, str] | None = None,
+    prompt_fields: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the settings whose hash identifies a trained model.
 
     `parent` is the digest of the model that the training starts from, and `rows_read` a digest of
     the training pairs. `files` has the digests, by name, of the files next to the recipe that
-    `train` names.
+    `train` names. `prompt_fields` names the fields of prompts, beyond role and content, that the
+    training rows contain; earlier versions left them out.
     """
+    shown = {"prompt_fields": list(prompt_fields)} if prompt_fields else {}
     if train.with_ in ("command", "manual"):
         return {
             # Recipes once called this `hand`, and the key has to stay the same.
             "with": "hand" if train.with_ == "manual" else train.with_,
             "method": method,
             **({"command": train.command, "files": dict(files or {})} if train.command else {}),
+            **shown,
             "parent": parent,
             "rows": rows_read,
         }
@@ -136,6 +140,7 @@ def training_settings(
         # Left out for full fine-tuning, so that older keys stay the same.
         **({} if adapter is None else {"lora": [list(field) for field in sorted(adapter.items())]}),
         **({"files": dict(files)} if files else {}),
+        **shown,
         "parent": parent,
         "rows": rows_read,
         "seed": seed,

@@ -9,6 +9,7 @@ from factory.models import (
     adapter_digest,
     chat_template,
     check_adapter,
+    check_all_weights,
     folder_digest,
     is_adapter,
     model_files,
@@ -57,6 +58,7 @@ def check_trained_model(
     else:
         _check_config(path, parent, field)
         _check_weights(path, parent, field)
+        check_all_weights(path, field)
         _check_tokenizer(path, parent, field)
         is_parent = parent.adapter is None and _has_digest(path, parent.path)
     if is_parent:
@@ -101,7 +103,9 @@ def _check_config(path: Path, parent: Checkpoint, field: str) -> None:
 def _check_weights(path: Path, parent: Checkpoint, field: str) -> None:
     shapes, expected = _shapes(path), _shapes(parent.path)
     if not shapes:
-        raise ModelError(field, f"{path} contains no weights", "add the *.safetensors files")
+        raise ModelError(
+            field, f"{path} contains no *.safetensors files", "save the model as safetensors"
+        )
     for name in sorted((shapes.keys() ^ expected.keys()) - {_TIED}) if expected else ():
         where = f"lacks the weight {name}" if name in expected else f"has an extra weight {name}"
         raise ModelError(

@@ -118,13 +118,15 @@ def take_over(path: Path, parent: Checkpoint, folder: Folder) -> None:
     The model must be checked first. Missing tokenizer files are copied from the parent.
     """
     model, unfinished = folder.path / "model", folder.path / "model.unfinished"
-    files = {file.name: file for file in model_files(path)}
+    files = {file.relative_to(path): file for file in model_files(path)}
     if not is_adapter(path):
-        files = {file.name: file for file in tokenizer_files(parent.path)} | files
+        own = tokenizer_files(parent.path)
+        files = {file.relative_to(parent.path): file for file in own} | files
     with writing(folder.lake.root):
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
         for name, file in files.items():
+            (unfinished / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(file, unfinished / name)
         shutil.rmtree(model, ignore_errors=True)
         unfinished.rename(model)

@@ -13,23 +13,25 @@ import json
 import shutil
 from pathlib import Path
 
-import pyarrow as pa
-
 from factory.errors import Argument, ExportError, RecipeError, TrainError
-from factory.export import export_query, open_dataset, open_pairs, select_splits
+from factory.export import export_query, open_dataset, open_pairs, restored, select_splits
 from factory.fingerprint import file_digest
-from factory.lake import BARE_MESSAGE, BATCH, write_parquet, write_whole
-from factory.models import check_adapter, check_model, declared_dtype, locate_model
+from factory.lake import BATCH, write_parquet, write_whole
+from factory.models import (
+    Checkpoint,
+    check_adapter,
+    check_all_weights,
+    check_model,
+    declared_dtype,
+    locate_model,
+)
 from factory.progress import Progress
 from factory.recipe import Training
 from factory.stages import adapter_fields, reserved_fields, training_fields
 from factory.train.job import build_job
+from factory.train.prefix import prefix_warning
 from factory.train.process import LOG, run_trainer
 from factory.train.trl import Job, check_fields, check_lora
-
-_MESSAGES = pa.list_(BARE_MESSAGE)
-
-_COLUMNS = pa.schema([("prompt", _MESSAGES), ("chosen", _MESSAGES), ("rejected", _MESSAGES)])
 
 
 def fit_dataset(folder: Path, training: Training, out: Path, progress: Progress) -> Path:
@@ -48,7 +50,8 @@ def fit_dataset(folder: Path, training: Training, out: Path, progress: Progress)
         out.mkdir(parents=True, exist_ok=True)
         unfinished = out / ".tmp-data.parquet"
         rows = views.con.sql(export_query("canonical")).to_arrow_reader(BATCH)
-        n_pairs = write_parquet(unfinished, _COLUMNS, (batch.cast(_COLUMNS) for batch in rows))
+        schema = restored(rows.schema)
+        n_pairs = write_parquet(unfinished, schema, (batch.cast(schema) for batch in rows))
     if data.exists() and file_digest(data) != file_digest(unfinished):
         unfinished.unlink()
         raise ExportError(
@@ -58,6 +61,9 @@ def fit_dataset(folder: Path, training: Training, out: Path, progress: Progress)
         )
     unfinished.replace(data)
     write_whole(written, settings)
+    model = Checkpoint(training.model.path, Path(job.parent), "", job.dtype)
+    if warning := prefix_warning(data, model):
+        progress.say(f"  {warning}")
     failure = run_trainer(out, training.train.launcher, f"training ({n_pairs:,} pairs)", progress)
     if failure is not None:
         raise TrainError("factory train", failure, f"read the log {out / LOG}")
@@ -80,6 +86,7 @@ def _job(training: Training) -> Job:
         )
     fields = {**training_fields(spec, "dpo"), "seed": spec.dpo.get("seed", training.seed)}
     check_fields("dpo", fields, dtype)
+    check_all_weights(path, "model.path")
     if adapter is not None:
         check_adapter(adapter, path, "model.adapter", "model.path")
         if spec.lora is None:

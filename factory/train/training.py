@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from factory import __version__
 from factory.errors import HandOver, StepFailed, TrainError
-from factory.export import select_pairs
-from factory.lake import BARE_MESSAGE, Folder, load_query, write_parquet, write_whole, writing
+from factory.export import PLAIN, select_pairs, shown_rows, with_prompt_fields
+from factory.lake import Folder, load_query, write_parquet, write_whole, writing
 from factory.models import (
     Checkpoint,
     adapter_digest,
@@ -24,13 +24,22 @@ from factory.models import (
     folder_digest,
     is_adapter,
     model_files,
+    prints_date,
 )
-from factory.plan import RecipeState, Step, StepState, count_outcomes, folder_of
+from factory.plan import (
+    RecipeState,
+    Step,
+    StepState,
+    count_outcomes,
+    folder_of,
+    trained_prompt_fields,
+)
 from factory.progress import Progress
 from factory.recipe import TRL_MAX_LENGTH, Method, Recipe
 from factory.stages import FILE_FIELDS, training_fields
 from factory.train.command import run_user_command
 from factory.train.job import build_job
+from factory.train.prefix import prefix_warning
 from factory.train.process import LOG, run_trainer
 
 
@@ -49,14 +58,11 @@ def train_model(state: RecipeState, step_state: StepState, lock: Any, progress: 
     n_pairs = training_rows(state, step, build, folder)
     if n_pairs == 0:
         raise _nothing_to_train_on(state, step, build)
-    if n := state.views().one(load_query("train/with_tools"))["n"]:
-        progress.say(
-            f"  {step.label}: {n:,} prompts have tools; training rows keep only role and content, "
-            "so the tools are dropped"
-        )
     match recipe.train.with_:
         case "trl":
             _tell_too_long(state, step, build, n_pairs, progress)
+            if warning := prefix_warning(folder.path / "data.parquet", parent):
+                progress.say(f"  {step.label}: {warning}")
             _run_trl(state, step_state, parent, n_pairs, lock, progress)
         case "command":
             run_user_command(state, step_state, parent, n_pairs, lock, progress)
@@ -95,7 +101,7 @@ def write_manifest(state: RecipeState, step_state: StepState, n_pairs: int, seco
     )
     manifest = {
         "digest": digest,
-        "as_run": as_run(digest, recipe.engine),
+        "as_run": as_run(digest, recipe.engine, prints_date=prints_date(parent.path, parent.field)),
         "dtype": parent.dtype,
         "parent": parent.digest,
         "build": build_of_training(state, step).key,
@@ -104,7 +110,7 @@ def write_manifest(state: RecipeState, step_state: StepState, n_pairs: int, seco
         "seconds": round(seconds, 1),
         "versions": {"factory": __version__, **_trainer_versions(recipe)},
         "files": {
-            file.name: [file.stat().st_size, cached_digest(file, hashes)]
+            file.relative_to(model).as_posix(): [file.stat().st_size, cached_digest(file, hashes)]
             for file in model_files(model)
         },
     }
@@ -140,7 +146,8 @@ def training_rows(state: RecipeState, step: Step, build: Folder, folder: Folder)
     The rows are the kept pairs of the train split, sorted by pair_id.
     """
     query, columns = _TRAINED_ON[state.policy.trains]
-    schema = pa.schema([(column, pa.list_(BARE_MESSAGE)) for column in columns])
+    found = trained_prompt_fields(state, build)
+    schema = with_prompt_fields(pa.schema([(column, PLAIN) for column in columns]), found)
     views = state.views(state.phase_scope(step))
     views.register_shards("pairs", "pairs", build.shards())
     views.define("pairs", "from pairs_shards")
@@ -150,7 +157,7 @@ def training_rows(state: RecipeState, step: Step, build: Folder, folder: Folder)
     rows = folder.path / "data.parquet"
     with writing(folder.lake.root):
         n_rows = write_parquet(
-            rows.with_suffix(".tmp"), schema, views.stream(load_query(query), schema)
+            rows.with_suffix(".tmp"), schema, shown_rows(views.stream(load_query(query)), schema)
         )
         rows.with_suffix(".tmp").rename(rows)  # the user may be reading the existing file
     views.forget_texts()  # training takes long, and its process may need the memory

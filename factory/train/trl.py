@@ -45,7 +45,10 @@ _STARTS = (True, "gaussian", "orthogonal")
 
 _ADAPTER_CONFIG, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
-_TOKENIZER = ("tokenizer*", "chat_template*", "special_tokens_map.json", "vocab*", "merges.txt")
+_TOKENIZER = (
+    *("tokenizer*", "chat_template*", "additional_chat_templates/*.jinja"),
+    *("special_tokens_map.json", "vocab*", "merges.txt"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,7 +195,9 @@ def run_job(job: Job, folder: Path) -> None:
     Each column is a list of {role, content}.
     """
     from datasets import Dataset
-    from transformers import AutoTokenizer, PrinterCallback
+    from transformers import PrinterCallback
+
+    from factory.engines import load_tokenizer
 
     config_class, trainer_class = _trl(job.method)
     checkpoints = folder / "checkpoints"
@@ -204,7 +209,7 @@ def run_job(job: Job, folder: Path) -> None:
         **_start(job, config),
         args=config,
         train_dataset=Dataset(pq.read_table(folder / "data.parquet")),
-        processing_class=AutoTokenizer.from_pretrained(job.parent),
+        processing_class=load_tokenizer(Path(job.parent), "model"),
         callbacks=[_callback(job.checkpoint_seconds if saving else None)],
     )
     trainer.remove_callback(PrinterCallback)
@@ -342,7 +347,9 @@ def _finish(job: Job, folder: Path) -> None:
     model.save_pretrained(final)
     for pattern in (*_TOKENIZER, "generation_config.json"):
         for file in Path(job.parent).glob(pattern):
-            shutil.copyfile(file, final / file.name)
+            copy = final / file.relative_to(job.parent)
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, copy)
     shutil.rmtree(trained)
 
 

@@ -20,7 +20,7 @@ GENERATION = Generation(temperature=1.0, top_p=0.9, max_tokens=12)
 
 
 def request(name, text, draws=(0, 1, 2), generation=GENERATION):
-    messages = [{"role": "user", "content": text, "name": None}]
+    messages = [{"role": "user", "content": text}]
     return Request(name, messages, tuple(draws), sum(map(ord, name)) * 1000, generation, MODEL)
 
 

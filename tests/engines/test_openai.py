@@ -34,7 +34,7 @@ WORDS = ["stone", "apple", "qzjk", "moon", "tree", "river", "ab", "lantern"]
 
 
 def request(name, text, draws=(0, 1, 2), **fields):
-    messages = [{"role": "user", "content": text, "name": None}]
+    messages = [{"role": "user", "content": text}]
     seed = sum(map(ord, name)) * 1000
     return dataclasses.replace(
         Request(name, messages, tuple(draws), seed, GENERATION, MODEL), **fields
@@ -517,12 +517,13 @@ def test_a_server_that_gives_one_answer_for_many(stand_in):
 def test_reasoning_and_tool_calls_are_kept(stand_in):
     function = {"name": "look", "arguments": '{"at": "moon"}'}
     call = {"id": "1", "type": "function", "function": function}
+    shown = {**call, "function": {**function, "arguments": {"at": "moon"}}}
     server = stand_in(
         lambda body: (200, completion(body, reasoning_content="Hm.", tool_calls=[call]))
     )
     tools = [{"type": "function", "function": {"name": "look", "parameters": {}}}]
     said = [
-        {"role": "assistant", "content": None, "tool_calls": json.dumps([call])},
+        {"role": "assistant", "content": None, "tool_calls": [shown]},
         {"role": "tool", "content": "full", "tool_call_id": "1"},
     ]
     one = request("r", "Hello.", [4], tools=tools, template_kwargs={"enable_thinking": True})
@@ -533,7 +534,7 @@ def test_reasoning_and_tool_calls_are_kept(stand_in):
     (body,) = server.asked
     assert body["tools"] == tools
     assert body["chat_template_kwargs"] == {"enable_thinking": True}
-    assert body["messages"][1] == {"role": "assistant", "tool_calls": [call]}
+    assert body["messages"][1] == {"role": "assistant", "content": None, "tool_calls": [call]}
     assert body["seed"] == one.seed + 4
 
 

@@ -29,8 +29,8 @@ def model(tmp_path_factory):
 
 def request(name, question, answer, draws=(0,)):
     messages = [
-        {"role": "user", "content": question, "name": None},
-        {"role": "assistant", "content": answer, "name": None},
+        {"role": "user", "content": question},
+        {"role": "assistant", "content": answer},
     ]
     return Request(name, messages, draws, 0, Generation(), None)
 

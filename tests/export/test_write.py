@@ -230,9 +230,9 @@ RICH = pa.list_(pa.struct([(name, pa.string()) for name in ("role", "content", "
         ("reward-model", {"schema": without("margin")}, "that this trainer needs (margin): export"),
         ("trl", {"schema": without("prompt")}, "prompt: the column is missing: provide a list of"),
         (
-            "trl",
+            "axolotl",
             {"schema": PAIR_COLUMNS.append(pa.field("tools", pa.string()))},
-            "has the column `tools`",
+            "some prompts have tools, which axolotl would not show to the model: export to trl",
         ),
         (
             "trl",
@@ -414,19 +414,6 @@ def test_a_recipe_that_never_ran(toy, factory, tmp_path):
     assert ended.code == 2
     assert "has no pairs for this recipe: run `factory run" in ended.err
     assert not toy.lake.exists()
-
-
-def test_prompts_with_tools(toy, factory, tmp_path):
-    asked = {
-        "messages": [{"role": "user", "content": "Look it up."}],
-        "tools": [{"type": "function", "function": {"name": "find"}}],
-    }
-    toy.prompts.write_text(toy.prompts.read_text() + json.dumps(asked) + "\n")
-    toy.write(loop={"policy": "self_rewarding", "iterations": 1})
-    toy.run()
-    ended = factory("export", toy.path, "--lake", toy.lake, "--to", "trl", "--out", tmp_path / "o")
-    assert ended.code == 2
-    assert "some prompts have other fields (1 with tools)" in ended.err
 
 
 def test_a_dataset_that_was_not_downloaded_whole(tmp_path, factory):

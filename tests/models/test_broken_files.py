@@ -3,11 +3,19 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 from toys import QUICKSTART
 
 from factory.errors import ModelError
-from factory.models import Checkpoint, check_adapter, read_json, read_tensors, token_counter
+from factory.models import (
+    Checkpoint,
+    check_adapter,
+    check_model,
+    read_json,
+    read_tensors,
+    token_counter,
+)
 
 SECTIONS = ["model", "judge.model", "judges.other.model", "judge.reward_model"]
 
@@ -95,11 +103,187 @@ def test_an_error_carries_the_field_apart_from_the_fault(tmp_path):
     assert read_json(tmp_path / "missing.json", "model.path") == {}
 
 
-def test_a_header_that_is_not_json_is_an_incomplete_file(tmp_path):
+WRONG = {
+    "config.json": [
+        {"max_position_embeddings": "4096"},
+        {"max_position_embeddings": 1.5},
+        {"n_positions": True},
+        {"dtype": 16},
+        {"dtype": "bfloat"},
+        {"torch_dtype": ["float32"]},
+        {"architectures": "LlamaForCausalLM"},
+        {"eos_token_id": "</s>"},
+        {"eos_token_id": [1, "2"]},
+        {"text_config": 3},
+        {"text_config": {"max_position_embeddings": {}}},
+        {"id2label": [1]},
+        {"vocab_size": None, "num_labels": "one"},
+    ],
+    "generation_config.json": [
+        {"eos_token_id": {"a": 1}},
+        {"top_k": "50"},
+        {"top_k": 1.5},
+        {"min_p": "0.1"},
+        {"repetition_penalty": [1]},
+        {"temperature": "hot"},
+    ],
+    "tokenizer_config.json": [
+        {"chat_template": 3},
+        {"chat_template": [{"name": "default"}]},
+        {"chat_template": [3]},
+        {"bos_token": 1},
+        {"bos_token": {"text": "<s>"}},
+        {"added_tokens_decoder": [1]},
+        {"added_tokens_decoder": {"1": "<s>", "2": 3}},
+    ],
+    "tokenizer.json": [{"added_tokens": {}}, {"added_tokens": ["<s>"]}, {"added_tokens": [{}]}],
+    "adapter_config.json": [{"r": "16"}, {"rank_pattern": [8]}, {"peft_type": 1}],
+    "model.safetensors.index.json": [{"weight_map": []}, {"weight_map": {"a": 1}}],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [(name, each) for name, wrong in WRONG.items() for each in wrong]
+)
+def test_a_value_of_the_wrong_type_is_refused_with_a_sentence(tmp_path, name, content):
+    (tmp_path / name).write_text(json.dumps(content))
+    with pytest.raises(ModelError, match=rf"model\.path: {name} sets .* expected a"):
+        read_json(tmp_path / name, "model.path")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[1]", b"3", b"\xff{}", b"\xef\xbb\xbf{}", b"[" * 100_000, b'{"a":' * 100_000],
+)
+@pytest.mark.parametrize("name", WRONG)
+def test_a_file_that_is_not_a_json_object_is_refused_with_a_sentence(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ModelError, match=rf"model\.path: {name} (cannot be read|contains)"):
+        read_json(tmp_path / name, "model.path")
+
+
+def weights(header, n_bytes=8):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + bytes(n_bytes)
+
+
+TENSOR = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+
+
+def test_a_complete_file_is_read(tmp_path):
     file = tmp_path / "model.safetensors"
-    file.write_bytes((4).to_bytes(8, "little") + b"{]}}")
+    file.write_bytes(weights({"__metadata__": {"format": "pt"}, "a": TENSOR}))
+    (tensor,) = read_tensors(file, "model.path")
+    assert (tensor.name, tensor.shape, tensor.stored) == ("a", [2], 8)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x01",
+        b"\xff" * 8,
+        b"\xff" * 100,
+        b"version https://git-lfs.github.com/spec/v1",
+        weights(b"{]}}"),
+        weights([1]),
+        weights({"a": 3}),
+        weights({"a": {}}),
+        weights({"a": TENSOR}, n_bytes=7),
+        weights({"a": TENSOR}, n_bytes=9),
+        weights({"a": TENSOR}, n_bytes=0),
+        weights({"a": TENSOR, "b": {**TENSOR, "data_offsets": [8, 16]}}),
+        weights({"a": {**TENSOR, "shape": 2}}),
+        weights({"a": {**TENSOR, "shape": ["2"]}}),
+        weights({"a": {**TENSOR, "shape": [-2]}}),
+        weights({"a": {**TENSOR, "data_offsets": [8, 0]}}),
+        weights({"a": {**TENSOR, "data_offsets": [0, "8"]}}),
+        weights({"a": {**TENSOR, "data_offsets": [8]}}),
+        weights({"a": {**TENSOR, "data_offsets": None}}),
+        weights({"a": {**TENSOR, "dtype": ["F32"]}}),
+        weights(b"[" * 100_000),
+    ],
+)
+def test_damaged_or_incomplete_weights_are_refused_with_a_sentence(tmp_path, content):
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(content)
     with pytest.raises(ModelError, match=r"model\.path: model\.safetensors is not a complete"):
         read_tensors(file, "model.path")
+
+
+@pytest.mark.parametrize("command", ["plan", "doctor", "run"])
+@pytest.mark.parametrize("section", ["model", "judge.model"])
+def test_a_half_downloaded_model_is_refused_before_any_work(broken, factory, section, command):
+    toy = broken(section, "config.json")
+    folder = toy.folder / "broken"
+    shutil.copytree(QUICKSTART / "m0", folder, dirs_exist_ok=True)
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1000])
+    ended = factory(command, toy.path, "--lake", toy.lake)
+    assert ended.code == 2, ended.err
+    assert f"{section}.path: model.safetensors is not a complete safetensors file" in ended.err
+    assert not list(toy.lake.glob("samples/*/*.parquet"))
+
+
+def lack_config(folder):
+    (folder / "config.json").unlink()
+
+
+def be_an_adapter(folder):
+    (folder / "adapter_config.json").write_text("{}")
+
+
+def lack_a_shard(folder):
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def have_empty_weights(folder):
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").touch()
+
+
+@pytest.mark.parametrize(
+    ("damage", "fault"),
+    [
+        (lack_config, "has no config.json"),
+        (be_an_adapter, "is a LoRA adapter, not a full model: name this folder in model.adapter"),
+        (lack_a_shard, "lacks the weights file model-00001-of-00002.safetensors"),
+        (have_empty_weights, "pytorch_model.bin is empty"),
+    ],
+)
+def test_an_incomplete_folder_is_refused_with_a_sentence(tmp_path, damage, fault):
+    folder = shutil.copytree(QUICKSTART / "m0", tmp_path / "m0")
+    damage(folder)
+    with pytest.raises(ModelError) as caught:
+        check_model("m0", folder, "model")
+    assert fault in str(caught.value)
+
+
+def write_adapter(folder, names):
+    from safetensors.numpy import save_file
+
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2}))
+    save_file({n: np.zeros((2, 2), "float32") for n in names}, folder / "adapter_model.safetensors")
+
+
+LAYER = "base_model.model.model.layers.0.mlp.up_proj"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [],
+        ["something.else"],
+        [f"{LAYER}.lora_A.weight"],
+        [f"{LAYER}.lora_B.weight"],
+        [f"{LAYER}.lora_A.weight", f"{LAYER}.lora_C.weight"],
+    ],
+)
+def test_an_adapter_that_lacks_weights_is_refused(tmp_path, names):
+    write_adapter(tmp_path, names)
+    with pytest.raises(ModelError, match="is not a complete LoRA adapter"):
+        check_adapter(tmp_path, QUICKSTART / "m0", "model.adapter", "model.path")
 
 
 def test_an_adapter_s_error_names_the_field_of_the_folder_at_fault(tmp_path):
@@ -109,7 +293,7 @@ def test_an_adapter_s_error_names_the_field_of_the_folder_at_fault(tmp_path):
     with pytest.raises(ModelError, match=r"judge\.model\.adapter: .* is not a LoRA adapter"):
         check_adapter(adapter, base, "judge.model.adapter", "judge.model.path")
     (adapter / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}))
-    shutil.copy(base / "model.safetensors", adapter / "adapter_model.safetensors")
+    write_adapter(adapter, [f"{LAYER}.lora_A.weight", f"{LAYER}.lora_B.weight"])
     (base / "model.safetensors").write_bytes(b"\xff" * 8)
     with pytest.raises(ModelError, match=r"judge\.model\.path: model\.safetensors is not a"):
         check_adapter(adapter, base, "judge.model.adapter", "judge.model.path")

@@ -1,49 +1,12 @@
-"""Tests of model digests, chat templates, and token counts."""
+"""Tests of model digests, token counts, and context lengths."""
 
+import json
 import shutil
 
 import pytest
 from toys import QUICKSTART
 
-from factory.models import Checkpoint, compile_template, folder_digest, token_counter
-
-TEMPLATES = {
-    "a loop": "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}",
-    "generation marks": (
-        "{% for m in messages %}{% if m.role == 'assistant' %}\n  {% generation %}\n"
-        "{{ m.content }}!\n{% endgeneration %}\n{% else -%}\n {{ m.content }}"
-        "{%- generation -%} x {%- endgeneration -%} y{% endif %}{% endfor %}"
-    ),
-    "break and tojson": (
-        "{% for m in messages %}{% if loop.index > 2 %}{% break %}{% endif %}"
-        "{{ m | tojson }}{{ m | tojson(indent=2) }}{% endfor %}{{ bos_token }}"
-    ),
-    "a prompt for the answer": "{{ messages[0].role }}{% if add_generation_prompt %}A:{% endif %}",
-}
-
-MESSAGES = [
-    {"role": "system", "content": "Be brief & <kind>."},
-    {"role": "user", "content": "Grüße?"},
-    {"role": "assistant", "content": "Yes."},
-]
-
-
-@pytest.mark.parametrize("name", TEMPLATES)
-def test_a_template_renders_as_transformers_renders_it(name):
-    transformers = pytest.importorskip("transformers.utils.chat_template_utils")
-    (theirs,), _ = transformers.render_jinja_template(
-        [MESSAGES], chat_template=TEMPLATES[name], add_generation_prompt=True, bos_token="<s>"
-    )
-    ours = compile_template(TEMPLATES[name]).render(
-        messages=MESSAGES, add_generation_prompt=True, bos_token="<s>"
-    )
-    assert ours == theirs
-
-
-def test_a_template_may_refuse_a_conversation():
-    template = compile_template("{{ raise_exception('no system turn, please') }}")
-    with pytest.raises(Exception, match="no system turn"):
-        template.render(messages=MESSAGES)
+from factory.models import Checkpoint, folder_digest, token_counter
 
 
 def test_tokens_are_counted_as_the_tokenizer_of_transformers_does():
@@ -81,3 +44,56 @@ def test_unchanged_files_are_hashed_once(tmp_path):
     assert str(tmp_path) not in str(known)
     known.update(dict.fromkeys(known, "0" * 64))  # cached hashes are trusted
     assert folder_digest(folder, "float32", known) != digest
+
+
+@pytest.mark.parametrize(
+    ("config", "length"),
+    [
+        ({"max_position_embeddings": 64}, 64),
+        ({"n_positions": 64}, 64),
+        ({"max_seq_len": 64}, 64),
+        ({"seq_length": 64}, 64),
+        ({"text_config": {"max_position_embeddings": 64}}, 64),
+        ({"text_config": {"max_position_embeddings": 32}, "max_position_embeddings": 64}, 64),
+        ({"max_position_embeddings": None, "n_positions": 64}, 64),
+        ({}, None),
+    ],
+)
+def test_the_context_length_of_every_family_is_found(tmp_path, config, length):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert Checkpoint("M_0", tmp_path, "", "float32").context_length == length
+
+
+@pytest.mark.parametrize(
+    ("files", "stops"),
+    [
+        ({"config.json": {"eos_token_id": 1}}, [1]),
+        ({"config.json": {"text_config": {"eos_token_id": [1, 2]}}}, [1, 2]),
+        (
+            {"config.json": {"eos_token_id": 1}, "generation_config.json": {"eos_token_id": [3]}},
+            [3],
+        ),
+        ({"config.json": {}}, []),
+    ],
+)
+def test_the_stop_tokens_of_every_family_are_found(tmp_path, files, stops):
+    for name, content in files.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    assert Checkpoint("M_0", tmp_path, "", "float32").stop_tokens == stops
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"tokenizer.json": {"added_tokens": [{"content": "<a>", "special": True}]}},
+        {
+            "tokenizer_config.json": {
+                "added_tokens_decoder": {"7": {"content": "<a>", "special": True}}
+            }
+        },
+    ],
+)
+def test_control_tokens_are_found_with_and_without_a_tokenizer_json(tmp_path, files):
+    for name, content in files.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    assert Checkpoint("M_0", tmp_path, "", "float32").control_tokens == ("<a>",)

@@ -11,11 +11,9 @@ from toys import publishable, write_published  # noqa: E402
 
 from factory.errors import PublishError, StepFailed  # noqa: E402
 from factory.export import features  # noqa: E402
-from factory.lake import Lake, shipped_queries  # noqa: E402
+from factory.lake import shipped_queries  # noqa: E402
 from factory.plan import all_views  # noqa: E402
-from factory.progress import Silent  # noqa: E402
 from factory.publish import CONFIGS, iterations, open_views  # noqa: E402
-from factory.run import run_recipe  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("repository")  # its lake is made once
 
@@ -311,20 +309,6 @@ def test_a_command_of_ones_own_is_published_without_its_places(tmp_path):
     }
     toy.write(pairs={"score": f"judge / 2 + {'0 + ' * 80}1 / 3"})
     assert public_recipe(toy.look())["pairs"]["score"].startswith("judge / 2 + 0")
-
-
-def test_prompts_with_tools_are_not_published_without_them(tmp_path):
-    toy = publishable(tmp_path / "toy", 12)
-    tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
-    lines = [json.dumps({"prompt": f"Say {i}.", "tools": tools}) for i in range(12)]
-    toy.prompts.write_text("\n".join(lines))
-    told = []
-    progress = Silent()
-    progress.say = told.append
-    run_recipe(toy.recipe(), Lake(toy.lake), progress)
-    assert any("12 prompts have tools; training rows keep only" in line for line in told)
-    with pytest.raises(PublishError, match=r"\d+ with tools"):
-        write_published(toy, tmp_path / "folder")
 
 
 def test_what_looks_like_a_key_in_the_recipe_stops_it(tmp_path):

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from factory.lake import TABLES
+from factory.models import Conversation
 from factory.recipe import Prompts
 from factory.stages import Limit, Problem, read_prompts
 
@@ -82,7 +83,7 @@ def test_meta_tools_and_template_kwargs_are_kept_as_they_were_given():
         }
     )
     assert row["meta"] == '{"a":"é","b":1.0,"c":null}'
-    assert row["tools"] == '[{"name":"f","type":"function"}]'
+    assert row["tools"] == '[{"type": "function", "name": "f"}]'
     assert row["template_kwargs"] == '{"thinking":false}'
 
 
@@ -93,11 +94,34 @@ def test_tools_are_part_of_the_prompt_and_meta_is_not():
     assert one({"prompt": "Hi.", "tools": [], "meta": {}})["prompt_id"] == plain
 
 
+def test_tools_with_sorted_keys_are_stored_as_in_older_lakes():
+    assert one({"prompt": "Hi.", "tools": [{"a": {"b": 1}, "c": 2}]})["tools"] == (
+        '[{"a":{"b":1},"c":2}]'
+    )
+
+
+def test_the_order_of_keys_changes_no_id():
+    call = {"role": "assistant", "tool_calls": [{"name": "f", "arguments": {"b": 1, "a": 2}}]}
+    turned = {"role": "assistant", "tool_calls": [{"arguments": {"a": 2, "b": 1}, "name": "f"}]}
+    ids = {
+        one(chat(USER, each, USER) | {"tools": tools})["prompt_id"]
+        for each in (call, turned)
+        for tools in ([{"x": 1, "a": 2}], [{"a": 2, "x": 1}])
+    }
+    assert len(ids) == 1
+
+
+def test_reasoning_may_have_the_name_that_templates_give_it():
+    reasoning = {"role": "assistant", "content": "3", "reasoning": "Hm."}
+    content = {"role": "assistant", "content": "3", "reasoning_content": "Hm."}
+    assert one(chat(USER, reasoning, USER)) == one(chat(USER, content, USER))
+
+
 def test_tool_calls_are_kept_as_they_were_given():
     call = {"role": "assistant", "tool_calls": [{"name": "f", "arguments": {"b": 1, "a": 2}}]}
     answer = {"role": "tool", "content": "3", "tool_call_id": "x"}
     row = one(chat(USER, call, answer))
-    assert row["messages"][1]["tool_calls"] == '[{"arguments":{"a":2,"b":1},"name":"f"}]'
+    assert row["messages"][1]["tool_calls"] == '[{"name": "f", "arguments": {"b": 1, "a": 2}}]'
     assert row["messages"][1]["content"] is None
     assert row["messages"][2]["tool_call_id"] == "x"
 
@@ -162,10 +186,42 @@ def test_a_byte_order_mark_is_passed_over():
             chat({"content": "Hi."}),
             "expected a role from system, user, assistant, tool, but a message has None",
         ),
+        (
+            chat(USER, {"role": "assistant", "content": None}, USER),
+            "a message with the role assistant has no content, but only a message with tool calls",
+        ),
+        (
+            chat({"role": "system"}, USER),
+            "a message with the role system has no content, but only a message with tool calls",
+        ),
+        (
+            chat(USER, {"role": "assistant", "tool_calls": []}, USER),
+            "a message with the role assistant has no content, but only a message with tool calls",
+        ),
+        (
+            chat(USER, {"role": "assistant", "tool_calls": "f()"}, USER),
+            "expected a list of objects in the field `tool_calls` of a message",
+        ),
+        (
+            chat(USER, {"role": "assistant", "tool_calls": ["f()"]}, USER),
+            "expected a list of objects in the field `tool_calls` of a message",
+        ),
+        (
+            chat({**USER, "reasoning": "a", "reasoning_content": "b"}),
+            "a message has both of the fields reasoning and reasoning_content",
+        ),
+        ({"prompt": "Hi.", "tools": ["f"]}, "expected a list of objects in the field `tools`"),
+        *(
+            (
+                {"prompt": "Hi.", "template_kwargs": {name: True}},
+                f"the field `template_kwargs` sets {name}, which is not a setting of a template",
+            )
+            for name in ("tools", "add_generation_prompt", "chat_template", "truncation")
+        ),
         ({"prompt": ""}, "the prompt is empty"),
         ({"prompt": " \n\t"}, "the prompt is empty"),
         (chat(), "the prompt is empty"),
-        (chat({"role": "user"}), "the prompt is empty"),
+        (chat({"role": "user"}), "a message with the role user has no content"),
         (chat(USER, {**USER, "content": " "}), "the prompt is empty"),
         (
             chat(USER, {**USER, "role": "assistant"}),
@@ -218,8 +274,8 @@ def test_a_problem_stops_no_other_line():
 # the length limit
 
 
-def words(messages):
-    return sum(len(message["content"].split()) for message in messages)
+def words(conversation):
+    return sum(len(message["content"].split()) for message in conversation.messages)
 
 
 def test_a_prompt_may_be_as_long_as_the_limit_and_no_longer():
@@ -228,6 +284,18 @@ def test_a_prompt_may_be_as_long_as_the_limit_and_no_longer():
     assert reason({"prompt": "one two three four"}, limit=limit) == (
         "the prompt has 4 tokens, but at most 3 are allowed (the context is 8)"
     )
+
+
+def test_all_that_a_template_sees_counts():
+    seen = []
+
+    def count(conversation):
+        seen.append(conversation)
+        return 1
+
+    line = {"prompt": "Hi.", "tools": [{"type": "f", "name": "g"}], "template_kwargs": {"x": 1}}
+    one(line, limit=Limit(count, 3, ""))
+    assert seen == [Conversation([USER], line["tools"], {"x": 1})]
 
 
 def test_a_chat_template_that_refuses_a_conversation_is_its_problem():

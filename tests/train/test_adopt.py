@@ -10,8 +10,10 @@ import yaml
 from toys import QUICKSTART, small_recipe
 
 from factory.errors import HandOver, ModelError, RecipeError, TrainError
-from factory.models import Checkpoint
+from factory.lake import Lake
+from factory.models import Checkpoint, folder_digest, read_templates
 from factory.train import check_trained_model
+from factory.train.command import take_over
 
 NUDGE = """
 import json, shutil, sys
@@ -348,7 +350,7 @@ def fewer_weights(folder):
             "sets hidden_size to 7, but M_0 has 128",
         ),
         (lambda folder: (folder / "config.json").unlink(), "contains no config.json"),
-        (no_weights, "contains no weights: add the *.safetensors files"),
+        (no_weights, "contains no *.safetensors files: save the model as safetensors"),
         (fewer_weights, "lacks the weight model.layers.0"),
         (other_tokenizer, "learned differs from the tokenizer of M_0 in the field added_tokens"),
         (
@@ -392,3 +394,19 @@ def test_hand_is_still_accepted_for_manual_and_has_the_same_key(toy):
         keys.add(folder.name)
     assert len(keys) == 1
     assert json.loads((folder / "settings.json").read_text())["with"] == "hand"
+
+
+def test_templates_in_a_folder_of_their_own_are_taken_over(tmp_path):
+    parent = shutil.copytree(QUICKSTART / "m0", tmp_path / "m0")
+    templates = parent / "additional_chat_templates"
+    templates.mkdir()
+    (templates / "tool_use.jinja").write_text("{{ tools }}")
+    trained = tmp_path / "trained"
+    trained.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        shutil.copyfile(parent / name, trained / name)
+    folder = Lake(tmp_path / "lake").folder("models", "a" * 24)
+    folder.path.mkdir(parents=True)
+    take_over(trained, Checkpoint("M_0", parent, "", "float32"), folder)
+    assert read_templates(folder.path / "model", "").texts["tool_use"] == "{{ tools }}"
+    assert folder_digest(folder.path / "model", "", {}) == folder_digest(parent, "", {})

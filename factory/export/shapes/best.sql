@@ -1,4 +1,4 @@
--- The best answer to each prompt.
+-- The best answer to each prompt, and the columns of the table `prompts` for its chat template.
 -- Grain: one row per prompt and iteration of `dataset`.
 -- Reads: dataset
-select prompt, completion from dataset
+select prompt, completion, tools, template_kwargs from dataset

@@ -7,14 +7,17 @@ with answers as (
     select
         iteration,
         pair_id,
-        prompt,
+        columns('^(prompt|tools|chat_template_kwargs)$'),
         unnest([
             {'id': chosen_id, 'messages': chosen}, {'id': rejected_id, 'messages': rejected}
         ]) as side
     from dataset
 )
 
-select answers.prompt, answers.side.messages as completion, labels.label
+select
+    answers.* exclude (iteration, pair_id, side),
+    answers.side.messages as completion,
+    labels.label
 from answers
 join labels_of('dataset') as labels
     on labels.sample_id = answers.side.id

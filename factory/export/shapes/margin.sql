@@ -2,4 +2,4 @@
 -- model can use.
 -- Grain: one row per pair of `dataset`.
 -- Reads: dataset
-select prompt, chosen, rejected, margin from dataset
+select columns('^(prompt|chosen|rejected|margin|tools|chat_template_kwargs)$') from dataset

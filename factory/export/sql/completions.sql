@@ -5,6 +5,8 @@ select
     prompt_id,
     iteration,
     prompt,
+    tools,
+    template_kwargs,
     chosen as completion,
     score_chosen as score,
     chosen_role as role,

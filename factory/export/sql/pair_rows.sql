@@ -1,12 +1,14 @@
--- The rows of every dataset and training file: the pairs of `selected_pairs` with their texts as
--- messages, their scores, and their provenance. `rejected` is NULL if the policy has no rejected side.
+-- The rows of every dataset and training file: the pairs of `selected_pairs` with their prompts as
+-- stored, their texts as messages, their scores, and their provenance. `rejected` is NULL if the policy has no rejected side.
 -- Grain: one row per selected pair.
 -- Reads: prompts, selected_pairs, texts
 select
     pairs.pair_id,
     pairs.prompt_id,
     pairs.iteration,
-    bare_messages(prompts.messages) as prompt,
+    prompts.messages as prompt,
+    prompts.tools,
+    prompts.template_kwargs,
     [{'role': 'assistant', 'content': chosen.text}] as chosen,
     if(rejected.text is null, null, [{'role': 'assistant', 'content': rejected.text}]) as rejected,
     pairs.score_chosen,

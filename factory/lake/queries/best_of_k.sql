@@ -20,6 +20,7 @@ select
     ranked.pair_score as score,
     ranked.split,
     ranked.iteration,
+    ranked.prompt_id,
     ranked.sample_id
 from ranked
 join prompts on prompts.prompt_id = ranked.prompt_id and prompts.split = ranked.split

@@ -6,10 +6,23 @@ create macro share_of(salt, item) as
 create macro row_id(a, b, c) as
     left(sha256(concat_ws(chr(31), coalesce(a, ''), coalesce(b, ''), c)), 24);
 
--- The part of a request that is not in the prompt's messages. For the role `reference` it is the
+-- The part of a prompt that earlier versions did not show to models as the prompt's file has it:
+-- tools whose keys are not sorted, and tool calls and reasoning in earlier messages. Stored JSON has
+-- a space after `":` only if its keys are not sorted. Inside a JSON string, a backslash precedes `"`.
+create macro shown_late(tools, messages) as concat(
+    if(regexp_matches(tools, '[^\\]": '), tools, null),
+    list_aggregate(
+        list_transform(messages, lambda message: concat(message.tool_calls, message.reasoning)),
+        'string_agg',
+        ''
+    )
+);
+
+-- The part of a request that the prompt's ID does not cover. For the role `reference` it is the
 -- reference itself, so a new reference becomes a new sample.
-create macro asked_beside(role, template_kwargs, reference) as
-    coalesce(if(role = 'reference', reference, template_kwargs), '');
+create macro asked_beside(role, template_kwargs, reference, tools, messages) as coalesce(
+    if(role = 'reference', reference, concat(template_kwargs, shown_late(tools, messages))), ''
+);
 
 -- The text without white space at both ends, as in Python's str.strip(). NULL becomes an empty
 -- text.

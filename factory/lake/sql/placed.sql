@@ -10,7 +10,13 @@ with requested as (
         row_id(
             roles.request_key,
             prompts.prompt_id,
-            asked_beside(roles.role, prompts.template_kwargs, prompts.reference)
+            asked_beside(
+                roles.role,
+                prompts.template_kwargs,
+                prompts.reference,
+                prompts.tools,
+                prompts.messages
+            )
         ) as request_id
     from roles
     join prompts

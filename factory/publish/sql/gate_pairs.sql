@@ -11,7 +11,7 @@ select
     license,
     bare(chosen[-1].content) as chosen,
     bare(rejected[-1].content) as rejected,
-    array_to_string(list_transform(prompt, lambda message: coalesce(message.content, '')), ' ')
+    array_to_string(list_transform(prompt, lambda message: coalesce(message::json ->> 'content', '')), ' ')
         as prompt,
     split
 from pair_files

@@ -3,7 +3,9 @@
 -- Parameters: iteration, split
 select
     candidates.*,
-    bare_messages(prompts.messages) as prompt,
+    prompts.messages as prompt,
+    prompts.tools,
+    prompts.template_kwargs,
     prompts.source,
     prompts.license
 from candidates

@@ -2,7 +2,9 @@
 -- Reads: kto, prompts
 -- Parameters: iteration, split
 select
-    kto.prompt,
+    prompts.messages as prompt,
+    prompts.tools,
+    prompts.template_kwargs,
     kto.completion,
     kto.label,
     kto.iteration,

@@ -51,10 +51,12 @@ class PromptFiles:
     def settings(self) -> dict[str, Any]:
         """Return the settings whose hash identifies the prompts. Raises PromptsError if a file is
         missing."""
-        digests = [file_digest(path) for _, path in self._paths()]
+        paths = [path for _, path in self._paths()]
+        digests = [file_digest(path) for path in paths]
         most = self._most_tokens
         tokenizer = self.model.tokenizer_digest if most is not None else None
-        return prompts.settings(self._spec, digests, tokenizer, most)
+        ordered = any(_has_tools(path) for path in paths)
+        return prompts.settings(self._spec, digests, tokenizer, most, ordered=ordered)
 
     def _paths(self) -> list[tuple[str, Path]]:
         paths = [(name, self.recipe.resolve(name)) for name in self._spec.files]
@@ -111,6 +113,12 @@ class PromptFiles:
             f"and sampling.max_tokens is {self.recipe.sampling.max_tokens})"
         )
         return prompts.Limit(token_counter(self.model), most, why)
+
+
+def _has_tools(path: Path) -> bool:
+    """Return whether the text of a prompt file contains the name of a field for tools."""
+    with path.open("rb") as file:
+        return any(name in line for line in file for name in (b'"tools"', b'"tool_calls"'))
 
 
 def list_problems(problems: list[prompts.Problem], most: int = 10) -> str:

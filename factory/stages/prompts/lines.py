@@ -1,11 +1,12 @@
 """Read prompts from the lines of JSONL files, and report invalid lines."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from factory.lake import MESSAGE, Row, prompt_id
+from factory.lake import MESSAGE, Row, prompt_id, sorted_json
+from factory.models import Conversation
 from factory.recipe import Prompts
 
 PROMPTS_VERSION = 1
@@ -37,10 +38,10 @@ class Problem:
 
 @dataclass(frozen=True)
 class Limit:
-    """Maximum length of a prompt in tokens. `count(messages)` must not exceed `most`."""
+    """Maximum length of a prompt in tokens. `count(conversation)` must not exceed `most`."""
 
-    count: Callable[[Sequence[Mapping[str, Any]]], int]
-    """Function that counts the tokens of messages."""
+    count: Callable[[Conversation], int]
+    """Function that counts the tokens of a conversation."""
     most: int
     """Maximum number of tokens."""
     why: str
@@ -48,11 +49,15 @@ class Limit:
 
 
 def settings(
-    prompts: Prompts, files: list[str], tokenizer: str | None, most: int | None
+    prompts: Prompts, files: list[str], tokenizer: str | None, most: int | None, *, ordered: bool
 ) -> dict[str, Any]:
     """Return the settings whose hash identifies the prompts. They include the digests of the files
-    and the length limit."""
+    and the length limit.
+
+    `ordered` is whether a file has tools or tool calls. Older versions sorted their keys.
+    """
     return {
+        **({"tools": "as written"} if ordered else {}),
         "files": files,
         "on_error": prompts.on_error,
         "source": prompts.source,
@@ -110,30 +115,47 @@ class _Unusable(Exception):
 def _row(line: bytes, prompts: Prompts, limit: Limit | None) -> Row:
     fields = _fields(line)
     messages = _messages(fields)
-    tools = _json(fields.get("tools"))
-    if limit is not None:
-        try:
-            length = limit.count(messages)
-        except Exception as error:  # a template may raise any exception
-            raise _Unusable(f"the model's chat template rejected the messages: {error}") from None
-        if length > limit.most:
-            raise _Unusable(
-                f"the prompt has {length} tokens, but at most {limit.most} are allowed {limit.why}"
-            )
-    return {
+    tools, settings = _tools(fields), _settings(fields)
+    row = {
         "prompt_id": prompt_id(messages, tools),
         "messages": [{name: message.get(name) for name in _MESSAGE_FIELDS} for message in messages],
         "reference": fields.get("reference"),
         "tools": tools,
-        "template_kwargs": _json(fields.get("template_kwargs")),
+        "template_kwargs": settings,
         "criteria": fields.get("criteria"),
         "source": fields.get("source") or prompts.source,
         "license": fields.get("license") or prompts.license,
-        "meta": _json(fields.get("meta")),
+        "meta": sorted_json(fields.get("meta")),
     }
+    if limit is not None:
+        _check_length(Conversation.of(row), limit)
+    return row
+
+
+def _check_length(conversation: Conversation, limit: Limit) -> None:
+    try:
+        length = limit.count(conversation)
+    except Exception as error:  # a template may raise any exception
+        raise _Unusable(f"the model's chat template rejected the messages: {error}") from None
+    if length > limit.most:
+        raise _Unusable(
+            f"the prompt has {length} tokens, but at most {limit.most} are allowed {limit.why}"
+        )
 
 
 _MESSAGE_FIELDS = [field.name for field in MESSAGE]
+
+_OTHER_NAMES = {"reasoning_content": "reasoning"}
+"""Other names of message fields, each with the name of its column."""
+
+_RESERVED = (
+    *("messages", "conversation", "tools", "chat_template", "strftime_now"),
+    *("add_generation_prompt", "continue_final_message", "tokenize", "tokenizer_kwargs"),
+    *("padding", "truncation", "max_length", "return_tensors", "return_dict"),
+    "return_assistant_tokens_mask",
+)
+"""Arguments of transformers' apply_chat_template that are not variables of the chat template, or
+that the factory sets."""
 
 
 def _fields(line: bytes) -> dict[str, Any]:
@@ -185,22 +207,58 @@ def _message(message: Any) -> dict[str, Any]:
         raise _Unusable(
             f"expected a role from {', '.join(ROLES)}, but a message has {message.get('role')!r}"
         )
-    if unknown := sorted(set(message) - set(_MESSAGE_FIELDS)):
+    if unknown := sorted(set(message) - {*_MESSAGE_FIELDS, *_OTHER_NAMES}):
         raise _Unusable(f"a message has the unknown field {unknown[0]}")
-    plain = dict(message)
+    plain = {str(_OTHER_NAMES.get(name, name)): value for name, value in message.items()}
+    if len(plain) < len(message):
+        raise _Unusable("a message has both of the fields reasoning and reasoning_content")
     if plain.get("tool_calls") is not None:
-        plain["tool_calls"] = _json(plain["tool_calls"])
+        plain["tool_calls"] = _tool_calls(plain["tool_calls"])
     for name, value in plain.items():
         if value is not None and not isinstance(value, str):
             raise _Unusable(
                 f"expected a string in the field `{name}` of a message, but got {_kind(value)}"
             )
+    if plain.get("content") is None and not plain.get("tool_calls"):
+        raise _Unusable(
+            f"a message with the role {plain['role']} has no content, but only a message with tool "
+            "calls may lack it"
+        )
     return {name: value for name, value in plain.items() if value is not None}
 
 
-def _json(value: Any) -> str | None:
-    """Return a value as JSON with sorted keys, or None if it is empty. Unlike the canonical JSON of
-    keys, it includes nulls."""
-    if not value:
-        return None
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+def _tool_calls(calls: Any) -> str | None:
+    if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+        raise _Unusable("expected a list of objects in the field `tool_calls` of a message")
+    return _ordered_json(calls)
+
+
+def _tools(fields: dict[str, Any]) -> str | None:
+    tools = fields.get("tools")
+    if tools and not all(isinstance(tool, dict) for tool in tools):
+        raise _Unusable("expected a list of objects in the field `tools`")
+    return _ordered_json(tools)
+
+
+def _settings(fields: dict[str, Any]) -> str | None:
+    settings = fields.get("template_kwargs")
+    if reserved := [name for name in settings or () if name in _RESERVED]:
+        raise _Unusable(
+            f"the field `template_kwargs` sets {reserved[0]}, which is not a setting of a template"
+        )
+    return sorted_json(settings)
+
+
+def _ordered_json(value: Any) -> str | None:
+    """Return a value as JSON with its keys in the given order, or None if it is empty.
+
+    The text has no spaces if its keys are sorted, and spaces otherwise, so that SQL can tell
+    whether the order has to be part of a request's ID (see macros.sql).
+    """
+    if not value or _compact(value) == sorted_json(value):
+        return sorted_json(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,246 @@
+"""Read the chat templates in a model folder, and render them exactly as transformers does.
+
+The code follows transformers 5.19. Importing transformers would take longer than the rest of
+`factory plan`.
+
+Some templates print today's date. The factory renders them with a fixed date instead, in every
+engine and in the trainer. Otherwise one folder of samples would contain answers to different
+prompts, and the trainer would see yet another prompt.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from factory.errors import ModelError
+from factory.models.chat import Conversation
+from factory.models.config import read_json
+
+if TYPE_CHECKING:
+    from jinja2 import Environment, Template
+
+DATE = date(2024, 7, 26)
+"""The date that templates print. The template of Llama 3.1 has the same default."""
+
+_FILE, _FOLDER = "chat_template.jinja", "additional_chat_templates"
+
+SPECIAL_TOKENS = (
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "sep_token",
+    "pad_token",
+    "cls_token",
+    "mask_token",
+)
+"""The special tokens that transformers passes to every chat template."""
+
+
+@dataclass(frozen=True)
+class ChatTemplates:
+    """The chat templates of a model as Jinja text, by name."""
+
+    texts: Mapping[str, str]
+    """The templates as they render here and in every engine. Each has a fixed date."""
+    prints_date: bool
+    """Whether a template prints the current date unless the factory fixes it."""
+
+    def choose(self, tools: object) -> str:
+        """Return the name of the template for a conversation with or without tools."""
+        return "tool_use" if tools is not None and "tool_use" in self.texts else "default"
+
+    @property
+    def for_tokenizer(self) -> str | dict[str, str]:
+        """The value for the attribute `chat_template` of a tokenizer of transformers."""
+        return dict(self.texts) if len(self.texts) > 1 else self.texts["default"]
+
+    def check(self, field: str) -> None:
+        """Raise ModelError if a template is not valid. `field` is the recipe field of its model."""
+        for text in self.texts.values():
+            _check(text, field)
+
+    def mention(self, name: str) -> bool:
+        """Return whether the text of a template contains the name of a variable."""
+        return any(name in text for text in self.texts.values())
+
+    def render(
+        self,
+        conversation: Conversation,
+        special_tokens: Mapping[str, str],
+        *,
+        add_generation_prompt: bool = True,
+    ) -> str:
+        """Return the text of a prompt.
+
+        Raises jinja2.TemplateError, or any other exception, if the template refuses the messages.
+        """
+        return _compile(self.texts[self.choose(conversation.tools)]).render(
+            messages=conversation.messages,
+            **{
+                "tools": conversation.tools,
+                "documents": None,
+                "add_generation_prompt": add_generation_prompt,
+                **special_tokens,
+                **conversation.settings,
+            },
+        )
+
+
+def read_templates(path: Path, field: str) -> ChatTemplates | None:
+    """Return the chat templates in a model folder, or None if it has no default template.
+
+    Raises ModelError if a file is damaged, or if a template prints a date whose format is unknown.
+    `field` is the recipe field that names the folder.
+    """
+    texts = _read_texts(path, field)
+    if "default" not in texts:
+        return None
+    dated = {name: _with_fixed_date(text, field) for name, text in texts.items()}
+    return ChatTemplates(dated, prints_date=dated != texts)
+
+
+def prints_date(path: Path, field: str) -> bool:
+    """Return whether a chat template in a model folder would print the current date."""
+    templates = read_templates(path, field)
+    return templates is not None and templates.prints_date
+
+
+def chat_template(path: Path, field: str) -> str | None:
+    """Return the default chat template in a model folder as it is stored, or None if there is none.
+
+    Raises ModelError if a file is damaged. `field` is the recipe field that names the folder.
+    """
+    return _read_texts(path, field).get("default")
+
+
+def _read_texts(path: Path, field: str) -> dict[str, str]:
+    named = {file.stem: file for file in sorted((path / _FOLDER).glob("*.jinja"))}
+    if (path / _FILE).is_file():
+        named["default"] = path / _FILE
+    if named:  # files come before tokenizer_config.json
+        return {name: _read_text(file, field) for name, file in named.items()}
+    template = read_json(path / "tokenizer_config.json", field).get("chat_template")
+    if isinstance(template, list):
+        return {item["name"]: item["template"] for item in template}
+    return {} if template is None else {"default": template}
+
+
+def _read_text(file: Path, field: str) -> str:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(
+            field, f"{file.name} cannot be read as UTF-8 text ({error})", "save the file as UTF-8"
+        ) from None
+    if text.startswith("\ufeff"):
+        raise ModelError(
+            field,
+            f"{file.name} starts with a byte order mark, which would be part of every prompt",
+            "save the file as UTF-8 without a byte order mark",
+        )
+    return text
+
+
+@cache
+def _compile(text: str) -> "Template":
+    return _environment().from_string(text)
+
+
+def _check(text: str, field: str) -> None:
+    """Raise ModelError if a chat template cannot be compiled."""
+    from jinja2 import TemplateError
+
+    try:
+        _compile(text)
+    except TemplateError as error:
+        fault = str(error)
+    except (RecursionError, SyntaxError, MemoryError):  # of Python's compiler
+        fault = "it is nested too deeply"
+    else:
+        return
+    raise ModelError(
+        field, f"the chat template is not valid ({fault})", "correct the chat template"
+    )
+
+
+def _with_fixed_date(text: str, field: str) -> str:
+    """Return a template that prints DATE instead of the current date.
+
+    A macro takes the place of the function `strftime_now` of transformers, so the template renders
+    the same wherever it is used. A template without this function stays as it is.
+    """
+    if "strftime_now" not in text:
+        return text
+    from jinja2 import nodes
+
+    _check(text, field)
+
+    forms = [
+        call.args[0] if len(call.args) == 1 else None
+        for call in _environment().parse(text).find_all(nodes.Call)
+        if isinstance(call.node, nodes.Name) and call.node.name == "strftime_now"
+    ]
+    if not forms:
+        return text
+    dates = {}
+    for form in forms:
+        if not (isinstance(form, nodes.Const) and isinstance(form.value, str)):
+            raise ModelError(
+                field,
+                "the chat template prints the current date in a format that depends on the prompt",
+                "write a fixed date into the chat template",
+            )
+        dates[form.value] = DATE.strftime(form.value)
+    # On a line of its own, because the first line of the template may depend on the line's start.
+    return (
+        f"{{% macro strftime_now(format) %}}{{{{ {json.dumps(dates)}[format] }}}}{{% endmacro %}}\n"
+        + text
+    )
+
+
+def _environment() -> "Environment":
+    """Return the Jinja environment of transformers.utils.chat_template_utils."""
+    from jinja2 import TemplateError
+    from jinja2.ext import Extension, loopcontrols
+    from jinja2.nodes import Node
+    from jinja2.parser import Parser
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class Generation(Extension):
+        """The blocks that mark the assistant's text for training. They print their content."""
+
+        tags = {"generation"}  # noqa: RUF012
+
+        def parse(self, parser: Parser) -> list[Node]:
+            next(parser.stream)
+            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+    def refuse(message: str) -> None:
+        raise TemplateError(message)
+
+    def to_json(
+        value: Any,
+        ensure_ascii: bool = False,
+        indent: int | None = None,
+        separators: tuple[str, str] | None = None,
+        sort_keys: bool = False,
+    ) -> str:
+        return json.dumps(
+            value,
+            ensure_ascii=ensure_ascii,
+            indent=indent,
+            separators=separators,
+            sort_keys=sort_keys,
+        )
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
+    )
+    environment.filters["tojson"] = to_json
+    environment.globals["raise_exception"] = refuse
+    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    return environment

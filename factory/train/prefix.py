@@ -1,0 +1,58 @@
+"""Check that a trainer sees the prompts that the model saw when it answered.
+
+TRL renders a prompt with the answer, and trains on the tokens after the part that equals the prompt
+alone. Some chat templates write the prompt differently when an answer follows, for example without
+an empty block of reasoning. Then the model is trained on a prompt that it never sees.
+"""
+
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from factory.models import Checkpoint, Conversation, prompt_encoder
+
+CHECKED = 64
+"""Number of training rows that are checked."""
+
+
+def prefix_warning(rows: Path, model: Checkpoint) -> str | None:
+    """Return a warning if the prompts of training rows change when an answer follows.
+
+    `rows` is a Parquet file of training rows. Returns None if no prompt changes.
+    """
+    encode = prompt_encoder(model)
+    checked = list(itertools.islice(_rows(rows), CHECKED))
+    n_broken = sum(_is_broken(row, encode) for row in checked)
+    if n_broken == 0:
+        return None
+    return (
+        f"the chat template of {model.name} writes {n_broken:,} of the first {len(checked):,} "
+        "prompts differently when an answer follows: TRL leaves out the differing end of the "
+        "prompt, so the model is trained on prompts that it does not see when it answers "
+        "(another setting in template_kwargs, such as enable_thinking, may avoid this)"
+    )
+
+
+def _rows(file: Path) -> Iterator[Mapping[str, Any]]:
+    for batch in pq.ParquetFile(file).iter_batches(CHECKED):
+        yield from batch.to_pylist()
+
+
+def _is_broken(row: Mapping[str, Any], encode: Callable[[Conversation, bool], list[int]]) -> bool:
+    messages = [json.loads(each) if isinstance(each, str) else each for each in row["prompt"]]
+    tools = json.loads(row["tools"]) if row.get("tools") else None
+    settings = json.loads(row.get("chat_template_kwargs") or "{}")
+    answers = [row[side] for side in ("chosen", "rejected", "completion") if row.get(side)]
+    try:
+        prompt = encode(Conversation(messages, tools, settings), True)
+        return any(
+            encode(Conversation([*messages, *answer], tools, settings), False)[: len(prompt)]
+            != prompt
+            for answer in answers
+        )
+    except Exception:  # a template may raise any exception; the trainer reports it
+        return False
