@@ -97,10 +97,10 @@ class Reference:
         logprobs = torch.log_softmax(logits[len(before) - 1 : -1], dim=-1)
         return math.exp(logprobs[range(len(tokens)), tokens].sum())
 
-    def labels(self, before, labels, *, first=False):
+    def labels(self, before, labels, *, constrained=False):
         """Return the probability of each label. Each label must have a single spelling.
 
-        With `first`, the probabilities are relative to all tokens that can start a label.
+        With `constrained`, the probabilities sum to 1.
         """
         tokens = {label: self.encode(label) for label in labels}
         reached = {label: self.probability(before, tokens[label]) for label in labels}
@@ -111,11 +111,11 @@ class Reference:
             after = {one for one in longer for other in longer - {one} if one.startswith(other)}
             return sum(reached[one] for one in longer - after)
 
-        starts = {one: self.probability(before, [one]) for one, *_ in tokens.values()}
-        total = sum(starts.values()) if first else 1
+        found = {label: reached[label] - passed(label) for label in labels}
+        total = sum(found.values()) if constrained else 1
         return {
-            label: Expected((reached[label] - passed(label)) / total, starts[tokens[label][0]])
-            for label in labels
+            label: Expected(share / total, self.probability(before, tokens[label][:1]))
+            for label, share in found.items()
         }
 
 

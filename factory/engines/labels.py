@@ -187,6 +187,8 @@ class FoundScore:
     after: dict[Tokens, Mapping[int, float]]
     """Log-probabilities of the next tokens, after each beginning of a spelling that an engine has
     read. The empty beginning stands for the position of the score."""
+    constrained: bool
+    """Whether the judge may write nothing but labels."""
 
     @property
     def missing(self) -> list[Tokens]:
@@ -195,8 +197,14 @@ class FoundScore:
 
     @property
     def logprobs(self) -> list[dict[str, Any]]:
-        """The log-probability of each label, as a list of {label, logprob}."""
-        return self.tree.logprobs(self.after)
+        """The log-probability of each label, as a list of {label, logprob}. The probabilities of a
+        constrained judge's labels sum to 1."""
+        rows = self.tree.logprobs(self.after)
+        if not self.constrained or not rows:
+            return rows
+        best = max(row["logprob"] for row in rows)
+        total = best + math.log(sum(math.exp(row["logprob"] - best) for row in rows))
+        return [{**row, "logprob": row["logprob"] - total} for row in rows]
 
 
 def find_score(
@@ -214,4 +222,4 @@ def find_score(
     place = score_token(answer, decode, request.score_at, request.generation.reasoning)
     if place is None or answer[place] not in tree.next_tokens():
         return None
-    return FoundScore(tree, list(answer[:place]), {(): logprobs(place)})
+    return FoundScore(tree, list(answer[:place]), {(): logprobs(place)}, bool(request.choices))

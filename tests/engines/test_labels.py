@@ -125,11 +125,12 @@ def test_a_constrained_judges_labels_have_the_probabilities_of_their_tokens(
 ):
     labels = SCALES[scale]
     asked = constrained(labels, model)
-    expected = reference.labels(reference.prompt(asked), labels, first=True)
+    expected = reference.labels(reference.prompt(asked), labels, constrained=True)
     assert sum(share.exact for share in expected.values()) > 1
     for result in answers([asked], model).values():
         assert result.text in labels
         found = shares(result.score_logprobs)
+        assert sum(found.values()) == pytest.approx(1)
         assert all(expected[label].agrees(found.get(label, 0.0)) for label in labels)
 
 

@@ -177,7 +177,7 @@ def test_labels_have_the_probabilities_that_transformers_computes(random_fleet, 
         scored += 1
         found = {row["label"]: math.exp(row["logprob"]) for row in result.score_logprobs}
         before = [] if restricted else reference.encode(reference.before_score(asked, result.text))
-        expected = reference.labels([*prompt, *before], labels, first=restricted)
+        expected = reference.labels([*prompt, *before], labels, constrained=restricted)
         assert all(expected[label].agrees(found.get(label, 0.0)) for label in labels)
     assert scored > 3
 
