@@ -3,10 +3,14 @@
 import re
 from pathlib import Path
 
-from factory.errors import ModelError, NotDownloaded
+from factory.errors import MissingModel, ModelError, NotDownloaded
+from factory.models.config import read_json
 from factory.models.digest import MEANING_FILES, WEIGHT_FILES
 from factory.models.tokens import chat_template
 from factory.recipe import Model, Recipe, Training
+
+VOCABULARY_FILES = ("tokenizer.json", "*.model*", "vocab*", "*.tiktoken", "tekken.json")
+"""Patterns of the files with a tokenizer's vocabulary. A model folder needs one of them."""
 
 
 def locate_model(model: Model, recipe: Recipe | Training, *, field: str, download: bool) -> Path:
@@ -14,13 +18,13 @@ def locate_model(model: Model, recipe: Recipe | Training, *, field: str, downloa
 
     `field` is the recipe section that names the model (`model`, `judge.model`). With `download`,
     downloads the files that the cache lacks. Raises NotDownloaded if files are missing and cannot
-    be downloaded, and ModelError if the path is neither a folder nor a repository.
+    be downloaded, and MissingModel if the path is neither a folder nor a repository.
     """
     path = recipe.resolve(model.path)
     if path.is_dir():
         return path
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", model.path) or model.path.startswith("."):
-        raise ModelError(
+        raise MissingModel(
             f"{field}.path",
             f"{model.path} is not a folder (looked for {path.name} in {shown_path(path.parent)})",
             "give a model folder, or a Hub repository in the form organization/name",
@@ -68,16 +72,28 @@ def shown_path(path: Path) -> str:
 
 
 def check_model(given: str, path: Path, field: str) -> None:
-    """Raise ModelError unless a folder contains a config.json, weights, and a chat template.
+    """Check that a folder contains a config.json, weights, a tokenizer, and a chat template.
 
     `given` is the folder as the recipe writes it. `field` is the recipe section that names it.
+    Raises MissingModel if one of the first three is missing, and ModelError if there is no chat
+    template.
     """
     field = f"{field}.path"
     if not (path / "config.json").is_file():
-        raise ModelError(field, f"{given} has no config.json", "expected a model folder")
-    if not any(file for glob in WEIGHT_FILES for file in path.glob(glob)):
-        raise ModelError(
+        raise MissingModel(field, f"{given} has no config.json", "expected a model folder")
+    if not _contains(path, WEIGHT_FILES):
+        raise MissingModel(
             field, f"{given} has no weights", "expected *.safetensors or pytorch_model*.bin files"
+        )
+    if missing := _missing_shards(path, field):
+        raise MissingModel(
+            field,
+            f"{given} lacks {len(missing)} of its weight files, such as {missing[0]}",
+            "download the model again",
+        )
+    if not _contains(path, VOCABULARY_FILES):
+        raise MissingModel(
+            field, f"{given} has no tokenizer", "expected a tokenizer.json or a vocabulary file"
         )
     if chat_template(path, field) is None:
         raise ModelError(
@@ -85,3 +101,14 @@ def check_model(given: str, path: Path, field: str) -> None:
             f"{given} has no chat template",
             "use an instruction-tuned model, or add a chat_template.jinja",
         )
+
+
+def _contains(path: Path, patterns: tuple[str, ...]) -> bool:
+    return any(file for glob in patterns for file in path.glob(glob))
+
+
+def _missing_shards(path: Path, field: str) -> list[str]:
+    """Return the weight files that the index of a sharded model lists but the folder lacks."""
+    listed = read_json(path / "model.safetensors.index.json", field).get("weight_map")
+    names = sorted(set(listed.values())) if isinstance(listed, dict) else []
+    return [name for name in names if not (path / name).is_file()]

@@ -10,6 +10,7 @@ from enum import Enum, auto
 
 import pyarrow as pa
 
+from factory.checks import check_before_run
 from factory.errors import StepFailed
 from factory.lake import Lake, Lock
 from factory.plan import (
@@ -32,7 +33,6 @@ from factory.recipe import REFERENCE, Recipe
 from factory.run.broken import are_inputs_whole, name_broken_files, repair_inputs
 from factory.run.engine_cache import EngineCache
 from factory.run.generate import first_errors, generate, reuse_rows, too_many
-from factory.run.preflight import check_before_run
 from factory.run.stop import check_limits
 from factory.run.tabular import make_pairs, make_prompts, make_verdicts
 from factory.train import tidy, train_model
