@@ -13,7 +13,7 @@ from factory.engines import check_engine, label_tokens, reward
 from factory.errors import MissingExtra, PromptsError, RecipeError, RubricError
 from factory.lake import load_query
 from factory.models import Checkpoint, token_counter
-from factory.plan import RecipeState, Step
+from factory.plan import RecipeState, Step, missing_packages, steps
 from factory.recipe import REFERENCE, Judge, OpenaiEngine, VllmEngine
 from factory.stages import Rubric, adapter_fields, render_rubric, reserved_fields
 from factory.train import (
@@ -26,17 +26,16 @@ from factory.train import (
 )
 
 
-def check_recipe(state: RecipeState, wanted: Sequence[Step]) -> None:
-    """Check a recipe's engines, trainer, judges, and prompts before the given steps run.
+def check_recipe(state: RecipeState) -> None:
+    """Check a recipe's engines, trainer, judges, and prompts.
 
-    Needs no model. Skips the fields of packages that are not installed. Raises a UserError if the
-    steps could not be completed, for example if a prompt lacks a field that a rubric or the policy
-    reads.
+    Needs no model. Skips the fields of packages that are not installed. Raises a UserError if a run
+    could not be completed, for example if a prompt lacks a field that a rubric or the policy reads.
     """
     recipe = state.recipe
     with suppress(MissingExtra):
         check_engine(recipe.engine, state.rank("M_0"), "engine")
-    if any(step.stage == "train" for step in wanted):
+    if any(step.stage == "train" for step in steps(recipe)):
         _check_training_fields(state)
     for name in recipe.all_judges:
         _check_judge_fields(state, name)
@@ -46,12 +45,22 @@ def check_recipe(state: RecipeState, wanted: Sequence[Step]) -> None:
         _check_prompts(state, {"reference": (reader, remedy)})
 
 
+def check_packages(state: RecipeState, wanted: Sequence[Step]) -> None:
+    """Raise MissingExtra if a package is missing that one of the given steps needs.
+
+    Steps that are known to be done need none.
+    """
+    done = {step for step, found in state.steps.items() if found.done}
+    for missing in missing_packages(state.recipe, (step for step in wanted if step not in done)):
+        raise missing
+
+
 def check_before_run(state: RecipeState, wanted: Sequence[Step]) -> None:
     """Check a recipe, its models, and this machine before the given steps run.
 
     Raises a UserError if the steps could not be completed.
     """
-    check_recipe(state, wanted)
+    check_recipe(state)
     if any(step.stage == "train" for step in wanted):
         _check_training(state)
     for name in state.recipe.all_judges:

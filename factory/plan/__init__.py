@@ -8,7 +8,8 @@ from factory.plan.inspect import (
     locate_step,
     read_state,
 )
-from factory.plan.opened import OpenedRecipe, open_recipe
+from factory.plan.opened import OpenedRecipe, Wanted, open_recipe
+from factory.plan.packages import missing_packages
 from factory.plan.public_views import PUBLIC_VIEWS, all_views, count_outcomes
 from factory.plan.recipe_state import RecipeState
 from factory.plan.row_steps import check_chunks, reused_views
@@ -30,6 +31,7 @@ __all__ = [
     "RecipeState",
     "Step",
     "StepState",
+    "Wanted",
     "all_views",
     "check_chunks",
     "count_outcomes",
@@ -43,6 +45,7 @@ __all__ = [
     "inspect_step",
     "loads",
     "locate_step",
+    "missing_packages",
     "open_recipe",
     "read_parquet",
     "read_state",

@@ -67,7 +67,8 @@ def _check_vllm_memory(
     copies = 1 if found or engine.replicas == "auto" else engine.replicas
     room = memory_of(group)
     taken = None if room.total is None else room.total * min(1, share * copies)
-    limit = Room(f"{room.where} (vLLM's share: {share:g})", taken, room.free)
+    whole = "" if room.total is None else f" of {readable_size(room.total)}"
+    limit = Room(f"{room.where} (vLLM's share: {share:g}{whole})", taken, room.free)
     remedy = "use more GPUs (engine.tensor_parallel_size) or a smaller model"
     certain = not _OTHERWISE & engine.arguments.keys()
     check = _fits("memory", who, weights.loaded * copies, limit, remedy, certain=certain)

@@ -117,8 +117,8 @@ def open_recipe(
     """Open and check the models, rubrics, functions, and pair policy of a recipe.
 
     `download` fetches models that are missing from the Hub's cache. `models` says which models to
-    open. Raises MissingModel if all are wanted and one is missing, and another UserError if a model,
-    rubric, function, policy, or expression cannot be used.
+    open. Raises MissingModel if all are wanted and one is missing. Raises another UserError if a
+    model, rubric, function, policy, or expression cannot be used.
     """
     digests = lake.load_json(DIGESTS)
     opened_models: dict[str, Checkpoint] = {}

@@ -22,12 +22,15 @@ from factory.report.display import (
     status_table,
     work_table,
 )
+from factory.report.estimates import estimates
 from factory.report.picture import draw_picture
 from factory.report.summary import (
     broken_shard_lines,
     gaps,
     generation_lines,
     iterations,
+    missing_models,
+    missing_packages,
     outcomes,
     plan_rows,
     plan_totals,
@@ -43,7 +46,7 @@ from factory.report.tables import (
     text_table,
 )
 from factory.report.trace import SIDES, Trace, pair_texts, trace_dataset, trace_lake
-from factory.report.usage import Usage, estimates, usage_by_stage, usage_of_step
+from factory.report.usage import Usage, usage_by_stage, usage_of_step
 
 __all__ = [
     "GAPS_TITLE",
@@ -72,6 +75,8 @@ __all__ = [
     "html_table",
     "is_numeric",
     "iterations",
+    "missing_models",
+    "missing_packages",
     "outcomes",
     "pair_texts",
     "plan_rows",

@@ -269,7 +269,9 @@ def generate(
         for work in works:
             work.end()
     finally:
-        _record(works, time.monotonic() - began)
+        # A fleet's processes may have started during this pass, which is no part of its speed.
+        started = getattr(engine, "started", None) or began
+        _record(works, time.monotonic() - max(began, started))
 
 
 def _open_writers(

@@ -10,7 +10,7 @@ from enum import Enum, auto
 
 import pyarrow as pa
 
-from factory.checks import check_before_run
+from factory.checks import check_before_run, check_packages
 from factory.errors import StepFailed
 from factory.lake import Lake, Lock
 from factory.plan import (
@@ -122,6 +122,7 @@ class _Run:
         """
         try:
             located = [self._locate(step) for step in together]
+            self._check_packages_before_reading(located)
         except UNREADABLE:
             if repair_inputs(self.state, together, (), self.progress):
                 return False
@@ -206,9 +207,15 @@ class _Run:
     def _count(self, located: Sequence[StepState]) -> list[StepState]:
         return [count_step(self.state, each, self.limit) for each in located]
 
+    def _check_packages_before_reading(self, located: Sequence[StepState]) -> None:
+        """Raise MissingExtra before prompt files are read, if an engine or trainer is missing."""
+        if any(each.step.stage == "prompts" and not folder_of(each).shards() for each in located):
+            check_packages(self.state, self.wanted)
+
     def _check_before_work(self) -> None:
         """Check the recipe once, before the first rows are produced."""
         if not self.is_checked:
+            check_packages(self.state, self.wanted)
             if self.limit is None:
                 check_chunks(self.state)
             check_before_run(self.state, self.wanted)
