@@ -492,4 +492,5 @@ class Diagnosis(Table):
     def notes(self) -> list[str]:
         if self.ok:
             return ["This machine can run the recipe."]
-        return [f"{self.n_problems} problems would stop a run."]
+        n = self.n_problems
+        return [f"{n} problem{'s' * (n > 1)} would stop a run."]

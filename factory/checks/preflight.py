@@ -33,10 +33,10 @@ def check_recipe(state: RecipeState) -> None:
     could not be completed, for example if a prompt lacks a field that a rubric or the policy reads.
     """
     recipe = state.recipe
-    with suppress(MissingExtra):
-        check_engine(recipe.engine, state.rank("M_0"), "engine")
     if any(step.stage == "train" for step in steps(recipe)):
         _check_training_fields(state)
+    with suppress(MissingExtra):
+        check_engine(recipe.engine, state.rank("M_0"), "engine")
     for name in recipe.all_judges:
         _check_judge_fields(state, name)
     if REFERENCE in state.policy.roles:

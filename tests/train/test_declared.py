@@ -27,7 +27,7 @@ def test_every_default_has_its_declared_type():
     import peft
     import trl
 
-    for method, config in (("dpo", trl.DPOConfig()), ("sft", trl.SFTConfig())):
+    for method, config in (("dpo", trl.DPOConfig), ("sft", trl.SFTConfig)):
         plain = {
             field.name: field.default
             for field in dataclasses.fields(config)
