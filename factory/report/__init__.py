@@ -22,7 +22,7 @@ from factory.report.display import (
     status_table,
     work_table,
 )
-from factory.report.estimates import estimates
+from factory.report.estimate import estimates
 from factory.report.picture import draw_picture
 from factory.report.summary import (
     broken_shard_lines,

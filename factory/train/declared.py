@@ -172,7 +172,7 @@ def _enum_values(name: str) -> tuple[str, ...]:
     for package, file in _ENUMS:
         if (body := _class_body(package, file, name)) is not None:
             values = [part.value for part in body if isinstance(part, ast.Assign)]
-            return tuple(value.value for value in values if isinstance(value, ast.Constant))
+            return tuple(str(value.value) for value in values if isinstance(value, ast.Constant))
     return ()
 
 

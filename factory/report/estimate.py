@@ -200,8 +200,8 @@ def _rest_of_training(step_state: StepState) -> float | None:
     if session is None or step_state.folder is None:
         return None
     saved = [_step_of(path) for path in step_state.folder.path.glob("checkpoints/checkpoint-*")]
-    seconds: float = session["training_seconds"] / session["trained"]
-    return (session["of"] - max(saved, default=0)) * seconds
+    seconds = float(session["training_seconds"]) / session["trained"]
+    return float(session["of"] - max(saved, default=0)) * seconds
 
 
 def _step_of(checkpoint: Path) -> int:
