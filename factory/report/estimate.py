@@ -1,7 +1,7 @@
 """Estimates of the tokens, time, and cost of a recipe's unfinished steps, from measured work."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,9 @@ from factory.plan import RecipeState, Step, StepState
 from factory.recipe import PROBE
 from factory.report.usage import Usage, events_of_step, sum_events, usage_of_step
 
-ENOUGH = 0.1
-"""Share of a step's rows that is enough to measure it (our choice). More recent work counts first,
-because the load of a machine changes."""
+ENOUGH = 0.05
+"""Share of a step's rows whose time is enough to measure its speed (our choice). The latest rows
+count, because the load of a machine changes."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +96,11 @@ def _measured(state: RecipeState, step_state: StepState) -> tuple[str, Usage]:
     alike = [state.steps[other] for other in _alike(state, step)]
     engine = state.recipe.engine_of(step.loads or "").name
     for found in alike:
-        work = _latest(events_of_step(found), engine, step_state.wanted)
+        work = _sum(events_of_step(found), engine, step_state.wanted)
         if work.answered:
             return found.step.label, work
     for found in alike:
-        work = _latest(list(_events_apart_from_seed(state, found)), engine, step_state.wanted)
+        work = _sum(list(_events_apart_from_seed(state, found)), engine, step_state.wanted)
         if work.answered:
             return found.step.label, work
     return "", Usage()
@@ -125,18 +125,19 @@ def _alike(state: RecipeState, step: Step) -> list[Step]:
     return sorted(same, key=difference)
 
 
-def _latest(events: Sequence[dict[str, Any]], engine: str, wanted: int) -> Usage:
-    """Sum the latest events that together have measured enough of a step's wanted rows.
+def _sum(events: Sequence[dict[str, Any]], engine: str, wanted: int) -> Usage:
+    """Sum the events of a step of `wanted` rows, at the speed of the latest ones.
 
     If none ran on the given engine, the sum has no seconds.
     """
-    of_engine = [event for event in events if engine in event.get("versions", {})]
-    total = Usage()
-    for event in reversed(of_engine or events):
-        if total.answered and total.answered >= ENOUGH * wanted:
+    total, latest = sum_events(events), Usage()
+    for event in reversed(events):
+        if latest.answered and latest.answered >= ENOUGH * wanted:
             break
-        total += sum_events([event])
-    return total if of_engine else Usage(total.answered, tokens=total.tokens)
+        if engine in event.get("versions", {}):
+            latest += sum_events([event])
+    seconds = latest.seconds * total.answered / latest.answered if latest.answered else 0.0
+    return replace(total, seconds=seconds)
 
 
 def _events_apart_from_seed(state: RecipeState, found: StepState) -> Iterator[dict[str, Any]]:
