@@ -10,6 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from factory.checks import check_plan, examine_recipe
 from factory.errors import Argument, QueryError, UserError
 from factory.lake import (
     Lake,
@@ -20,7 +21,7 @@ from factory.lake import (
     verify_folders,
     verify_lake,
 )
-from factory.plan import PUBLIC_VIEWS, RecipeState, all_views, doctor, read_state
+from factory.plan import PUBLIC_VIEWS, RecipeState, Wanted, all_views, doctor, read_state
 from factory.progress import Progress, open_progress
 from factory.recipe import JUDGE, Recipe, load_recipe, load_training, write_starter
 from factory.report import (
@@ -32,6 +33,8 @@ from factory.report import (
     gaps,
     generation_lines,
     iterations,
+    missing_models,
+    missing_packages,
     outcomes,
     plan_rows,
     plan_totals,
@@ -191,13 +194,18 @@ class Factory:
     def plan(self) -> Plan:
         """Show which steps will run and why, with an estimate of tokens and time. Changes nothing.
 
+        The models and the packages of the engines may be missing: the plan then names them.
+
         >>> f = factory.open("recipe.yaml", lake="new-lake")
         >>> f.plan().is_done
         False
         >>> f.plan().totals["trainings"]
         4
+
+        Raises UserError if the recipe cannot be run on any machine.
         """
-        state = self._state()
+        state = self._state("here")
+        check_plan(state)
         rows = plan_rows(state)
         return Plan(
             rows,
@@ -205,6 +213,8 @@ class Factory:
             totals=plan_totals(state, rows),
             generation=generation_lines(state),
             broken=broken_shard_lines(state),
+            missing_models=missing_models(state),
+            missing_packages=missing_packages(state),
         )
 
     def preview(self, first: int = 3) -> Preview:
@@ -256,7 +266,7 @@ class Factory:
 
     def status(self) -> Status:
         """Show what each step of the recipe has produced so far. Changes nothing."""
-        state = self._state()
+        state = self._state("here")
         tables = iterations(state)
         return Status(
             step_rows(state),
@@ -267,6 +277,7 @@ class Factory:
             remarks=remarks(state, tables["quality"]),
             probe=Table(tables["probe"]),
             work=Table(work_rows(state)),
+            missing_models=missing_models(state),
         )
 
     def pairs(self, name: str, set: Overrides | None = None) -> Pairs:
@@ -507,14 +518,14 @@ class Factory:
         >>> factory.open("recipe.yaml").doctor().ok
         True
         """
-        checks = doctor.examine(self.recipe, self.lake)
+        checks = [*doctor.examine(self.recipe, self.lake), examine_recipe(self.recipe, self.lake)]
         return Diagnosis([vars(check) for check in checks])
 
     def _lake(self) -> Lake:
         return Lake(self.lake)
 
-    def _state(self) -> RecipeState:
-        return read_state(self.recipe, self._lake())
+    def _state(self, models: Wanted = "all") -> RecipeState:
+        return read_state(self.recipe, self._lake(), models)
 
     def _progress(self) -> Progress:
         return open_progress(self._show_progress)

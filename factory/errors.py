@@ -6,7 +6,8 @@
     │   │   └── InvalidRecipe    all problems of a recipe
     │   ├── PromptsError     a line of a prompt file
     │   ├── ModelError       a model folder or repository
-    │   │   └── NotDownloaded    a repository that is not on this machine yet
+    │   │   └── MissingModel     a model whose files are not on this machine
+    │   │       └── NotDownloaded    a repository that `factory run` can download
     │   ├── RubricError      a rubric file
     │   ├── FunctionError    a Python function named in the recipe
     │   ├── QueryError       a query given to `factory sql`
@@ -114,7 +115,11 @@ class ModelError(UserError):
     """A model's folder or Hub repository is missing or invalid."""
 
 
-class NotDownloaded(ModelError):
+class MissingModel(ModelError):
+    """A model's folder, weights, tokenizer, or adapter is not on this machine."""
+
+
+class NotDownloaded(MissingModel):
     """A model's Hub repository has not been downloaded to this machine."""
 
 

@@ -5,6 +5,7 @@ and the bytes of its file. Changing the file reruns the stages that call the fun
 module that the file imports does not.
 """
 
+import ast
 import importlib.util
 import sys
 from collections.abc import Callable
@@ -45,11 +46,12 @@ class Function:
         return loaded
 
 
-def find_function(name: str, folder: Path) -> Function:
+def find_function(name: str, folder: Path, n_arguments: int = 1) -> Function:
     """Find a Python function by a name such as `file.py:function`, without importing its file.
 
     `folder` is the recipe's folder, which file names are relative to. Raises FunctionError if the
-    name is invalid or the file or module is missing.
+    name is invalid, if the file or module is missing, or if its source code shows that there is no
+    such function or that `n_arguments` positional arguments do not fit it.
     """
     place, colon, attribute = name.rpartition(":")
     if not colon or not place or not attribute.isidentifier():
@@ -78,7 +80,69 @@ def find_function(name: str, folder: Path) -> Function:
             f"the file {place} does not exist",
             "give the path relative to the recipe's folder",
         )
+    if file.suffix == ".py":
+        _check_source(name, file, n_arguments)
     return Function(name, file, short_hash(f"{attribute}\n{file_digest(file)}"))
+
+
+def _check_source(name: str, file: Path, n_arguments: int) -> None:
+    """Raise FunctionError if the source code in a file cannot define the function `name`.
+
+    A function that is decorated, imported, or assigned may take any arguments.
+    """
+    attribute = name.rpartition(":")[2]
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError) as error:
+        fault = f"{file.name} cannot be imported: {type(error).__name__}: {error}"
+        raise FunctionError(name, fault, "correct the file") from None
+    found = [node for node in ast.walk(tree) if _may_define(node, attribute)]
+    if not found:
+        raise FunctionError(
+            name,
+            f"{file.name} has no such function",
+            "choose a function that the file defines",
+        )
+    if not all(node in tree.body for node in found):
+        return  # the name is imported, assigned, or defined under a condition
+    match found[-1]:
+        case ast.AsyncFunctionDef():
+            raise FunctionError(name, "the function is asynchronous", "define it with def")
+        case ast.FunctionDef(name=defined, args=takes, decorator_list=[]) if defined == attribute:
+            _check_arguments(name, takes, n_arguments)
+
+
+def _may_define(node: ast.AST, attribute: str) -> bool:
+    """Return whether a node of a module's source code may define a name."""
+    match node:
+        case ast.FunctionDef(name=defined) | ast.AsyncFunctionDef(name=defined):
+            return defined in (attribute, "__getattr__")
+        case ast.ClassDef(name=defined) | ast.Name(id=defined, ctx=ast.Store()):
+            return defined == attribute
+        case ast.Name(id=called):
+            return called in ("globals", "exec", "setattr")
+        case ast.alias(name=imported, asname=defined):
+            return (defined or imported) in (attribute, "*")
+    return False
+
+
+def _check_arguments(name: str, takes: ast.arguments, n_arguments: int) -> None:
+    """Raise FunctionError if a function cannot be called with `n_arguments` arguments."""
+    most = len(takes.posonlyargs) + len(takes.args)
+    least = most - len(takes.defaults)
+    required = [
+        keyword.arg
+        for keyword, default in zip(takes.kwonlyargs, takes.kw_defaults, strict=True)
+        if default is None
+    ]
+    if n_arguments < least or (n_arguments > most and takes.vararg is None) or required:
+        raise FunctionError(
+            name,
+            f"the function cannot be called with {n_arguments} positional "
+            f"argument{'s' * (n_arguments > 1)}",
+            "change its parameters: def "
+            f"{name.rpartition(':')[2]}({'rows' if n_arguments == 1 else 'messages, seed'})",
+        )
 
 
 def _import(name: str, file: Path) -> ModuleType:

@@ -137,6 +137,11 @@ class Plan(Table):
     """How samples and judgments are generated, one line per recipe section."""
     broken: list[str]
     """The broken shards in the lake, one line per shard."""
+    missing_models: dict[str, str]
+    """The reason for each of M_0 and the judges' models that is not on this machine."""
+    missing_packages: dict[str, str]
+    """The packages that the remaining steps need and that are not installed, each with the command
+    that installs it."""
 
     @property
     def is_done(self) -> bool:
@@ -144,14 +149,25 @@ class Plan(Table):
         return not self.totals["steps"]
 
     def to_dict(self) -> dict[str, Any]:
-        return {"generation": self.generation, "steps": self.rows, "totals": self.totals}
+        return {
+            "generation": self.generation,
+            "missing_models": self.missing_models,
+            "missing_packages": self.missing_packages,
+            "steps": self.rows,
+            "totals": self.totals,
+        }
 
     def tables(self) -> list[tuple[str, Rows]]:
         return [(self.title, plan_table(self.rows))]
 
     def notes(self) -> list[str]:
         to_do = "Nothing to do." if self.is_done else f"To do: {describe_totals(self.totals)}."
-        return [*self.generation, *self.broken, to_do]
+        packages = [
+            f"Not installed: {package} ({remedy})"
+            for package, remedy in self.missing_packages.items()
+        ]
+        models = _describe_missing(self.missing_models)
+        return [*self.generation, *self.broken, *packages, *models, to_do]
 
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
@@ -243,9 +259,12 @@ class Status(Table):
     """The mean probe score of each model; empty if the recipe has no probe."""
     work: Table
     """Tokens, time, and cost of each stage, over all runs."""
+    missing_models: dict[str, str]
+    """The reason for each of M_0 and the judges' models that is not on this machine."""
 
     def to_dict(self) -> dict[str, Any]:
         return {
+            "missing_models": self.missing_models,
             "steps": self.rows,
             "work": self.work.rows,
             "gaps": self.gaps.rows,
@@ -263,7 +282,20 @@ class Status(Table):
         ]
 
     def notes(self) -> list[str]:
-        return [*self.remarks, self.hint] if self.hint else self.remarks
+        hints = [self.hint] if self.hint else []
+        return [*_describe_missing(self.missing_models), *self.remarks, *hints]
+
+
+def _describe_missing(models: Mapping[str, str]) -> list[str]:
+    """Return lines that name the missing models, and what is unknown without them."""
+    if not models:
+        return []
+    unknown = (
+        f"Unknown without {' and '.join(models)}: which rows are stored (the names of their "
+        "folders depend on the model's files), token lengths, prompts that are too long, memory, "
+        "and time. `factory run` checks the model before any work."
+    )
+    return [*models.values(), unknown]
 
 
 def _probe_table(probe: Table) -> list[tuple[str, Rows]]:
@@ -489,4 +521,5 @@ class Diagnosis(Table):
     def notes(self) -> list[str]:
         if self.ok:
             return ["This machine can run the recipe."]
-        return [f"{self.n_problems} problems would stop a run."]
+        n = self.n_problems
+        return [f"{n} problem{'s' * (n > 1)} would stop a run."]

@@ -109,6 +109,8 @@ class Fleet:
             logs / f"{self.name}-{os.getpid()}-{place}.log" for place in range(len(environments))
         ]
         self._version: str | None = None
+        self.started: float | None = None
+        """Time at which the first process was ready, on the monotonic clock."""
         self._restarts = 0
         self._fruitless = 0
         """Number of crashes since the last answer."""
@@ -181,6 +183,7 @@ class Fleet:
             case Ready():
                 worker.ready = message
                 self._version = message.version
+                self.started = self.started or time.monotonic()
             case Ended(error=error):
                 worker.error = error  # the connection closes next
             case Alive():

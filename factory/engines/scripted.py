@@ -71,5 +71,7 @@ def open_engine(settings: ScriptedEngine, folder: Path) -> Iterator[_Engine]:
     The function can raise ValueError for a permanent failure, or ConnectionError for a transient
     failure, which the next run retries. `folder` is the recipe's folder.
     """
-    script = find_function(settings.script, folder).load() if settings.script else words
-    yield _Engine(script, settings.delay)
+    answer = words
+    if settings.script:
+        answer = find_function(settings.script, folder, n_arguments=2).load()
+    yield _Engine(answer, settings.delay)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from factory.errors import ModelError
+from factory.errors import MissingModel, ModelError
 from factory.models.config import read_json
 from factory.models.digest import ADAPTER_FILES
 from factory.models.locate import shown_path
@@ -14,11 +14,15 @@ from factory.models.safetensors import Tensor, read_tensors
 def check_adapter(adapter: Path, base: Path, field: str, base_field: str) -> None:
     """Raise ModelError unless `adapter` contains a LoRA adapter that fits the model in `base`.
 
-    Reads only the headers of safetensors files. There must be at least one pair of lora_A [r, in]
-    and lora_B [out, r], and every pair must fit a weight [out, in] of the base model. An adapter in
-    another file format passes unchecked. `field` and `base_field` are the recipe fields of the two
-    folders.
+        Raises MissingModel if there is no such folder. Reads only the headers of safetensors files.
+    There must be at least one pair of lora_A [r, in] and lora_B [out, r], and every pair must fit a
+    weight [out, in] of the base model. An adapter in another file format passes unchecked. `field`
+    and `base_field` are the recipe fields of the two folders.
     """
+    if not adapter.is_dir():
+        raise MissingModel(
+            field, f"{shown_path(adapter)} is not a folder", "give the folder of a LoRA adapter"
+        )
     config = read_json(adapter / ADAPTER_FILES[0], field)
     if config.get("peft_type") != "LORA":
         raise ModelError(

@@ -3,12 +3,15 @@
 import re
 from pathlib import Path
 
-from factory.errors import ModelError, NotDownloaded
+from factory.errors import MissingModel, ModelError, NotDownloaded
 from factory.models.config import read_json
 from factory.models.digest import MEANING_FILES, WEIGHT_FILES, is_adapter, weight_files
 from factory.models.safetensors import read_tensors
 from factory.models.templates import read_templates
 from factory.recipe import Model, Recipe, Training
+
+VOCABULARY_FILES = ("tokenizer.json", "*.model*", "vocab*", "*.tiktoken", "tekken.json")
+"""Patterns of the files with a tokenizer's vocabulary. A model folder needs one of them."""
 
 
 def locate_model(model: Model, recipe: Recipe | Training, *, field: str, download: bool) -> Path:
@@ -16,13 +19,13 @@ def locate_model(model: Model, recipe: Recipe | Training, *, field: str, downloa
 
     `field` is the recipe section that names the model (`model`, `judge.model`). With `download`,
     downloads the files that the cache lacks. Raises NotDownloaded if files are missing and cannot
-    be downloaded, and ModelError if the path is neither a folder nor a repository.
+    be downloaded, and MissingModel if the path is neither a folder nor a repository.
     """
     path = recipe.resolve(model.path)
     if path.is_dir():
         return path
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", model.path) or model.path.startswith("."):
-        raise ModelError(
+        raise MissingModel(
             f"{field}.path",
             f"{model.path} is not a folder (looked for {path.name} in {shown_path(path.parent)})",
             "give a model folder, or a Hub repository in the form organization/name",
@@ -74,11 +77,12 @@ def shown_path(path: Path) -> str:
 
 
 def check_model(given: str, path: Path, field: str) -> None:
-    """Raise ModelError unless a folder contains a config.json, complete weights, and a chat
+    """Check that a folder contains a config.json, complete weights, a tokenizer, and a chat
     template.
 
     Reads the headers of the weights. `given` is the folder as the recipe writes it. `field` is the
-    recipe section that names it.
+    recipe section that names it. Raises MissingModel if a file is missing, and ModelError if a file
+    cannot be used, or if there is no chat template.
     """
     section, field = field, f"{field}.path"
     if is_adapter(path):
@@ -88,9 +92,13 @@ def check_model(given: str, path: Path, field: str) -> None:
             f"name this folder in {section}.adapter, and its base model in {field}",
         )
     if not (path / "config.json").is_file():
-        raise ModelError(field, f"{given} has no config.json", "expected a model folder")
+        raise MissingModel(field, f"{given} has no config.json", "expected a model folder")
     read_json(path / "config.json", field)
     _check_weights(given, path, field)
+    if not any(file for glob in VOCABULARY_FILES for file in path.glob(glob)):
+        raise MissingModel(
+            field, f"{given} has no tokenizer", "expected a tokenizer.json or a vocabulary file"
+        )
     if read_templates(path, field) is None:
         raise ModelError(
             field,
@@ -103,16 +111,17 @@ def _check_weights(given: str, path: Path, field: str) -> None:
     """Raise ModelError unless the weights of a model are complete, as far as their headers tell."""
     weights = weight_files(path)
     if not weights:
-        raise ModelError(
+        raise MissingModel(
             field, f"{given} has no weights", "expected *.safetensors or pytorch_model*.bin files"
         )
     shards = read_json(path / "model.safetensors.index.json", field).get("weight_map") or {}
-    if weights[0].suffix == ".safetensors":
-        for name in sorted(set(shards.values())):
-            if not (path / name).is_file():
-                raise ModelError(
-                    field, f"{given} lacks the weights file {name}", "download the model again"
-                )
+    missing = [name for name in sorted(set(shards.values())) if not (path / name).is_file()]
+    if missing and weights[0].suffix == ".safetensors":
+        raise MissingModel(
+            field,
+            f"{given} lacks {len(missing)} of its weight files, such as {missing[0]}",
+            "download the model again",
+        )
     for file in weights:
         if file.suffix == ".safetensors":
             read_tensors(file, field)

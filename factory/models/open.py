@@ -43,7 +43,7 @@ def open_checkpoint(
         digest = adapter_digest(adapter, base, known)
     if engine.name == "scripted":  # the answers depend on the script
         script = engine.script
-        code = find_function(script, recipe.folder).digest if script else "words"
+        code = find_function(script, recipe.folder, n_arguments=2).digest if script else "words"
         digest = folder_key("scripted model", 1, {"model": digest, "script": code})
     return Checkpoint(
         name,

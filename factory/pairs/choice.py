@@ -12,7 +12,7 @@ from typing import Any
 
 import duckdb
 
-from factory.errors import RecipeError, one_line
+from factory.errors import QueryError, RecipeError, one_line
 from factory.fingerprint import short_hash
 from factory.lake import Value, Views, load_query, open_database, statement_of
 from factory.pairs.policy import Policy, changed_fields
@@ -278,11 +278,13 @@ def define_policy(views: Views, choice: Choice) -> None:
                 "correct the expression in pairs.score, pairs.chosen_if, or pairs.rejected_if",
             ) from None
     try:
+        if choice.policy.is_own:
+            views.read_only(choice.policy.sql)
         views.define("policy", choice.policy.sql)
-    except duckdb.Error as error:
-        raise _policy_error(
-            choice.policy, f"the file is not a valid SQL query: {one_line(error, 300)}"
-        ) from None
+    except (duckdb.Error, QueryError) as error:
+        cause = one_line(error, 300).removeprefix("the query failed: ")
+        fault = f"the file is not a valid SQL query: {cause}"
+        raise _policy_error(choice.policy, fault) from None
 
 
 def check_policy(views: Views, policy: Policy) -> None:

@@ -8,7 +8,8 @@ from factory.plan.inspect import (
     locate_step,
     read_state,
 )
-from factory.plan.opened import OpenedRecipe, open_recipe
+from factory.plan.opened import OpenedRecipe, Wanted, open_recipe
+from factory.plan.packages import missing_packages
 from factory.plan.pair_steps import loop_prompt_fields, trained_prompt_fields
 from factory.plan.public_views import PUBLIC_VIEWS, all_views, count_outcomes, final_pairs
 from factory.plan.recipe_state import RecipeState
@@ -31,6 +32,7 @@ __all__ = [
     "RecipeState",
     "Step",
     "StepState",
+    "Wanted",
     "all_views",
     "check_chunks",
     "count_outcomes",
@@ -46,6 +48,7 @@ __all__ = [
     "loads",
     "locate_step",
     "loop_prompt_fields",
+    "missing_packages",
     "open_recipe",
     "read_parquet",
     "read_state",

@@ -67,7 +67,9 @@ def _check_vllm_memory(
     copies = 1 if found or engine.replicas == "auto" else engine.replicas
     room = memory_of(group)
     taken = None if room.total is None else room.total * min(1, share * copies)
-    limit = Room(f"{room.where} (vLLM's share: {share:g})", taken, room.free)
+    whole = "" if room.total is None else f" of {readable_size(room.total)}"
+    where = f"{room.where} (vLLM's share: {share:g}{whole})"
+    limit = Room(where, taken, room.free)
     remedy = "use more GPUs (engine.tensor_parallel_size) or a smaller model"
     certain = not _OTHERWISE & engine.arguments.keys()
     check = _fits("memory", who, weights.loaded * copies, limit, remedy, certain=certain)
@@ -75,7 +77,7 @@ def _check_vllm_memory(
         return check
     if taken is not None and room.free is not None and room.free < taken:
         fault = (
-            f"vLLM reserves {readable_size(taken)} on {room.where} (share: {share:g}), but only "
+            f"vLLM reserves {readable_size(taken)} on {where}, but only "
             f"{readable_size(room.free)} are free: lower engine.gpu_memory_utilization, or stop "
             "the processes that use this memory"
         )

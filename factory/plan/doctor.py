@@ -1,7 +1,7 @@
 """Check whether this machine can run a recipe.
 
 The checks read versions, sizes, and headers. They import neither torch nor an engine, read no
-weights, call no model, and change nothing. Rubrics, functions, and prompts are not checked.
+weights, call no model, and change nothing. `factory.checks` checks the recipe itself.
 """
 
 import os
@@ -13,12 +13,13 @@ from importlib import util
 from pathlib import Path
 
 from factory.engines import Gpu, find_gpus, group_gpus
-from factory.errors import MissingExtra, NotDownloaded
+from factory.errors import MissingModel, NotDownloaded
 from factory.models import check_adapter, check_model, locate_model
 from factory.pairs import load_policy
 from factory.plan.capacity import check_disk, check_engine_memory, check_training_memory
 from factory.plan.check import Check, readable_size
 from factory.plan.machine import built_for, name_version
+from factory.plan.packages import Packages, engine_packages, missing_package, training_packages
 from factory.plan.server import check_key, check_server
 from factory.plan.weights import Weights, weigh
 from factory.recipe import (
@@ -29,7 +30,6 @@ from factory.recipe import (
     Recipe,
     ScriptedEngine,
     Train,
-    TransformersEngine,
     VllmEngine,
 )
 
@@ -53,8 +53,8 @@ class _Loaded:
 def examine(recipe: Recipe, lake: Path) -> list[Check]:
     """Check whether this machine can run a recipe, and return the results.
 
-    The results are in display order. Raises ModelError if the folder of M_0 or of a judge is not a
-    usable model, and RecipeError if a setting that must be a number is not one.
+    The results are in display order. Raises ModelError if the folder of M_0 or of a judge contains
+    files that cannot be used, and RecipeError if a setting that must be a number is not one.
     """
     found = find_gpus()
     train = recipe.train if recipe.loop.trains_models else None
@@ -111,16 +111,12 @@ def _check_judges(recipe: Recipe, found: Sequence[Gpu]) -> list[Check]:
 
 
 def _check_engine(engine: Engine) -> list[Check]:
-    match engine:
-        case TransformersEngine():
-            return [_check_packages("engine", ("transformers", "torch"), "train")]
-        case VllmEngine():
-            return [_check_packages("engine", ("vllm",), "vllm")]
-        case OpenaiEngine():
-            client = _check_packages("engine", ("openai",), "openai")
-            return [client, check_server(engine), check_key(engine)]
-        case ScriptedEngine():
-            return [Check("engine", "ok", "scripted (answers without a model)")]
+    if isinstance(engine, ScriptedEngine):
+        return [Check("engine", "ok", "scripted (answers without a model)")]
+    packages = _check_packages("engine", engine_packages(engine))
+    if isinstance(engine, OpenaiEngine):
+        return [packages, check_server(engine), check_key(engine)]
+    return [packages]
 
 
 def _check_trainer(train: Train | None) -> Check:
@@ -134,15 +130,13 @@ def _check_trainer(train: Train | None) -> Check:
             return Check("training", "note", fault)
         case "command":
             return Check("training", "note", "train.command is your own and is not checked")
-    adapters = () if train.lora is None else ("peft",)
-    return _check_packages("training", ("trl", "torch", *adapters), "train")
+    return _check_packages("training", training_packages(train))
 
 
-def _check_packages(name: str, packages: Sequence[str], extra: str) -> Check:
-    for package in packages:
-        if util.find_spec(package) is None:
-            return Check(name, "stop", str(MissingExtra(package, extra)))
-    return Check(name, "ok", ", ".join(map(name_version, packages)))
+def _check_packages(name: str, needed: Packages) -> Check:
+    if (missing := missing_package(needed)) is not None:
+        return Check(name, "stop", str(missing))
+    return Check(name, "ok", ", ".join(map(name_version, needed[0])))
 
 
 def _check_cluster() -> Check:
@@ -227,28 +221,36 @@ def _listed(found: Sequence[Gpu]) -> str:
 def _check_model_files(loaded: _Loaded, recipe: Recipe) -> tuple[Check | None, Weights | None]:
     """Check a model's folder, and return the size of its weights. Both results are None for a
     scripted model without weights."""
-    from huggingface_hub import constants
-
-    name, field = loaded.model.path, loaded.field
     try:
-        path = locate_model(loaded.model, recipe, field=field, download=False)
+        weights = _weigh_model(loaded, recipe)
     except NotDownloaded:
-        if constants.HF_HUB_OFFLINE:
-            fault = f"{name} is not downloaded: unset HF_HUB_OFFLINE to let a run download it"
-            return Check("model", "stop", fault), None
-        fault = (
-            f"{name} is not downloaded: `factory run` will download it, or run `hf download {name}`"
-        )
-        return Check("model", "note", fault), None
-    if loaded.engine.name != "scripted":
-        check_model(name, path, field)
-    if loaded.model.adapter is not None:
-        adapter = recipe.resolve(loaded.model.adapter)
-        check_adapter(adapter, path, f"{field}.adapter", f"{field}.path")
-    weights = weigh(loaded.model, path, field, loaded.train)
+        return _not_downloaded(loaded.model.path), None
+    except MissingModel as missing:
+        return Check("model", "stop", str(missing)), None
     if weights is None:
         return None, None
     millions = weights.parameters / 1e6
     count = f"{millions:.1f} million" if millions < 1000 else f"{millions / 1000:.1f} billion"
     size = f"{loaded.who} has {count} parameters and runs in {weights.dtype}"
     return Check("model", "ok", size), weights
+
+
+def _weigh_model(loaded: _Loaded, recipe: Recipe) -> Weights | None:
+    name, field = loaded.model.path, loaded.field
+    path = locate_model(loaded.model, recipe, field=field, download=False)
+    if loaded.engine.name != "scripted":
+        check_model(name, path, field)
+    if loaded.model.adapter is not None:
+        adapter = recipe.resolve(loaded.model.adapter)
+        check_adapter(adapter, path, f"{field}.adapter", f"{field}.path")
+    return weigh(loaded.model, path, field, loaded.train)
+
+
+def _not_downloaded(name: str) -> Check:
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        fault = f"{name} is not downloaded: unset HF_HUB_OFFLINE to let a run download it"
+        return Check("model", "stop", fault)
+    fault = f"{name} is not downloaded: `factory run` will download it, or run `hf download {name}`"
+    return Check("model", "note", fault)

@@ -1,11 +1,11 @@
-"""Check the SQL expressions that combine the judges' scores in a recipe."""
+"""Check the SQL of a recipe: the expressions over its judges, and a policy of the user's own."""
 
 from collections.abc import Mapping
 from itertools import combinations
 
 from factory.errors import QueryError, RecipeError
 from factory.lake import Views
-from factory.pairs import PLAIN_SCORES, Choice, named_columns
+from factory.pairs import PLAIN_SCORES, Choice, check_policy, define_policy, named_columns
 from factory.recipe import JUDGE, Recipe
 from factory.stages import Rubric
 
@@ -76,6 +76,18 @@ def _check_expected_scores(recipe: Recipe, field: str, text: str) -> None:
                 f"set {recipe.field_of(name)}.expected_score to true (the judge must have a model "
                 "and a rubric)",
             )
+
+
+def check_policy_query(choice: Choice) -> None:
+    """Check a user's own pair policy on views without rows.
+
+    Raises RecipeError if the file is not a single query, names an unknown column, or lacks one of
+    the columns of a pair.
+    """
+    if choice.policy.is_own:
+        with Views() as views:
+            define_policy(views, choice)
+            check_policy(views, choice.policy)
 
 
 def check_opponents(recipe: Recipe, rubrics: Mapping[str, Rubric | None]) -> None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from factory.errors import LakeError
 from factory.lake import Lake
 from factory.plan.inputs import folders_read
-from factory.plan.opened import OpenedRecipe, open_recipe
+from factory.plan.opened import OpenedRecipe, Wanted, open_recipe
 from factory.plan.pair_steps import count_pairs, count_training, locate_pairs, locate_training
 from factory.plan.recipe_state import RecipeState
 from factory.plan.row_steps import (
@@ -47,21 +47,25 @@ def locate_step(state: RecipeState, step: Step, limit: int | None = None) -> Ste
 
 
 def count_step(state: RecipeState, located: StepState, limit: int | None = None) -> StepState:
-    """Count the rows in a step's folder, and record the step's state."""
+    """Count the rows in a step's folder, and record the step's state.
+
+    Prompts are counted even if their folder is unknown because M_0 is missing.
+    """
     step = located.step
     counted = located
-    if located.folder is not None:
+    if located.folder is not None or step.stage == "prompts":
         counted = _COUNT[step.stage](state, located, limit)
     state.steps[step] = counted
     return counted
 
 
-def read_state(recipe: Recipe, lake: Lake) -> RecipeState:
+def read_state(recipe: Recipe, lake: Lake, models: Wanted = "all") -> RecipeState:
     """Open a recipe, and return the state of every step.
 
-    Commands that only read the lake use this function. Raises LakeError if a shard cannot be read.
+    Commands that only read the lake use this function. `models` says which models to open: the
+    steps of a model that is not open have no folder. Raises LakeError if a shard cannot be read.
     """
-    return inspect_all(open_recipe(recipe, lake))
+    return inspect_all(open_recipe(recipe, lake, models=models))
 
 
 def inspect_all(opened: OpenedRecipe) -> RecipeState:

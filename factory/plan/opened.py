@@ -5,18 +5,23 @@ This module reads model folders and files next to the recipe. It reads no table 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
+from factory.errors import MissingModel
 from factory.functions import Function, find_function
 from factory.lake import Lake
 from factory.models import Checkpoint, adapter_rank, declared_checkpoint, open_checkpoint
 from factory.pairs import Choice, Policy, load_policy, make_choice
-from factory.plan.expressions import check_expressions, check_opponents
+from factory.plan.expressions import check_expressions, check_opponents, check_policy_query
 from factory.plan.step import Step
 from factory.recipe import JUDGE, PROBE, REFERENCE, Judge, OpenaiEngine, Recipe, resolved
 from factory.stages import Rubric, adapter_fields, load_rubric
 
 DIGESTS = "digests.json"
 """Cache file in the lake: SHA-256 digests of model files by device, inode, size, and time."""
+
+Wanted = Literal["all", "here", "none"]
+"""Which models to open: all of them, those on this machine, or none."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +36,13 @@ class OpenedRecipe:
     policy: Policy
     choice: Choice
     models: Mapping[str, Checkpoint]
-    """M_0 and the judges' own models, by name."""
+    """M_0 and the judges' own models, by name, without the missing models."""
     rubrics: Mapping[str, Rubric | None]
     """Rubrics by judge name; None for a judge that returns a number."""
     functions: Mapping[str, Function | None]
     """Python functions by judge name; None for a judge that is a model."""
+    missing: Mapping[str, MissingModel] = field(default_factory=dict)
+    """An error for M_0 and each judge's own model whose files are not on this machine, by name."""
     digests: dict[str, str] = field(default_factory=dict, compare=False)
 
     def section(self, step: Step) -> Judge | None:
@@ -92,29 +99,40 @@ class OpenedRecipe:
     def with_pairs_of(self, changed: Recipe) -> "OpenedRecipe":
         """Return a copy of this recipe with the policy and `pairs` section of another recipe.
 
-        Models and judges stay the same. Raises RecipeError if an expression of `pairs` cannot be
-        evaluated.
+        Models and judges stay the same. Raises RecipeError if the policy or an expression of
+        `pairs` cannot be evaluated.
         """
         loop = self.recipe.loop.model_copy(update={"policy": changed.loop.policy})
         recipe = self.recipe.model_copy(update={"pairs": changed.pairs, "loop": loop})
         policy = load_policy(changed)
         opened = replace(self, recipe=recipe, policy=policy, choice=make_choice(recipe, policy))
         check_expressions(opened.choice)
+        check_policy_query(opened.choice)
         return opened
 
 
-def open_recipe(recipe: Recipe, lake: Lake, *, download: bool = False) -> OpenedRecipe:
+def open_recipe(
+    recipe: Recipe, lake: Lake, *, download: bool = False, models: Wanted = "all"
+) -> OpenedRecipe:
     """Open and check the models, rubrics, functions, and pair policy of a recipe.
 
-    `download` fetches models that are missing from the Hub's cache. Raises a UserError if a model,
-    rubric, function, policy, or expression cannot be used.
+    `download` fetches models that are missing from the Hub's cache. `models` says which models to
+    open. Raises MissingModel if all are wanted and one is missing. Raises another UserError if a
+    model, rubric, function, policy, or expression cannot be used.
     """
     digests = lake.load_json(DIGESTS)
-    first = _open_first(recipe, digests, download=download)
+    opened_models: dict[str, Checkpoint] = {}
+    missing: dict[str, MissingModel] = {}
+    for name in _own_models(recipe) if models != "none" else ():
+        try:
+            opened_models[name] = _open_model(recipe, name, digests, download=download)
+        except MissingModel as error:
+            if models == "all":
+                raise
+            missing[name] = error
     if lake.root.is_dir():
         lake.save_json(DIGESTS, digests)
-    models = {"M_0": first, **_open_judges(recipe, digests, download=download)}
-    whole = _resolve(recipe, models)
+    whole = _resolve(recipe, opened_models)
     policy = load_policy(whole)
     opened = OpenedRecipe(
         whole,
@@ -122,54 +140,62 @@ def open_recipe(recipe: Recipe, lake: Lake, *, download: bool = False) -> Opened
         lake,
         policy,
         make_choice(whole, policy),
-        models,
+        opened_models,
         _load_rubrics(whole),
         _find_functions(whole),
+        missing,
         digests,
     )
     check_expressions(opened.choice)
+    check_policy_query(opened.choice)
     check_opponents(whole, opened.rubrics)
     return opened
 
 
-def _open_first(recipe: Recipe, digests: dict[str, str], *, download: bool) -> Checkpoint:
-    """Open M_0, and return its checkpoint."""
-    if recipe.model.declared is not None:
+def _own_models(recipe: Recipe) -> list[str]:
+    """Return the names of M_0 and of the judges' own models."""
+    judges = recipe.all_judges.items()
+    own = [name for name, judge in judges if judge.has_model]
+    return ["M_0", *(name for name in own if recipe.model_of_judge(name) == name)]
+
+
+def _open_model(
+    recipe: Recipe, name: str, digests: dict[str, str], *, download: bool
+) -> Checkpoint:
+    """Open M_0 or a judge's own model. Raises ModelError if it is missing or cannot be used."""
+    if name == "M_0" and recipe.model.declared is not None:
         assert isinstance(recipe.engine, OpenaiEngine), "a server has the model's weights"
-        return declared_checkpoint("M_0", recipe.model.declared, recipe.engine)
-    return open_checkpoint("M_0", recipe.model, recipe, digests, field="model", download=download)
-
-
-def _open_judges(
-    recipe: Recipe, digests: dict[str, str], *, download: bool
-) -> dict[str, Checkpoint]:
-    """Open the judges' own models, and return them by name."""
-    models: dict[str, Checkpoint] = {}
-    for name, judge in recipe.all_judges.items():
-        if not judge.has_model or recipe.model_of_judge(name) != name:
-            continue
-        if judge.declared is not None:
-            assert isinstance(judge.engine, OpenaiEngine), (
-                "a judge with a declared revision has an openai engine"
-            )
-            models[name] = declared_checkpoint(name, judge.declared, judge.engine)
-            continue
-        model = judge.model or judge.reward_model
-        assert model is not None, "the judge has neither model nor reward_model"
-        section = f"{recipe.field_of(name)}.{'reward_model' if judge.reward_model else 'model'}"
-        models[name] = open_checkpoint(
-            name, model, recipe, digests, field=section, download=download
+        return declared_checkpoint(name, recipe.model.declared, recipe.engine)
+    if name == "M_0":
+        return open_checkpoint(
+            name, recipe.model, recipe, digests, field="model", download=download
         )
-    return models
+    judge = recipe.all_judges[name]
+    if judge.declared is not None:
+        assert isinstance(judge.engine, OpenaiEngine), (
+            "a judge with a declared revision has an openai engine"
+        )
+        return declared_checkpoint(name, judge.declared, judge.engine)
+    model = judge.model or judge.reward_model
+    assert model is not None, "the judge has neither model nor reward_model"
+    section = f"{recipe.field_of(name)}.{'reward_model' if judge.reward_model else 'model'}"
+    return open_checkpoint(name, model, recipe, digests, field=section, download=download)
 
 
 def _resolve(recipe: Recipe, models: Mapping[str, Checkpoint]) -> Recipe:
-    """Return the recipe, completed with the sampling settings of the models' generation_config."""
-    stated = {"sampling": models["M_0"].generation_config}
+    """Return the recipe, completed with the sampling settings of the models' generation_config.
+
+    The settings of a missing model stay as the recipe's author wrote them.
+    """
+    stated = {"sampling": "M_0"}
     for name, judge in recipe.all_judges.items():
-        own = recipe.model_of_judge(name) if judge.has_model else "M_0"
-        stated[name] = models[own].generation_config
-    return resolved(recipe, stated)
+        stated[name] = recipe.model_of_judge(name) if judge.has_model else "M_0"
+    configs = {
+        section: models[model].generation_config
+        for section, model in stated.items()
+        if model in models
+    }
+    return resolved(recipe, configs)
 
 
 def _load_rubrics(recipe: Recipe) -> dict[str, Rubric | None]:
@@ -192,7 +218,7 @@ def _find_functions(recipe: Recipe) -> dict[str, Function | None]:
 def largest_rank(recipe: Recipe, models: Mapping[str, Checkpoint], name: str) -> int:
     """Return the largest LoRA rank that a model's engine must support, or 0 if none is needed."""
     judges = recipe.all_judges.keys()
-    together = [name] if name in judges else models.keys() - judges
+    together = {name} & models.keys() if name in judges else models.keys() - judges
     adapters = [adapter for each in together if (adapter := models[each].adapter)]
     ranks = [adapter_rank(adapter) for adapter in adapters]
     fields = adapter_fields(recipe.train)

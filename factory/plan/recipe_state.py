@@ -85,6 +85,11 @@ class RecipeState:
         found = (step_state.folder for step_state in self.steps.values())
         return {folder.key: folder for folder in found if folder}
 
+    @property
+    def undone(self) -> list[Step]:
+        """The inspected steps that are not done."""
+        return [step for step, found in self.steps.items() if not found.done]
+
     def with_pairs_of(self, changed: Recipe) -> "RecipeState":
         """Return a copy of this state with the policy and `pairs` section of another recipe.
 

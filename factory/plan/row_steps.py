@@ -24,10 +24,12 @@ from factory.stages import (
 def locate_prompts(state: RecipeState, step: Step, _: int | None) -> StepState:
     """Find the lake folder for the prompts that a step stores.
 
-    Its key covers the prompt files and how they are read.
+    Its key covers the prompt files and how they are read, which includes M_0's tokenizer.
     """
-    files = PromptFiles(state.recipe, step.role, state.models["M_0"])
-    settings = files.settings()
+    model = state.models.get("M_0")
+    if model is None:
+        return StepState(step, waits_for="M_0")
+    settings = PromptFiles(state.recipe, step.role, model).settings()
     folder = state.lake.folder("prompts", folder_key("prompts", PROMPTS_VERSION, settings))
     return StepState(step, folder, settings)
 
@@ -38,13 +40,13 @@ def count_prompts(state: RecipeState, located: StepState, _: int | None) -> Step
     If none are stored yet, count the prompts in the prompt files. Raises PromptsError if the probe
     and the loop share prompts.
     """
-    step, folder = located.step, folder_of(located)
-    if shards := folder.shards():
+    step = located.step
+    if shards := located.folder.shards() if located.folder else []:
         state.stored.prompts[step.role] = shards
         stored = n_rows(shards)
         counted = replace(located, wanted=stored, answered=stored)
     else:
-        files = PromptFiles(state.recipe, step.role, state.models["M_0"])
+        files = PromptFiles(state.recipe, step.role, state.models.get("M_0"))
         rows, state.unusable[step.role] = files.read()
         state.stored.prompts[step.role] = rows
         counted = replace(located, wanted=len(rows))
@@ -104,12 +106,12 @@ def locate_samples(state: RecipeState, step: Step, limit: int | None) -> StepSta
     n_draws = opened.n_draws(step)
     wanted = state.count_prompts(step, limit) * n_draws
     generation = None
-    if step.name == REFERENCE:
-        first = state.models["M_0"]
+    if step.name == REFERENCE and (first := state.models.get("M_0")):
         tokenizer = first.tokenizer_digest if opened.counts_references else None
         settings = samples.reference_settings(tokenizer)
     elif model is None:
-        return StepState(step, waits_for=step.name, wanted=wanted)
+        waits_for = "M_0" if step.name == REFERENCE else step.name
+        return StepState(step, waits_for=waits_for, wanted=wanted)
     else:
         generation = state.recipe.sampling
         settings = samples.settings(model, generation, state.recipe.seed)

@@ -21,6 +21,7 @@ from factory.report.display import (
     status_table,
     work_table,
 )
+from factory.report.estimate import estimates
 from factory.report.picture import draw_picture
 from factory.report.quality import quality, remarks, truncation
 from factory.report.summary import (
@@ -28,6 +29,8 @@ from factory.report.summary import (
     gaps,
     generation_lines,
     iterations,
+    missing_models,
+    missing_packages,
     outcomes,
     plan_rows,
     plan_totals,
@@ -45,7 +48,7 @@ from factory.report.tables import (
     text_table,
 )
 from factory.report.trace import SIDES, Trace, name_in_loop, pair_texts, trace_dataset, trace_lake
-from factory.report.usage import Usage, estimates, usage_by_stage, usage_of_step
+from factory.report.usage import Usage, usage_by_stage, usage_of_step
 
 __all__ = [
     "NO_CANDIDATES",
@@ -75,6 +78,8 @@ __all__ = [
     "is_numeric",
     "iteration_tables",
     "iterations",
+    "missing_models",
+    "missing_packages",
     "name_in_loop",
     "outcomes",
     "pair_texts",

@@ -119,10 +119,15 @@ def plan_table(rows: Rows) -> Rows:
             "done": row["answered"],
             "to do": row["missing"] - row["reused"],
             "tokens": _format_tokens(row),
-            "time": duration(seconds) if (seconds := row["expected_seconds"]) else "",
+            "time": _format_time(row),
         }
         for row in rows
     ]
+
+
+def _format_time(row: dict[str, Any]) -> str:
+    seconds = row["expected_seconds"]
+    return "" if seconds is None else duration(seconds)
 
 
 def _format_tokens(row: dict[str, Any]) -> str:
@@ -134,14 +139,30 @@ def _format_tokens(row: dict[str, Any]) -> str:
 
 def describe_totals(totals: dict[str, Any]) -> str:
     """Describe the totals of a plan in one line."""
-    time = f", about {duration(totals['seconds'])}" if totals["seconds"] else ""
     cost = f", cost about {format_cost(totals['cost'])}" if totals["cost"] else ""
     about = "at most" if totals["tokens_are"] == "at most" else "about"
     return (
         f"{totals['steps']} steps, {totals['requests']:,} answers and judgments, {about} "
         f"{totals['tokens']:,} tokens, {totals['trainings']} trainings, "
-        f"{totals['loads']} model loads{time}{cost}"
+        f"{totals['loads']} model loads{_describe_time(totals)}{cost}"
     )
+
+
+def _describe_time(totals: dict[str, Any]) -> str:
+    """Describe the estimated time, and the steps that have no estimate yet."""
+    if not (without := totals["without_estimate"]):
+        return "" if totals["seconds"] is None else f", about {duration(totals['seconds'])}"
+    if totals["seconds"] is None:
+        only_training = set(without) == {"train"}
+        return ", no estimate of the time yet" + (
+            "" if only_training else " (run `factory preview` for one)"
+        )
+    names = {"train": "training"}
+    steps = " and ".join(
+        f"{count} {names.get(stage, stage)} step{'s' * (count > 1)}"
+        for stage, count in without.items()
+    )
+    return f", about {duration(totals['seconds'])} without {steps}, which have no estimate yet"
 
 
 def status_table(rows: Rows) -> Rows:

@@ -3,14 +3,17 @@
 The numbers come from SQL views and from the plan.
 """
 
+from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
 from factory.lake import ROW_ID, load_query
 from factory.models import Checkpoint
-from factory.plan import RecipeState, Step, StepState, all_views, loads, steps
+from factory.plan import RecipeState, Step, StepState, all_views, loads, packages, steps
 from factory.recipe import NEUTRAL, Generation, Recipe
+from factory.report.estimate import Estimate, estimates
 from factory.report.quality import quality
-from factory.report.usage import Estimate, estimates, usage_by_stage, usage_of_step
+from factory.report.usage import usage_by_stage, usage_of_step
 
 Rows = list[dict[str, Any]]
 
@@ -65,7 +68,7 @@ def _step_row(state: RecipeState, step: Step, step_state: StepState) -> dict[str
         "model": step.name or None,
         "phase": step.phase or None,
         "key": step_state.folder.key if step_state.folder else None,
-        "state": describe_state(step_state),
+        "state": describe_state(step_state, state.opened.missing),
         "wanted": step_state.wanted,
         "answered": step_state.answered,
         "failed": step_state.failed,
@@ -95,24 +98,28 @@ def generation_lines(state: RecipeState) -> list[str]:
     """Return lines of text that describe the sampling settings for answers and judgments.
 
     Each line marks values from the model's generation_config, and lists those that are not used.
+    The generation_config of a missing model is unknown.
     """
     lines, recipe = [], state.recipe
-    sections: dict[str, tuple[Generation, Generation, Checkpoint]]
-    sections = {"sampling": (state.opened.written.sampling, recipe.sampling, state.models["M_0"])}
+    sections: dict[str, tuple[Generation, Generation, Checkpoint | None]]
+    first = state.models.get("M_0")
+    sections = {"sampling": (state.opened.written.sampling, recipe.sampling, first)}
     for name, judge in recipe.all_judges.items():
         place = recipe.field_of(name)
-        model = state.models[recipe.model_of_judge(name) if judge.has_model else "M_0"]
+        model = state.models.get(recipe.model_of_judge(name) if judge.has_model else "M_0")
         if judge.has_rubric:
             sections[place] = (state.opened.written.all_judges[name], judge, model)
     for place, (written, section, model) in sections.items():
-        config = model.generation_config
+        config = model.generation_config if model else {}
         shown = [f"temperature {section.temperature:g}", f"top_p {section.top_p:g}"]
         for field in NEUTRAL:
             if (value := section.value(field)) is not None:
                 theirs = getattr(written, field) is None
                 shown.append(f"{field} {value:g}" + (" (the model's generation_config)" * theirs))
         line = f"{place}: {', '.join(shown)}, max_tokens {section.max_tokens}"
-        if model.declared:
+        if model is None:
+            line += "; the model's generation_config is not on this machine"
+        elif model.declared:
             line += f"; declared revision {model.declared}, which cannot be verified"
         other = [
             f"{field} {config[field]:g}"
@@ -136,10 +143,29 @@ def broken_shard_lines(state: RecipeState) -> list[str]:
     ]
 
 
-def describe_state(step_state: StepState) -> str:
-    """Return the state of a step in a few words, such as `done` or `waits for pairs D1`."""
+def missing_models(state: RecipeState) -> dict[str, str]:
+    """Return the reason for each of M_0 and the judges' models that is not on this machine."""
+    return {name: str(error) for name, error in state.opened.missing.items()}
+
+
+def missing_packages(state: RecipeState) -> dict[str, str]:
+    """Return the packages that the unfinished steps need and that are not installed.
+
+    Each comes with the command that installs it.
+    """
+    missing = packages.missing_packages(state.recipe, state.undone)
+    return {error.field: error.remedy for error in missing}
+
+
+def describe_state(step_state: StepState, missing: Collection[str]) -> str:
+    """Return the state of a step in a few words, such as `done` or `waits for pairs D1`.
+
+    `missing` has the names of the models that are not on this machine.
+    """
     if step_state.done:
         return "done"
+    if step_state.waits_for in missing:
+        return "model missing"
     if step_state.waits_for:
         return f"waits for {step_state.waits_for}"
     if step_state.step.stage in ("samples", "judgments", "verdicts"):
@@ -151,7 +177,10 @@ def describe_state(step_state: StepState) -> str:
 
 
 def plan_rows(state: RecipeState) -> Rows:
-    """Return one row per step of the plan, with estimated tokens, seconds, and cost."""
+    """Return one row per step of the plan, with estimated tokens, seconds, and cost.
+
+    `measured` is the label of the step that the estimate is based on.
+    """
     rows, expected = step_rows(state), estimates(state)
     for row, step in zip(rows, state.steps, strict=True):
         about = expected.get(step, Estimate())
@@ -159,20 +188,23 @@ def plan_rows(state: RecipeState) -> Rows:
         row["tokens_are"] = "at most" if about.at_most else "from existing answers"
         row["expected_seconds"] = None if about.seconds is None else round(about.seconds, 1)
         row["expected_cost"] = about.cost
+        row["measured"] = about.measured
     return rows
 
 
 def plan_totals(state: RecipeState, rows: Rows) -> dict[str, Any]:
     """Return the totals of a plan: steps, requests, tokens, trainings, model loads, time, and cost.
 
-    Seconds and cost are None if the estimate of any step is unknown.
+    Seconds and cost are sums over the steps that have an estimate, or None if none has.
+    `without_estimate` counts the other steps by stage.
     """
-    to_do = [step for step, step_state in state.steps.items() if not step_state.done]
+    to_do, by_hand = state.undone, state.recipe.train.with_ == "manual"
     asking = [
         row
         for row, step in zip(rows, state.steps, strict=True)
-        if not state.steps[step].done and (step.loads or step.stage == "train")
+        if not state.steps[step].done and (step.loads or (step.stage == "train" and not by_hand))
     ]
+    without = Counter(row["stage"] for row in asking if row["expected_seconds"] is None)
     bounds = {row["tokens_are"] for row in rows if row["expected_tokens"]}
     return {
         "steps": len(to_do),
@@ -184,13 +216,14 @@ def plan_totals(state: RecipeState, rows: Rows) -> dict[str, Any]:
         "trainings": sum(step.stage == "train" for step in to_do),
         "loads": loads(state.recipe, to_do),
         "seconds": _total([row["expected_seconds"] for row in asking]),
-        "cost": _total([row["expected_cost"] for row in asking if row["stage"] != "train"]),
+        "cost": _total([row["expected_cost"] for row in asking]),
+        "without_estimate": dict(without),
     }
 
 
 def _total(parts: list[float | None]) -> float | None:
     known = [part for part in parts if part is not None]
-    return sum(known) if known and len(known) == len(parts) else None
+    return sum(known) if known else None
 
 
 def preview_rows(state: RecipeState, first: int) -> Rows:

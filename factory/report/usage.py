@@ -1,11 +1,11 @@
-"""The tokens, time, and cost of finished steps, and estimates for the remaining steps."""
+"""The tokens, time, and cost of finished work."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from factory.models import model_manifest
-from factory.plan import RecipeState, Step, StepState
+from factory.plan import RecipeState, StepState
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,17 @@ def usage_of_step(step_state: StepState) -> Usage:
 
     Includes runs of other recipes that share the step's folder.
     """
-    if step_state.folder is None:
-        return Usage()
-    if step_state.step.stage == "train":
-        manifest = model_manifest(step_state.folder.path) or {}
-        return Usage(seconds=float(manifest.get("seconds", 0)))
-    events = step_state.folder.events()
-    return _sum(event for event in events if event.get("step") == step_state.step.label)
+    if step_state.folder is not None and step_state.step.stage == "train":
+        manifest = model_manifest(step_state.folder.path)
+        if manifest is not None:
+            return Usage(seconds=float(manifest.get("seconds", 0)))
+    return sum_events(events_of_step(step_state))
+
+
+def events_of_step(step_state: StepState) -> list[dict[str, Any]]:
+    """Return the events of a step in the manifest of its folder, oldest first."""
+    events = step_state.folder.events() if step_state.folder else []
+    return [event for event in events if event.get("step") == step_state.step.label]
 
 
 def usage_by_stage(state: RecipeState) -> dict[str, Usage]:
@@ -79,7 +83,8 @@ def usage_by_stage(state: RecipeState) -> dict[str, Usage]:
     return usage
 
 
-def _sum(events: Iterable[dict[str, Any]]) -> Usage:
+def sum_events(events: Iterable[dict[str, Any]]) -> Usage:
+    """Return the sum of the tokens, time, and cost of manifest events."""
     total = Usage()
     for event in events:
         counts = {name: int(event.get(name, 0)) for name in ("answered", *_TOKENS)}
@@ -88,83 +93,3 @@ def _sum(events: Iterable[dict[str, Any]]) -> Usage:
 
 
 _TOKENS = ("prompt_tokens", "cached_tokens", "tokens")
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """An estimate of the tokens, time, and cost of a step.
-
-    Seconds and cost are None if the lake has no finished work of the same kind.
-    """
-
-    tokens: int = 0
-    at_most: bool = False
-    """Whether `tokens` is an upper bound, because the lake has no finished work of the same kind.
-    Every answer is then counted with the most tokens that it can have."""
-    seconds: float | None = None
-    cost: float | None = None
-
-
-def estimates(state: RecipeState) -> dict[Step, Estimate]:
-    """Estimate the tokens, time, and cost of every unfinished step that uses a model.
-
-    Estimates are based on the recipe's finished work in the same stage or, if there is none, on the
-    finished work of all recipes in the lake. They exclude the time to load models.
-    """
-    like = {stage: _like(state, stage) for stage in ("samples", "judgments")}
-    training = _mean_training(state)
-    return {
-        step: Estimate(seconds=training)
-        if step.stage == "train"
-        else _expected(step_state, like[step.stage], _most_tokens(state, step))
-        for step, step_state in state.steps.items()
-        if not step_state.done and (step.loads is not None or step.stage == "train")
-    }
-
-
-def _most_tokens(state: RecipeState, step: Step) -> int:
-    """Return the largest number of tokens in one answer of a step, which is 0 for a reward model.
-
-    A constrained judge writes a label and the end of the text. A token has at least one byte.
-    """
-    section = state.opened.section(step) if step.stage == "judgments" else None
-    if section and section.reward_model:
-        return 0
-    most = (section or state.recipe.sampling).max_tokens
-    rubric = state.opened.rubrics[step.judge_name] if section else None
-    if section and section.constrained and rubric:
-        return min(most, 1 + max(len(label.encode()) for label in rubric.labels))
-    return most
-
-
-def _expected(step_state: StepState, done: Usage, max_tokens: int) -> Estimate:
-    to_ask = step_state.missing - step_state.reused
-    if not done.answered:
-        return Estimate(to_ask * max_tokens, at_most=True)
-    share = to_ask / done.answered
-    return Estimate(
-        min(round(done.tokens * share), to_ask * max_tokens),
-        seconds=done.seconds * share,
-        cost=None if done.cost is None else done.cost * share,
-    )
-
-
-def _like(state: RecipeState, stage: str) -> Usage:
-    """Return the usage of a stage's steps that use a model: those of the recipe, or else of all
-    recipes in the lake."""
-    own = (
-        usage_of_step(step_state)
-        for step, step_state in state.steps.items()
-        if step.stage == stage and step.loads is not None
-    )
-    total = sum(own, Usage())
-    if total.answered:
-        return total
-    folders = state.lake.folders(stage)
-    return sum((_sum(f.events()) for f in folders if "model" in f.settings()), Usage())
-
-
-def _mean_training(state: RecipeState) -> float | None:
-    manifests = (model_manifest(folder.path) for folder in state.lake.folders("models"))
-    took = [float(manifest["seconds"]) for manifest in manifests if manifest]
-    return sum(took) / len(took) if took else None

@@ -195,9 +195,10 @@ class _Work:
         return {**row, "engine": engine.name, "engine_version": engine.version}
 
     def record(self, seconds: float) -> None:
-        """Add the step's counts and usage to the manifest of the step's folder."""
+        """Add the new counts and usage of the step to the manifest of the step's folder."""
         event = {**self.count.manifest(self._engine), "seconds": round(seconds, 3)}
         folder_of(self._step_state).record({"step": self._step_state.step.label, **event})
+        self.count = WorkCount()
 
 
 def _local_paths(state: RecipeState) -> dict[str, str]:
@@ -253,6 +254,15 @@ def generate(
                 yield request
 
     began = time.monotonic()
+
+    def record() -> None:
+        """Record the work since the last call."""
+        nonlocal began
+        # A fleet's processes may have started during this pass, which is no part of its speed.
+        started, now = getattr(engine, "started", None) or began, time.monotonic()
+        _record(works, now - max(began, started))
+        began = now
+
     try:
         with ExitStack() as stack:
             writers = _open_writers(state.recipe, step_states, stack)
@@ -266,10 +276,12 @@ def generate(
                 subject = in_flight.pop((result.request_id, result.draw))
                 task.advance(1, result.n_tokens or 0)
                 subject.work.take(result, subject)
+                if time.monotonic() - began >= state.recipe.shards.seconds:
+                    record()  # so that `factory plan` can estimate the rest of a running step
         for work in works:
             work.end()
     finally:
-        _record(works, time.monotonic() - began)
+        record()
 
 
 def _open_writers(

@@ -10,6 +10,7 @@ from enum import Enum, auto
 
 import pyarrow as pa
 
+from factory.checks import check_before_run, check_packages
 from factory.errors import StepFailed
 from factory.lake import Lake, Lock
 from factory.plan import (
@@ -32,7 +33,6 @@ from factory.recipe import REFERENCE, Recipe
 from factory.run.broken import are_inputs_whole, name_broken_files, repair_inputs
 from factory.run.engine_cache import EngineCache
 from factory.run.generate import first_errors, generate, reuse_rows, too_many
-from factory.run.preflight import check_before_run
 from factory.run.stop import check_limits
 from factory.run.tabular import make_pairs, make_prompts, make_verdicts
 from factory.train import tidy, train_model
@@ -122,6 +122,7 @@ class _Run:
         """
         try:
             located = [self._locate(step) for step in together]
+            self._check_packages_before_reading(located)
         except UNREADABLE:
             if repair_inputs(self.state, together, (), self.progress):
                 return False
@@ -206,9 +207,15 @@ class _Run:
     def _count(self, located: Sequence[StepState]) -> list[StepState]:
         return [count_step(self.state, each, self.limit) for each in located]
 
+    def _check_packages_before_reading(self, located: Sequence[StepState]) -> None:
+        """Raise MissingExtra before prompt files are read, if an engine or trainer is missing."""
+        if any(each.step.stage == "prompts" and not folder_of(each).shards() for each in located):
+            check_packages(self.state, self.wanted)
+
     def _check_before_work(self) -> None:
         """Check the recipe once, before the first rows are produced."""
         if not self.is_checked:
+            check_packages(self.state, self.wanted)
             if self.limit is None:
                 check_chunks(self.state)
             check_before_run(self.state, self.wanted)

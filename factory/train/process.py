@@ -9,8 +9,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from factory.engines.threads import share_cores
 from factory.progress import Progress, Task
@@ -20,13 +22,43 @@ LOG = "train.log"
 """Name of the trainer's log file in the folder of its job."""
 
 
+@dataclass
+class Pace:
+    """Time of a trainer's optimizer steps, from the end of its first step to its last one."""
+
+    trained: int = 0
+    """Number of measured steps."""
+    of: int = 0
+    """Number of steps in the whole training."""
+    seconds: float = 0.0
+    _first: tuple[int, float] | None = None
+
+    def at(self, step: int, of: int) -> None:
+        """Record that the trainer has finished a step."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = step, now
+        self.trained, self.of, self.seconds = step - self._first[0], of, now - self._first[1]
+
+    def event(self) -> dict[str, Any]:
+        """Return the measured steps as part of an event for a manifest."""
+        measured = round(self.seconds, 3)
+        return {"trained": self.trained, "of": self.of, "training_seconds": measured}
+
+
 def run_trainer(
-    folder: Path, launcher: list[str], title: str, progress: Progress, *kept_open: int
+    folder: Path,
+    launcher: list[str],
+    title: str,
+    progress: Progress,
+    *kept_open: int,
+    pace: Pace | None = None,
 ) -> str | None:
     """Run the training job in a folder, and return an error message if it fails.
 
     Returns None on success. `launcher` has the arguments for `accelerate launch`, which starts the
-    trainer if there are any. `kept_open` has file descriptors that the trainer inherits.
+    trainer if there are any. `kept_open` has file descriptors that the trainer inherits. `pace`
+    measures the optimizer steps, even if the trainer fails.
     """
     started_by = ["-m", "accelerate.commands.launch", *launcher] if launcher else []
     command = [sys.executable, *started_by, "-m", "factory.train", str(folder)]
@@ -46,7 +78,7 @@ def run_trainer(
             assert process.stdout is not None, "the process has no stdout pipe"
             try:
                 for line in process.stdout:
-                    _read_event(line, errors, task)
+                    _read_event(line, errors, task, pace or Pace())
             except BaseException:
                 process.kill()
                 raise
@@ -93,12 +125,13 @@ def run_command(
     return _failure("train.command", code, log)
 
 
-def _read_event(line: str, log: IO[str], task: Task) -> None:
+def _read_event(line: str, log: IO[str], task: Task, pace: Pace) -> None:
     if not line.startswith(EVENT):
         log.write(line)
         return
     event = json.loads(line.removeprefix(EVENT))
     if "step" in event:
         task.at(event["step"], event["of"])
+        pace.at(event["step"], event["of"])
     else:
         log.write(json.dumps(event["log"]) + "\n")

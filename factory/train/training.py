@@ -40,7 +40,7 @@ from factory.stages import FILE_FIELDS, training_fields
 from factory.train.command import run_user_command
 from factory.train.job import build_job
 from factory.train.prefix import prefix_warning
-from factory.train.process import LOG, run_trainer
+from factory.train.process import LOG, Pace, run_trainer
 
 
 def train_model(state: RecipeState, step_state: StepState, lock: Any, progress: Progress) -> None:
@@ -54,7 +54,7 @@ def train_model(state: RecipeState, step_state: StepState, lock: Any, progress: 
     folder.create(step_state.settings)
     (folder.path / "manifest.json").unlink(missing_ok=True)
     build = build_of_training(state, step)
-    began = time.time()
+    began = time.time() - sum(event.get("seconds", 0) for event in folder.events())
     n_pairs = training_rows(state, step, build, folder)
     if n_pairs == 0:
         raise _nothing_to_train_on(state, step, build)
@@ -209,7 +209,13 @@ def _run_trl(
     # The trainer inherits the folder's lock: if this process is killed, no other run can write to
     # the folder until the trainer has ended.
     launcher = [path_beside(recipe, word) for word in recipe.train.launcher]
-    failure = run_trainer(folder, launcher, title, progress, lock.fileno())
+    pace, began = Pace(), time.time()
+    try:
+        failure = run_trainer(folder, launcher, title, progress, lock.fileno(), pace=pace)
+    finally:
+        seconds = round(time.time() - began, 3)
+        event = {"step": step_state.step.label, "seconds": seconds, **pace.event()}
+        folder_of(step_state).record(event)
     if failure is not None:
         log = folder_of(step_state).lake.relative(folder / LOG)
         raise TrainError(step_state.step.label, failure, f"read the log {log} in the lake")

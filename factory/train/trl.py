@@ -10,7 +10,6 @@ further, it is a frozen copy of the adapter.
 """
 
 import dataclasses
-import difflib
 import json
 import os
 import shutil
@@ -24,24 +23,10 @@ import pyarrow.parquet as pq
 
 from factory.errors import MissingExtra, RecipeError
 from factory.recipe import Method
+from factory.train.declared import check_adapter_fields, check_trl_fields
 
 EVENT = "@factory "
 """Prefix of the output lines that report progress to the parent process."""
-
-_ADAPTER_REFUSED = (
-    "task_type",
-    "peft_type",
-    "auto_mapping",
-    "peft_version",
-    "base_model_name_or_path",
-    "revision",
-    "inference_mode",
-    "runtime_config",
-)
-"""Fields of LoraConfig that the factory sets, or that do not describe the adapter."""
-
-_STARTS = (True, "gaussian", "orthogonal")
-"""Values of init_lora_weights with which a new adapter does not change the model."""
 
 _ADAPTER_CONFIG, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -73,9 +58,8 @@ class Job:
 
 def check_fields(method: Method, fields: dict[str, Any], dtype: str) -> None:
     """Raise RecipeError if TRL's config does not have a given field or rejects its value."""
+    check_trl_fields(method, fields)
     config, _ = _trl(method)
-    known = [field.name for field in dataclasses.fields(config)]
-    _check_names(f"train.{method}", f"TRL's {config.__name__}", fields, known)
     _check_precision(method, fields, dtype)
     try:
         _config(config, fields, dtype, Path("unused"), {})
@@ -125,33 +109,10 @@ def check_lora(
     M_0 is an adapter, `adapter` is its folder, and the chosen fields must equal that adapter's.
     Loads no weights.
     """
-    peft = _peft()
-    known = [field.name for field in dataclasses.fields(peft.LoraConfig)]
-    _check_names("train.lora", "PEFT's LoraConfig", fields, known)
-    for name in fields:
-        if name in _ADAPTER_REFUSED:
-            raise RecipeError(
-                f"train.lora.{name}", "the factory sets this field", "remove this field"
-            )
-    start = fields.get("init_lora_weights", True)
-    if start not in _STARTS:
-        raise RecipeError(
-            "train.lora.init_lora_weights",
-            f"got {start}, but this initialization changes the model before training",
-            "set train.lora.init_lora_weights to true, gaussian, or orthogonal",
-        )
+    check_adapter_fields(fields)
     config = _tried(fields, base)
     if adapter is not None:
-        _check_continued(chosen, config, peft.LoraConfig.from_pretrained(adapter))
-
-
-def _check_names(section: str, owner: str, fields: dict[str, Any], known: list[str]) -> None:
-    for name in fields:
-        if name not in known:
-            # PEFT calls the rank r, which fuzzy matching cannot find.
-            alike = ["r"] if name == "rank" else difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {alike[0]}?" if alike and alike[0] in known else ""
-            raise RecipeError(f"{section}.{name}", f"{owner} has no such field", hint)
+        _check_continued(chosen, config, _peft().LoraConfig.from_pretrained(adapter))
 
 
 def _tried(fields: dict[str, Any], base: Path) -> Any:

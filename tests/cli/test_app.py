@@ -287,7 +287,7 @@ def test_files_that_factory_boy_overwrote_are_a_sentence():
 
 def test_a_hub_model_that_is_not_on_this_machine_is_a_sentence(toy, factory, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    ended = factory("plan", toy.path, "--lake", toy.lake, "--set", "model=nobody/nothing")
+    ended = factory("run", toy.path, "--lake", toy.lake, "--set", "model=nobody/nothing")
     assert ended.code == 2
     assert "with `hf download nobody/nothing`" in ended.err
 

@@ -157,13 +157,13 @@ def test_a_function_that_works_for_no_row_is_given_up(tmp_path, monkeypatch):
         ("exit(3)\n", "judge.py cannot be imported: SystemExit: 3"),
         ("import os\nos._exit(7)\n", "cannot be imported \\(crashed: .* code 7"),
         ("import time\ntime.sleep(1000)\n", "cannot be imported \\(took longer than 0.5"),
-        ("", "judge.py has no such function"),
+        ("del grade\n", "judge.py has no such function"),
     ],
 )
 def test_a_file_that_cannot_be_imported_is_a_sentence(tmp_path, monkeypatch, source, reason):
     monkeypatch.setattr(function, "IMPORTING", 0.5 if "sleep" in source else 60.0)
     with pytest.raises(FunctionError, match=reason):
-        valued(tmp_path, source)
+        valued(tmp_path, f"def grade(rows): return rows\n{source}")
 
 
 def test_what_a_function_prints_is_in_a_log_and_not_in_the_run_s_output(tmp_path, capfd):

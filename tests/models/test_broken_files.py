@@ -89,9 +89,11 @@ def test_weights_that_were_cut_short_name_the_field(broken, factory, section):
 def test_a_folder_that_is_not_there_names_the_field(small, factory, broken, section):
     toy = broken(section, "config.json")
     shutil.rmtree(toy.folder / "broken")
-    ended = factory("plan", toy.path, "--lake", toy.lake)
+    said = f"{section}.path: {toy.folder / 'broken'} is not a folder"
+    ended = factory("run", toy.path, "--lake", toy.lake)
     assert ended.code == 2
-    assert f"{section}.path: {toy.folder / 'broken'} is not a folder" in ended.err
+    assert said in ended.err
+    assert said in factory("plan", toy.path, "--lake", toy.lake).out
 
 
 def test_an_error_carries_the_field_apart_from_the_fault(tmp_path):

@@ -134,7 +134,7 @@ def test_what_stops_a_run_ends_with_code_1(factory, monkeypatch):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("model=./nowhere", "is not a folder"),
+        ("model.adapter=m0", "is not a LoRA adapter"),
         ("engine={name: vllm, tensor_parallel_size: many}", "expected a number above 0"),
         ("train.lora={r: many}", "expected a whole number"),
     ],
@@ -386,7 +386,7 @@ def test_a_model_larger_than_the_gpu_stops(examined, builds, large):
     assert "engine.tensor_parallel_size" in found.message
     both = examined(large, "engine={name: vllm, tensor_parallel_size: 2}", gpus=small)
     assert both["memory"].mark == "ok"
-    assert "2 GPUs (vLLM's share: 0.92)" in both["memory"].message
+    assert "5.9 GB on 2 GPUs (vLLM's share: 0.92 of 6.4 GB)" in both["memory"].message
     quantized = "engine={name: vllm, quantization: fp8}"
     assert examined(large, quantized, gpus=small)["memory"].mark == "note"
 

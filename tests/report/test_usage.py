@@ -15,6 +15,7 @@ from factory.report import (
     plan_rows,
     plan_totals,
     usage_by_stage,
+    usage_of_step,
     work_rows,
 )
 
@@ -75,24 +76,21 @@ def test_costs_add_up():
     assert (Usage(cost=1.5) + Usage(cost=None) + Usage(cost=2.0)).cost == 3.5
 
 
-def test_a_plan_takes_time_and_tokens_from_the_same_kind_of_work(toy):
+def test_a_plan_takes_time_and_tokens_from_the_same_step(toy):
     toy.finish()
     toy.write_prompts(24)
     more = toy.look()
-    spent, rows = usage_by_stage(more)["samples"], plan_rows(more)
-    to_ask = sum(row["missing"] for row in rows if row["stage"] == "samples")
-    assert to_ask > 0
-    about = [
-        about
+    rows = plan_rows(more)
+    found = {
+        step: about
         for step, about in estimates(more).items()
-        if step.stage == "samples" and not about.at_most
-    ]
-    assert sum(part.tokens for part in about) == pytest.approx(
-        spent.tokens * to_ask / spent.answered, rel=0.02
-    )
-    assert sum(part.seconds for part in about) == pytest.approx(
-        spent.seconds * to_ask / spent.answered
-    )
+        if step.stage == "samples" and about.measured == step.label
+    }
+    assert found
+    for step, about in found.items():
+        spent, to_ask = usage_of_step(more.steps[step]), more.steps[step].missing
+        assert about.tokens == pytest.approx(spent.tokens * to_ask / spent.answered, abs=1)
+        assert about.seconds == pytest.approx(spent.seconds * to_ask / spent.answered)
     assert plan_totals(more, rows)["seconds"] > 0
 
 
@@ -125,7 +123,7 @@ def test_the_cost_is_told_where_the_manifests_have_one(toy, factory):
     toy.finish()
     for folder in Lake(toy.lake).folders("judgments"):
         labels = {event["step"] for event in folder.events() if "step" in event}
-        folder.record({"step": max(labels), "cost": 0.25})
+        folder.record({"step": max(labels), "cost": 0.25, "versions": {"scripted": "1"}})
     told = factory("status", toy.path, "--lake", toy.lake)
     header = next(line for line in told.out.splitlines() if "written/s" in line and "made" in line)
     assert header.split()[-1] == "cost"

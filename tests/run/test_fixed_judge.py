@@ -61,12 +61,13 @@ def first_missing(toy, *overrides):
     "change",
     [
         "judge.engine={name: scripted}",
-        "judge.engine.script='gold.py:grade'",
+        "judge.engine.script='own.py:answer'",
         "judge.model.dtype=bfloat16",
         "judge={draws: 2, max_tokens: 64}",
     ],
 )
 def test_another_judge_judges_again_and_samples_nothing(judged, change):
+    (judged.folder / "own.py").write_text("def answer(messages, seed): return 'Score: 1'\n")
     judged.finish()
     again = first_missing(judged, change)
     assert "judgments" in again

@@ -257,7 +257,7 @@ def test_an_adapter_on_bfloat16_is_not_rounded_away(first, tmp_path):
         ({"init_lora_weights": "pissa"}, "init_lora_weights: got pissa, but this initialization"),
         ({"target_modules": ["q_prj"]}, "PEFT rejects these fields: Target modules .*q_prj"),
         ({"r": 0}, "PEFT rejects these fields: `r` should be a positive integer"),
-        ({"r": "big"}, "train.lora: PEFT rejects these fields"),
+        ({"r": "big"}, "train.lora.r: got 'big': expected a whole number"),
         ({"layers_to_transform": [0]}, "cannot be used when `target_modules` is a str"),
     ],
 )

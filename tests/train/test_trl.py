@@ -26,7 +26,7 @@ def test_an_unknown_field_is_refused_with_a_suggestion():
 
 def test_a_value_that_trl_refuses_is_a_sentence():
     with pytest.raises(RecipeError, match="TRL rejects these fields"):
-        check_fields("dpo", {"lr_scheduler_type": "staircase"}, "float32")
+        check_fields("dpo", {"loss_type": ["ipo"], "loss_weights": [1.0, 2.0]}, "float32")
 
 
 @pytest.mark.parametrize("field", ["bta: 0.2", "output_dir: there", "push_to_hub: true"])

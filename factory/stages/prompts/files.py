@@ -30,7 +30,9 @@ class PromptFiles:
     recipe: Recipe
     role: str
     """`loop` or `probe`."""
-    model: Checkpoint
+    model: Checkpoint | None
+    """M_0, which counts the tokens of a prompt. None if its files are missing: then every length is
+    valid, and `settings` cannot be used."""
 
     @property
     def _spec(self) -> Prompts:
@@ -43,7 +45,7 @@ class PromptFiles:
     def _most_tokens(self) -> int | None:
         """Maximum number of tokens in a prompt. None if the engine is scripted or the model's
         context length is unknown."""
-        context = self.model.context_length
+        context = self.model.context_length if self.model else None
         if self.recipe.engine.name == "scripted" or context is None:
             return None
         return context - self.recipe.sampling.max_tokens
@@ -51,6 +53,7 @@ class PromptFiles:
     def settings(self) -> dict[str, Any]:
         """Return the settings whose hash identifies the prompts. Raises PromptsError if a file is
         missing."""
+        assert self.model is not None, "the length limit is unknown without M_0"
         paths = [path for _, path in self._paths()]
         digests = [file_digest(path) for path in paths]
         most = self._most_tokens
@@ -106,7 +109,7 @@ class PromptFiles:
 
     def _limit(self) -> prompts.Limit | None:
         most = self._most_tokens
-        if most is None:
+        if self.model is None or most is None:
             return None
         why = (
             f"(the model's context length is {self.model.context_length} tokens, "

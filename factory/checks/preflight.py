@@ -1,60 +1,114 @@
-"""Check a recipe before a run to catch problems that could otherwise appear hours later."""
+"""Check a recipe before a run to catch problems that could otherwise appear hours later.
+
+`check_recipe` needs neither the models nor this machine's packages, so `factory plan` and
+`factory doctor` use it too.
+"""
 
 import textwrap
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from factory.engines import LabelTree, check_engine, label_tree, reward
-from factory.errors import ModelError, PromptsError, RecipeError, RubricError
+from factory.errors import MissingExtra, ModelError, PromptsError, RecipeError, RubricError
 from factory.lake import load_query
 from factory.models import Checkpoint, check_all_weights, prints_date, read_templates, token_counter
-from factory.plan import RecipeState, Step
+from factory.plan import RecipeState, Step, missing_packages, steps
 from factory.recipe import REFERENCE, Engine, Generation, Judge, OpenaiEngine, VllmEngine
 from factory.stages import Rubric, adapter_fields, render_rubric, reserved_fields
-from factory.train import check_command, check_fields, check_lora, trainer_fields
+from factory.train import (
+    check_adapter_fields,
+    check_command,
+    check_fields,
+    check_lora,
+    check_trl_fields,
+    trainer_fields,
+)
 
 VLLM_MOST_TOKENS = 128
 """Number of tokens whose log-probabilities vLLM 0.32 can report at one position
 (vllm.sampling_params.MAX_LOGPROB_TOKEN_IDS)."""
 
 
-def check_before_run(state: RecipeState, wanted: Sequence[Step]) -> None:
-    """Check a recipe's engines, trainer, judges, and prompts before the given steps run.
+def check_recipe(state: RecipeState) -> None:
+    """Check a recipe's engines, trainer, judges, and prompts.
 
-    Raises a UserError if the steps could not be completed, for example if a prompt lacks a field
-    that a rubric or the policy reads.
+    Needs no model. Skips the fields of packages that are not installed. Raises a UserError if a run
+    could not be completed, for example if a prompt lacks a field that a rubric or the policy reads.
     """
     recipe = state.recipe
-    for model in state.models.values():
-        if model.declared is None and (found := read_templates(model.path, model.field)):
-            found.check(model.field)
-    check_engine(recipe.engine, state.rank("M_0"), "engine")
-    _check_server(recipe.engine, state.models["M_0"], recipe.sampling, "sampling")
-    trained = [step for step in wanted if step.stage == "train"]
-    if trained:
-        _check_training(state)
+    if any(step.stage == "train" for step in steps(recipe)):
+        _check_training_fields(state)
+    with suppress(MissingExtra):
+        check_engine(recipe.engine, state.rank("M_0"), "engine")
     for name in recipe.all_judges:
-        _check_judge(state, name)
+        _check_judge_fields(state, name)
     if REFERENCE in state.policy.roles:
         reader = f"the policy {state.policy.name} uses the reference as one side of each pair"
         remedy = "add a reference to every prompt, or choose another loop.policy"
         _check_prompts(state, {"reference": (reader, remedy)})
 
 
-def _check_judge(state: RecipeState, name: str) -> None:
-    """Check a judge's model, engine, and rubric, and the prompt fields that the rubric shows."""
+def check_packages(state: RecipeState, wanted: Sequence[Step]) -> None:
+    """Raise MissingExtra if a package is missing that one of the given steps needs.
+
+    Steps that are known to be done need none.
+    """
+    done = {step for step, found in state.steps.items() if found.done}
+    for missing in missing_packages(state.recipe, (step for step in wanted if step not in done)):
+        raise missing
+
+
+def check_before_run(state: RecipeState, wanted: Sequence[Step]) -> None:
+    """Check a recipe, its models, and this machine before the given steps run.
+
+    Raises a UserError if the steps could not be completed.
+    """
+    check_recipe(state)
+    recipe = state.recipe
+    for model in state.models.values():
+        if model.declared is None and (found := read_templates(model.path, model.field)):
+            found.check(model.field)
+    _check_server(recipe.engine, state.models["M_0"], recipe.sampling, "sampling")
+    if any(step.stage == "train" for step in wanted):
+        _check_training(state)
+    for name in recipe.all_judges:
+        _check_judge_model(state, name)
+
+
+def _check_judge_model(state: RecipeState, name: str) -> None:
+    """Check that a judge's model fits its rubric."""
     recipe = state.recipe
     judge, rubric = recipe.all_judges[name], state.opened.rubrics[name]
-    own = recipe.model_of_judge(name) if judge.has_model else None
-    model = state.models[own or "M_0"]
+    model = state.models[recipe.model_of_judge(name) if judge.has_model else "M_0"]
     if judge.reward_model is not None:
         reward.check_reward_model(model)
-        return
-    if judge.engine is not None:
-        check_engine(judge.engine, state.rank(model.name), f"{recipe.field_of(name)}.engine")
     if rubric is None:
         return
     _check_server(recipe.engine_of(model.name), model, judge, recipe.field_of(name))
+    if model.declared is not None or _is_scripted(state, name):
+        return
+    _check_length(state, judge, rubric, model)
+    if judge.expected_score or judge.constrained:
+        _check_tokens(judge, rubric, model, recipe.engine_of(model.name))
+
+
+def _is_scripted(state: RecipeState, name: str) -> bool:
+    recipe = state.recipe
+    own = recipe.model_of_judge(name) if recipe.all_judges[name].has_model else "M_0"
+    return recipe.engine_of(own).name == "scripted"
+
+
+def _check_judge_fields(state: RecipeState, name: str) -> None:
+    """Check a judge's engine and labels, and the prompt fields that its rubric shows."""
+    recipe = state.recipe
+    judge, rubric = recipe.all_judges[name], state.opened.rubrics[name]
+    if judge.engine is not None:
+        rank = state.rank(recipe.model_of_judge(name) if judge.has_model else "M_0")
+        with suppress(MissingExtra):
+            check_engine(judge.engine, rank, f"{recipe.field_of(name)}.engine")
+    if rubric is None:
+        return
     # Without the reference or the criteria that its rubric mentions, a judge would invent them.
     shown = {
         field: (
@@ -64,14 +118,8 @@ def _check_judge(state: RecipeState, name: str) -> None:
         for field in sorted({"reference", "criteria"} & rubric.placeholders)
     }
     _check_prompts(state, shown)
-    if recipe.engine_of(model.name).name == "scripted":
-        return
-    if model.declared is None:
-        _check_length(state, judge, rubric, model)
-    if judge.expected_score or judge.constrained:
+    if (judge.expected_score or judge.constrained) and not _is_scripted(state, name):
         _check_labels(judge, rubric)
-        if model.declared is None:
-            _check_tokens(judge, rubric, model, recipe.engine_of(model.name))
 
 
 def _check_server(engine: Engine, model: Checkpoint, generation: Generation, field: str) -> None:
@@ -95,18 +143,15 @@ def _check_server(engine: Engine, model: Checkpoint, generation: Generation, fie
         )
 
 
-def _check_training(state: RecipeState) -> None:
-    """Check that the trainer can train the recipe's models, and that the engine can load them."""
-    recipe = state.recipe
-    spec, first = recipe.train, state.models["M_0"]
+def _check_training_fields(state: RecipeState) -> None:
+    """Check the fields of the trainer, and that the engine can load the models that it trains."""
+    recipe, spec = state.recipe, state.recipe.train
     if isinstance(recipe.engine, OpenaiEngine) and not recipe.one_engine:
         raise RecipeError(
             "engine",
             "the openai engine cannot load fully fine-tuned models",
             "train adapters (train.lora: {}), or set engine.name to vllm",
         )
-    if spec.with_ == "command":
-        check_command(recipe)
     if spec.with_ != "trl":
         return
     method = state.policy.trains
@@ -116,9 +161,9 @@ def _check_training(state: RecipeState) -> None:
             "the factory sets this field",
             "remove this field from the recipe",
         )
-    check_fields(method, trainer_fields(recipe, method), first.dtype)
-    check_all_weights(first.path, first.field)
-    if first.adapter is not None and spec.lora is None:
+    with suppress(MissingExtra):
+        check_trl_fields(method, spec.fields(method))
+    if recipe.model.adapter is not None and spec.lora is None:
         raise RecipeError(
             "train.lora",
             "the base model M_0 has an adapter, but the recipe does not train adapters",
@@ -126,9 +171,23 @@ def _check_training(state: RecipeState) -> None:
         )
     if spec.lora is not None:
         fields = adapter_fields(spec) or {}
-        check_lora(spec.lora, fields, first.path, first.adapter)
+        with suppress(MissingExtra):
+            check_adapter_fields(fields)
         if isinstance(recipe.engine, VllmEngine):
             _check_vllm_lora(fields)
+
+
+def _check_training(state: RecipeState) -> None:
+    """Check that this machine's trainer can train the recipe's models."""
+    recipe, first, method = state.recipe, state.models["M_0"], state.policy.trains
+    spec = recipe.train
+    if spec.with_ == "command":
+        check_command(recipe)
+    if spec.with_ == "trl":
+        check_fields(method, trainer_fields(recipe, method), first.dtype)
+        check_all_weights(first.path, first.field)
+        if spec.lora is not None:
+            check_lora(spec.lora, adapter_fields(spec) or {}, first.path, first.adapter)
 
 
 def _check_vllm_lora(fields: dict[str, Any]) -> None:
