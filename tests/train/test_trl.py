@@ -119,3 +119,26 @@ def test_configuration_files_beside_the_recipe_reach_the_trainer(small, monkeypa
     held = key()
     (small.folder / "batches.json").write_text('{"split_batches": false}')
     assert key() != held
+
+
+@pytest.mark.slow
+def test_an_interrupted_training_is_estimated_from_its_own_steps(small, factory):
+    steps = {"save_strategy": "steps", "save_steps": 1, "per_device_train_batch_size": 1}
+    small.write(train={"dpo": {**small.fields["train"]["dpo"], **steps}})
+    interrupted = small.process("run", str(small.path), "--lake", str(small.lake))
+    deadline = time.monotonic() + 200
+    while not list(small.lake.glob("models/*/checkpoints/checkpoint-3/trainer_state.json")):
+        assert time.monotonic() < deadline, "no checkpoint was written"
+        assert interrupted.poll() is None, interrupted.communicate()
+        time.sleep(0.02)
+    interrupted.send_signal(signal.SIGTERM)
+    interrupted.communicate()
+    (folder,) = Lake(small.lake).folders("models")
+    (session,) = folder.events()
+    assert session["trained"] >= 2
+    assert 0 < session["training_seconds"] < session["seconds"]
+    rows = factory("plan", small.path, "--lake", small.lake, "--json").json()["steps"]
+    (row,) = (row for row in rows if row["step"] == "training of F_0 on D1")
+    assert row["measured"] == "training of F_0 on D1, iteration 0"
+    of_all = session["of"] * session["training_seconds"] / session["trained"]
+    assert 0 < row["expected_seconds"] < of_all
