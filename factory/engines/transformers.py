@@ -178,7 +178,8 @@ class _Engine:
         return Result(
             row.request.id,
             row.draw,
-            text=self._text(answer[:n_tokens]),
+            # Without the stop token, which some tokenizers do not mark as special.
+            text=self._text(answer[: ends[0]] if ends else answer),
             n_prompt_tokens=len(row.tokens),
             n_tokens=n_tokens,
             finish_reason="stop" if ends else "length",

@@ -380,7 +380,8 @@ class _Engine:
         return Result(
             request.id,
             draw,
-            text=self._decode(answer.tokens),
+            # Without the stop token, which some tokenizers do not mark as special.
+            text=self._decode(answer.tokens[:-1] if reason == "stop" else answer.tokens),
             n_prompt_tokens=len(run.prompt),
             n_cached_tokens=cached,
             n_tokens=len(answer.tokens),

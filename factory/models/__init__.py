@@ -17,6 +17,7 @@ from factory.models.open import declared_checkpoint, open_checkpoint
 from factory.models.safetensors import Tensor, read_tensors
 from factory.models.tokens import chat_template, compile_template, text_counter, token_counter
 from factory.models.trained import broken_files, model_manifest, trained_model
+from factory.models.turns import check_turn_end
 
 __all__ = [
     "Checkpoint",
@@ -29,6 +30,7 @@ __all__ = [
     "chat_template",
     "check_adapter",
     "check_model",
+    "check_turn_end",
     "compile_template",
     "declared_checkpoint",
     "declared_dtype",

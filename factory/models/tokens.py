@@ -13,6 +13,7 @@ from factory.models.config import read_json
 
 if TYPE_CHECKING:
     from jinja2 import Template
+    from tokenizers import Tokenizer
 
 
 def chat_template(path: Path, field: str) -> str | None:
@@ -37,15 +38,11 @@ def token_counter(model: Checkpoint) -> Callable[[Sequence[Mapping[str, Any]]], 
     The function uses only `tokenizer.json` and Jinja, because importing AutoTokenizer takes
     seconds. For a model without a `tokenizer.json`, the function uses AutoTokenizer.
     """
-    from tokenizers import Tokenizer
-
     file = model.path / "tokenizer.json"
     if not file.is_file():
         return _slow_counter(model)
-    tokenizer = Tokenizer.from_file(str(file))
-    settings = read_json(model.path / "tokenizer_config.json", model.field)
-    names = ("bos_token", "eos_token", "pad_token", "unk_token")
-    specials = {name: token for name in names if (token := _token(settings.get(name)))}
+    tokenizer = _fast_tokenizer(file)
+    specials = special_tokens(model)
     template = compile_template(chat_template(model.path, model.field) or "")
 
     def count(messages: Sequence[Mapping[str, Any]]) -> int:
@@ -55,16 +52,32 @@ def token_counter(model: Checkpoint) -> Callable[[Sequence[Mapping[str, Any]]], 
     return count
 
 
+def special_tokens(model: Checkpoint) -> dict[str, str]:
+    """Return the special tokens that a chat template can print, by the names of transformers."""
+    settings = read_json(model.path / "tokenizer_config.json", model.field)
+    names = ("bos_token", "eos_token", "pad_token", "unk_token")
+    return {name: token for name in names if (token := _token(settings.get(name)))}
+
+
 def text_counter(model: Checkpoint) -> Callable[[str], int]:
     """Return a function that counts the tokens in an answer, including its end token."""
-    from tokenizers import Tokenizer
-
     file = model.path / "tokenizer.json"
     if file.is_file():
-        fast = Tokenizer.from_file(str(file))
+        fast = _fast_tokenizer(file)
         return lambda text: len(fast.encode(text, add_special_tokens=False).ids) + 1
     slow = _auto_tokenizer(model.path)
     return lambda text: len(slow.encode(text, add_special_tokens=False)) + 1
+
+
+def _fast_tokenizer(file: Path) -> "Tokenizer":
+    """Load a tokenizer without the truncation and padding that a training may have saved with
+    it."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
 def _slow_counter(model: Checkpoint) -> Callable[[Sequence[Mapping[str, Any]]], int]:

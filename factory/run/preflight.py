@@ -7,11 +7,14 @@ from typing import Any
 from factory.engines import check_engine, label_tokens, reward
 from factory.errors import PromptsError, RecipeError, RubricError
 from factory.lake import load_query
-from factory.models import Checkpoint, token_counter
+from factory.models import Checkpoint, check_turn_end, token_counter
 from factory.plan import RecipeState, Step
 from factory.recipe import REFERENCE, Judge, OpenaiEngine, VllmEngine
 from factory.stages import Rubric, adapter_fields, render_rubric, reserved_fields
 from factory.train import check_command, check_fields, check_lora, trainer_fields
+
+_STOPPED = ("transformers", "vllm")
+"""Names of the engines that the factory tells at which tokens to stop."""
 
 
 def check_before_run(state: RecipeState, wanted: Sequence[Step]) -> None:
@@ -22,6 +25,8 @@ def check_before_run(state: RecipeState, wanted: Sequence[Step]) -> None:
     """
     recipe = state.recipe
     check_engine(recipe.engine, state.rank("M_0"), "engine")
+    if recipe.engine.name in _STOPPED:
+        check_turn_end(state.models["M_0"])
     trained = [step for step in wanted if step.stage == "train"]
     if trained:
         _check_training(state)
@@ -55,8 +60,11 @@ def _check_judge(state: RecipeState, name: str) -> None:
         for field in sorted({"reference", "criteria"} & rubric.placeholders)
     }
     _check_prompts(state, shown)
-    if recipe.engine_of(model.name).name == "scripted":
+    engine = recipe.engine_of(model.name)
+    if engine.name == "scripted":
         return
+    if engine.name in _STOPPED:
+        check_turn_end(model)
     if model.declared is None:
         _check_length(state, judge, rubric, model)
     if judge.expected_score or judge.constrained:
@@ -190,7 +198,9 @@ def _check_single_tokens(judge: Judge, rubric: Rubric, model: Checkpoint) -> Non
 
     tokenizer = Tokenizer.from_file(str(model.path / "tokenizer.json"))
     found = label_tokens(
-        tokenizer.get_vocab(), lambda text: tokenizer.encode(text).tokens, rubric.labels
+        tokenizer.get_vocab(),
+        lambda text: tokenizer.encode(text, add_special_tokens=False).tokens,
+        rubric.labels,
     )
     if missing := [label for label, tokens in found.items() if not tokens]:
         raise RubricError(

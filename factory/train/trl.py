@@ -23,6 +23,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from factory.errors import MissingExtra, RecipeError
+from factory.models import tokenizer_files
 from factory.recipe import Method
 
 EVENT = "@factory "
@@ -44,8 +45,6 @@ _STARTS = (True, "gaussian", "orthogonal")
 """Values of init_lora_weights with which a new adapter does not change the model."""
 
 _ADAPTER_CONFIG, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-
-_TOKENIZER = ("tokenizer*", "chat_template*", "special_tokens_map.json", "vocab*", "merges.txt")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -340,9 +339,8 @@ def _finish(job: Job, folder: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(trained, dtype=job.dtype)
     model.config.use_cache = True  # training turns it off
     model.save_pretrained(final)
-    for pattern in (*_TOKENIZER, "generation_config.json"):
-        for file in Path(job.parent).glob(pattern):
-            shutil.copyfile(file, final / file.name)
+    for file in tokenizer_files(Path(job.parent)):
+        shutil.copyfile(file, final / file.name)
     shutil.rmtree(trained)
 
 

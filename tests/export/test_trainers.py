@@ -146,13 +146,13 @@ HELD_OUT = [(rendered(ASK, "2024-01-01"), rendered(ASK, "2023-01-01"))]
 
 
 def test_llama_factory(exported, model):
-    made = read_by("llama-factory", exported("llama-factory"), model)
+    (made,) = read_by("llama-factory", exported("llama-factory"), model)
     assert as_text(made["train"]) == WANTED
     assert as_text(made["eval"]) == HELD_OUT
 
 
 def test_axolotl(exported, model):
-    made = read_by("axolotl", exported("axolotl"), model)
+    (made,) = read_by("axolotl", exported("axolotl"), model)
     assert as_text(made["train"]) == WANTED
     assert as_text(made["eval"]) == HELD_OUT
 
@@ -170,7 +170,7 @@ def test_openrlhf(exported, model, tmp_path):
     options = (out / "options").read_text().split("\0")[:-1]
     assert options[:2] == ["--module", "openrlhf.cli.train_dpo"]
     assert options[-2:] == ["--train.max_epochs", "2"]
-    made = read_by("openrlhf", out, model, *options[2:])
+    (made,) = read_by("openrlhf", out, model, *options[2:])
     assert as_text(made["train"]) == WANTED
     assert as_text(made["eval"]) == HELD_OUT
 
