@@ -178,7 +178,7 @@ def _script(model: torch.nn.Module, tokenizer: transformers.PreTrainedTokenizerB
     start, stop = torch.eye(half)[:2]
     vectors = {
         "prompt": torch.cat([0.6 * start, 0.6 * start]),
-        "digit": torch.cat([1.6 * (start + stop), 1.6 * (stop - start)]),
+        "digit": torch.cat([2.4 * (start + stop), 2.4 * (stop - start)]),
         "turn": torch.cat([2.6 * stop, -2.6 * stop]),
     }
     asked = [{"role": "user", "content": "?"}]
