@@ -27,7 +27,11 @@ def main() -> None:
         config = {**written, "model_name_or_path": name, "use_cpu": True}
         model, data, training, _, _ = get_train_args(config)
         tokenizer = AutoTokenizer.from_pretrained(name)
-        template = get_template_and_fix_tokenizer(tokenizer, data)
+        try:
+            template = get_template_and_fix_tokenizer(tokenizer, data)
+        except Exception as error:  # some chat templates refuse the messages that it tries
+            made.append({"refused": str(error)})
+            continue
         splits = get_dataset(template, model, data, training, "rm", tokenizer=tokenizer)
         made.append(
             {

@@ -125,6 +125,9 @@ def _write_tokenizer(family: Family, folder: Path) -> None:
         "tokenizer_class": family.tokenizer,
         **family.tokenizer_fields,
     }
+    if family.name == "phi-3":
+        numbers = {token: vocabulary[token] for token in family.special[3:]}
+        _write_json(folder / "added_tokens.json", numbers)
     if family.template_in == "tokenizer_config.json":
         settings["chat_template"] = family.template_text
     else:
