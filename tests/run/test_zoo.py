@@ -19,10 +19,9 @@ from factory.engines import Request  # noqa: E402
 from factory.engines.transformers import open_engine  # noqa: E402
 from factory.models import Checkpoint, check_adapter  # noqa: E402
 from factory.recipe import Generation, TransformersEngine  # noqa: E402
+from factory.run.preflight import check_before_run  # noqa: E402
 from factory.stages import LORA  # noqa: E402
 from factory.train import Job, run_job, training  # noqa: E402
-
-pytestmark = pytest.mark.slow
 
 each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 
@@ -69,13 +68,12 @@ def prompts_of(family):
     return [*conversations(family).values(), *questions]
 
 
-@each_family
-def test_a_family_goes_through_the_loop(family, zoo, tokenizer, tmp_path, trained_rows):
-    toy = Toy(tmp_path / "toy")
+def recipe(folder, family, model):
+    toy = Toy(folder / "toy")
     asked = prompts_of(family)
     toy.prompts.write_text("".join(json.dumps({"messages": messages}) + "\n" for messages in asked))
     toy.write(
-        model=str(zoo(family)),
+        model=str(model),
         prompts={"test_fraction": 0},
         loop={"iterations": 1},
         sampling={"draws": 5, "max_tokens": 12, "temperature": 1.0, "top_p": 1.0},
@@ -84,12 +82,26 @@ def test_a_family_goes_through_the_loop(family, zoo, tokenizer, tmp_path, traine
     )
     toy.fields["engine"] = {"name": "transformers"}
     toy.write()
+    return toy
+
+
+@each_family
+def test_a_family_passes_the_checks_before_a_run(family, zoo, tmp_path):
+    toy = recipe(tmp_path, family, zoo(family))
+    toy.write(judge={"expected_score": True})
+    check_before_run(toy.look(), [])
+
+
+@pytest.mark.slow
+@each_family
+def test_a_family_goes_through_the_loop(family, zoo, tokenizer, tmp_path, trained_rows):
+    toy = recipe(tmp_path, family, zoo(family))
     toy.run()
     samples, verdicts = toy.query("from samples"), toy.query("from verdicts")
     assert {row["error"] for row in samples} == {None}
     assert {row["finish_reason"] for row in samples} == {"stop"}
     assert {row["text"] for row in samples} <= set(DIGITS)
-    lengths = {len(prompt_ids(tokenizer, messages)) for messages in asked}
+    lengths = {len(prompt_ids(tokenizer, messages)) for messages in prompts_of(family)}
     assert {row["n_prompt_tokens"] for row in samples} == lengths
     assert {row["score"] for row in verdicts} <= {1, 2, 3, 4, 5}
     check_rows(family, tokenizer, trained_rows)
@@ -99,6 +111,7 @@ def test_a_family_goes_through_the_loop(family, zoo, tokenizer, tmp_path, traine
         assert answer(models[name]).text in DIGITS
 
 
+@pytest.mark.slow
 @each_family
 def test_an_adapter_of_a_family_trains_and_answers(family, zoo, tokenizer, tmp_path, trained_rows):
     rows = [
