@@ -36,6 +36,20 @@ def finished_lakes(tmp_path_factory):
     Toy.finished_lakes.mkdir(exist_ok=True)
 
 
+@pytest.fixture(scope="session")
+def zoo(tmp_path_factory):
+    """Return a function that returns the folder of a family's model, and builds it if necessary."""
+    from zoo.build import build
+
+    folder = tmp_path_factory.mktemp("zoo")
+
+    def call(family):
+        model = folder / family.name
+        return model if model.exists() else build(family, model)
+
+    return call
+
+
 @pytest.fixture
 def toy(tmp_path) -> Toy:
     return Toy(tmp_path / "toy")

@@ -12,7 +12,14 @@ from typing import Any
 from factory.engines import LabelTree, check_engine, label_tree, reward
 from factory.errors import MissingExtra, ModelError, PromptsError, RecipeError, RubricError
 from factory.lake import load_query
-from factory.models import Checkpoint, check_all_weights, prints_date, read_templates, token_counter
+from factory.models import (
+    Checkpoint,
+    check_all_weights,
+    check_turn_end,
+    prints_date,
+    read_templates,
+    token_counter,
+)
 from factory.plan import RecipeState, Step, missing_packages, steps
 from factory.recipe import REFERENCE, Engine, Generation, Judge, OpenaiEngine, VllmEngine
 from factory.stages import Rubric, adapter_fields, render_rubric, reserved_fields
@@ -24,6 +31,9 @@ from factory.train import (
     check_trl_fields,
     trainer_fields,
 )
+
+_STOPPED = ("transformers", "vllm")
+"""Names of the engines that the factory tells at which tokens to stop."""
 
 VLLM_MOST_TOKENS = 128
 """Number of tokens whose log-probabilities vLLM 0.32 can report at one position
@@ -70,6 +80,8 @@ def check_before_run(state: RecipeState, wanted: Sequence[Step]) -> None:
         if model.declared is None and (found := read_templates(model.path, model.field)):
             found.check(model.field)
     _check_server(recipe.engine, state.models["M_0"], recipe.sampling, "sampling")
+    if recipe.engine.name in _STOPPED:
+        check_turn_end(state.models["M_0"])
     if any(step.stage == "train" for step in wanted):
         _check_training(state)
     for name in recipe.all_judges:
@@ -88,6 +100,8 @@ def _check_judge_model(state: RecipeState, name: str) -> None:
     _check_server(recipe.engine_of(model.name), model, judge, recipe.field_of(name))
     if model.declared is not None or _is_scripted(state, name):
         return
+    if recipe.engine_of(model.name).name in _STOPPED:
+        check_turn_end(model)
     _check_length(state, judge, rubric, model)
     if judge.expected_score or judge.constrained:
         _check_tokens(judge, rubric, model, recipe.engine_of(model.name))

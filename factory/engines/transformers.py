@@ -198,7 +198,11 @@ class _Engine:
         return Result(
             row.request.id,
             row.draw,
-            text=self._decoder(answer, row.request.generation.reasoning),
+            # Without the stop token, which some tokenizers do not mark as special.
+            text=self._decoder(
+                answer[:-1] if answer[-1] in self._stops else answer,
+                row.request.generation.reasoning,
+            ),
             n_prompt_tokens=len(row.tokens),
             n_tokens=len(answer),
             finish_reason="stop" if answer[-1] in self._stops else "length",

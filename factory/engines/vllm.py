@@ -397,7 +397,11 @@ class _Engine:
         return Result(
             request.id,
             draw,
-            text=self._decoder(answer.tokens, request.generation.reasoning),
+            # Without the stop token, which some tokenizers do not mark as special.
+            text=self._decoder(
+                answer.tokens[:-1] if reason == "stop" else answer.tokens,
+                request.generation.reasoning,
+            ),
             n_prompt_tokens=len(run.prompt),
             n_cached_tokens=cached,
             n_tokens=len(answer.tokens),

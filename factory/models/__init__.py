@@ -20,6 +20,7 @@ from factory.models.safetensors import Tensor, read_tensors
 from factory.models.templates import ChatTemplates, chat_template, prints_date, read_templates
 from factory.models.tokens import prompt_encoder, special_tokens, text_counter, token_counter
 from factory.models.trained import broken_files, model_manifest, trained_model
+from factory.models.turns import check_turn_end
 
 __all__ = [
     "ChatTemplates",
@@ -37,6 +38,7 @@ __all__ = [
     "check_all_weights",
     "check_loaded",
     "check_model",
+    "check_turn_end",
     "declared_checkpoint",
     "declared_dtype",
     "folder_digest",

@@ -60,7 +60,10 @@ def text_counter(model: Checkpoint) -> Callable[[str], int]:
 
 
 def _encoder(model: Checkpoint) -> Callable[[str], list[int]]:
-    """Return a function that converts a text to tokens, without adding special tokens."""
+    """Return a function that converts a text to tokens, without adding special tokens.
+
+    It ignores the truncation and padding that a training may have saved with the tokenizer.
+    """
     file = model.path / "tokenizer.json"
     if not file.is_file():
         slow = _auto_tokenizer(model.path)
@@ -75,6 +78,8 @@ def _encoder(model: Checkpoint) -> Callable[[str], list[int]]:
             f"tokenizer.json is not a tokenizer ({error})",
             "download the model again",
         ) from None
+    fast.no_truncation()
+    fast.no_padding()
     return lambda text: list(fast.encode(text, add_special_tokens=False).ids)
 
 

@@ -22,6 +22,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from factory.errors import MissingExtra, RecipeError
+from factory.models import tokenizer_files
 from factory.recipe import Method
 from factory.train.declared import check_adapter_fields, check_trl_fields
 
@@ -29,11 +30,6 @@ EVENT = "@factory "
 """Prefix of the output lines that report progress to the parent process."""
 
 _ADAPTER_CONFIG, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-
-_TOKENIZER = (
-    *("tokenizer*", "chat_template*", "additional_chat_templates/*.jinja"),
-    *("special_tokens_map.json", "vocab*", "merges.txt"),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -299,18 +295,27 @@ def _last_checkpoint(folder: Path) -> str | None:
 
 
 def _finish(job: Job, folder: Path) -> None:
-    """Convert the trained weights to the model's dtype, and copy the parent's tokenizer files."""
-    from transformers import AutoModelForCausalLM
+    """Convert the trained weights to the model's dtype, and copy the parent's tokenizer files.
+
+    The IDs of special tokens become those of the parent. TRL replaces some of them: a model without
+    a padding token would get its end token as one, and the next training would then skip the
+    embedding of that token.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     trained, final = folder / "trained", folder / "model"
     model = AutoModelForCausalLM.from_pretrained(trained, dtype=job.dtype)
-    model.config.use_cache = True  # training turns it off
+    config, parent = (
+        each.get_text_config() for each in (model.config, AutoConfig.from_pretrained(job.parent))
+    )
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        setattr(config, name, getattr(parent, name, None))
+    config.use_cache = True  # training turns it off
     model.save_pretrained(final)
-    for pattern in (*_TOKENIZER, "generation_config.json"):
-        for file in Path(job.parent).glob(pattern):
-            copy = final / file.relative_to(job.parent)
-            copy.parent.mkdir(exist_ok=True)
-            shutil.copyfile(file, copy)
+    for file in tokenizer_files(Path(job.parent)):
+        copy = final / file.relative_to(job.parent)
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copyfile(file, copy)
     shutil.rmtree(trained)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from zoo.families import FAMILIES
 
 from factory.export import PAIR_COLUMNS, TRAINERS, export_dataset, open_dataset
 
@@ -78,7 +79,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def exported(tmp_path):
-    def call(name):
+    def call(name, pairs=PAIRS):
         rows = [
             {
                 **dict.fromkeys(PAIR_COLUMNS.names),
@@ -90,7 +91,7 @@ def exported(tmp_path):
                 "chosen_tokens": 100,
                 "rejected_tokens": 100,
             }
-            for prompt, chosen, rejected in PAIRS
+            for prompt, chosen, rejected in pairs
         ]
         data = tmp_path / "set" / "data"
         data.mkdir(parents=True)
@@ -146,31 +147,37 @@ HELD_OUT = [(rendered(ASK, "2024-01-01"), rendered(ASK, "2023-01-01"))]
 
 
 def test_llama_factory(exported, model):
-    made = read_by("llama-factory", exported("llama-factory"), model)
+    (made,) = read_by("llama-factory", exported("llama-factory"), model)
     assert as_text(made["train"]) == WANTED
     assert as_text(made["eval"]) == HELD_OUT
 
 
 def test_axolotl(exported, model):
-    made = read_by("axolotl", exported("axolotl"), model)
+    (made,) = read_by("axolotl", exported("axolotl"), model)
     assert as_text(made["train"]) == WANTED
     assert as_text(made["eval"]) == HELD_OUT
 
 
-def test_openrlhf(exported, model, tmp_path):
-    out = exported("openrlhf")
-    tools = tmp_path / "tools"
+def openrlhf_options(out):
+    """Return the options that the exported script passes to OpenRLHF."""
+    tools = out.parent / "tools"
     tools.mkdir()
     (tools / "deepspeed").write_text("#!/bin/sh\nprintf '%s\\0' \"$@\" > options\n")
     (tools / "deepspeed").chmod(0o755)
     path = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
     subprocess.run(
-        ["bash", "dpo.sh", model, "--train.max_epochs", "2"], cwd=out, env=path, check=True
+        ["bash", "dpo.sh", "MODEL", "--train.max_epochs", "2"], cwd=out, env=path, check=True
     )
-    options = (out / "options").read_text().split("\0")[:-1]
-    assert options[:2] == ["--module", "openrlhf.cli.train_dpo"]
+    module, name, *options = (out / "options").read_text().split("\0")[:-1]
+    assert [module, name] == ["--module", "openrlhf.cli.train_dpo"]
+    return options
+
+
+def test_openrlhf(exported, model):
+    out = exported("openrlhf")
+    options = openrlhf_options(out)
     assert options[-2:] == ["--train.max_epochs", "2"]
-    made = read_by("openrlhf", out, model, *options[2:])
+    (made,) = read_by("openrlhf", out, model, *options)
     assert as_text(made["train"]) == WANTED
     assert as_text(made["eval"]) == HELD_OUT
 
@@ -191,3 +198,94 @@ def test_torchtune(exported):
         }
         for prompt, chosen, rejected in PAIRS
     ]
+
+
+# The zoo. Its prompts have no system message, which some templates refuse.
+
+ANIMAL_PAIRS = [
+    (ASK, "A zebra.", "A horse."),
+    (
+        [*ASK, {"role": "assistant", "content": "Ten."}, {"role": "user", "content": "Where?"}],
+        "In “cage” 7,\n  on the left 🦓",
+        "No.",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def animals(zoo):
+    """Return the model folders of all families, by name."""
+    return {family.name: zoo(family) for family in FAMILIES}
+
+
+def rendered_by_transformers(folder):
+    """Return the pairs as the model's own tokenizer renders them: for one turn, and for two."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    return [
+        tuple(
+            tokenizer.decode(
+                tokenizer.apply_chat_template([*prompt, {"role": "assistant", "content": answer}])[
+                    "input_ids"
+                ]
+            )
+            for answer in sides
+        )
+        for prompt, *sides in ANIMAL_PAIRS
+    ]
+
+
+def compare(made, folder):
+    """Return how a trainer renders the pairs, compared to the model's own tokenizer.
+
+    Whitespace around the end of a turn may differ.
+    """
+    if "refused" in made:
+        return "refused"
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    read = {
+        tuple(
+            tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]).rstrip()
+            for text in pair
+        )
+        for pair in as_text(made["train"])
+    }
+    one, two = (
+        tuple(text.rstrip() for text in pair) in read for pair in rendered_by_transformers(folder)
+    )
+    return {(True, True): "same", (True, False): "one turn"}.get((one, two), "different")
+
+
+DEVIATIONS = {
+    # It derives a template of its own from a few renderings of the model's template.
+    "llama-factory": {
+        "llama-3.2": "one turn",  # repeats the system message
+        "smollm3": "one turn",  # repeats the system message
+        "phi-3": "one turn",  # ends each turn with the token that ends the conversation
+        "olmo-2": "one turn",  # repeats the BOS token
+        "olmo-3": "different",  # scrambles the system message
+        "mistral-0.1": "refused",
+        "gemma-2": "refused",
+        "gemma-3": "refused",
+    },
+    # It looks for the answer in the rendered text, and drops what comes before it.
+    "axolotl": {
+        "qwen3": "different",  # the empty reasoning
+        "mistral-0.1": "different",  # a space
+    },
+    "openrlhf": {},
+}
+
+
+@pytest.mark.parametrize("trainer", DEVIATIONS)
+def test_trainers_render_the_templates_of_all_families(trainer, exported, animals):
+    out = exported(trainer, ANIMAL_PAIRS)
+    folders = list(map(str, animals.values()))
+    options = []
+    if trainer == "openrlhf":
+        folders, options = [",".join(folders)], openrlhf_options(out)
+    read = read_by(trainer, out, *folders, *options)
+    found = {
+        name: compare(made, folder)
+        for (name, folder), made in zip(animals.items(), read, strict=True)
+    }
+    assert found == dict.fromkeys(animals, "same") | DEVIATIONS[trainer]

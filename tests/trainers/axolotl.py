@@ -1,4 +1,4 @@
-"""Print the rows that Axolotl reads from an export as JSON: python axolotl.py MODEL."""
+"""Print the rows that Axolotl reads from an export for each model: python axolotl.py MODEL…"""
 
 import json
 import sys
@@ -9,13 +9,19 @@ def main() -> None:
     from axolotl.loaders import load_tokenizer
     from axolotl.utils.data.rl import prepare_preference_datasets
 
-    config = load_cfg("dpo.yaml", base_model=sys.argv[1], dataset_num_proc=1)
-    splits = prepare_preference_datasets(config, load_tokenizer(config))
-    made = {}
-    for name, rows in zip(("train", "eval"), splits, strict=True):
-        made[name] = [
-            {side: row["prompt"] + row[side] for side in ("chosen", "rejected")} for row in rows
-        ]
+    made = []
+    for model in sys.argv[1:]:
+        config = load_cfg("dpo.yaml", base_model=model, dataset_num_proc=1)
+        splits = prepare_preference_datasets(config, load_tokenizer(config))
+        made.append(
+            {
+                name: [
+                    {side: row["prompt"] + row[side] for side in ("chosen", "rejected")}
+                    for row in rows
+                ]
+                for name, rows in zip(("train", "eval"), splits, strict=True)
+            }
+        )
     print(json.dumps(made))
 
 

@@ -1,4 +1,4 @@
-"""Print the rows that LLaMA-Factory reads from an export: python llama_factory.py EXPORT MODEL."""
+"""Print the rows that LLaMA-Factory reads from an export for each model: python FILE MODEL…"""
 
 import importlib.machinery
 import json
@@ -13,6 +13,8 @@ torchaudio = types.ModuleType("torchaudio")
 torchaudio.__spec__ = importlib.machinery.ModuleSpec("torchaudio", None)
 sys.modules["torchaudio"] = torchaudio
 
+SIDES = ("chosen", "rejected")
+
 
 def main() -> None:
     from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
@@ -20,17 +22,26 @@ def main() -> None:
     from transformers import AutoTokenizer
 
     written = yaml.safe_load(Path("dpo.yaml").read_text(encoding="utf-8"))
-    config = {**written, "model_name_or_path": sys.argv[1], "use_cpu": True}
-    model, data, training, _, _ = get_train_args(config)
-    tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
-    template = get_template_and_fix_tokenizer(tokenizer, data)
-    splits = get_dataset(template, model, data, training, "rm", tokenizer=tokenizer)
-    made = {}
-    for split in ("train", "eval"):
-        made[split] = [
-            {side: tokenizer.decode(row[f"{side}_input_ids"]) for side in ("chosen", "rejected")}
-            for row in splits[f"{split}_dataset"]
-        ]
+    made = []
+    for name in sys.argv[1:]:
+        config = {**written, "model_name_or_path": name, "use_cpu": True}
+        model, data, training, _, _ = get_train_args(config)
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        try:
+            template = get_template_and_fix_tokenizer(tokenizer, data)
+        except Exception as error:  # some chat templates refuse the messages that it tries
+            made.append({"refused": str(error)})
+            continue
+        splits = get_dataset(template, model, data, training, "rm", tokenizer=tokenizer)
+        made.append(
+            {
+                split: [
+                    {side: tokenizer.decode(row[f"{side}_input_ids"]) for side in SIDES}
+                    for row in splits[f"{split}_dataset"]
+                ]
+                for split in ("train", "eval")
+            }
+        )
     print(json.dumps(made))
 
 

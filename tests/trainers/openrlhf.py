@@ -1,4 +1,4 @@
-"""Print the rows that OpenRLHF reads from an export as JSON: python openrlhf.py MODEL OPTIONS."""
+"""Print the rows that OpenRLHF reads from an export: python openrlhf.py MODEL[,MODEL…] OPTIONS."""
 
 import json
 import sys
@@ -35,15 +35,20 @@ def main() -> None:
         print=lambda *_: None,
         is_rank_0=lambda: False,
     )
-    tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
-    made = {}
-    for name in ("train", "eval"):
-        split = getattr(data, f"{name}_split")
-        rows = blending_datasets(getattr(data, name), None, strategy, dataset_split=split)
-        read = RewardDataset(rows, tokenizer, data.max_len, strategy, is_dpo=True, num_processors=1)
-        sides = zip(read.prompts, read.chosens, read.rejects, strict=True)
-        made[name] = [{"chosen": p + c, "rejected": p + r} for p, c, r in sides]
-    print(json.dumps(made))
+    every = []
+    for model in sys.argv[1].split(","):
+        tokenizer = AutoTokenizer.from_pretrained(model)
+        made = {}
+        for name in ("train", "eval"):
+            split = getattr(data, f"{name}_split")
+            rows = blending_datasets(getattr(data, name), None, strategy, dataset_split=split)
+            read = RewardDataset(
+                rows, tokenizer, data.max_len, strategy, is_dpo=True, num_processors=1
+            )
+            sides = zip(read.prompts, read.chosens, read.rejects, strict=True)
+            made[name] = [{"chosen": p + c, "rejected": p + r} for p, c, r in sides]
+        every.append(made)
+    print(json.dumps(every))
 
 
 if __name__ == "__main__":

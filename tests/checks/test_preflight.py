@@ -6,12 +6,12 @@ import shutil
 import pytest
 from toys import QUICKSTART
 
+from factory.checks import preflight
+from factory.checks.preflight import _check_server
 from factory.engines import LabelTree
 from factory.errors import FactoryError, RubricError
 from factory.models import Checkpoint, as_run
 from factory.recipe import Generation, Judge, OpenaiEngine, TransformersEngine, VllmEngine
-from factory.run import preflight
-from factory.run.preflight import _check_server
 from factory.stages import judgments, samples
 
 RUBRIC = """---

@@ -1,0 +1,41 @@
+"""Find the token that ends an assistant's turn, and check that it ends an answer."""
+
+import re
+
+from factory.errors import ModelError
+from factory.models.chat import Conversation
+from factory.models.checkpoint import Checkpoint
+from factory.models.config import read_json
+from factory.models.templates import read_templates
+from factory.models.tokens import special_tokens
+
+_ANSWER = "An answer"
+
+
+def check_turn_end(model: Checkpoint) -> None:
+    """Raise ModelError if the token that ends an assistant's turn does not end an answer.
+
+    Such a model would go on after its answer, and write the user's next turn itself. The end of a
+    turn is the first added token that the chat template prints after an answer.
+    """
+    templates = read_templates(model.path, model.field)
+    if templates is None:
+        return
+    added = read_json(model.path / "tokenizer.json", model.field).get("added_tokens") or []
+    numbers = {token["content"]: token["id"] for token in added}
+    specials = special_tokens(model.path, model.field)
+    messages = [{"role": "user", "content": "A prompt"}, {"role": "assistant", "content": _ANSWER}]
+    try:
+        text = templates.render(Conversation(messages), specials, add_generation_prompt=False)
+    except Exception:  # a template can raise any exception to refuse a conversation
+        return
+    _, shown, after = text.rpartition(_ANSWER)
+    any_added = "|".join(map(re.escape, sorted(numbers, key=len, reverse=True)))
+    end = re.search(any_added, after) if shown and numbers else None
+    if end is None or end[0] == specials.get("eos_token") or numbers[end[0]] in model.stop_tokens:
+        return
+    raise ModelError(
+        model.field,
+        f"the chat template ends a turn with {end[0]}, but this token does not end an answer",
+        f"add {numbers[end[0]]} to the list eos_token_id in the model's generation_config.json",
+    )
