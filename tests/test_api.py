@@ -121,9 +121,9 @@ def test_a_result_converts_to_polars_pandas_and_arrow(opened):
 
 def test_a_result_shows_itself_as_text_and_html(opened):
     result = opened.run()
-    assert "rejected from M_0" in repr(result)
+    assert "past: rejected" in repr(result)
     assert f"Dataset with {result.n_rows['train']} train" in repr(result)
-    assert result._repr_html_().count("<table>") == 3
+    assert result._repr_html_().count("<table>") == 4
     shown = opened.sql("select '<script>' as text, 1234 as n")
     assert "&lt;script&gt;" in shown._repr_html_()
     assert "<script>" not in shown._repr_html_()

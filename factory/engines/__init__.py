@@ -4,6 +4,7 @@ from factory.engines.gpus import Gpu, find_gpus, group_gpus, parse_gpus, visible
 from factory.engines.labels import LabelTree, label_tree, score_start, score_token
 from factory.engines.open import check_engine, open_engine
 from factory.engines.protocol import Engine, Request, Result
+from factory.engines.threads import share_cores
 from factory.engines.tokenizers import load_tokenizer
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "parse_gpus",
     "score_start",
     "score_token",
+    "share_cores",
     "visible_gpus",
 ]

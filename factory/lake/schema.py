@@ -212,13 +212,13 @@ def prompt_id(messages: Sequence[Mapping[str, Any]], tools: str | None) -> str:
     The order of the keys in tools and tool calls does not matter.
     """
     plain = [{**message, **_sorted_calls(message)} for message in messages]
-    sorted_tools = sorted_json(json.loads(tools)) if tools else tools
+    sorted_tools = (sorted_json(json.loads(tools)) or tools) if tools else tools
     return short_hash(canonical({"messages": plain, "tools": sorted_tools}))
 
 
 def _sorted_calls(message: Mapping[str, Any]) -> dict[str, str | None]:
     calls = message.get("tool_calls")
-    return {"tool_calls": sorted_json(json.loads(calls))} if calls else {}
+    return {"tool_calls": sorted_json(json.loads(calls)) or calls} if calls else {}
 
 
 def sorted_json(value: Any) -> str | None:

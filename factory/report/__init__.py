@@ -22,8 +22,8 @@ from factory.report.display import (
     work_table,
 )
 from factory.report.estimate import estimates
+from factory.report.pair_quality import quality, remarks, truncation
 from factory.report.picture import draw_picture
-from factory.report.quality import quality, remarks, truncation
 from factory.report.summary import (
     broken_shard_lines,
     gaps,

@@ -12,7 +12,7 @@ from factory.models import Checkpoint
 from factory.plan import RecipeState, Step, StepState, all_views, loads, packages, steps
 from factory.recipe import NEUTRAL, Generation, Recipe
 from factory.report.estimate import Estimate, estimates
-from factory.report.quality import quality
+from factory.report.pair_quality import quality
 from factory.report.usage import usage_by_stage, usage_of_step
 
 Rows = list[dict[str, Any]]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from factory.engines.threads import share_cores
+from factory.engines import share_cores
 from factory.progress import Progress, Task
 from factory.train.trl import EVENT
 

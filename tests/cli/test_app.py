@@ -122,7 +122,7 @@ def test_init_writes_a_starter_for_your_own_model(factory, tmp_path):
 def test_init_refuses_an_unknown_example(name, factory, tmp_path):
     ended = factory("init", tmp_path / "new", "--from", name)
     assert ended.code == 2
-    assert f"--from: got {name}: expected one of quickstart, starter" in ended.err
+    assert f"--from: got {name}: expected one of quickstart, smollm2, starter" in ended.err
     assert not (tmp_path / "new").exists()
 
 

@@ -29,7 +29,6 @@ GENERATION = Generation(temperature=1.0, top_p=1.0, max_tokens=12)
 @pytest.fixture(autouse=True)
 def fixed_clock(monkeypatch):
     monkeypatch.setattr("transformers.utils.chat_template_utils.datetime", FixedClock)
-    monkeypatch.setattr("factory.models.tokens.datetime", FixedClock)
 
 
 @pytest.fixture(scope="module")

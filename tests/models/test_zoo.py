@@ -20,7 +20,6 @@ each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: fam
 @pytest.fixture(autouse=True)
 def fixed_clock(monkeypatch):
     monkeypatch.setattr("transformers.utils.chat_template_utils.datetime", FixedClock)
-    monkeypatch.setattr("factory.models.tokens.datetime", FixedClock)
 
 
 @pytest.fixture

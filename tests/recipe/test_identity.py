@@ -55,7 +55,7 @@ CHANGES = {
     "train.dpo": ("train.dpo.beta=0.2", {"train"}),
     "train.lora": ("train.lora={r: 8}", {"train"}),
     "train.with": ("train.with=trl", {"train"}),
-    "engine.script": ("engine.script='gold.py:grade'", EVERYTHING),
+    "engine.script": ("engine.script='script.py:answer'", EVERYTHING),
     "max_length of DPOConfig": ("train.dpo.max_length=null", {"train"}),
 }
 
@@ -85,11 +85,15 @@ NOTHING = {
 }
 
 
+SCRIPT = "def answer(messages, seed):\n    return 'four'\n"
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     from toys import Toy
 
     toy = Toy(tmp_path_factory.mktemp("identity") / "toy", n_prompts=30)
+    (toy.folder / "script.py").write_text(SCRIPT)
     toy.run()
     return toy
 
@@ -242,12 +246,13 @@ def test_a_pair_names_the_judge_that_scored_it(toy):
 
 
 def test_a_dry_run_is_no_answer_of_the_real_model(toy):
+    (toy.folder / "script.py").write_text(SCRIPT)
     toy.finish()
     (toy.folder / "m0" / "config.json").write_text("{}")
     (toy.folder / "m0" / "model.safetensors").write_text("")
     (toy.folder / "m0" / "chat_template.jinja").write_text("")
     scripted = toy.look().models["M_0"].digest
-    assert toy.look("engine.script='gold.py:grade'").models["M_0"].digest != scripted
+    assert toy.look("engine.script='script.py:answer'").models["M_0"].digest != scripted
     from factory.models import folder_digest
 
     assert folder_digest(toy.folder / "m0", "float32", {}) != scripted

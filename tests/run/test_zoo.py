@@ -37,7 +37,6 @@ FIELDS = {
 @pytest.fixture(autouse=True)
 def fixed_clock(monkeypatch):
     monkeypatch.setattr("transformers.utils.chat_template_utils.datetime", FixedClock)
-    monkeypatch.setattr("factory.models.tokens.datetime", FixedClock)
 
 
 @pytest.fixture

@@ -161,7 +161,10 @@ def test_what_chooses_among_the_answers_is_not(best):
             "output_dir=there",
             "train.sft.output_dir: the factory sets this field: remove this field",
         ),
-        ("lr_scheduler_type=staircase", "train.sft: TRL rejects these fields"),
+        (
+            "lr_scheduler_type=staircase",
+            "train.sft.lr_scheduler_type: got 'staircase': expected one of linear, cosine,",
+        ),
     ],
 )
 def test_fields_that_sft_does_not_have_are_refused_before_any_generation(

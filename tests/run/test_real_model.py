@@ -1,8 +1,8 @@
 """The whole loop with a real model: SmolLM2-135M-Instruct.
 
 The tests assert what must hold for every model, and never what this model happens to answer. They
-need vLLM and the folder that `recipes/smollm2/build_model.py` writes. They are skipped without
-them, and fail if the variable FACTORY_TESTS_REAL_MODEL is set, as in CI.
+need vLLM, and the folder that `recipes/smollm2/build_model.py` writes in the checkout. They are
+skipped without them, and fail if the variable FACTORY_TESTS_REAL_MODEL is set, as in CI.
 """
 
 import json
@@ -24,7 +24,7 @@ from factory.recipe import Generation  # noqa: E402
 
 pytestmark = [pytest.mark.real, pytest.mark.filterwarnings("ignore")]
 
-MODEL = QUICKSTART.parent / "smollm2" / "SmolLM2-135M-Instruct-Q4_1"
+MODEL = QUICKSTART.parents[1] / "SmolLM2-135M-Instruct-Q4_1"
 CONTEXT = 8192
 MAX_TOKENS = 24
 DRAWS = 3

@@ -149,7 +149,7 @@ def test_the_figures_are_cached_until_the_rows_change(toy, monkeypatch):
     toy.write(loop={"iterations": 1})
     toy.finish()
     first = quality(toy.look())
-    monkeypatch.setattr("factory.report.quality.all_views", None)
+    monkeypatch.setattr("factory.report.pair_quality.all_views", None)
     assert quality(toy.look()) == first
     monkeypatch.undo()
     toy.run("sampling.draws=4")
