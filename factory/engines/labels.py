@@ -219,7 +219,9 @@ def find_score(
     `answer` has the judgment's tokens. `logprobs` returns the log-probabilities of the labels'
     first tokens at a token's index.
     """
+    constrained = bool(request.choices)
     place = score_token(answer, decode, request.score_at, request.generation.reasoning)
-    if place is None or answer[place] not in tree.next_tokens():
+    # A constrained judge can write a label with unusual tokens, such as b and ad for "bad".
+    if place is None or not (constrained or answer[place] in tree.next_tokens()):
         return None
-    return FoundScore(tree, list(answer[:place]), {(): logprobs(place)}, bool(request.choices))
+    return FoundScore(tree, list(answer[:place]), {(): logprobs(place)}, constrained)

@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 from label_probabilities import SCALES, Reference, constrained, free, random_model  # noqa: E402
 
 from factory.engines import label_tree, transformers  # noqa: E402
-from factory.engines.labels import NEGLIGIBLE, LabelTree  # noqa: E402
+from factory.engines.labels import NEGLIGIBLE, LabelTree, find_score  # noqa: E402
 from factory.recipe import Generation, TransformersEngine  # noqa: E402
 
 # The tree
@@ -67,6 +67,18 @@ def test_only_beginnings_that_can_matter_are_asked_for():
 def test_labels_without_probability_are_omitted():
     labels = LabelTree({"1": [(1,)], "2": [(2,)], "3": [(3,)]})
     assert labels.logprobs({(): {1: 0.0, 2: -math.inf}}) == [{"label": "1", "logprob": 0.0}]
+
+
+@pytest.mark.parametrize(("choices", "found"), [(("bad",), True), ((), False)])
+def test_a_constrained_judge_may_write_a_label_with_unusual_tokens(choices, found):
+    request = dataclasses.replace(constrained(["bad"], None), choices=choices)
+    bad = LabelTree({"bad": [(3,)]})
+    texts = {1: "b", 2: "ad", 3: "bad"}
+    score = find_score(
+        bad, request, [1, 2], lambda some: "".join(map(texts.get, some)), lambda _: {3: -2.0}
+    )
+    assert (score is not None) == found
+    assert not found or score.logprobs == [{"label": "bad", "logprob": 0.0}]
 
 
 VOCABULARY = {"1": 1, "0": 2, "Ġ": 3, "ex": 4, "cellent": 5, "Ġexcellent": 6, "5": 7, "Ġ5": 8}
