@@ -13,7 +13,16 @@ torch = pytest.importorskip("torch")
 import transformers  # noqa: E402
 from zoo.build import DIGITS  # noqa: E402
 from zoo.families import FAMILIES  # noqa: E402
-from zoo.talk import ASK, TALK, TRICKY, FixedClock, conversations, prompt_ids, refused  # noqa: E402
+from zoo.talk import (  # noqa: E402
+    ASK,
+    TALK,
+    TOOLS,
+    TRICKY,
+    FixedClock,
+    conversations,
+    prompt_ids,
+    refused,
+)
 
 from factory.engines import Request  # noqa: E402
 from factory.engines.transformers import open_engine  # noqa: E402
@@ -116,6 +125,17 @@ def test_the_log_probability_of_an_answer_is_that_of_a_plain_forward_pass(
         places = range(len(prompt) - 1, ids.shape[1] - 1)
         said = sum(logprobs[place, ids[0, place + 1]].item() for place in places)
         assert result.cumulative_logprob == pytest.approx(said, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "family", [family for family in FAMILIES if family.tools], ids=lambda family: family.name
+)
+def test_a_model_sees_the_tools_of_a_prompt(engine, tokenizer, monkeypatch):
+    seen = watch(engine, monkeypatch)
+    list(engine.generate([request("tools", ASK, [0], tools=TOOLS)]))
+    ((prompt, _),) = seen
+    assert prompt == prompt_ids(tokenizer, ASK, tools=TOOLS)
+    assert "open_cage" in tokenizer.decode(prompt)
 
 
 @each_family
