@@ -15,7 +15,16 @@ VERSION = 1
 def settings(model: Checkpoint, generation: Generation, seed: int) -> dict[str, Any]:
     """Return the settings whose hash identifies a model's answers. They determine the
     distribution of the answers, so `max_tokens` is not among them."""
-    return {"model": model.digest, **generation.identity, "seed": seed}
+    return {"model": model.digest, **generation.identity, **decoding(model), "seed": seed}
+
+
+def decoding(model: Checkpoint) -> dict[str, Any]:
+    """Return the settings that identify how answers are decoded.
+
+    They are empty for most models. Texts of models with a plain stop token once ended with this
+    token, so their folders have another key since then.
+    """
+    return {"stop_token": "left out"} if model.has_plain_stop else {}
 
 
 def reference_settings(tokenizer: str | None) -> dict[str, Any]:

@@ -28,7 +28,13 @@ from factory.engines import Request  # noqa: E402
 from factory.engines.transformers import open_engine  # noqa: E402
 from factory.models import Checkpoint  # noqa: E402
 from factory.recipe import Generation, Judge, TransformersEngine  # noqa: E402
-from factory.stages import expected_score, load_rubric, parse_score, render_rubric  # noqa: E402
+from factory.stages import (  # noqa: E402
+    expected_score,
+    load_rubric,
+    parse_score,
+    render_rubric,
+    samples,
+)
 
 each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 
@@ -207,6 +213,11 @@ def test_an_end_of_the_turn_that_is_no_special_token_is_no_part_of_the_text(
             token["special"] = token["content"] != family.ends and token["special"]
         (folder / name).write_text(json.dumps(content))
     other = Checkpoint("M_0", folder, "digest", model.dtype)
+    # Transformers treats the EOS token as special whatever the files say.
+    assert other.has_plain_stop == (family.ends != family.eos)
+    assert not model.has_plain_stop
+    settings = samples.settings(other, GENERATION, 0)
+    assert ("stop_token" in settings) == other.has_plain_stop
     with open_engine(TransformersEngine(), [other]) as engine:
         assert said_by(engine, "A zebra.", family.ends, monkeypatch) == "A zebra."
 
