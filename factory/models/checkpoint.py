@@ -58,6 +58,8 @@ class Checkpoint:
 
         Decoding keeps the text of such a token.
         """
+        if not self.stop_tokens:
+            return False
         named = _contents(list(self._json("tokenizer_config.json").values()))
         added = self._json("tokenizer.json").get("added_tokens", [])
         plain = {token["id"] for token in added if not token["special"]}
