@@ -54,6 +54,20 @@ class Checkpoint:
         return [stops] if isinstance(stops, int) else list(stops or [])
 
     @cached_property
+    def has_plain_stop(self) -> bool:
+        """Whether a stop token is an added token that the tokenizer does not treat as special.
+
+        Decoding keeps the text of such a token.
+        """
+        if not self.stop_tokens:
+            return False
+        named = _contents(list(self._json("tokenizer_config.json").values()))
+        added = self._json("tokenizer.json").get("added_tokens", [])
+        plain = {token["id"] for token in added if not token["special"]}
+        plain -= {token["id"] for token in added if token["content"] in named}
+        return not plain.isdisjoint(self.stop_tokens)
+
+    @cached_property
     def config(self) -> dict[str, Any]:
         """The content of the model's `config.json`."""
         return self._json("config.json")
@@ -89,3 +103,12 @@ class Checkpoint:
         )
         files = [path for name in names for path in sorted(self.path.glob(name))]
         return files_digest((path.name, file_digest(path)) for path in files)
+
+
+def _contents(value: Any) -> set[str]:
+    """Return the special tokens named in a value of `tokenizer_config.json`: a text, an object with
+    the text as `content`, or a list of them."""
+    if isinstance(value, list):
+        return {token for item in value for token in _contents(item)}
+    text = value.get("content") if isinstance(value, dict) else value
+    return {text} if isinstance(text, str) else set()

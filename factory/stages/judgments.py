@@ -11,7 +11,7 @@ from factory.models import Checkpoint, Conversation
 from factory.recipe import Judge
 from factory.stages.judging import render_rubric, shown_second, transcript
 from factory.stages.rubric import Rubric
-from factory.stages.samples import generated, special_tags
+from factory.stages.samples import decoding, generated
 
 VERSION = 2
 
@@ -32,7 +32,7 @@ def settings(
         "model": judge.digest,
         "prompt": rubric.template,
         **generation.identity,
-        **special_tags(judge, generation),
+        **decoding(judge, generation),
         **_score_options(rubric, generation),
         "seed": seed,
     }

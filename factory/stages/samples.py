@@ -17,20 +17,24 @@ def settings(model: Checkpoint, generation: Generation, seed: int) -> dict[str, 
     return {
         "model": model.digest,
         **generation.identity,
-        **special_tags(model, generation),
+        **decoding(model, generation),
         "seed": seed,
     }
 
 
-def special_tags(model: Checkpoint, generation: Generation) -> dict[str, str]:
-    """Return a setting that marks answers whose reasoning tags are special tokens.
+def decoding(model: Checkpoint, generation: Generation) -> dict[str, str]:
+    """Return the settings that identify how answers are decoded.
 
-    Earlier versions removed these tags, and took the reasoning for a part of the answer.
+    They are empty for most models. Earlier versions removed reasoning tags that are special tokens,
+    and took the reasoning for a part of the answer. Answers of models with a plain stop token ended
+    with the text of this token.
     """
-    tags = generation.reasoning
-    if tags is None or {*tags}.isdisjoint(model.control_tokens):
-        return {}
-    return {"tags": "kept"}
+    tags = {*(generation.reasoning or ())}
+    has_special_tags = not tags.isdisjoint(model.control_tokens) if tags else False
+    return {
+        **({"tags": "kept"} if has_special_tags else {}),
+        **({"stop_token": "left out"} if model.has_plain_stop else {}),
+    }
 
 
 def reference_settings(tokenizer: str | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from factory.engines import LabelTree
 from factory.errors import FactoryError, RubricError
 from factory.models import Checkpoint, as_run
 from factory.recipe import Generation, Judge, OpenaiEngine, TransformersEngine, VllmEngine
-from factory.stages import judgments, samples
+from factory.stages import samples
 
 RUBRIC = """---
 scale: [0, 1000]
@@ -148,7 +148,7 @@ def test_only_answers_with_special_tags_have_new_keys(model, special, reasoning,
     checkpoint = model(special=special)
     settings = samples.settings(checkpoint, Generation(reasoning=reasoning), 0)
     assert ("tags" in settings) == is_new
-    marked = judgments.special_tags(checkpoint, Judge(reasoning=reasoning))
+    marked = samples.decoding(checkpoint, Judge(reasoning=reasoning))
     assert bool(marked) == is_new
 
 

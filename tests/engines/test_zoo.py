@@ -13,13 +13,28 @@ torch = pytest.importorskip("torch")
 import transformers  # noqa: E402
 from zoo.build import DIGITS  # noqa: E402
 from zoo.families import FAMILIES  # noqa: E402
-from zoo.talk import ASK, TALK, TRICKY, FixedClock, conversations, prompt_ids, refused  # noqa: E402
+from zoo.talk import (  # noqa: E402
+    ASK,
+    TALK,
+    TOOLS,
+    TRICKY,
+    FixedClock,
+    conversations,
+    prompt_ids,
+    refused,
+)
 
 from factory.engines import Request  # noqa: E402
 from factory.engines.transformers import open_engine  # noqa: E402
 from factory.models import Checkpoint  # noqa: E402
 from factory.recipe import Generation, Judge, TransformersEngine  # noqa: E402
-from factory.stages import expected_score, load_rubric, parse_score, render_rubric  # noqa: E402
+from factory.stages import (  # noqa: E402
+    expected_score,
+    load_rubric,
+    parse_score,
+    render_rubric,
+    samples,
+)
 
 each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 
@@ -117,6 +132,17 @@ def test_the_log_probability_of_an_answer_is_that_of_a_plain_forward_pass(
         assert result.cumulative_logprob == pytest.approx(said, abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    "family", [family for family in FAMILIES if family.tools], ids=lambda family: family.name
+)
+def test_a_model_sees_the_tools_of_a_prompt(engine, tokenizer, monkeypatch):
+    seen = watch(engine, monkeypatch)
+    list(engine.generate([request("tools", ASK, [0], tools=TOOLS)]))
+    ((prompt, _),) = seen
+    assert prompt == prompt_ids(tokenizer, ASK, tools=TOOLS)
+    assert "open_cage" in tokenizer.decode(prompt)
+
+
 @each_family
 def test_an_answer_that_is_cut_off_says_so(engine):
     short = GENERATION.model_copy(update={"max_tokens": 1})
@@ -186,6 +212,11 @@ def test_an_end_of_the_turn_that_is_no_special_token_is_no_part_of_the_text(
             token["special"] = token["content"] != family.ends and token["special"]
         (folder / name).write_text(json.dumps(content))
     other = Checkpoint("M_0", folder, "digest", model.dtype)
+    # Transformers treats the EOS token as special whatever the files say.
+    assert other.has_plain_stop == (family.ends != family.eos)
+    assert not model.has_plain_stop
+    settings = samples.settings(other, GENERATION, 0)
+    assert ("stop_token" in settings) == other.has_plain_stop
     with open_engine(TransformersEngine(), [other]) as engine:
         assert said_by(engine, "A zebra.", family.ends, monkeypatch) == "A zebra."
 

@@ -22,6 +22,21 @@ THOUGHT = [
     TALK[2],
 ]
 
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "open_cage",
+            "description": "Open a cage.",
+            "parameters": {
+                "type": "object",
+                "properties": {"number": {"type": "integer"}},
+                "required": ["number"],
+            },
+        },
+    }
+]
+
 
 def conversations(family: Family) -> dict[str, list[dict[str, str]]]:
     """Return conversations that the family's chat template accepts, by name."""
