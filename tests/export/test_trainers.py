@@ -212,12 +212,6 @@ ANIMAL_PAIRS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def animals(zoo):
-    """Return the model folders of all families, by name."""
-    return {family.name: zoo(family) for family in FAMILIES}
-
-
 def rendered_by_transformers(folder):
     """Return the pairs as the model's own tokenizer renders them: for one turn, and for two."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
@@ -276,16 +270,21 @@ DEVIATIONS = {
 }
 
 
+# The loaders of the others take seconds per model.
+SOME = ("llama-3.2", "qwen3", "mistral-0.1", "gemma-2")
+
+
 @pytest.mark.parametrize("trainer", DEVIATIONS)
-def test_trainers_render_the_templates_of_all_families(trainer, exported, animals):
+def test_trainers_render_the_templates_of_the_families(trainer, exported, zoo):
+    names = SOME if trainer != "llama-factory" else [family.name for family in FAMILIES]
+    folders = [str(zoo(family)) for family in FAMILIES if family.name in names]
     out = exported(trainer, ANIMAL_PAIRS)
-    folders = list(map(str, animals.values()))
-    options = []
     if trainer == "openrlhf":
-        folders, options = [",".join(folders)], openrlhf_options(out)
-    read = read_by(trainer, out, *folders, *options)
+        read = read_by(trainer, out, ",".join(folders), *openrlhf_options(out))
+    else:
+        read = read_by(trainer, out, *folders)
     found = {
-        name: compare(made, folder)
-        for (name, folder), made in zip(animals.items(), read, strict=True)
+        Path(folder).name: compare(made, folder) for folder, made in zip(folders, read, strict=True)
     }
-    assert found == dict.fromkeys(animals, "same") | DEVIATIONS[trainer]
+    deviations = DEVIATIONS[trainer]
+    assert found == {name: deviations.get(name, "same") for name in names}
