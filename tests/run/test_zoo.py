@@ -49,7 +49,7 @@ def trained_rows(monkeypatch):
         rows.extend(trainer.train_dataset)
         return train(trainer, *args, **options)
 
-    def run_here(folder, *_):
+    def run_here(folder, *_, **__):
         run_job(Job(**json.loads((folder / "job.json").read_text())), folder)
 
     monkeypatch.setattr(transformers.Trainer, "train", watch)
