@@ -22,7 +22,11 @@ from factory.engines import Request, open_engine  # noqa: E402
 from factory.export import export_dataset, open_dataset, write_dataset  # noqa: E402
 from factory.recipe import Generation  # noqa: E402
 
-pytestmark = [pytest.mark.real, pytest.mark.filterwarnings("ignore")]
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.xdist_group("real"),  # otherwise every worker runs the loop itself
+    pytest.mark.filterwarnings("ignore"),
+]
 
 MODEL = QUICKSTART.parents[1] / "SmolLM2-135M-Instruct-Q4_1"
 CONTEXT = 8192
@@ -101,13 +105,7 @@ def leave_out(reason):
     pytest.skip(reason)
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param(case, id=name(case), marks=pytest.mark.xdist_group(name(case)))
-        for case in CASES
-    ],
-)
+@pytest.fixture(scope="module", params=CASES, ids=name)
 def finished(request, tmp_path_factory):
     """Run the loop with the real model, and return the recipe and the result."""
     case = request.param
