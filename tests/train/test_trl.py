@@ -100,7 +100,7 @@ def test_configuration_files_beside_the_recipe_reach_the_trainer(small, monkeypa
     small.write()
     started = []
 
-    def stand_in(folder, launcher, *_):
+    def stand_in(folder, launcher, *_, **__):
         started.append((launcher, json.loads((folder / "job.json").read_text())))
         return "it is not run here"
 
