@@ -80,8 +80,10 @@ def check_before_run(state: RecipeState, wanted: Sequence[Step]) -> None:
         if model.declared is None and (found := read_templates(model.path, model.field)):
             found.check(model.field)
     _check_server(recipe.engine, state.models["M_0"], recipe.sampling, "sampling")
-    if recipe.engine.name in _STOPPED:
-        check_turn_end(state.models["M_0"])
+    judges = [name for name in recipe.all_judges if state.opened.rubrics[name] is not None]
+    for name in dict.fromkeys(["M_0", *map(recipe.first_model_of_judge, judges)]):
+        if recipe.engine_of(name).name in _STOPPED:
+            check_turn_end(state.models[name])
     if any(step.stage == "train" for step in wanted):
         _check_training(state)
     for name in recipe.all_judges:
@@ -92,7 +94,7 @@ def _check_judge_model(state: RecipeState, name: str) -> None:
     """Check that a judge's model fits its rubric."""
     recipe = state.recipe
     judge, rubric = recipe.all_judges[name], state.opened.rubrics[name]
-    model = state.models[recipe.model_of_judge(name) if judge.has_model else "M_0"]
+    model = state.models[recipe.first_model_of_judge(name)]
     if judge.reward_model is not None:
         reward.check_reward_model(model)
     if rubric is None:
@@ -100,8 +102,6 @@ def _check_judge_model(state: RecipeState, name: str) -> None:
     _check_server(recipe.engine_of(model.name), model, judge, recipe.field_of(name))
     if model.declared is not None or _is_scripted(state, name):
         return
-    if recipe.engine_of(model.name).name in _STOPPED:
-        check_turn_end(model)
     _check_length(state, judge, rubric, model)
     if judge.expected_score or judge.constrained:
         _check_tokens(judge, rubric, model, recipe.engine_of(model.name))
@@ -109,8 +109,7 @@ def _check_judge_model(state: RecipeState, name: str) -> None:
 
 def _is_scripted(state: RecipeState, name: str) -> bool:
     recipe = state.recipe
-    own = recipe.model_of_judge(name) if recipe.all_judges[name].has_model else "M_0"
-    return recipe.engine_of(own).name == "scripted"
+    return recipe.engine_of(recipe.first_model_of_judge(name)).name == "scripted"
 
 
 def _check_judge_fields(state: RecipeState, name: str) -> None:
@@ -118,7 +117,7 @@ def _check_judge_fields(state: RecipeState, name: str) -> None:
     recipe = state.recipe
     judge, rubric = recipe.all_judges[name], state.opened.rubrics[name]
     if judge.engine is not None:
-        rank = state.rank(recipe.model_of_judge(name) if judge.has_model else "M_0")
+        rank = state.rank(recipe.first_model_of_judge(name))
         with suppress(MissingExtra):
             check_engine(judge.engine, rank, f"{recipe.field_of(name)}.engine")
     if rubric is None:
@@ -231,7 +230,7 @@ def _check_prompts(state: RecipeState, readers: dict[str, tuple[str, str]]) -> N
     """
     if not readers:
         return
-    for row in state.views().all(load_query("run/empty_fields")):
+    for row in state.views().all(load_query("checks/empty_fields")):
         if row["field"] in readers and row["empty"]:
             example = textwrap.shorten(row["example"], 60, placeholder=" …")
             reader, remedy = readers[row["field"]]

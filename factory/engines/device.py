@@ -1,10 +1,11 @@
-"""Device selection and memory cleanup for engines that run in the factory's own process."""
+"""Device selection, loading, and memory cleanup for engines that run in the factory's process."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from factory.errors import EngineError, MissingExtra
+from factory.models import Checkpoint, check_loaded
 
 try:
     import torch
@@ -30,6 +31,21 @@ def find_device(name: str) -> torch.device:
             f"this machine has no device {name} ({error})",
             "set engine.device to auto",
         ) from None
+
+
+def load_weights(kind: Any, model: Checkpoint) -> Any:
+    """Load a model's weights in its dtype with one of transformers' Auto classes, `kind`.
+
+    Raises ModelError if a weight is missing.
+    """
+    loaded, info = kind.from_pretrained(
+        model.path,
+        dtype=getattr(torch, model.dtype),
+        output_loading_info=True,
+        trust_remote_code=False,
+    )
+    check_loaded(model.path, info["missing_keys"], model.field)
+    return loaded
 
 
 @contextmanager

@@ -131,7 +131,7 @@ def _spellings(
     """
 
     def written(text: str) -> list[str]:
-        """Return the tokens of a text without leading spaces, which the judge has written."""
+        """Return the tokens of a text, without the tokens that are only spaces before it."""
         return list(dropwhile(lambda token: not token.strip(_SPACES), encode(text)))
 
     alone = written(label)

@@ -15,7 +15,7 @@ from factory.engines.read_ahead import Row, read_prompt, read_windows
 from factory.engines.threads import share_cores
 from factory.engines.tokenizers import load_tokenizer
 from factory.errors import EngineError, MissingExtra, ModelError
-from factory.models import Checkpoint, check_loaded, read_tensors
+from factory.models import Checkpoint, read_tensors
 from factory.recipe import TransformersEngine
 
 HEADS = ("score", "classifier", "classification_head", "logits_proj")
@@ -148,13 +148,9 @@ def _load(model: Checkpoint) -> Any:
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    loaded, info = AutoModelForSequenceClassification.from_pretrained(
-        model.path,
-        dtype=getattr(torch, model.dtype),
-        output_loading_info=True,
-        trust_remote_code=False,
-    )
-    check_loaded(model.path, info["missing_keys"], model.field)
+    from factory.engines.device import load_weights
+
+    loaded = load_weights(AutoModelForSequenceClassification, model)
     head = next((found for name in HEADS if (found := getattr(loaded, name, None))), None)
     if isinstance(head, torch.nn.Linear) and head.weight.dtype != torch.float32:
         head.float()

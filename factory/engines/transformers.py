@@ -20,7 +20,7 @@ from factory.engines.protocol import Request, Result
 from factory.engines.read_ahead import Row, read_prompt, read_windows
 from factory.engines.tokenizers import AnswerDecoder, load_tokenizer
 from factory.errors import EngineError, MissingExtra
-from factory.models import Checkpoint, check_loaded
+from factory.models import Checkpoint
 from factory.recipe import TransformersEngine
 
 try:
@@ -33,7 +33,7 @@ try:
         LogitsProcessorList,
     )
 
-    from factory.engines.device import find_device, hold_loaded
+    from factory.engines.device import find_device, hold_loaded, load_weights
     from factory.engines.kv_cache import copy_to_rows
     from factory.engines.sampling import Choices, SeededSampling
 except ImportError as missing:
@@ -303,13 +303,7 @@ def _load(model: Checkpoint) -> Any:
     separate, as in training and in vLLM. Merging would lose changes that are smaller than half the
     distance between two numbers of that dtype (a relative distance of 1/256 in bfloat16).
     """
-    base, info = AutoModelForCausalLM.from_pretrained(
-        model.path,
-        dtype=getattr(torch, model.dtype),
-        output_loading_info=True,
-        trust_remote_code=False,
-    )
-    check_loaded(model.path, info["missing_keys"], model.field)
+    base = load_weights(AutoModelForCausalLM, model)
     if model.adapter is None:
         return base
     try:

@@ -45,7 +45,7 @@ class Source:
 def open_recipe_dataset(state: RecipeState, written_as: Path) -> Source:
     """Write a recipe's dataset if it is missing, and return it as an export source.
 
-    Raises ExportError if the lake contains no pairs of the recipe.
+    Raises ExportError if the lake has no pairs for this recipe.
     """
     made = {
         step: state.steps[step].done

@@ -21,8 +21,8 @@ from factory.recipe import JUDGE, Pairs, Recipe
 PAIRS_VERSION = 3
 
 PLAIN_SCORES = {"mean": "score", "expected": "expected_score"}
-"""Values of `pairs.score` that name one of the two scores of the judge `judge`, and the columns of
-these scores. Any other value is a SQL expression."""
+"""The values of `pairs.score` that are not SQL expressions. Each selects a column of the judge's
+scores."""
 
 _COLUMNS_OF_JUDGE = ("score", "expected_score", "spread", "n_judgments", "n_unparsed")
 """Columns of `candidates` with the results of the judge `judge`. Expressions may use them."""

@@ -187,9 +187,8 @@ def _resolve(recipe: Recipe, models: Mapping[str, Checkpoint]) -> Recipe:
 
     The settings of a missing model stay as the recipe's author wrote them.
     """
-    stated = {"sampling": "M_0"}
-    for name, judge in recipe.all_judges.items():
-        stated[name] = recipe.model_of_judge(name) if judge.has_model else "M_0"
+    judges = {name: recipe.first_model_of_judge(name) for name in recipe.all_judges}
+    stated = {"sampling": "M_0", **judges}
     configs = {
         section: models[model].generation_config
         for section, model in stated.items()

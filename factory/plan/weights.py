@@ -41,7 +41,7 @@ _DIMENSIONS = (
     ("intermediate_size", "n_inner"),
     ("vocab_size",),
 )
-"""The names of each dimension in `config.json`. The second names are those of GPT-2."""
+"""The field names of each dimension in `config.json`. GPT-2 uses the second name."""
 
 
 def _first(config: Mapping[str, Any], names: Sequence[str]) -> int:

@@ -196,6 +196,10 @@ class Recipe(_InFolder):
                 return other
         raise AssertionError(f"the recipe has no judge named {name}")
 
+    def first_model_of_judge(self, name: str) -> str:
+        """Return the name of the judge's model in iteration 0: its own model, or M_0."""
+        return self.model_of_judge(name) if self.all_judges[name].has_model else "M_0"
+
     def engine_of(self, name: str) -> Engine:
         """Return the engine settings for a model, such as M_0 or a judge's model.
 

@@ -106,7 +106,7 @@ def generation_lines(state: RecipeState) -> list[str]:
     sections = {"sampling": (state.opened.written.sampling, recipe.sampling, first)}
     for name, judge in recipe.all_judges.items():
         place = recipe.field_of(name)
-        model = state.models.get(recipe.model_of_judge(name) if judge.has_model else "M_0")
+        model = state.models.get(recipe.first_model_of_judge(name))
         if judge.has_rubric:
             sections[place] = (state.opened.written.all_judges[name], judge, model)
     for place, (written, section, model) in sections.items():

@@ -63,7 +63,7 @@ _TYPES: dict[str, tuple[str, tuple[type, ...]]] = {
 """Plain types as the source code writes them, with their names and the types of their values."""
 
 _WIDER = {"lora_alpha": "float"}
-"""Types of fields that accept more than their declared type."""
+"""The type to accept for a field whose declared type is too narrow."""
 
 
 def check_trl_fields(method: Method, fields: dict[str, Any]) -> None:
