@@ -130,6 +130,7 @@ def test_what_a_judge_cannot_be_is_said_in_a_sentence(judged, factory, change, s
         pytest.importorskip("vllm.version", reason="vllm is not installed")
         (judged.folder / "big" / "model.safetensors").write_bytes(b"\2\0\0\0\0\0\0\0{}")
         (judged.folder / "big" / "config.json").write_text("{}")
+        (judged.folder / "big" / "tokenizer.json").write_text("{}")
         (judged.folder / "big" / "chat_template.jinja").write_text("{{ messages }}")
     ended = factory("run", judged.path, "--lake", judged.lake, "--set", change)
     assert ended.code == 2

@@ -16,6 +16,8 @@ from toys import QUICKSTART, Toy
 trl = pytest.importorskip("trl")  # with torch, transformers, and datasets
 
 import datasets  # noqa: E402
+import torch  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
 from transformers import AutoTokenizer  # noqa: E402
 
 from factory.engines import Request, open_engine  # noqa: E402
@@ -138,7 +140,7 @@ def finished(request, tmp_path_factory):
         "sampling": {"draws": DRAWS, "max_tokens": MAX_TOKENS},
         "judge": {
             "rubric": "rating" if case.constrained else "lenient.md",
-            "draws": 1 if case.constrained else 3,
+            "draws": 1,
             "max_tokens": 4 if case.constrained else 16,
             "constrained": case.constrained,
             "expected_score": case.constrained,
@@ -209,34 +211,55 @@ def test_every_training_starts_as_its_own_reference(finished):
         assert first["rewards/margins"] == pytest.approx(0, abs=5 * loose)
 
 
-def test_a_trained_model_answers_differently(finished):
-    """Compare the answers of M_0 and M_1 to the same requests with the same seeds."""
+@pytest.mark.parametrize(
+    "finished", [case for case in CASES if case.lora], indirect=True, ids=name
+)
+def test_an_adapter_changes_the_answers(finished):
+    """Send the same requests to M_0 and M_1, with the same seeds, in one engine."""
     state = finished.toy.look()
     models = [state.models["M_0"], state.models["M_1"]]
     greedy = Generation(temperature=0.0, max_tokens=MAX_TOKENS)
-    texts = []
-    for model in models:
-        requests = [
-            Request(
-                str(number),
-                [{"role": role, "content": text} for role, text in turns],
-                (0,),
-                0,
-                greedy,
-                model,
-            )
-            for number, turns in enumerate(PROMPTS)
-        ]
-        logs = finished.toy.lake / "logs"
-        with open_engine(
-            state.recipe.engine, [model], state.rank(model.name), finished.toy.folder, logs
-        ) as engine:
-            results = list(engine.generate(requests))
-        assert not [result.error for result in results if result.error]
-        texts.append({result.request_id: result.text for result in results})
-    assert texts[0] != texts[1]
+    requests = [
+        Request(
+            f"{model.name} {number}",
+            [{"role": role, "content": text} for role, text in turns],
+            (0,),
+            0,
+            greedy,
+            model,
+        )
+        for model in models
+        for number, turns in enumerate(PROMPTS)
+    ]
+    logs = finished.toy.lake / "logs"
+    with open_engine(
+        state.recipe.engine, models, state.rank("M_1"), finished.toy.folder, logs
+    ) as engine:
+        results = list(engine.generate(requests))
+    assert not [result.error for result in results if result.error]
+    texts = {result.request_id: result.text for result in results}
+    numbers = range(len(PROMPTS))
+    assert [texts[f"M_0 {number}"] for number in numbers] != [
+        texts[f"M_1 {number}"] for number in numbers
+    ]
 
 
+@pytest.mark.parametrize(
+    "finished", [case for case in CASES if not case.lora], indirect=True, ids=name
+)
+def test_full_training_changes_the_weights_and_keeps_their_names_and_type(finished):
+    state = finished.toy.look()
+    old, new = (
+        load_file(state.models[model].path / "model.safetensors") for model in ("M_0", "M_1")
+    )
+    assert set(new) == set(old)
+    assert {str(tensor.dtype) for tensor in new.values()} == {f"torch.{finished.case.dtype}"}
+    assert any(not torch.equal(old[key].float(), new[key].float()) for key in old)
+
+
+@pytest.mark.parametrize(
+    "finished", [case for case in CASES if case.engine == "transformers"], indirect=True, ids=name
+)
 def test_trl_trains_on_the_exported_pairs(finished, tmp_path):
     """Two steps of TRL with the exported files, as TRL reads them without the factory's trainer."""
     exported = tmp_path / "trl"
