@@ -1,8 +1,9 @@
 """Open the engine named in a recipe. Each engine is imported only when it is used."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from factory.engines.protocol import Engine
 from factory.engines.threads import share_cores
@@ -46,13 +47,32 @@ def open_engine(
             from factory.engines import scripted
 
             return scripted.open_engine(settings, folder)
-        case ScriptedEngine(replicas=int(replicas)):
-            environments: Sequence[Mapping[str, str]] = [{}] * replicas
-        case VllmEngine():
-            from factory.engines import vllm
+        case ScriptedEngine(replicas=int()) | VllmEngine():
+            return _open_processes(settings, models, rank, folder, logs)
 
-            environments = vllm.environments(settings)
+
+@contextmanager
+def _open_processes(
+    settings: ScriptedEngine | VllmEngine,
+    models: Sequence[Checkpoint],
+    rank: int,
+    folder: Path,
+    logs: Path,
+) -> Iterator[Engine]:
+    """Open an engine that runs in processes of its own. The arguments are those of `open_engine`.
+
+    vLLM creates its sockets in a temporary folder, because a killed process does not delete them.
+    """
+    from factory.engines import vllm
     from factory.engines.fleet import open_fleet
     from factory.engines.worker import Start
 
-    return open_fleet(Start(settings, tuple(models), rank, folder), environments, logs)
+    with TemporaryDirectory(prefix="factory-", ignore_cleanup_errors=True) as sockets:
+        environments: Sequence[Mapping[str, str]]
+        if isinstance(settings, VllmEngine):
+            environments = vllm.environments(settings, Path(sockets))
+        else:
+            environments = [{}] * (settings.replicas or 1)
+        start = Start(settings, tuple(models), rank, folder)
+        with open_fleet(start, environments, logs) as fleet:
+            yield fleet

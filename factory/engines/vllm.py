@@ -126,17 +126,21 @@ def check_arguments(settings: VllmEngine, rank: int, field: str) -> None:
         )
 
 
-def environments(settings: VllmEngine) -> list[dict[str, str]]:
+def environments(settings: VllmEngine, sockets: Path) -> list[dict[str, str]]:
     """Return the environment variables that assign GPUs or CPU cores to each engine process.
 
-    Raises RecipeError if the machine has too few GPUs.
+    vLLM creates the sockets of its processes in the folder `sockets`. Raises RecipeError if the
+    machine has too few GPUs.
     """
-    silent = {"VLLM_NO_USAGE_STATS": "1"}  # vLLM sends usage statistics by default
+    shared = {
+        "VLLM_NO_USAGE_STATS": "1",  # vLLM sends usage statistics by default
+        "VLLM_RPC_BASE_PATH": str(sockets),
+    }
     found = find_gpus()
     if not found:
         replicas = 1 if settings.replicas == "auto" else settings.replicas
         memory = os.environ.get("VLLM_CPU_KVCACHE_SPACE", CPU_CACHE)
-        return [{**silent, "VLLM_CPU_KVCACHE_SPACE": memory, **cores} for cores in _cores(replicas)]
+        return [{**shared, "VLLM_CPU_KVCACHE_SPACE": memory, **cores} for cores in _cores(replicas)]
     shares = group_gpus(found, settings.group_size)
     replicas = len(shares) if settings.replicas == "auto" else settings.replicas
     if not shares or replicas > len(shares):
@@ -147,7 +151,7 @@ def environments(settings: VllmEngine) -> list[dict[str, str]]:
             "lower engine.replicas or engine.tensor_parallel_size",
         )
     return [
-        {**silent, "CUDA_VISIBLE_DEVICES": ",".join(gpu.id for gpu in share)}
+        {**shared, "CUDA_VISIBLE_DEVICES": ",".join(gpu.id for gpu in share)}
         for share in shares[:replicas]
     ]
 

