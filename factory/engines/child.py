@@ -1,11 +1,6 @@
-"""Python child processes that communicate over a socket and write their output to a log file.
-
-The child runs in its own session, so that Ctrl-C reaches only the factory, and killing the child
-also kills all processes that it has started.
-"""
+"""Python child processes that communicate over a socket and write their output to a log file."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
+
+from factory.children import ChildProcess
 
 PATH = "import sys; sys.path[:] = sys.argv[2:]; "
 """First statement of the child. It copies this process's import path, so that the child does not
@@ -32,33 +29,27 @@ class Child:
         """
         ours, theirs = socket.socketpair()
         with ours, theirs, log.open("ab") as out:
-            self._process = subprocess.Popen(
+            self.process = ChildProcess(
                 [sys.executable, "-c", PATH + code, str(theirs.fileno()), *sys.path],
-                stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
+                environment={**os.environ, **environment},
                 pass_fds=[theirs.fileno(), *pass_fds],
-                start_new_session=True,
-                env={**os.environ, **environment},
             )
             self.connection = Connection(ours.detach())
 
     @property
     def alive(self) -> bool:
-        return self._process.poll() is None
+        return self.process.poll() is None
 
     def wait(self, seconds: float) -> None:
         """Wait at most `seconds` seconds for the process to exit."""
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(seconds)
+            self.process.wait(seconds)
 
     def kill(self) -> str:
         """Kill the process and all processes that it started, and describe how it ended."""
-        code = self._process.poll()
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        if code is None:
-            code = self._process.wait()
+        code = self.process.kill()
         self.connection.close()
         how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
         return f"the process {how}"

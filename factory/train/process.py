@@ -3,10 +3,8 @@
 The caller provides a folder with the job and data for TRL, or a user's own command.
 """
 
-import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -14,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from factory.children import ChildProcess
 from factory.engines import share_cores
 from factory.progress import Progress, Task
 from factory.train.trl import EVENT
@@ -65,24 +64,20 @@ def run_trainer(
     log = folder / LOG
     share_cores()
     with log.open("a") as errors, progress.task(title, 1, "steps") as task:
-        # The trainer exits when its standard input closes, so it never outlives this process.
-        with subprocess.Popen(
+        process = ChildProcess(
             command,
-            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            text=True,
+            environment={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"},
             pass_fds=kept_open,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        ) as process:
-            assert process.stdout is not None, "the process has no stdout pipe"
-            try:
-                for line in process.stdout:
-                    _read_event(line, errors, task, pace or Pace())
-            except BaseException:
-                process.kill()
-                raise
-        code = process.returncode
+        )
+        try:
+            with process.stdout as output:
+                for line in output:
+                    _read_event(line.decode(errors="replace"), errors, task, pace or Pace())
+            code = process.wait()
+        finally:
+            process.kill()
     return _failure("the trainer", code, log)
 
 
@@ -104,24 +99,19 @@ def run_command(
     Returns None on success. Appends the command's output to `log`. Kills the background processes
     of the command when it ends, and the command itself if this function raises.
     """
-    with (
-        log.open("a") as output,
-        subprocess.Popen(
+    with log.open("a") as output:
+        process = ChildProcess(
             command,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=environment,
+            environment=environment,
+            cwd=folder,
             pass_fds=kept_open,
-            start_new_session=True,
-        ) as process,
-    ):
+        )
         try:
             code = process.wait()
-        finally:  # background processes of the command would keep the lock and the GPU
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+        finally:
+            process.kill()
     return _failure("train.command", code, log)
 
 

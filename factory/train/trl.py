@@ -14,7 +14,6 @@ import json
 import os
 import shutil
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -333,19 +332,7 @@ def _finish_adapter(folder: Path) -> None:
     shutil.rmtree(trained)
 
 
-def _die_with_parent() -> None:
-    """End this process when its parent process ends, which closes the pipe to standard input."""
-
-    def wait() -> None:
-        while os.read(0, 1024):  # not sys.stdin: its lock would be held when the interpreter exits
-            pass
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
 def main() -> None:
     """Run the training job in the folder given on the command line."""
     folder = Path(sys.argv[1])
-    _die_with_parent()
     run_job(Job(**json.loads((folder / "job.json").read_text())), folder)

@@ -180,10 +180,13 @@ def test_labels_have_the_probabilities_that_transformers_computes(random_fleet, 
 
 
 def engine_processes(fleet):
-    group = os.getpgid(fleet._workers[0]._child._process.pid)
-    listed = subprocess.run(["ps", "-eo", "pid,pgid"], capture_output=True, text=True, check=True)
-    rows = [line.split() for line in listed.stdout.splitlines()[1:]]
-    return [int(pid) for pid, pgid in rows if int(pgid) == group]
+    """Return the IDs of the worker's process and of vLLM's own processes, in this order."""
+    group = fleet._workers[0]._child.process.group
+    columns = ["ps", "-eo", "pid=,ppid=,pgid="]
+    listed = subprocess.run(columns, capture_output=True, text=True, check=True)
+    rows = [[int(number) for number in line.split()] for line in listed.stdout.splitlines()]
+    members = {pid: parent for pid, parent, of in rows if of == group and pid != group}
+    return sorted(members, key=lambda pid: members[pid] != group)
 
 
 @pytest.mark.parametrize("which", ["the process", "vllm's own"])
@@ -196,10 +199,8 @@ def test_an_engine_killed_in_its_midst_is_started_again_and_answers_all_once(fle
         seen.append((result.request_id, result.draw))
         assert result.error is None
         if len(seen) == 100:
-            pids = engine_processes(fleet)
-            leader = fleet._workers[0]._child._process.pid
-            victim = leader if which == "the process" else max(set(pids) - {leader})
-            os.kill(victim, signal.SIGKILL)
+            leader, *others = engine_processes(fleet)
+            os.kill(leader if which == "the process" else max(others), signal.SIGKILL)
     assert sorted(seen) == sorted((one.id, draw) for one in asked for draw in one.draws)
 
 

@@ -211,9 +211,7 @@ def test_every_training_starts_as_its_own_reference(finished):
         assert first["rewards/margins"] == pytest.approx(0, abs=5 * loose)
 
 
-@pytest.mark.parametrize(
-    "finished", [case for case in CASES if case.lora], indirect=True, ids=name
-)
+@pytest.mark.parametrize("finished", [case for case in CASES if case.lora], indirect=True, ids=name)
 def test_an_adapter_changes_the_answers(finished):
     """Send the same requests to M_0 and M_1, with the same seeds, in one engine."""
     state = finished.toy.look()
