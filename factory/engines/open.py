@@ -47,7 +47,7 @@ def open_engine(
             from factory.engines import scripted
 
             return scripted.open_engine(settings, folder)
-        case ScriptedEngine(replicas=int()) | VllmEngine():
+        case ScriptedEngine() | VllmEngine():
             return _open_processes(settings, models, rank, folder, logs)
 
 
