@@ -237,7 +237,7 @@ def main() -> None:
         rank = 16 if adapter else 0
         with open_engine(recipe, [state.models["M_0"]], rank, folder / "logs") as fleet:
             tap = Tap(fleet)
-            pid = fleet._workers[0]._process.pid
+            pid = fleet._workers[0]._child.process.group
             factory_round(path, folder / "warm", tap, pid)
             n_samples = n_prompts
             asked = {"samples": tap.asked[:n_samples], "judgments": tap.asked[n_samples:]}
