@@ -19,12 +19,12 @@ def note(name):
     Path(name).write_text(str(os.getpid()))
 
 note("command")
-subprocess.Popen([sys.executable, "-c", "import os, time; open('child', 'w').write(str(os.getpid())); time.sleep(600)"])
-code = "import os, time; open('stranger', 'w').write(str(os.getpid())); time.sleep(600)"
+code = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(600)"
+subprocess.Popen([sys.executable, "-c", code, "child"])
 if os.fork() == 0:  # a daemon: a process of its own session, whose parent has exited
     os.setsid()
     if os.fork() == 0:
-        os.execv(sys.executable, [sys.executable, "-c", code])
+        os.execv(sys.executable, [sys.executable, "-c", code, "stranger"])
     os._exit(0)
 while not all(Path(name).exists() for name in ("child", "stranger")):
     time.sleep(0.01)

@@ -17,7 +17,7 @@ from factory.export.columns import SPLITS
 from factory.export.dataset import write_dataset
 from factory.export.prompt_columns import RICH, prompt_fields_of
 from factory.export.trainers import export_query
-from factory.lake import PromptFields, Views, literal, load_query, shipped_queries
+from factory.lake import PromptFields, Views, load_query, read_parquet, shipped_queries
 from factory.plan import RecipeState, all_views, steps
 
 SIDES = ("prompt", "chosen", "rejected")
@@ -179,9 +179,8 @@ def open_pairs(source: Source, needs: tuple[str, ...]) -> Views:
 
 
 def _read(views: Views, name: str, files: list[Path], *, empty: bool) -> None:
-    names = ", ".join(literal(file) for file in files)
     limit = " limit 0" if empty else ""
-    views.define(name, f"from read_parquet([{names}]){limit}")
+    views.define(name, f"from {read_parquet(files)}{limit}")
 
 
 def open_best_answers(source: Source) -> Views:

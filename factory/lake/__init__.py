@@ -23,7 +23,14 @@ from factory.lake.schema import (
 )
 from factory.lake.scope import SHARD_KEYS, Scope, join_scopes
 from factory.lake.shards import ShardWriter
-from factory.lake.sql_text import PART, Value, literal, statement_of
+from factory.lake.sql_text import (
+    PART,
+    Value,
+    literal,
+    read_parquet,
+    read_parquet_folder,
+    statement_of,
+)
 from factory.lake.verify import VerifyReport, verify_folders, verify_lake
 from factory.lake.views import BASE_VIEWS, BATCH, MACROS, Views
 
@@ -63,6 +70,8 @@ __all__ = [
     "pair_id",
     "prompt_id",
     "query_text",
+    "read_parquet",
+    "read_parquet_folder",
     "remove_unfinished",
     "shipped_queries",
     "sorted_json",

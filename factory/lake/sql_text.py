@@ -5,7 +5,7 @@ A small lexer separates comments and quoted text from the rest, so that strings 
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 PART = re.compile(
@@ -67,6 +67,36 @@ def fill(text: str, values: Mapping[str, Value]) -> str:
 
 def _parameters(text: str) -> Iterator[re.Match[str]]:
     return (part for part in PART.finditer(text) if part.lastgroup == "parameter")
+
+
+def read_parquet(files: Iterable[Path], *options: str) -> str:
+    """Return a SQL table function that reads the given Parquet files, and no others.
+
+    The columns are those of the files. DuckDB's read_parquet alone would also read columns from
+    folder names such as `lr=1e-6`, and other files for names with wildcards such as `run[1]`.
+    `options` has further arguments, such as `filename = true`.
+    """
+    return _read_parquet([_escape(file) for file in files], options)
+
+
+def read_parquet_folder(folder: str | Path, pattern: str, *options: str) -> str:
+    """Return a SQL table function that reads the Parquet files in a folder that match a pattern.
+
+    `folder` is read literally, and only `pattern` can have wildcards. `options` has further
+    arguments, such as `filename = true`.
+    """
+    return _read_parquet([str(Path(_escape(folder), pattern))], options)
+
+
+def _read_parquet(patterns: Sequence[str], options: Sequence[str]) -> str:
+    listed = ",\n    ".join(literal(pattern) for pattern in patterns)
+    files = listed if len(patterns) == 1 else f"[\n    {listed}\n]"
+    return f"read_parquet({', '.join([files, 'hive_partitioning = false', *options])})"
+
+
+def _escape(path: str | Path) -> str:
+    """Escape the wildcards of DuckDB in a path."""
+    return re.sub(r"[*?\[]", r"[\g<0>]", str(path))
 
 
 def literal(value: Value) -> str:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from factory.lake.database import open_database
 from factory.lake.folders import Folder, Lake
 from factory.lake.schema import ROW_ID, TABLES, prompt_id
-from factory.lake.sql_text import literal
+from factory.lake.sql_text import read_parquet
 from factory.models import broken_files, model_manifest
 
 
@@ -85,9 +85,8 @@ def _wrong_ids(
     expression = _ID_SQL.get(table)
     if expression is None or not shards:
         return {}
-    files = ", ".join(literal(shard) for shard in shards)
     rows = con.sql(
-        f"select filename, count(*) from read_parquet([{files}], filename = true) "
+        f"select filename, count(*) from {read_parquet(shards, 'filename = true')} "
         f"where {ROW_ID[table]} is distinct from {expression} group by filename order by filename"
     ).fetchall()
     return {Path(name): count for name, count in rows}

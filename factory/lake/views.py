@@ -21,7 +21,7 @@ from factory.errors import QueryError, one_line
 from factory.lake.database import open_database
 from factory.lake.query import Query, load_query
 from factory.lake.schema import SHARD_TABLES, TABLES
-from factory.lake.sql_text import Value, fill, literal
+from factory.lake.sql_text import Value, fill, literal, read_parquet
 
 BATCH = 1000
 """Number of rows per batch that is read from DuckDB."""
@@ -143,11 +143,10 @@ class Views:
         self._shared.registered[name] = paths
         if paths:
             # Not con.register(): a registered relation would hide a view with the same name.
-            files = ", ".join(literal(path) for path in paths)
-            row_number = ", file_row_number = true" if numbered else ""
+            options = ["filename = true"] + ["file_row_number = true"] * numbered
             if name not in self._shared.defined:
                 self.con.unregister(name)
-            self._create_view(name, f"from read_parquet([{files}], filename = true{row_number})")
+            self._create_view(name, f"from {read_parquet(paths, *options)}")
             return
         extra = [("filename", pa.string())] + [("file_row_number", pa.int64())] * numbered
         schema = pa.schema([*TABLES[table], *(pa.field(*column) for column in extra)])

@@ -20,7 +20,6 @@ from factory.plan.views_sql import (
     create_macros,
     create_table,
     create_view,
-    read_parquet,
     recipe_inputs,
     write_views_sql,
 )
@@ -50,7 +49,6 @@ __all__ = [
     "loop_prompt_fields",
     "missing_packages",
     "open_recipe",
-    "read_parquet",
     "read_state",
     "recipe_inputs",
     "reused_views",

@@ -4,7 +4,7 @@ The file `views.sql` and `factory diff` use these statements.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,6 +18,7 @@ from factory.lake import (
     Scope,
     literal,
     load_query,
+    read_parquet,
     write_whole,
     writing,
 )
@@ -95,20 +96,14 @@ def _shards(table: str, paths: Sequence[Path]) -> str:
     """Return a query that reads a table's shards, with the columns of `Views.register_shards`."""
     numbered = table in SHARD_TABLES
     if paths:
-        row_number = ", file_row_number = true" if numbered else ""
-        return read_parquet(paths, f"filename = true{row_number}")
+        options = ["filename = true"] + ["file_row_number = true"] * numbered
+        return f"from {read_parquet(paths, *options)}"
     columns = ", ".join(
         f"null::{_sql_type(column.type)} as {column.name}"
         for column in TABLES["prompts" if table == "probe" else table]
     )
     row_number = ", null::bigint as file_row_number" if numbered else ""
     return f"select {columns}, null::varchar as filename{row_number} limit 0"
-
-
-def read_parquet(paths: Iterable[Path], options: str = "") -> str:
-    """Return a SQL query that reads all rows of the given Parquet files."""
-    listed = ",\n    ".join(literal(path) for path in paths)
-    return f"from read_parquet([\n    {listed}\n]{options and ', ' + options})"
 
 
 def values_of(table: str, rows: Sequence[Row]) -> str:

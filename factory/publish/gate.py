@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factory.errors import Argument, PublishError, Refused
-from factory.lake import Value, Views, literal, load_query
+from factory.lake import Value, Views, load_query, read_parquet_folder
 from factory.publish.patterns import PERSONAL, SECRETS
 from factory.publish.repository import CONFIGS
 
@@ -161,7 +161,7 @@ def _prepare(
     files = " union all ".join(
         f"select '{config.name}' as config, *, "
         f"parse_filename(filename).split('-')[1] as split "
-        f"from read_parquet({literal(f'{folder}/{config.folder}/*.parquet')}, filename = true)"
+        f"from {read_parquet_folder(folder / config.folder, '*.parquet', 'filename = true')}"
         for config in CONFIGS
         if config.query == "export/dataset" and any((folder / config.folder).glob("*.parquet"))
     )

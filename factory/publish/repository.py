@@ -32,8 +32,8 @@ from factory.lake import (
     PromptFields,
     Value,
     Views,
-    literal,
     load_query,
+    read_parquet_folder,
     shipped_queries,
     view_schema,
 )
@@ -344,11 +344,11 @@ def views_sql(phase: str, root: str = "") -> str:
     verdicts = ", ".join(view_schema("verdicts").names)
     judgments = ", ".join(view_schema("judgments").names)
     placed = f"iteration, role, name, parser_key, split, {samples}"
-    candidates = f"read_parquet({literal(f'{root}candidates/*.parquet')})"
-    judged = f"read_parquet({literal(f'{root}judgments/*.parquet')})"
+    candidates = read_parquet_folder(root, "candidates/*.parquet")
+    judged = read_parquet_folder(root, "judgments/*.parquet")
     views = {
         **{
-            name: f"from read_parquet({literal(f'{root}tables/{name}-*.parquet')})"
+            name: f"from {read_parquet_folder(root, f'tables/{name}-*.parquet')}"
             for name in TABLE_FILES
         },
         "final_pairs": final_pairs(phase),

@@ -24,6 +24,7 @@ from factory.lake import (
     join_scopes,
     literal,
     load_query,
+    read_parquet,
 )
 from factory.plan import (
     UNREADABLE,
@@ -31,7 +32,6 @@ from factory.plan import (
     create_macros,
     create_table,
     create_view,
-    read_parquet,
     read_state,
     recipe_inputs,
     steps,
@@ -213,7 +213,8 @@ def _statements(a: PairSet, b: PairSet) -> str:
     for source, pairs in sources.items():
         outcome = "outcome" if pairs.has_outcomes else "'kept' as outcome"
         considered.append(
-            f"select '{source}' as source, {outcome}, {PAIR_COLUMNS}\n{read_parquet(pairs.files)}"
+            f"select '{source}' as source, {outcome}, {PAIR_COLUMNS}\n"
+            f"from {read_parquet(pairs.files)}"
         )
         if pairs.candidates:
             columns = "iteration, prompt_id, role, model, sample_id, score, is_cut_off"
@@ -277,7 +278,7 @@ def _check_readable(files: Sequence[Path]) -> None:
 
 def _counted(views: Views, pairs: PairSet) -> Row:
     kept = "count(*) filter (outcome = 'kept')" if pairs.has_outcomes else "count(*)"
-    query = f"select {kept}, count(*) {read_parquet(pairs.files)}"
+    query = f"select {kept}, count(*) from {read_parquet(pairs.files)}"
     ((n_kept, n_considered),) = views.con.sql(query).fetchall()
     return {
         "pairs": pairs.title,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import Argument, QueryError
-from factory.lake import Lake, Views, load_query
+from factory.lake import Lake, Views, load_query, read_parquet
 from factory.models import model_manifest
 from factory.stages import transcript
 
@@ -125,16 +125,16 @@ def trace_dataset(folder: Path, pair_id: str) -> Trace:
 
     Raises QueryError if the folder is not a dataset or does not have the pair.
     """
-    if not list(folder.glob("data/*.parquet")):
+    files = sorted(folder.glob("data/*.parquet"))
+    if not files:
         raise QueryError(
             Argument("folder", "--dataset"),
             f"the folder {folder} contains no data/*.parquet files",
             "give a dataset folder",
         )
-    files = folder / "data" / "*.parquet"
     with Views() as views:
         rows: list[Trace] = views.all(
-            "from read_parquet($files) where pair_id = $pair_id", files=files, pair_id=pair_id
+            f"from {read_parquet(files)} where pair_id = $pair_id", pair_id=pair_id
         )
     if not rows:
         raise QueryError(
