@@ -49,7 +49,7 @@ class RecipeViews:
 
     @cached_property
     def _views(self) -> Views:
-        return Views(self.recipe.query_memory)
+        return Views(self.recipe.query_memory, readable=[self.lake.root])
 
     def open(self, scope: Scope) -> Views:
         """Return DuckDB views of the rows that belong to the roles and judges in a scope.

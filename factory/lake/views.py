@@ -22,6 +22,7 @@ from factory.lake.database import open_database
 from factory.lake.query import Query, load_query
 from factory.lake.schema import SHARD_TABLES, TABLES
 from factory.lake.sql_text import Value, fill, literal, read_parquet
+from factory.lake.user_sql import check_query, query_error
 
 BATCH = 1000
 """Number of rows per batch that is read from DuckDB."""
@@ -74,11 +75,18 @@ class Views:
     object without inputs on the same connection, and the old object can no longer be used.
     """
 
-    def __init__(self, memory: str | None = None, script: str | None = None) -> None:
+    def __init__(
+        self,
+        memory: str | None = None,
+        script: str | None = None,
+        readable: Sequence[Path] | None = None,
+    ) -> None:
         """Open a DuckDB connection, and define the views.
 
         `memory` is DuckDB's memory limit, such as `4GB` (the recipe's query_memory). `script` is
-        SQL that defines the views of a published folder instead of the lake's.
+        SQL that defines the views of a published folder instead of the lake's. `readable` has the
+        only folders whose files queries can read. Connections that run a user's SQL need it. None
+        allows all folders.
         """
         self._shared = _Connection(open_database())
         self._turn = 0
@@ -91,6 +99,11 @@ class Views:
         # creates the folder when it needs it, and removes it.
         name = f"factory-duckdb-{os.getpid()}-{uuid4().hex[:8]}"
         self.con.execute(f"set temp_directory = {literal(f'{tempfile.gettempdir()}/{name}')}")
+        if readable is not None:
+            folders = ", ".join(literal(folder) for folder in readable)
+            self.con.execute(f"set allowed_directories = [{folders}]")
+            self.con.execute("set enable_external_access = false")
+            self.con.execute("set lock_configuration = true")
         self._is_lake = script is None
         if script is not None:
             self.con.execute(script)
@@ -269,22 +282,11 @@ class Views:
     def read_only(self, query: str) -> duckdb.DuckDBPyRelation:
         """Return a user's query as a DuckDB relation. Raises QueryError unless the text is one
         query that only reads."""
-        try:
-            statements = self.con.extract_statements(query)
-        except duckdb.Error as error:
-            raise _query_error(error) from None
-        kinds = {statement.type for statement in statements}
-        if len(statements) != 1 or kinds - {
-            duckdb.StatementType.SELECT,
-            duckdb.StatementType.EXPLAIN,
-        }:
-            raise QueryError(
-                "", "expected one read-only query (select, from, describe, or summarize)"
-            )
+        check_query(self.con, query)
         try:
             return self.con.sql(query)
         except duckdb.Error as error:
-            raise _query_error(error) from None
+            raise query_error(error) from None
 
     def answer(self, query: str) -> pa.Table:
         """Run a user's query, and return its rows as an Arrow table. Ctrl-C interrupts the query.
@@ -295,7 +297,7 @@ class Views:
             try:
                 return rows.result()
             except duckdb.Error as error:
-                raise _query_error(error) from None
+                raise query_error(error) from None
             except KeyboardInterrupt:
                 while not rows.done():  # a query that has not started yet ignores it
                     self.con.interrupt()
@@ -315,8 +317,3 @@ def _enough_memory() -> Iterator[None]:
             f"the query ran out of memory ({one_line(str(error).splitlines()[0])})",
             "raise query_memory, or free some memory on this machine",
         ) from None
-
-
-def _query_error(error: duckdb.Error) -> QueryError:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return QueryError("", f"the query failed: {one_line(' '.join(lines[:2]))}")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from itertools import combinations
 
 from factory.errors import QueryError, RecipeError
-from factory.lake import Views
+from factory.lake import Views, check_expression
 from factory.pairs import PLAIN_SCORES, Choice, check_policy, define_policy, named_columns
 from factory.recipe import JUDGE, Recipe
 from factory.stages import Rubric
@@ -31,7 +31,7 @@ def check_expressions(choice: Choice) -> None:
     }
     if not written and not choice.combines:
         return
-    with Views() as views:
+    with Views(readable=[]) as views:
         for field, text in written.items():
             _check_type(views, choice, field, text)
             _check_expected_scores(recipe, field, text)
@@ -50,6 +50,7 @@ def _check_type(views: Views, choice: Choice, field: str, text: str) -> None:
     """Raise RecipeError if an expression cannot be evaluated or has the wrong type."""
     what, types = _EXPECTED[field]
     try:
+        check_expression(text)
         got = str(views.read_only(choice.evaluated(text)).types[0])
         fault = "" if got.partition("(")[0] in types.split() else f"the result is of type {got}"
     except QueryError as error:
@@ -85,7 +86,7 @@ def check_policy_query(choice: Choice) -> None:
     the columns of a pair.
     """
     if choice.policy.is_own:
-        with Views() as views:
+        with Views(readable=[]) as views:
             define_policy(views, choice)
             check_policy(views, choice.policy)
 

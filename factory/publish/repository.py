@@ -330,7 +330,9 @@ def open_views(folder: Path, phase: str = SECOND, memory: str | None = None) -> 
     `phase` is the phase of the final pairs, D1 or D2. `memory` is the memory limit of queries, as
     in the recipe's `query_memory`.
     """
-    return Views(memory, script=views_sql(phase, f"{folder.resolve()}/"))
+    return Views(
+        memory, script=views_sql(phase, f"{folder.resolve()}/"), readable=[folder.resolve()]
+    )
 
 
 def views_sql(phase: str, root: str = "") -> str:
