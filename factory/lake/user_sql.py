@@ -15,7 +15,8 @@ from factory.lake.sql_text import statement_of
 _EXPLAIN = re.compile(r"explain(\s+analyze)?(\s*\([^()]*\))?\s+", re.IGNORECASE)
 
 _EXPRESSIONS = frozenset(
-    "BETWEEN CASE CAST COLUMN_REF COMPARISON CONJUNCTION CONSTANT FUNCTION OPERATOR STAR TYPE".split()
+    "BETWEEN CASE CAST COLUMN_REF COMPARISON CONJUNCTION".split()
+    + "CONSTANT FUNCTION OPERATOR STAR TYPE".split()
 )
 """Classes of nodes in DuckDB's syntax trees that compute a value from the columns of one row."""
 
