@@ -194,7 +194,7 @@ class Factory:
     def plan(self) -> Plan:
         """Show which steps will run and why, with an estimate of tokens and time. Changes nothing.
 
-        The models and the packages of the engines may be missing: the plan then names them.
+        Works without the models and the engines' packages, and names the missing ones.
 
         >>> f = factory.open("recipe.yaml", lake="new-lake")
         >>> f.plan().is_done
@@ -359,8 +359,9 @@ class Factory:
         return frame
 
     def picture(self) -> Picture:
-        """Draw charts of the score gap in each iteration and of the score distribution, with a
-        table of what the gap means.
+        """Draw charts of the score gap in each iteration and of the score distribution.
+
+        A table below the charts has the figures that explain the gap.
 
         >>> f = factory.open("recipe.yaml")
         >>> _ = f.run()

@@ -50,8 +50,8 @@ def find_function(name: str, folder: Path, n_arguments: int = 1) -> Function:
     """Find a Python function by a name such as `file.py:function`, without importing its file.
 
     `folder` is the recipe's folder, which file names are relative to. Raises FunctionError if the
-    name is invalid, if the file or module is missing, or if its source code shows that there is no
-    such function or that `n_arguments` positional arguments do not fit it.
+    name is invalid, if the file or module is missing, or if the source code shows that there is no
+    such function. Also raises it if the function does not take `n_arguments` positional arguments.
     """
     place, colon, attribute = name.rpartition(":")
     if not colon or not place or not attribute.isidentifier():

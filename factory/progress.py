@@ -41,7 +41,7 @@ class Meter:
     """Counter that measures the rate of a task and estimates the time remaining.
 
     The rate counts from the first result, because starting an engine takes minutes and says nothing
-    about its speed. The time remaining is unknown until 10 more units or 5 % of the total are
+    about its speed. The time remaining is unknown until 10 more units or 5% of the total are
     finished.
     """
 

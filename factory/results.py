@@ -138,10 +138,9 @@ class Plan(Table):
     broken: list[str]
     """The broken shards in the lake, one line per shard."""
     missing_models: dict[str, str]
-    """The reason for each of M_0 and the judges' models that is not on this machine."""
+    """Messages that explain why M_0 or a judge's model is missing, by the name of the model."""
     missing_packages: dict[str, str]
-    """The packages that the remaining steps need and that are not installed, each with the command
-    that installs it."""
+    """The missing packages that the remaining steps need, with the commands that install them."""
 
     @property
     def is_done(self) -> bool:
@@ -177,7 +176,7 @@ class Preview(Table):
     scale: tuple[float, float] | None
     """The lowest and the highest score of the judge's rubric, or None without a rubric."""
     remarks: list[str]
-    """What weakens the answers, in sentences with remedies."""
+    """Sentences that describe weaknesses of the answers, with remedies."""
 
     def notes(self) -> list[str]:
         if self.scale is None:
@@ -208,10 +207,10 @@ class Run(Table):
     """
 
     quality: Table
-    """What the score gap means and what weakens the pairs, one row per iteration and phase: the
-    named query `pair_quality`."""
+    """Figures that explain the score gap, one row per iteration and phase: the rows of the named
+    query `pair_quality`."""
     remarks: list[str]
-    """The same in sentences, with remedies."""
+    """Sentences that describe these figures, with remedies."""
     probe: Table
     """The mean probe score of each model; empty if the recipe has no probe."""
     work: Table
@@ -251,16 +250,16 @@ class Status(Table):
     gaps: Table
     """Pairs and score gaps, one row per iteration and phase."""
     quality: Table
-    """What the score gap means and what weakens the pairs, one row per iteration and phase: the
-    named query `pair_quality`."""
+    """Figures that explain the score gap, one row per iteration and phase: the rows of the named
+    query `pair_quality`."""
     remarks: list[str]
-    """The same in sentences, with remedies."""
+    """Sentences that describe these figures, with remedies."""
     probe: Table
     """The mean probe score of each model; empty if the recipe has no probe."""
     work: Table
     """Tokens, time, and cost of each stage, over all runs."""
     missing_models: dict[str, str]
-    """The reason for each of M_0 and the judges' models that is not on this machine."""
+    """Messages that explain why M_0 or a judge's model is missing, by the name of the model."""
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -287,13 +286,13 @@ class Status(Table):
 
 
 def _describe_missing(models: Mapping[str, str]) -> list[str]:
-    """Return lines that name the missing models, and what is unknown without them."""
+    """Return lines that list the missing models and the facts that are unknown without them."""
     if not models:
         return []
     unknown = (
-        f"Unknown without {' and '.join(models)}: which rows are stored (the names of their "
-        "folders depend on the model's files), token lengths, prompts that are too long, memory, "
-        "and time. `factory run` checks the model before any work."
+        f"Unknown without {' and '.join(models)}: the rows in the lake (their folder names depend "
+        "on the model's files), token lengths, prompts that are too long, memory, and time. "
+        "`factory run` checks the model before any work."
     )
     return [*models.values(), unknown]
 
@@ -311,10 +310,10 @@ class Pairs(Table):
     """A set of pairs selected from stored answers, summarized in one row per iteration."""
 
     quality: Table
-    """What the score gap means and what weakens the pairs, one row per iteration: the named query
+    """Figures that explain the score gap, one row per iteration: the rows of the named query
     `pair_quality`."""
     remarks: list[str]
-    """The same in sentences, with remedies."""
+    """Sentences that describe these figures, with remedies."""
     outcomes: Table
     """The number of considered pairs by iteration and outcome."""
     dataset: Path

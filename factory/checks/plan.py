@@ -22,4 +22,4 @@ def examine_recipe(recipe: Recipe, lake: Path) -> doctor.Check:
         check_plan(read_state(recipe, Lake(lake), "none"))
     except UserError as error:
         return doctor.Check("recipe", "stop", str(error))
-    return doctor.Check("recipe", "ok", "its prompts, rubrics, functions, and fields can be used")
+    return doctor.Check("recipe", "ok", "its prompts, rubrics, functions, and fields are valid")

@@ -33,18 +33,18 @@ from factory.train import (
 )
 
 _STOPPED = ("transformers", "vllm")
-"""Names of the engines that the factory tells at which tokens to stop."""
+"""Names of the engines that get their stop tokens from the factory."""
 
 VLLM_MOST_TOKENS = 128
-"""Number of tokens whose log-probabilities vLLM 0.32 can report at one position
+"""Maximum number of tokens whose log-probabilities vLLM 0.32 reports at one position
 (vllm.sampling_params.MAX_LOGPROB_TOKEN_IDS)."""
 
 
 def check_recipe(state: RecipeState) -> None:
     """Check a recipe's engines, trainer, judges, and prompts.
 
-    Needs no model. Skips the fields of packages that are not installed. Raises a UserError if a run
-    could not be completed, for example if a prompt lacks a field that a rubric or the policy reads.
+    Needs no model. Skips the fields of packages that are not installed. Raises UserError if a run
+    would fail, for example because a prompt lacks a field that a rubric or the policy reads.
     """
     recipe = state.recipe
     if any(step.stage == "train" for step in steps(recipe)):
@@ -60,9 +60,9 @@ def check_recipe(state: RecipeState) -> None:
 
 
 def check_packages(state: RecipeState, wanted: Sequence[Step]) -> None:
-    """Raise MissingExtra if a package is missing that one of the given steps needs.
+    """Raise MissingExtra if one of the given steps needs a package that is not installed.
 
-    Steps that are known to be done need none.
+    Finished steps need no packages.
     """
     done = {step for step, found in state.steps.items() if found.done}
     for missing in missing_packages(state.recipe, (step for step in wanted if step not in done)):
@@ -72,7 +72,7 @@ def check_packages(state: RecipeState, wanted: Sequence[Step]) -> None:
 def check_before_run(state: RecipeState, wanted: Sequence[Step]) -> None:
     """Check a recipe, its models, and this machine before the given steps run.
 
-    Raises a UserError if the steps could not be completed.
+    Raises UserError if a step would fail.
     """
     check_recipe(state)
     recipe = state.recipe
@@ -122,7 +122,7 @@ def _check_judge_fields(state: RecipeState, name: str) -> None:
             check_engine(judge.engine, rank, f"{recipe.field_of(name)}.engine")
     if rubric is None:
         return
-    # Without the reference or the criteria that its rubric mentions, a judge would invent them.
+    # A judge would invent a reference or criteria that its rubric mentions but does not show.
     shown = {
         field: (
             f"the rubric {judge.rubric} shows {{{field}}} to the judge",
@@ -136,7 +136,7 @@ def _check_judge_fields(state: RecipeState, name: str) -> None:
 
 
 def _check_server(engine: Engine, model: Checkpoint, generation: Generation, field: str) -> None:
-    """Raise a UserError if a server would show a model another prompt, or return other answers.
+    """Raise UserError if a server would change a model's prompts or answers.
 
     `field` is the recipe section of the sampling settings.
     """
@@ -145,7 +145,7 @@ def _check_server(engine: Engine, model: Checkpoint, generation: Generation, fie
     if prints_date(model.path, model.field):
         raise ModelError(
             model.field,
-            "the chat template prints the current date, and a server cannot be given another date",
+            "the chat template prints the current date, which a server cannot replace",
             "write a fixed date into the chat template, and start the server with this template",
         )
     if tags := {*(generation.reasoning or ())} & {*model.control_tokens}:
@@ -226,7 +226,8 @@ def _check_vllm_lora(fields: dict[str, Any]) -> None:
 def _check_prompts(state: RecipeState, readers: dict[str, tuple[str, str]]) -> None:
     """Raise PromptsError if a prompt lacks a required field.
 
-    `readers` maps each required field to its reader and a remedy, both as text for the message.
+    `readers` maps each required field to two texts for the message: what reads the field, and the
+    remedy.
     """
     if not readers:
         return
@@ -282,8 +283,8 @@ def _check_labels(judge: Judge, rubric: Rubric) -> None:
                 f"rubric {judge.rubric}",
                 "judge.constrained limits the judge to labels, but judge.parser finds no "
                 f"score in the label {label} alone",
-                "remove judge.parser, because a constrained judge has a default parser that "
-                "accepts labels alone",
+                "remove judge.parser, because the default parser of a constrained judge accepts "
+                "labels alone",
             )
         read = {label, *found} if judge.expected_score else found
         if not rubric.compares and not all(map(rubric.is_score, read)):
@@ -325,8 +326,8 @@ def _check_logprobs(judge: Judge, tree: LabelTree, engine: Engine) -> None:
     if isinstance(engine, OpenaiEngine) and long:
         raise RubricError(
             f"rubric {judge.rubric}",
-            f"the judge's tokenizer splits the label {long[0]} into several tokens, whose "
-            "probabilities the openai engine cannot request",
+            f"the judge's tokenizer splits the label {long[0]} into several tokens, but the "
+            "openai engine cannot request their probabilities",
             "use labels that are single tokens, or the vllm or transformers engine",
         )
     most = tree.most_next_tokens

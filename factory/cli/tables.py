@@ -17,7 +17,7 @@ FORMATS = ("table", "csv", "json", "parquet")
 Rows = list[dict[str, Any]]
 
 _GAP = 2
-"""Number of cells between two columns."""
+"""Number of spaces between two columns."""
 
 
 def print_result(result: "Table") -> None:

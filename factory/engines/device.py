@@ -34,9 +34,9 @@ def find_device(name: str) -> torch.device:
 
 
 def load_weights(kind: Any, model: Checkpoint) -> Any:
-    """Load a model's weights in its dtype with one of transformers' Auto classes, `kind`.
+    """Load a model's weights in its dtype.
 
-    Raises ModelError if a weight is missing.
+    `kind` is one of transformers' Auto classes. Raises ModelError if a weight is missing.
     """
     loaded, info = kind.from_pretrained(
         model.path,

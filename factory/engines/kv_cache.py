@@ -1,4 +1,4 @@
-"""Copy KV caches to other batch rows: of a prompt to its answers, of an answer to its labels."""
+"""Copy KV caches to other batch rows: from prompts to answers, and from answers to labels."""
 
 from typing import Any
 
@@ -44,9 +44,9 @@ class _RoomyLayer(DynamicLayer):  # type: ignore[misc]
 def copy_to_rows(cache: Cache, rows: torch.Tensor, room: int) -> DynamicCache | None:
     """Copy rows of a KV cache to a new batch, and reserve space for more tokens.
 
-    `rows` has shape (new rows,) and contains the index of each new row's source, for example of
-    its prompt. `room` is the number of tokens to reserve per row. Return None if the model does not
-    use a plain KV cache.
+    `rows` has shape (new rows,). It contains the index of each new row's source, such as its
+    prompt. `room` is the number of tokens to reserve per row. Return None if the model does not use
+    a plain KV cache.
     """
     if any(type(layer) not in (DynamicLayer, _RoomyLayer) for layer in cache.layers):
         return None

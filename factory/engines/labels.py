@@ -1,8 +1,8 @@
 """Locate the score in a judgment, and compute the log-probability of each possible score.
 
 A possible score is called a label. A tokenizer can spell a label in several ways, for example with
-and without a space before it, and with one or several tokens. The probabilities of its spellings
-are added.
+and without a space before it, and with one or several tokens. The probability of a label is the sum
+over its spellings.
 """
 
 import math
@@ -16,11 +16,11 @@ from typing import Any
 from factory.engines.protocol import Request
 
 Tokens = tuple[int, ...]
-"""Token IDs of a spelling, or of its beginning."""
+"""Token IDs of a spelling, or of the beginning of a spelling."""
 
 NEGLIGIBLE = 1e-4
-"""Probability of a label's first token below which the engines do not ask for the next tokens.
-Each label's probability is then wrong by less than this value per first token."""
+"""If the first token of a label is less probable than this, the engines do not compute the
+probabilities of its next tokens. A label's error is less than this value per first token."""
 
 _SPACES = "Ġ▁ "
 """Characters that represent a space before a word: in byte-level BPE, in SentencePiece, and in
@@ -38,16 +38,16 @@ class LabelTree:
         P(10) = P('1') · P('0' | '1')
         P(1)  = P('1') · (1 − P('0' | '1'))
 
-    Any token except 0 ends the label 1, not only a stop token: a judge may go on with a line break,
-    a full stop, or "/10".
+    Any token except 0 ends the label 1, not only a stop token: a judge may continue with a line
+    break, a period, or "/10".
     """
 
     def __init__(self, spellings: Mapping[str, Sequence[Tokens]]) -> None:
-        """Build the tree from the spellings of each label, a list of token sequences."""
+        """Build the tree from the token sequences that spell each label."""
         self.spellings = spellings
         every = {spelling for found in spellings.values() for spelling in found}
         self._longer: dict[Tokens, list[Tokens]] = defaultdict(list)
-        """For a spelling, the next longer spellings that begin with it."""
+        """Map a spelling to the next longer spellings that begin with it."""
         self._next: dict[Tokens, list[int]] = {(): []}
         for spelling in sorted(every):
             beginnings = [spelling[:length] for length in range(len(spelling))]
@@ -70,11 +70,11 @@ class LabelTree:
         return self._next[beginning]
 
     def open_beginnings(self, first: Mapping[int, float]) -> list[Tokens]:
-        """Return the beginnings of spellings for which the log-probabilities of the next tokens
-        are needed, given those of the first tokens (`first`).
+        """Return the beginnings of spellings after which the log-probabilities are needed.
 
-        The list is empty if every label is a single token. Omit beginnings whose first token has a
-        probability below NEGLIGIBLE.
+        `first` maps the first tokens of the labels to their log-probabilities. The list is empty if
+        every label is a single token. Omit beginnings whose first token has a probability below
+        NEGLIGIBLE.
         """
         return [
             beginning
@@ -85,8 +85,8 @@ class LabelTree:
     def logprobs(self, after: Mapping[Tokens, Mapping[int, float]]) -> list[dict[str, Any]]:
         """Return the log-probability of each label as a list of {label, logprob}.
 
-        `after` maps the beginnings of spellings to the log-probabilities of the next tokens; the
-        beginning `()` is required. Omit labels without probability.
+        `after` maps the beginnings of spellings to the log-probabilities of the next tokens. The
+        beginning `()` is required. Omit labels whose probability is 0.
         """
         rows = []
         for label, spellings in self.spellings.items():
@@ -131,7 +131,7 @@ def _spellings(
     """
 
     def written(text: str) -> list[str]:
-        """Return the tokens of a text, without the tokens that are only spaces before it."""
+        """Return the tokens of a text without the leading tokens that are only spaces."""
         return list(dropwhile(lambda token: not token.strip(_SPACES), encode(text)))
 
     alone = written(label)
@@ -185,14 +185,14 @@ class FoundScore:
     before: list[int]
     """Tokens of the judgment before the score."""
     after: dict[Tokens, Mapping[int, float]]
-    """Log-probabilities of the next tokens, after each beginning of a spelling that an engine has
-    read. The empty beginning stands for the position of the score."""
+    """Log-probabilities of the next tokens, by the beginnings of spellings that the engine has
+    evaluated. The empty beginning stands for the position of the score."""
     constrained: bool
     """Whether the judge may write nothing but labels."""
 
     @property
     def missing(self) -> list[Tokens]:
-        """The beginnings of spellings that an engine must read to know the probabilities."""
+        """The beginnings of spellings that the engine must evaluate for the probabilities."""
         return self.tree.open_beginnings(self.after[()])
 
     @property
@@ -216,8 +216,8 @@ def find_score(
 ) -> FoundScore | None:
     """Return the score in a judgment, or None if there is none or if it is not a label.
 
-    `answer` has the judgment's tokens. `logprobs` returns the log-probabilities of the labels'
-    first tokens at a token's index.
+    `answer` contains the judgment's tokens. `logprobs(index)` returns the log-probabilities of the
+    labels' first tokens at the position `index`.
     """
     constrained = bool(request.choices)
     place = score_token(answer, decode, request.score_at, request.generation.reasoning)

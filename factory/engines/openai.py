@@ -343,7 +343,7 @@ class _Engine:
 
 
 def _message(message: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a message in the form of OpenAI's API, in which arguments of a tool are JSON text."""
+    """Return a message in the format of OpenAI's API, where tool arguments are JSON text."""
     calls = message.get("tool_calls")
     return {**message, "tool_calls": [_call(call) for call in calls]} if calls else dict(message)
 

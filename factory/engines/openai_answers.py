@@ -122,8 +122,8 @@ def _score(request: Request, choice: Choice) -> list[dict[str, Any]] | None:
     if token != label and label.startswith(token):
         raise EngineError(
             "judge.expected_score",
-            f"the server's tokenizer splits the label {label} into several tokens, whose "
-            "probabilities the openai engine cannot request",
+            f"the server's tokenizer splits the label {label} into several tokens, but the openai "
+            "engine cannot request their probabilities",
             "use labels that are single tokens, such as the digits of a scale from 1 to 5",
         )
     if token not in request.labels:

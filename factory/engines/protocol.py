@@ -21,8 +21,8 @@ class Request:
     id: str
     """Name of the request. A result is identified by this name and its draw."""
     messages: Sequence[Mapping[str, Any]]
-    """The messages of a `Conversation`. They end with the message to answer, or with the answer to
-    judge if the judge is a function or a reward model."""
+    """The messages of a `Conversation`. The last one is the message to answer. For a judge that is
+    a function or a reward model, it is the answer to judge."""
     draws: tuple[int, ...]
     """Numbers of the draws to generate, in increasing order."""
     seed: int

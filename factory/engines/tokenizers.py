@@ -22,7 +22,7 @@ def load_tokenizer(path: Path, field: str, **options: Any) -> Any:
 
 
 class AnswerDecoder:
-    """Decodes the tokens of answers to text, without special tokens except reasoning tags."""
+    """Decodes answers to text, and drops all special tokens except reasoning tags."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
@@ -34,7 +34,7 @@ class AnswerDecoder:
         self._dropped = lru_cache(self._find_dropped)
 
     def __call__(self, tokens: Sequence[int], tags: tuple[str, str] | None = None) -> str:
-        """Return the text of an answer. `tags` are the tags of the reasoning."""
+        """Return the text of an answer. `tags` are the opening and closing reasoning tags."""
         dropped = self._dropped(tags)
         text: str = self._tokenizer.decode(
             tokens if dropped is None else [token for token in tokens if token not in dropped],
@@ -43,7 +43,7 @@ class AnswerDecoder:
         return text
 
     def _find_dropped(self, tags: tuple[str, str] | None) -> frozenset[int] | None:
-        """Return the special tokens to drop, or None if they include no tag."""
+        """Return the special tokens to drop, or None to drop all because no tag is special."""
         if tags is None or {*tags}.isdisjoint(self._special.values()):
             return None
         return frozenset(number for number, text in self._special.items() if text not in tags)

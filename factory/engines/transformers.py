@@ -6,7 +6,7 @@ depend on the other rows of the batch. `generate` has no seed per row, so `Seede
 the tokens.
 
 If a label of a score has several tokens, the engine runs the model once more on the beginnings of
-the labels, with the KV cache of the judgments.
+the labels, and reuses the KV cache of the judgments.
 """
 
 import itertools
@@ -198,7 +198,7 @@ class _Engine:
         return Result(
             row.request.id,
             row.draw,
-            # Without the stop token, which some tokenizers do not mark as special.
+            # Drop the stop token here, because some tokenizers do not mark it as special.
             text=self._decoder(
                 answer[:-1] if answer[-1] in self._stops else answer,
                 row.request.generation.reasoning,
@@ -266,8 +266,8 @@ class _Engine:
     ) -> torch.Tensor:
         """Return the log-probabilities of all tokens after each part, with shape (parts, tokens).
 
-        The parts reuse the KV cache of their prompts and judgments. They do not see the judgment's
-        tokens from the score on, which the mask hides.
+        The parts reuse the KV cache of their prompts and judgments. The mask hides the judgment's
+        tokens from the score on.
         """
         ids, seen = self._pad_left([list(part.beginning) for part in parts])
         past = None

@@ -9,8 +9,8 @@ request's seed + k, and each answer is returned as soon as it is finished. vLLM 
 The engine decodes each finished answer once, as the `transformers` engine does.
 
 If a label of a score has several tokens, the engine sends follow-up requests: the prompt, the
-judgment before the score, and the beginning of a label. vLLM's prefix cache has most of these
-tokens.
+judgment before the score, and the beginning of a label. Most of these tokens are in vLLM's prefix
+cache.
 """
 
 import ast
@@ -401,7 +401,7 @@ class _Engine:
         return Result(
             request.id,
             draw,
-            # Without the stop token, which some tokenizers do not mark as special.
+            # Drop the stop token here, because some tokenizers do not mark it as special.
             text=self._decoder(
                 answer.tokens[:-1] if reason == "stop" else answer.tokens,
                 request.generation.reasoning,
@@ -415,8 +415,8 @@ class _Engine:
     # Scores
 
     def _with_score(self, run: _Run, answer: _Answer, result: Result) -> Iterator[Result]:
-        """Yield a result with the log-probabilities of its score's labels, or send the follow-up
-        requests that they need."""
+        """Yield a result with the log-probabilities of its labels, or send the follow-up requests
+        that compute them."""
         if not run.request.labels or result.error is not None:
             yield result
             return

@@ -43,7 +43,7 @@ def stopped(request_id: str, draw: int, reason: str) -> Result:
 
 
 def follow_up_sampling(tokens: list[int]) -> Any:
-    """Return the sampling parameters for the log-probabilities of the next token's candidates."""
+    """Return sampling parameters that request the log-probabilities of possible next tokens."""
     from vllm.sampling_params import RequestOutputKind, SamplingParams
 
     return SamplingParams(

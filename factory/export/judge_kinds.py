@@ -27,7 +27,7 @@ JUDGE_NOUNS: dict[JudgeKind, str] = {
 def judge_kind(judge: Judge, loop: Loop) -> JudgeKind:
     """Return the kind of a judge as a phrase, such as `fixed model`.
 
-    If the loop trains no models, a judge without a model of its own is `the model itself`, M_0.
+    If the loop trains no models, a judge without its own model is `the model itself`, M_0.
     """
     if judge.function:
         return "function"

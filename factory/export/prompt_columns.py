@@ -1,9 +1,9 @@
 """The columns of a prompt in datasets and training files, as TRL 1.16 reads them.
 
-A plain prompt is a list of {role, content}. If some prompts of a dataset have more, the dataset
-also stores it:
+A plain prompt is a list of {role, content}. If some prompts contain more, the dataset stores the
+other parts as follows:
 
-    prompt                  messages with further fields are JSON objects, since a missing field
+    prompt                  messages with other fields are JSON objects, because a missing field
                             must stay missing for the chat template
     tools                   JSON text
     chat_template_kwargs    a JSON object
@@ -23,7 +23,7 @@ PLAIN = pa.list_(BARE_MESSAGE)
 """The type of a list of messages that have only role and content."""
 
 RICH = pa.list_(pa.json_())
-"""The type of a list of messages with further fields."""
+"""The type of a list of messages with other fields."""
 
 _TOOLS = pa.field("tools", pa.string())
 _SETTINGS = pa.field("chat_template_kwargs", pa.json_())
@@ -59,7 +59,7 @@ def prompt_fields_of(columns: pa.Schema) -> PromptFields:
 def shown_rows(batches: Iterable[pa.RecordBatch], columns: pa.Schema) -> Iterator[pa.RecordBatch]:
     """Convert rows of the lake to rows of a dataset, and yield the batches.
 
-    `columns` is the schema of the dataset. If its prompts have more than plain messages, the
+    `columns` is the schema of the dataset. If its prompts contain more than plain messages, the
     batches also have the columns tools and template_kwargs of the table `prompts`.
     """
     found = prompt_fields_of(columns)
@@ -82,7 +82,7 @@ def _shown(batch: pa.RecordBatch, found: PromptFields) -> pa.RecordBatch:
 
 
 def restored(columns: pa.Schema) -> pa.Schema:
-    """Return the schema of rows that a query read from a dataset, with its JSON types.
+    """Return the schema of query results with the JSON types of the dataset.
 
     DuckDB returns JSON as strings.
     """
@@ -98,7 +98,7 @@ def _is_plain(kind: pa.DataType) -> bool:
 
 
 def decoded(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row of a dataset with its JSON as objects."""
+    """Return a row of a dataset with its JSON text parsed into objects."""
     changed: dict[str, Any] = {}
     if row.get("prompt") and isinstance(row["prompt"][0], str):
         changed["prompt"] = [json.loads(message) for message in row["prompt"]]

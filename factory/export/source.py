@@ -32,8 +32,8 @@ class Source:
     state: RecipeState | None = None
     """State of the recipe. None if only a dataset folder was given."""
     model: str = "MODEL"
-    """The model to train, quoted for a shell: M_0 of the recipe. The word MODEL if there is no
-    recipe, or if only a server has the weights of M_0."""
+    """The model to train, quoted for a shell: M_0 of the recipe, or the word MODEL if there is no
+    recipe or the weights of M_0 are only on a server."""
     left_out: list[str] = field(default_factory=list)
     """Labels of the recipe's steps whose pairs are not in the lake yet."""
 
@@ -121,7 +121,7 @@ def _is_messages(kind: pa.DataType | None) -> bool:
 def check_prompt_fields(source: Source, trainer: str, reads: PromptFields) -> None:
     """Raise ExportError if the prompts have fields that a trainer does not pass to the template.
 
-    `reads` are the fields that it does pass.
+    `reads` contains the fields that the trainer passes.
     """
     found = prompt_fields_of(pq.read_schema(source.files("train")[0]))
     for name in found.names:
@@ -134,7 +134,7 @@ def check_prompt_fields(source: Source, trainer: str, reads: PromptFields) -> No
 
 
 _WORDS = {
-    "messages": "messages with other fields than role and content",
+    "messages": "messages with fields other than role and content",
     "tools": "tools",
     "settings": "settings of the chat template (template_kwargs)",
 }

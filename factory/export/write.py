@@ -167,7 +167,7 @@ def _prepared(
     source: Source, trainer: Trainer, reader: pa.RecordBatchReader
 ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """Return the schema and the rows of an export, with JSON types where the dataset has them."""
-    if trainer.shape == "best":  # rows of the lake instead of the dataset
+    if trainer.shape == "best":  # rows from the lake instead of the dataset
         assert source.state is not None, "the best answers are in the lake"
         plain = pa.schema([("prompt", PLAIN), ("completion", PLAIN)])
         schema = with_prompt_fields(plain, loop_prompt_fields(source.state))

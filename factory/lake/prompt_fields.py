@@ -8,13 +8,13 @@ from factory.lake.views import Views
 
 @dataclass(frozen=True)
 class PromptFields:
-    """What some prompts show to a model in addition to the role and content of messages."""
+    """The fields beyond role and content that some prompts pass to the chat template."""
 
     messages: bool = False
-    """Whether a message has another field, such as tool calls, or lacks a content."""
+    """Whether a message has another field, such as tool calls, or has no content."""
     tools: bool = False
     settings: bool = False
-    """Whether a prompt has settings of the chat template."""
+    """Whether a prompt has `template_kwargs`."""
 
     def __bool__(self) -> bool:
         return any(astuple(self))

@@ -167,7 +167,7 @@ TABLES: dict[str, pa.Schema] = {
             ("parser_key", pa.string()),  # the folder of their verdicts
             ("n_judge_draws", pa.int32()),
             ("opponents", pa.int32()),  # number of answers that each answer is compared with
-            # `score` or `expected_score` of its verdicts, if the pairs rank by this judge
+            # the score in its verdicts that ranks the pairs: `score` or `expected_score`
             ("ranks_by", pa.string()),
         ]
     ),

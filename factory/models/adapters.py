@@ -56,9 +56,9 @@ def check_adapter(adapter: Path, base: Path, field: str, base_field: str) -> Non
 
 
 def _missing(names: Iterable[str]) -> str | None:
-    """Return the weights that an adapter lacks, or None if each module has both of its matrices.
+    """Return an error message if an adapter lacks weights, or None if it is complete.
 
-    PEFT would draw missing matrices at random.
+    PEFT would fill missing matrices with random numbers.
     """
     found = Counter(name.replace("lora_B", "lora_A") for name in names if ".lora_" in name)
     if not found:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Message = dict[str, Any]
-"""A message as chat templates read it: no field is None, except the content of tool calls."""
+"""A message for a chat template. Only the content of a message with tool calls can be None."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def chat_message(stored: Mapping[str, Any]) -> Message:
 
     Tool calls become a list of objects. Their arguments become an object even if the prompt file
     has them as JSON text, as in OpenAI's API: templates expect an object, and a vLLM server passes
-    one to them. The reasoning appears under both names that templates use, as in vLLM.
+    an object. The reasoning appears under both names that templates use, as in vLLM.
     """
     calls = stored.get("tool_calls")
     message = {

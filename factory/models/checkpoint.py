@@ -33,7 +33,7 @@ class Checkpoint:
     base: str = dataclasses.field(default="", compare=False)
     """The digest of the base weights without the adapter."""
     declared: str | None = None
-    """The declared revision of a model whose weights only a server has. The revision cannot be
+    """The declared revision of a model whose weights are only on a server. The revision cannot be
     verified, and there are no files to read."""
     field: str = dataclasses.field(default="model.path", compare=False)
     """The recipe field to name in error messages; for a fully trained model, the model's name."""
@@ -87,7 +87,7 @@ class Checkpoint:
         """Texts that the tokenizer turns into control tokens, as listed in its `tokenizer.json` or,
         without that file, in its `tokenizer_config.json`.
 
-        Empty for a model whose weights only a server has.
+        Empty for a model whose weights are only on a server.
         """
         added = self._json("tokenizer.json").get("added_tokens")
         if added is None:

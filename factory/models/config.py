@@ -157,7 +157,7 @@ def read_json(path: Path, field: str) -> dict[str, Any]:
             "download the model again",
         )
     _check_fields(path.name, content, field)
-    text = content.get("text_config")  # of models that also read images
+    text = content.get("text_config")  # only models that also read images have it
     if path.name == "config.json" and text is not None:
         _check_fields(path.name, text, field, "text_config.")
     return content

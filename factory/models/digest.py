@@ -37,8 +37,8 @@ ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_mo
 def as_run(digest: str, engine: Engine, *, prints_date: bool = False) -> str:
     """Return a digest of a model and of everything else that affects its answers.
 
-    This is the date that its chat template prints, if `prints_date`, and the engine's settings: the
-    arguments of vLLM in VLLM_IDENTITY, or an OpenAI server's name for the model.
+    It covers the date that the chat template prints, if `prints_date`, and the engine's settings:
+    the vLLM arguments in VLLM_IDENTITY, or an OpenAI server's name for the model.
     """
     if prints_date:
         digest = folder_key("model on a date", 1, {"model": digest, "date": DATE.isoformat()})

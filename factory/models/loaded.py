@@ -17,7 +17,8 @@ def check_loaded(path: Path, missing: Iterable[str], field: str) -> None:
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         raise ModelError(
             field,
-            f"{path.name} lacks the weights of {names[0]}{more}, so they would be random",
+            f"{path.name} lacks the weights of {names[0]}{more}, so transformers would initialize "
+            "them randomly",
             "download the model again, or correct its config.json",
         )
 
@@ -36,7 +37,7 @@ def check_all_weights(path: Path, field: str) -> None:
             _, info = AutoModelForCausalLM.from_pretrained(
                 path, device_map="meta", output_loading_info=True, trust_remote_code=False
             )
-        except Exception as error:  # each class of models checks its config in its own way
+        except Exception as error:  # every model class checks its config differently
             reason = " ".join(str(error).split())
             raise ModelError(
                 field,

@@ -52,7 +52,7 @@ def _locate_repository(model: Model, field: str, download: bool) -> Path:
 
     try:
         path = find(WEIGHT_FILES[0])
-        # A second format is needed only if there is no first one.
+        # Look for the second format only if the first one is missing.
         return path if weight_files(path) else find(*WEIGHT_FILES, "pytorch_model.bin.index.json")
     except LocalEntryNotFoundError:
         raise NotDownloaded(
@@ -89,7 +89,7 @@ def check_model(given: str, path: Path, field: str) -> None:
         raise ModelError(
             field,
             f"{given} is a LoRA adapter, not a full model",
-            f"name this folder in {section}.adapter, and its base model in {field}",
+            f"set {section}.adapter to this folder, and {field} to its base model",
         )
     if not (path / "config.json").is_file():
         raise MissingModel(field, f"{given} has no config.json", "expected a model folder")
@@ -108,7 +108,7 @@ def check_model(given: str, path: Path, field: str) -> None:
 
 
 def _check_weights(given: str, path: Path, field: str) -> None:
-    """Raise ModelError unless the weights of a model are complete, as far as their headers tell."""
+    """Raise ModelError unless the weights of a model are complete according to their headers."""
     weights = weight_files(path)
     if not weights:
         raise MissingModel(

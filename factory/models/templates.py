@@ -45,7 +45,7 @@ class ChatTemplates:
     """The chat templates of a model as Jinja text, by name."""
 
     texts: Mapping[str, str]
-    """The templates as they render here and in every engine. Each has a fixed date."""
+    """The templates with a fixed date, as this package and every engine render them."""
     prints_date: bool
     """Whether a template prints the current date unless the factory fixes it."""
 
@@ -55,7 +55,7 @@ class ChatTemplates:
 
     @property
     def for_tokenizer(self) -> str | dict[str, str]:
-        """The value for the attribute `chat_template` of a tokenizer of transformers."""
+        """The value for the attribute `chat_template` of a transformers tokenizer."""
         return dict(self.texts) if len(self.texts) > 1 else self.texts["default"]
 
     def check(self, field: str) -> None:
@@ -121,7 +121,7 @@ def _read_texts(path: Path, field: str) -> dict[str, str]:
     named = {file.stem: file for file in sorted((path / _FOLDER).glob("*.jinja"))}
     if (path / _FILE).is_file():
         named["default"] = path / _FILE
-    if named:  # files come before tokenizer_config.json
+    if named:  # template files take precedence over tokenizer_config.json
         return {name: _read_text(file, field) for name, file in named.items()}
     template = read_json(path / "tokenizer_config.json", field).get("chat_template")
     if isinstance(template, list):
@@ -158,7 +158,7 @@ def _check(text: str, field: str) -> None:
         _compile(text)
     except TemplateError as error:
         fault = str(error)
-    except (RecursionError, SyntaxError, MemoryError):  # of Python's compiler
+    except (RecursionError, SyntaxError, MemoryError):  # raised by Python's compiler
         fault = "it is nested too deeply"
     else:
         return
@@ -170,8 +170,8 @@ def _check(text: str, field: str) -> None:
 def _with_fixed_date(text: str, field: str) -> str:
     """Return a template that prints DATE instead of the current date.
 
-    A macro takes the place of the function `strftime_now` of transformers, so the template renders
-    the same wherever it is used. A template without this function stays as it is.
+    A macro replaces transformers' function `strftime_now`, so the template renders the same text
+    everywhere. A template without this function stays unchanged.
     """
     if "strftime_now" not in text:
         return text
@@ -195,7 +195,7 @@ def _with_fixed_date(text: str, field: str) -> str:
                 "write a fixed date into the chat template",
             )
         dates[form.value] = DATE.strftime(form.value)
-    # On a line of its own, because the first line of the template may depend on the line's start.
+    # On a separate line, because Jinja strips spaces before a tag only at the start of a line.
     return (
         f"{{% macro strftime_now(format) %}}{{{{ {json.dumps(dates)}[format] }}}}{{% endmacro %}}\n"
         + text
@@ -211,7 +211,7 @@ def _environment() -> "Environment":
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class Generation(Extension):
-        """The blocks that mark the assistant's text for training. They print their content."""
+        """Blocks that mark the assistant's text for training. They render to their content."""
 
         tags = {"generation"}  # noqa: RUF012
 

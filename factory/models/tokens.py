@@ -72,7 +72,7 @@ def _encoder(model: Checkpoint) -> Callable[[str], list[int]]:
 
     try:
         fast = Tokenizer.from_file(str(file))
-    except Exception as error:  # the package raises no narrower type
+    except Exception as error:  # the package raises no more specific type
         raise ModelError(
             model.field,
             f"tokenizer.json is not a tokenizer ({error})",

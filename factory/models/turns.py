@@ -15,7 +15,7 @@ _ANSWER = "An answer"
 def check_turn_end(model: Checkpoint) -> None:
     """Raise ModelError if the token that ends an assistant's turn does not end an answer.
 
-    Such a model would go on after its answer, and write the user's next turn itself. The end of a
+    Such a model would continue after its answer and write the user's next turn. The end of a
     turn is the first added token that the chat template prints after an answer.
     """
     templates = read_templates(model.path, model.field)

@@ -116,10 +116,10 @@ class Choice:
 
     @property
     def candidates(self) -> str:
-        """The query of the view `candidates` with the column `pair_score`, which users read.
+        """The query of the view `candidates` with the column `pair_score`.
 
-        `pair_score` is the score that ranks an answer in the pairs. Answers to probe prompts are in
-        no pair, so it is their score."""
+        `pair_score` is the score that ranks an answer in the pairs. Probe answers are never in a
+        pair, so their `pair_score` is their score."""
         rule = self.recipe.pairs.score
         if rule in PLAIN_SCORES:
             ranked = f"select candidates.*, {PLAIN_SCORES[rule]} as pair_score from candidates"

@@ -48,8 +48,8 @@ class Policy:
     trains: Method = "dpo"
     """Training method for the chosen pairs. With sft there is no rejected side."""
     trains_models: bool = True
-    """Whether the loop trains models on the pairs. Otherwise there is no future model, and only the
-    first phase."""
+    """Whether the loop trains models on the pairs. Otherwise, there is no future model, and only
+    the first phase runs."""
 
     @property
     def is_own(self) -> bool:
@@ -68,7 +68,7 @@ class Policy:
 
     @property
     def final_phase(self) -> str:
-        """The phase whose pairs are the final ones, which are exported and published."""
+        """The final phase, whose pairs are exported and published."""
         return self.phases[-1]
 
     def candidates(self, phase: str) -> tuple[str, ...]:

@@ -54,7 +54,7 @@ def examine(recipe: Recipe, lake: Path) -> list[Check]:
     """Check whether this machine can run a recipe, and return the results.
 
     The results are in display order. Raises ModelError if the folder of M_0 or of a judge contains
-    files that cannot be used, and RecipeError if a setting that must be a number is not one.
+    files that cannot be used, and RecipeError if a numeric setting is not a number.
     """
     found = find_gpus()
     train = recipe.train if recipe.loop.trains_models else None

@@ -1,4 +1,4 @@
-"""Check the SQL of a recipe: the expressions over its judges, and a policy of the user's own."""
+"""Check the SQL of a recipe: the expressions over its judges, and the user's own policy."""
 
 from collections.abc import Mapping
 from itertools import combinations
@@ -80,7 +80,7 @@ def _check_expected_scores(recipe: Recipe, field: str, text: str) -> None:
 
 
 def check_policy_query(choice: Choice) -> None:
-    """Check a user's own pair policy on views without rows.
+    """Check a user's own pair policy on empty views.
 
     Raises RecipeError if the file is not a single query, names an unknown column, or lacks one of
     the columns of a pair.

@@ -49,7 +49,7 @@ def locate_step(state: RecipeState, step: Step, limit: int | None = None) -> Ste
 def count_step(state: RecipeState, located: StepState, limit: int | None = None) -> StepState:
     """Count the rows in a step's folder, and record the step's state.
 
-    Prompts are counted even if their folder is unknown because M_0 is missing.
+    Count prompts even if their folder is unknown because M_0 is missing.
     """
     step = located.step
     counted = located
@@ -62,8 +62,8 @@ def count_step(state: RecipeState, located: StepState, limit: int | None = None)
 def read_state(recipe: Recipe, lake: Lake, models: Wanted = "all") -> RecipeState:
     """Open a recipe, and return the state of every step.
 
-    Commands that only read the lake use this function. `models` says which models to open: the
-    steps of a model that is not open have no folder. Raises LakeError if a shard cannot be read.
+    Commands that only read the lake use this function. `models` selects the models to open. The
+    steps of other models have no folder. Raises LakeError if a shard cannot be read.
     """
     return inspect_all(open_recipe(recipe, lake, models=models))
 

@@ -42,7 +42,7 @@ class OpenedRecipe:
     functions: Mapping[str, Function | None]
     """Python functions by judge name; None for a judge that is a model."""
     missing: Mapping[str, MissingModel] = field(default_factory=dict)
-    """An error for M_0 and each judge's own model whose files are not on this machine, by name."""
+    """Errors for M_0 and the judges' own models whose files are not on this machine, by name."""
     digests: dict[str, str] = field(default_factory=dict, compare=False)
 
     def section(self, step: Step) -> Judge | None:
@@ -92,7 +92,7 @@ class OpenedRecipe:
     def counts_references(self) -> bool:
         """Whether the tokenizer of the base model M_0 counts the tokens of reference answers.
 
-        A scripted model, and a model that only a server has, have no tokenizer to count with.
+        A scripted model and a model that is only on a server have no tokenizer to count with.
         """
         return self.recipe.engine.name != "scripted" and self.models["M_0"].declared is None
 
@@ -116,9 +116,9 @@ def open_recipe(
 ) -> OpenedRecipe:
     """Open and check the models, rubrics, functions, and pair policy of a recipe.
 
-    `download` fetches models that are missing from the Hub's cache. `models` says which models to
-    open. Raises MissingModel if all are wanted and one is missing. Raises another UserError if a
-    model, rubric, function, policy, or expression cannot be used.
+    `download` fetches models that are missing from the Hub's cache. `models` selects the models to
+    open. Raises MissingModel if `models` is "all" and a model is missing. Raises another UserError
+    if a model, rubric, function, policy, or expression cannot be used.
     """
     digests = lake.load_json(DIGESTS)
     opened_models: dict[str, Checkpoint] = {}
@@ -185,7 +185,7 @@ def _open_model(
 def _resolve(recipe: Recipe, models: Mapping[str, Checkpoint]) -> Recipe:
     """Return the recipe, completed with the sampling settings of the models' generation_config.
 
-    The settings of a missing model stay as the recipe's author wrote them.
+    The settings of a missing model stay as in the recipe.
     """
     judges = {name: recipe.first_model_of_judge(name) for name in recipe.all_judges}
     stated = {"sampling": "M_0", **judges}

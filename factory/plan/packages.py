@@ -1,4 +1,4 @@
-"""Find the packages that a recipe's engines and trainer need and that are not installed."""
+"""Find missing packages that a recipe's engines and trainer need."""
 
 from collections.abc import Iterable
 from importlib import util
@@ -31,14 +31,14 @@ def training_packages(train: Train) -> Packages:
 
 
 def missing_package(needed: Packages) -> MissingExtra | None:
-    """Return an error for the first package that is not installed, or None if all are."""
+    """Return an error for the first package that is not installed, or None if all are installed."""
     packages, extra = needed
     absent = (package for package in packages if util.find_spec(package) is None)
     return next((MissingExtra(package, extra) for package in absent), None)
 
 
 def missing_packages(recipe: Recipe, wanted: Iterable[Step]) -> list[MissingExtra]:
-    """Return an error for each extra that the given steps need and that is not installed."""
+    """Return an error for each missing extra that the given steps need."""
     needed: dict[Packages, None] = {}
     for step in wanted:
         if step.stage == "train":

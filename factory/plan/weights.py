@@ -162,9 +162,9 @@ def activation_bytes(train: Train, method: Method, weights: Weights, *, on_cpu: 
 
     Fitted to the peak memory of 24 trainings with TRL 1.16 in bfloat16, with models of 135 million
     and 1.2 billion parameters and 256 to 16,384 tokens per batch. On an H200, 16 of 19 peaks are
-    within 7 % of `training_bytes` plus this estimate, and 3 peaks below 1 GB are up to 26 % higher.
-    On a CPU, after 0.54 GB for Python and its packages, 4 of 5 peaks are within 10 %, and one is
-    32 % higher. Not measured: other precisions, and training without gradient checkpointing.
+    within 7% of `training_bytes` plus this estimate, and 3 peaks below 1 GB are up to 26% higher.
+    On a CPU, after 0.54 GB for Python and its packages, 4 of 5 peaks are within 10%, and one is
+    32% higher. Not measured: other precisions, and training without gradient checkpointing.
     """
     tokens, shape = batch_tokens(train, method), weights.shape
     layer = 20 * (shape.hidden + shape.inner)

@@ -338,8 +338,8 @@ def open_views(folder: Path, phase: str = SECOND, memory: str | None = None) -> 
 def views_sql(phase: str, root: str = "") -> str:
     """Return a standalone DuckDB script that creates the views of `factory sql`.
 
-    `phase` is the phase of the final pairs, D1 or D2. `root` is the path of the folder with a final
-    slash, or empty for the current folder.
+    `phase` is the phase of the final pairs, D1 or D2. `root` is the path of the folder with a
+    trailing slash, or empty for the current folder.
     """
     samples = ", ".join(view_schema("samples").names)
     scored = ", ".join(column.name for column in _SCORED)

@@ -40,7 +40,7 @@ class Judge(Generation):
     expected_score: Annotated[bool, Decides(OWN)] = False
     """Whether to also compute the expected score of each judgment. It is the mean of the rubric's
     labels, weighted by their probabilities at the position of the score. A label can have several
-    tokens, such as 10 or `excellent`; only the openai engine needs labels that are single tokens.
+    tokens, such as 10 or `excellent`. Only the openai engine needs labels that are single tokens.
     If this field is true, changing the parser or the scale reruns the judge."""
     constrained: Annotated[bool, Decides(OWN)] = False
     """Whether the judge may generate only one of the rubric's labels. Use it with a rubric that
@@ -64,8 +64,9 @@ class Judge(Generation):
     `transformers` with one label. Its logit is the score. A reward model uses no rubric and gives
     one judgment per answer."""
     declared: Annotated[str | None, Decides(OWN)] = Field(default=None, min_length=1)
-    """Revision of a judge whose weights only a server has, as its operator declares it. The factory
-    cannot verify the revision. Requires an openai engine in the judge's own `engine` section."""
+    """Revision of a judge whose weights are only on a server, as declared by the server's operator.
+    The factory cannot verify the revision. Requires an openai engine in the judge's own `engine`
+    section."""
     engine: Annotated[Engine | None, Decides(OWN)] = None
     """Engine of the judge's own model, if it differs from the recipe's `engine`. For example, a
     large judge may need several GPUs while M_0 needs one."""

@@ -83,7 +83,7 @@ class Recipe(_InFolder):
         default=None, pattern=r"^[1-9][0-9]*(\.[0-9]+)? ?[KMGT]i?B$"
     )
     """Memory limit for queries over the lake, such as `4GB` or `500MiB`. By default, DuckDB may use
-    80 % of the machine's memory. A query that needs more spills to the system's temporary folder
+    80% of the machine's memory. A query that needs more spills to the system's temporary folder
     (TMPDIR) where DuckDB supports it. Selecting pairs takes about 200 MB for 60,000 prompts. The
     limit does not apply to engines and trainers."""
 
@@ -109,13 +109,13 @@ class Recipe(_InFolder):
         if self.engine.name != "openai":
             raise InvalidField(
                 "model.declared",
-                f"only a server has the model's weights, but the engine is {self.engine.name}",
+                f"the model's weights are only on a server, but the engine is {self.engine.name}",
                 "set engine.name to openai, or set model.path instead",
             )
         if self.loop.trains_models:
             raise InvalidField(
                 "model.declared",
-                "a model whose weights only a server has cannot be trained",
+                "a model whose weights are only on a server cannot be trained",
                 "set loop.iterations to 0, or set model.path instead",
             )
         return self

@@ -44,9 +44,9 @@ class Model(Section):
     """Folder of a LoRA adapter in PEFT's format, relative to the recipe's folder. The model at
     `path` is its base model."""
     declared: Annotated[str | None, Decides(OWN)] = Field(default=None, min_length=1)
-    """Revision of a model whose weights only a server has, as its operator declares it. Use it
-    instead of `path`. The factory cannot verify the revision. Only M_0 can have this field, with
-    the openai engine and `loop.iterations: 0`; a judge has its own field `declared`."""
+    """Revision of a model whose weights are only on a server, as declared by the server's operator.
+    Use it instead of `path`. The factory cannot verify the revision. Only M_0 can have this field,
+    with the openai engine and `loop.iterations: 0`. A judge has its own field `declared`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -101,10 +101,10 @@ class Loop(Section):
     no model and ignores the section `train`. The dataset then consists of the first pairs of
     iteration 0, which are chosen from answers of M_0. Default as in the TSR paper."""
     chunks: Annotated[int | None, Decides("pairs")] = Field(default=None, ge=1)
-    """Number of parts that the prompts are split into. Each iteration uses one part. By default,
-    the number of iterations; with 0 iterations, all prompts are one part. Set a larger number to be
-    able to add iterations later without rerunning the finished ones. The TSR paper uses 5 parts of
-    4,000 prompts."""
+    """Number of parts that the prompts are split into. Each iteration uses one part. The default is
+    the number of iterations, or 1 with 0 iterations. Set a larger number if you want to add
+    iterations later without rerunning the finished ones. The TSR paper uses 5 parts of 4,000
+    prompts."""
 
     @model_validator(mode="after")
     def _enough_chunks(self) -> "Loop":
@@ -219,7 +219,7 @@ class StopIf(Section):
     """Largest allowed share of a step's answers that `max_tokens` cuts off."""
     unparsed: Annotated[float | None, HOW_RUN] = Field(default=None, ge=0, le=1)
     """Largest allowed share of a step's judgments without a valid score. By default, a run stops if
-    more than 95 % of a judge model's judgments have no score and the scores select pairs. Set 1 to
+    more than 95% of a judge model's judgments have no score and the scores select pairs. Set 1 to
     never stop. The default is our choice, untested."""
     equal_scores: Annotated[bool, HOW_RUN] = True
     """Whether to stop in iteration 0 if a judge model gives all answers of M_0 the same score: in

@@ -46,7 +46,7 @@ class Train(Section):
     dpo: Annotated[dict[str, Any], Decides("train")] = Field(default_factory=dict)
     """Fields of TRL's DPOConfig. Defaults: `beta` 0.1 and `num_train_epochs` 1, as in the TSR
     paper, and `learning_rate` 1e-6 from Self-Rewarding (arXiv 2401.10020). The TSR paper uses the
-    learning rate 5e-7, a batch of 32, a cosine schedule with 10 % warm-up, and at most 2,048
+    learning rate 5e-7, a batch of 32, a cosine schedule with 10% warm-up, and at most 2,048
     tokens, including up to 512 for the prompt. All other fields have TRL's defaults. Changing a
     field that only affects how the training runs, such as `logging_steps`, does not retrain the
     model."""

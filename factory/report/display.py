@@ -81,7 +81,7 @@ def pairs_table(gaps: Rows) -> Rows:
 
 
 def gap_table(gaps: Rows, quality: Rows) -> Rows:
-    """Return one row per iteration and phase, with the mean score gap and what it means."""
+    """Return one row per iteration and phase, with the score gap and figures that explain it."""
     figures = {(row["iteration"], row["phase"]): row for row in quality}
     shown = [_gap_row(row, figures[row["iteration"], row["phase"]]) for row in gaps]
     return drop_empty_columns(shown, "won", "longer", "agree")
@@ -154,15 +154,15 @@ def _describe_time(totals: dict[str, Any]) -> str:
         return "" if totals["seconds"] is None else f", about {duration(totals['seconds'])}"
     if totals["seconds"] is None:
         only_training = set(without) == {"train"}
-        return ", no estimate of the time yet" + (
-            "" if only_training else " (run `factory preview` for one)"
+        return ", no time estimate yet" + (
+            "" if only_training else " (run `factory preview` to get one)"
         )
     names = {"train": "training"}
     steps = " and ".join(
         f"{count} {names.get(stage, stage)} step{'s' * (count > 1)}"
         for stage, count in without.items()
     )
-    return f", about {duration(totals['seconds'])} without {steps}, which have no estimate yet"
+    return f", about {duration(totals['seconds'])} without {steps} that cannot be estimated yet"
 
 
 def status_table(rows: Rows) -> Rows:

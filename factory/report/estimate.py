@@ -12,7 +12,7 @@ from factory.recipe import PROBE
 from factory.report.usage import Usage, events_of_step, sum_events, usage_of_step
 
 ENOUGH = 0.05
-"""Share of a step's rows whose time is enough to measure its speed (our choice). The latest rows
+"""Share of a step's rows that is enough to measure its speed (our choice). Only the latest rows
 count, because the load of a machine changes."""
 
 
@@ -26,7 +26,7 @@ class Estimate:
     tokens: int = 0
     at_most: bool = False
     """Whether `tokens` is an upper bound, because nothing similar was measured yet. Every answer
-    then counts with the most tokens that it can have."""
+    then counts with its maximum number of tokens."""
     seconds: float | None = None
     cost: float | None = None
     measured: str | None = None
@@ -37,9 +37,9 @@ def estimates(state: RecipeState) -> dict[Step, Estimate]:
     """Estimate the tokens, time, and cost of every unfinished step that uses a model.
 
     An estimate is based on the step's own finished rows. If there are none, it is based on the rows
-    of a similar step: same prompts, role, and judge in another iteration, then another role. The
-    rows of a preview are rows of iteration 0. Answers of another judge never count. The time to
-    load models is excluded.
+    of a similar step: first, the same prompts, role, and judge in another iteration, and then
+    another role. The rows of a preview are rows of iteration 0. Rows of another judge never count.
+    Estimates exclude the time to load models.
     """
     found: dict[Step, Estimate] = {}
     for step, step_state in state.steps.items():
@@ -74,7 +74,7 @@ def _estimate_answers(state: RecipeState, step_state: StepState) -> Estimate:
 def _most_tokens(state: RecipeState, step: Step) -> int:
     """Return the largest number of tokens in one answer of a step, which is 0 for a reward model.
 
-    A constrained judge writes a label and the end of the text. A token has at least one byte.
+    A constrained judge writes a label and a stop token. A token has at least one byte.
     """
     section = state.opened.section(step) if step.stage == "judgments" else None
     if section and section.reward_model:
@@ -89,8 +89,8 @@ def _most_tokens(state: RecipeState, step: Step) -> int:
 def _measured(state: RecipeState, step_state: StepState) -> tuple[str, Usage]:
     """Return the label and the measured work of the step that is most similar to a given step.
 
-    The step itself comes first. The work may also be that of another recipe with the same settings
-    except the seed. Without any, the work is empty.
+    The step itself comes first. The work of another recipe counts if only the seed differs. If
+    nothing was measured, the work is empty.
     """
     step = step_state.step
     alike = [state.steps[other] for other in _alike(state, step)]
@@ -126,9 +126,9 @@ def _alike(state: RecipeState, step: Step) -> list[Step]:
 
 
 def _sum(events: Sequence[dict[str, Any]], engine: str, wanted: int) -> Usage:
-    """Sum the events of a step of `wanted` rows, at the speed of the latest ones.
+    """Sum the events of a step with `wanted` rows, at the speed of the latest events.
 
-    If none ran on the given engine, the sum has no seconds.
+    If no event ran on the given engine, the sum has no seconds.
     """
     total, latest = sum_events(events), Usage()
     for event in reversed(events):
@@ -168,7 +168,7 @@ def _estimate_training(state: RecipeState, step_state: StepState) -> Estimate:
 
 
 def _ratio_of_tokens(state: RecipeState, step: Step, finished: Step) -> float | None:
-    """Return how many times as many tokens a training reads as a finished training.
+    """Return the ratio of a training's tokens to the tokens of a finished training.
 
     If its pairs are not chosen yet, each prompt of its iteration counts like a prompt of the
     finished training. Returns None if the finished training read no tokens.
@@ -193,7 +193,7 @@ def _tokens_of_pairs(state: RecipeState, step: Step) -> int | None:
 
 
 def _rest_of_training(step_state: StepState) -> float | None:
-    """Return the seconds that an interrupted training has left, or None if it was not measured.
+    """Return the remaining seconds of an interrupted training, or None if its speed is unknown.
 
     The training resumes from its newest checkpoint.
     """

@@ -9,11 +9,11 @@ from factory.recipe import JUDGE, Recipe
 from factory.report.tables import Rows
 
 OFTEN = 0.05
-"""Share of truncated answers from which a remark names the remedy. The pre-publish check
-`truncated` has the same limit."""
+"""Minimum share of truncated answers for a remark. The pre-publish check `truncated` has the same
+limit."""
 
 MANY = 0.1
-"""Share of prompts with one distinct answer from which a remark names the remedy (our choice)."""
+"""Minimum share of prompts with one distinct answer for a remark (our choice)."""
 
 
 def quality(state: RecipeState) -> Rows:
@@ -34,9 +34,9 @@ def quality(state: RecipeState) -> Rows:
 
 
 def remarks(state: RecipeState, rows: Rows) -> list[str]:
-    """Describe the scores of the last pairs, and what weakens the pairs, each in one sentence.
+    """Return sentences that describe the scores of the last pairs and weaknesses of all pairs.
 
-    `rows` are the figures of `pair_quality`.
+    `rows` contains the figures of `pair_quality`.
     """
     return list(_remarks(state, rows)) if rows else []
 

@@ -1,4 +1,4 @@
-"""The chart on a dataset's card: score gaps and what they mean, and score distributions by role.
+"""The chart on a dataset's card: score gaps, figures that explain them, and score distributions.
 
 The chart is SVG, drawn from rows of numbers without a plotting library.
 """

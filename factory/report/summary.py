@@ -144,15 +144,12 @@ def broken_shard_lines(state: RecipeState) -> list[str]:
 
 
 def missing_models(state: RecipeState) -> dict[str, str]:
-    """Return the reason for each of M_0 and the judges' models that is not on this machine."""
+    """Return why M_0 and the judges' models are missing, with one message per missing model."""
     return {name: str(error) for name, error in state.opened.missing.items()}
 
 
 def missing_packages(state: RecipeState) -> dict[str, str]:
-    """Return the packages that the unfinished steps need and that are not installed.
-
-    Each comes with the command that installs it.
-    """
+    """Return the missing packages that unfinished steps need, with commands that install them."""
     missing = packages.missing_packages(state.recipe, state.undone)
     return {error.field: error.remedy for error in missing}
 
@@ -195,7 +192,7 @@ def plan_rows(state: RecipeState) -> Rows:
 def plan_totals(state: RecipeState, rows: Rows) -> dict[str, Any]:
     """Return the totals of a plan: steps, requests, tokens, trainings, model loads, time, and cost.
 
-    Seconds and cost are sums over the steps that have an estimate, or None if none has.
+    Seconds and cost are sums over the steps with an estimate, or None if no step has one.
     `without_estimate` counts the other steps by stage.
     """
     to_do, by_hand = state.undone, state.recipe.train.with_ == "manual"

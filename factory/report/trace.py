@@ -96,8 +96,8 @@ def name_in_loop(role: str, iteration: int) -> str | None:
 
 
 def _name_models(pair: Trace, sides: dict[str, Trace | None], judges: Sequence[Trace]) -> None:
-    """Add the names in the loop to the models of a traced pair, and to the models that they were
-    trained from. A judge has a name if it is one of these models."""
+    """Add the names in the loop, such as M_0, to the models of a traced pair and to their parents.
+    A judge gets a name if it is one of these models."""
     iteration, names = pair["iteration"], dict[str, str | None]()
     models = [(pair[f"{side}_role"], found["model"]) for side, found in sides.items() if found]
     for role, model in models:

@@ -258,7 +258,7 @@ def generate(
     def record() -> None:
         """Record the work since the last call."""
         nonlocal began
-        # A fleet's processes may have started during this pass, which is no part of its speed.
+        # Exclude the time in which a fleet's processes started during this pass.
         started, now = getattr(engine, "started", None) or began, time.monotonic()
         _record(works, now - max(began, started))
         began = now

@@ -25,8 +25,8 @@ FIRST = 64
 UNPARSED = 0.95
 """Default of `stop_if.unparsed` for a judge model whose scores select pairs (our choice).
 
-In simulations, a judge that gives a score for one judgment in ten exceeds it by chance in 14 % of
-the steps, and a judge that gives a score for one in five in 0.04 %."""
+In simulations, a judge that gives a score for one judgment in ten exceeds it by chance in 14% of
+the steps, and a judge that gives a score for one in five in 0.04%."""
 
 FEWEST = 8
 """Number of judgments in a step below which equal scores are no reason to stop (our choice)."""

@@ -78,7 +78,7 @@ def parse_score(
 ) -> Verdict:
     """Parse a judge's text, and return the score or the reason why there is none.
 
-    `worth` returns the score that the parsed text stands for, and raises ValueError for others.
+    `worth` returns the score that the parsed text stands for, or raises ValueError.
     A text with two different scores has no score, so that no number is made up. The parsers of the
     shipped rubrics read only the last line, so that quotes from the answer do not count.
     """

@@ -86,7 +86,7 @@ def request(
             "criteria": row["criteria"],
             "meta": json.loads(row["meta"]) if row["meta"] else {},
         }
-        # Functions find every field of a message, and None in those that the message lacks.
+        # Functions get every field of a message. Missing fields are None.
         fields = dict.fromkeys(field.name for field in MESSAGE)
         messages = [fields | message for message in conversation.messages]
         return Request(messages=[*messages, answer], model=None, context=context, **common)

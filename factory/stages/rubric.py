@@ -87,7 +87,7 @@ class Rubric:
         return True
 
     def score_of(self, text: str) -> float:
-        """Return the score that a label or another number stands for. Raises ValueError."""
+        """Return the score of a label or another number. Raises ValueError for other texts."""
         return self.values[text] if text in self.values else float(text)
 
     @property

@@ -26,7 +26,7 @@ def decoding(model: Checkpoint, generation: Generation) -> dict[str, str]:
     """Return the settings that identify how answers are decoded.
 
     They are empty for most models. Earlier versions removed reasoning tags that are special tokens,
-    and took the reasoning for a part of the answer. Answers of models with a plain stop token ended
+    so the reasoning became part of the answer. Answers of models with a plain stop token ended
     with the text of this token.
     """
     tags = {*(generation.reasoning or ())}

@@ -1,8 +1,8 @@
-"""Check a recipe's fields of TRL's and PEFT's configs, as their source code declares them.
+"""Check a recipe's settings for TRL and PEFT against the config classes in their source code.
 
 Reading the source code takes milliseconds, and importing TRL takes seconds. Neither TRL nor PEFT
-checks the types of its fields, so a wrong value would fail in the trainer, after everything is
-sampled and judged.
+checks the types of its fields, so a wrong value would fail only in the trainer, after all sampling
+and judging.
 """
 
 import ast
@@ -36,7 +36,7 @@ _ENUMS = (("transformers", "training_args.py"), ("transformers", "trainer_utils.
 """Files with the enums that types in TrainingArguments refer to."""
 
 _COMPARED = ("loss_type", "f_divergence_type")
-"""Fields of DPOConfig whose value TRL first looks at when it computes a loss."""
+"""Fields of DPOConfig whose values TRL checks only when it computes a loss."""
 
 _ADAPTER_REFUSED = (
     "task_type",
@@ -51,7 +51,7 @@ _ADAPTER_REFUSED = (
 """Fields of LoraConfig that the factory sets, or that do not describe the adapter."""
 
 _STARTS = (True, "gaussian", "orthogonal")
-"""Values of init_lora_weights with which a new adapter does not change the model."""
+"""Values of init_lora_weights for which a new adapter does not change the model."""
 
 _TYPES: dict[str, tuple[str, tuple[type, ...]]] = {
     "int": ("a whole number", (int,)),
@@ -60,14 +60,14 @@ _TYPES: dict[str, tuple[str, tuple[type, ...]]] = {
     "str": ("a text", (str,)),
     "None": ("null", (NoneType,)),
 }
-"""Plain types as the source code writes them, with their names and the types of their values."""
+"""Plain types by their names in the source code, with names for messages and Python types."""
 
 _WIDER = {"lora_alpha": "float"}
 """The type to accept for a field whose declared type is too narrow."""
 
 
 def check_trl_fields(method: Method, fields: dict[str, Any]) -> None:
-    """Check the names and values of fields of TRL's config, without importing TRL.
+    """Check the names and values of TRL's config fields, without importing TRL.
 
     Raises RecipeError for an unknown field, a value of the wrong type, or an unknown choice, and
     MissingExtra if TRL is not installed.
@@ -84,10 +84,10 @@ def check_trl_fields(method: Method, fields: dict[str, Any]) -> None:
 
 
 def check_adapter_fields(fields: dict[str, Any]) -> None:
-    """Check the names and values of fields of PEFT's LoraConfig, without importing PEFT.
+    """Check the names and values of LoraConfig's fields, without importing PEFT.
 
     Raises RecipeError for an unknown field, a field that the factory sets, a value of the wrong
-    type, or a start that changes the model, and MissingExtra if PEFT is not installed.
+    type, or an initialization that changes the model, and MissingExtra if PEFT is not installed.
     """
     types = _declared(_LORA) | _WIDER
     _check_names("train.lora", "PEFT's LoraConfig", fields, [*types])
@@ -129,7 +129,7 @@ def _check_value(field: str, value: Any, declared: str) -> None:
         _check_choice(field, value, known)
     elif all(part in _TYPES for part in parts):
         expected = [_TYPES[part] for part in parts]
-        # True and False are ints in Python, but no numbers in a recipe.
+        # True and False are ints in Python, but not numbers in a recipe.
         is_one = isinstance(value, bool) and "bool" in parts
         if not isinstance(value, bool):
             is_one = isinstance(value, tuple(kind for _, kinds in expected for kind in kinds))

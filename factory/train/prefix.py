@@ -1,8 +1,8 @@
 """Check that a trainer sees the prompts that the model saw when it answered.
 
-TRL renders a prompt with the answer, and trains on the tokens after the part that equals the prompt
-alone. Some chat templates write the prompt differently when an answer follows, for example without
-an empty block of reasoning. Then the model is trained on a prompt that it never sees.
+TRL renders a prompt with its answer, and trains on the tokens after the beginning that equals the
+prompt alone. Some chat templates write the prompt differently when an answer follows, for example
+without an empty block of reasoning. Then the model is trained on a prompt that it never sees.
 """
 
 import itertools
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from factory.models import Checkpoint, Conversation, prompt_encoder
 
 CHECKED = 64
-"""Number of training rows that are checked."""
+"""Number of training rows to check."""
 
 
 def prefix_warning(rows: Path, model: Checkpoint) -> str | None:
@@ -31,9 +31,9 @@ def prefix_warning(rows: Path, model: Checkpoint) -> str | None:
         return None
     return (
         f"the chat template of {model.name} writes {n_broken:,} of the first {len(checked):,} "
-        "prompts differently when an answer follows: TRL leaves out the differing end of the "
-        "prompt, so the model is trained on prompts that it does not see when it answers "
-        "(another setting in template_kwargs, such as enable_thinking, may avoid this)"
+        "prompts differently when an answer follows: TRL omits the end that differs, so the model "
+        "trains on prompts that it does not see when it answers (another setting in "
+        "template_kwargs, such as enable_thinking, may avoid this)"
     )
 
 

@@ -296,9 +296,9 @@ def _last_checkpoint(folder: Path) -> str | None:
 def _finish(job: Job, folder: Path) -> None:
     """Convert the trained weights to the model's dtype, and copy the parent's tokenizer files.
 
-    The IDs of special tokens become those of the parent. TRL replaces some of them: a model without
-    a padding token would get its end token as one, and the next training would then skip the
-    embedding of that token.
+    The IDs of special tokens become those of the parent. TRL replaces some of them. For example,
+    it uses the end token of a model without a padding token for padding. The next training would
+    then skip the embedding of that token.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 

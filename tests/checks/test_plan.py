@@ -67,7 +67,7 @@ def test_a_plan_without_a_model_has_all_steps_and_counts(own, factory, reason):
     shown = factory("plan", own.path, "--lake", own.lake)
     assert shown.code == 0
     assert reason in shown.out
-    assert "Unknown without M_0: which rows are stored" in shown.out
+    assert "Unknown without M_0: the rows in the lake" in shown.out
     plan = open_recipe(own.path, own.lake).plan()
     assert list(plan.missing_models) == ["M_0"]
     assert not plan.is_done

@@ -249,7 +249,7 @@ def have_empty_weights(folder):
     ("damage", "fault"),
     [
         (lack_config, "has no config.json"),
-        (be_an_adapter, "is a LoRA adapter, not a full model: name this folder in model.adapter"),
+        (be_an_adapter, "is a LoRA adapter, not a full model: set model.adapter to this folder"),
         (lack_a_shard, "lacks 1 of its weight files, such as model-00001-of-00002.safetensors"),
         (have_empty_weights, "pytorch_model.bin is empty"),
     ],

@@ -196,12 +196,15 @@ def test_a_server_may_have_the_only_weights_of_a_model_that_is_not_trained(load)
         (
             "loop: {iterations: 0}\n",
             "model={declared: a}",
-            "model.declared: only a server has the model's weights, but the engine is transformers",
+            (
+                "model.declared: the model's weights are only on a server, but the engine is "
+                "transformers"
+            ),
         ),
         (
             SERVER.replace("0}", "1}"),
             "model={declared: a}",
-            "model.declared: a model whose weights only a server has cannot be trained",
+            "model.declared: a model whose weights are only on a server cannot be trained",
         ),
         (
             "",

@@ -276,7 +276,7 @@ def tokens_of(toy, step):
 def test_without_a_training_there_is_no_estimate_of_one(toy, factory):
     factory("preview", toy.path, "--lake", toy.lake)
     shown = factory("plan", toy.path, "--lake", toy.lake).out
-    assert "without 4 training steps, which have no estimate yet" in shown
+    assert "without 4 training steps that cannot be estimated yet" in shown
     toy.write(train={"with": "manual"})
     totals = factory("plan", toy.path, "--lake", toy.lake, "--json").json()["totals"]
     assert totals["without_estimate"] == {}
@@ -284,4 +284,4 @@ def test_without_a_training_there_is_no_estimate_of_one(toy, factory):
 
 def test_a_first_plan_says_how_to_get_an_estimate(toy, factory):
     shown = factory("plan", toy.path, "--lake", toy.lake).out
-    assert "no estimate of the time yet (run `factory preview` for one)" in shown
+    assert "no time estimate yet (run `factory preview` to get one)" in shown

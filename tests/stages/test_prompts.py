@@ -208,7 +208,7 @@ def test_a_byte_order_mark_is_passed_over():
         ),
         (
             chat({**USER, "reasoning": "a", "reasoning_content": "b"}),
-            "a message has both of the fields reasoning and reasoning_content",
+            "a message has both fields reasoning and reasoning_content",
         ),
         ({"prompt": "Hi.", "tools": ["f"]}, "expected a list of objects in the field `tools`"),
         *(

@@ -1,4 +1,4 @@
--- The best answers of the named query `best_of_k`, with their prompts as the table `prompts` has them.
+-- The best answers of the named query `best_of_k`, with the prompts as stored in `prompts`.
 -- Grain: one row per prompt and iteration.
 -- Reads: best_of_k, prompts
 select

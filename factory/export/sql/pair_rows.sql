@@ -1,5 +1,5 @@
--- The rows of every dataset and training file: the pairs of `selected_pairs` with their prompts as
--- stored, their texts as messages, their scores, and their provenance. `rejected` is NULL if the policy has no rejected side.
+-- The rows of every dataset and training file: the pairs of `selected_pairs` with stored prompts,
+-- texts as messages, scores, and provenance. `rejected` is NULL if the policy has no rejected side.
 -- Grain: one row per selected pair.
 -- Reads: prompts, selected_pairs, texts
 select

@@ -1,7 +1,7 @@
 -- Which answer is the best one for each prompt? These rows are demonstrations for SFT (rejection
 -- sampling), with prompt and completion as lists of messages. The best answer is the current
--- model's answer with the highest `pair_score` in `candidates`; of equal scores, the one with the
--- lowest draw. Prompts without a scored answer are left out.
+-- model's answer with the highest `pair_score` in `candidates`. If scores are equal, the lowest
+-- draw wins. Prompts without a scored answer are left out.
 -- Grain: one row per prompt and iteration.
 -- Reads: candidates, prompts
 with ranked as (

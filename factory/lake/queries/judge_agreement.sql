@@ -1,6 +1,6 @@
 -- Does a judge give the same answer the same score each time? The query compares the judge's draws
--- for each sample with at least two valid `verdicts`. If the pairs rank by expected scores, these
--- are compared. `all_equal` is the share of samples whose scores are all equal, `pairwise_equal`
+-- for each sample with at least two valid `verdicts`. If the pairs rank by expected scores, it
+-- compares those. `all_equal` is the share of samples whose scores are all equal, `pairwise_equal`
 -- the share of equal scores among pairs of verdicts on the same sample, and `mean_spread` the mean
 -- population standard deviation. `krippendorff_alpha` is Krippendorff's alpha with squared
 -- differences (Computing Krippendorff's Alpha-Reliability, 2011): 1 is perfect agreement, 0 is

@@ -4,10 +4,11 @@
 -- model's best answer scores higher than the current model's. `chosen_longer` is the share of kept
 -- pairs whose chosen answer has more tokens. `truncated` counts the `answers` that `max_tokens` cut
 -- off, and `failed` the generations without an answer. `same_text` counts the `prompts` whose
--- answers all have the same text. `consistency` is Krippendorff's alpha over the `verdicts` on the
--- `rejudged` answers, which have several: 1 if the judge always repeats its score, 0 if it agrees
--- with itself by chance. Of several judges, the least consistent one counts. It is NULL if each
--- answer was judged once, if all scores are equal, or for comparisons (see position_bias).
+-- answers all have the same text. `consistency` is Krippendorff's alpha over the answers with
+-- several `verdicts`, which `rejudged` counts: 1 if the judge always repeats its score, 0 if it
+-- agrees with itself by chance. With several judges, it is the value of the least consistent judge.
+-- It is NULL if each answer was judged once, if all scores are equal, or for comparisons (see
+-- position_bias).
 -- Grain: one row per iteration and phase.
 -- Reads: candidates, pairs, panel, verdicts
 with of_pairs as (

@@ -1,6 +1,6 @@
 -- Does a judge score its own answers higher than those of other models? The query shows the mean
 -- scores in `candidates` by judge and by the model that wrote the answers, and the difference from
--- the judge's own answers. If the pairs rank by expected scores, these are used. A judge's own
+-- the judge's own answers. If the pairs rank by expected scores, it uses those. A judge's own
 -- answers may really be better: see judge_and_probe.
 -- Grain: one row per iteration, judge, role, and model, without the probe, which has a different
 -- judge.

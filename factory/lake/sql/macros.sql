@@ -6,7 +6,7 @@ create macro share_of(salt, item) as
 create macro row_id(a, b, c) as
     left(sha256(concat_ws(chr(31), coalesce(a, ''), coalesce(b, ''), c)), 24);
 
--- The part of a prompt that earlier versions did not show to models as the prompt's file has it:
+-- The part of a prompt that earlier versions showed to models differently from the prompt file:
 -- tools whose keys are not sorted, and tool calls and reasoning in earlier messages. Stored JSON has
 -- a space after `":` only if its keys are not sorted. Inside a JSON string, a backslash precedes `"`.
 create macro shown_late(tools, messages) as concat(

@@ -1,4 +1,4 @@
--- Grain: one row: the number of tokens that a model reads when it is trained on a build's pairs once.
+-- Grain: one row, with the number of tokens that a training reads in one pass over a build's pairs.
 -- Reads: pairs_shards
 select
     coalesce(

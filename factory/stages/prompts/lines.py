@@ -211,7 +211,7 @@ def _message(message: Any) -> dict[str, Any]:
         raise _Unusable(f"a message has the unknown field {unknown[0]}")
     plain = {str(_OTHER_NAMES.get(name, name)): value for name, value in message.items()}
     if len(plain) < len(message):
-        raise _Unusable("a message has both of the fields reasoning and reasoning_content")
+        raise _Unusable("a message has both fields reasoning and reasoning_content")
     if plain.get("tool_calls") is not None:
         plain["tool_calls"] = _tool_calls(plain["tool_calls"])
     for name, value in plain.items():
@@ -222,7 +222,7 @@ def _message(message: Any) -> dict[str, Any]:
     if plain.get("content") is None and not plain.get("tool_calls"):
         raise _Unusable(
             f"a message with the role {plain['role']} has no content, but only a message with tool "
-            "calls may lack it"
+            "calls may have none"
         )
     return {name: value for name, value in plain.items() if value is not None}
 
