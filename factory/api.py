@@ -234,6 +234,7 @@ class Factory:
         return Preview(
             rows,
             scale=rubric.scale if rubric else None,
+            ranks_by=state.opened.choice.ranks_by(JUDGE) or "score",
             remarks=list(truncation(ends.count("length"), len(ends), self.recipe)),
         )
 

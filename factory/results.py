@@ -175,6 +175,8 @@ class Preview(Table):
 
     scale: tuple[float, float] | None
     """The lowest and the highest score of the judge's rubric, or None without a rubric."""
+    ranks_by: str
+    """The column by which the recipe's pairs rank answers: `score` or `expected_score`."""
     remarks: list[str]
     """Sentences that describe weaknesses of the answers, with remedies."""
 
@@ -187,10 +189,7 @@ class Preview(Table):
     def _judge_problem(self) -> list[str]:
         """Return a note if the judge's scores cannot rank the answers. A run would stop."""
         n = sum(len(row["judgments"] or []) for row in self.rows)
-        each = (
-            row["score"] if row["expected_score"] is None else row["expected_score"]
-            for row in self.rows
-        )
+        each = (row[self.ranks_by] for row in self.rows)
         scores = {score for score in each if score is not None}
         if n and not scores:
             return [f"None of the {n:,} judgments has a score: {JUDGE_REMEDY}."]

@@ -1,8 +1,8 @@
-"""Check a recipe for `factory plan` and `factory doctor`, without its models."""
+"""Check a recipe and its models for `factory plan` and `factory doctor`."""
 
 from pathlib import Path
 
-from factory.checks.preflight import check_recipe
+from factory.checks.preflight import check_models, check_recipe
 from factory.errors import UserError
 from factory.lake import Lake
 from factory.plan import RecipeState, check_chunks, doctor, read_state
@@ -10,10 +10,14 @@ from factory.recipe import Recipe
 
 
 def check_plan(state: RecipeState) -> None:
-    """Check the recipe of a plan, unless every step is done. Raises UserError."""
+    """Check the recipe of a plan and its models, unless every step is done.
+
+    Skips models that are not on this machine. Raises UserError.
+    """
     if state.undone:
         check_chunks(state)
         check_recipe(state)
+        check_models(state)
 
 
 def examine_recipe(recipe: Recipe, lake: Path) -> doctor.Check:

@@ -16,6 +16,7 @@ from factory.models import (
     Checkpoint,
     check_all_weights,
     check_turn_end,
+    fast_tokenizer,
     prints_date,
     read_templates,
     token_counter,
@@ -75,26 +76,40 @@ def check_before_run(state: RecipeState, wanted: Sequence[Step]) -> None:
     Raises UserError if a step would fail.
     """
     check_recipe(state)
-    recipe = state.recipe
-    for model in state.models.values():
-        if model.declared is None and (found := read_templates(model.path, model.field)):
-            found.check(model.field)
-    _check_server(recipe.engine, state.models["M_0"], recipe.sampling, "sampling")
-    judges = [name for name in recipe.all_judges if state.opened.rubrics[name] is not None]
-    for name in dict.fromkeys(["M_0", *map(recipe.first_model_of_judge, judges)]):
-        if recipe.engine_of(name).name in _STOPPED:
-            check_turn_end(state.models[name])
+    check_models(state)
     if any(step.stage == "train" for step in wanted):
         _check_training(state)
+    for name, judge in state.recipe.all_judges.items():
+        model = state.models[state.recipe.first_model_of_judge(name)]
+        loads_judge = judge.has_rubric and model.name != "M_0" and model.adapter is None
+        if loads_judge and state.recipe.engine_of(model.name).name == "transformers":
+            check_all_weights(model.path, model.field)
+
+
+def check_models(state: RecipeState) -> None:
+    """Check the models of a recipe that are on this machine, without loading their weights.
+
+    Raises a UserError if a model does not fit its engine or its rubric.
+    """
+    recipe, models = state.recipe, state.models
+    for model in models.values():
+        if model.declared is None and (found := read_templates(model.path, model.field)):
+            found.check(model.field)
+    if "M_0" in models:
+        _check_server(recipe.engine, models["M_0"], recipe.sampling, "sampling")
+    judges = [name for name in recipe.all_judges if state.opened.rubrics[name] is not None]
+    for name in dict.fromkeys(["M_0", *map(recipe.first_model_of_judge, judges)]):
+        if name in models and recipe.engine_of(name).name in _STOPPED:
+            check_turn_end(models[name])
     for name in recipe.all_judges:
-        _check_judge_model(state, name)
+        if (judge_model := models.get(recipe.first_model_of_judge(name))) is not None:
+            _check_judge_model(state, name, judge_model)
 
 
-def _check_judge_model(state: RecipeState, name: str) -> None:
+def _check_judge_model(state: RecipeState, name: str, model: Checkpoint) -> None:
     """Check that a judge's model fits its rubric."""
     recipe = state.recipe
     judge, rubric = recipe.all_judges[name], state.opened.rubrics[name]
-    model = state.models[recipe.first_model_of_judge(name)]
     if judge.reward_model is not None:
         reward.check_reward_model(model)
     if rubric is None:
@@ -148,7 +163,7 @@ def _check_server(engine: Engine, model: Checkpoint, generation: Generation, fie
             "the chat template prints the current date, which a server cannot replace",
             "write a fixed date into the chat template, and start the server with this template",
         )
-    if tags := {*(generation.reasoning or ())} & {*model.control_tokens}:
+    if tags := {*(generation.reasoning or ())} & {*model.special_tokens}:
         raise RecipeError(
             f"{field}.reasoning",
             f"servers remove the tag {min(tags)} from answers, because it is a special token",
@@ -299,9 +314,7 @@ def _check_labels(judge: Judge, rubric: Rubric) -> None:
 def _check_tokens(judge: Judge, rubric: Rubric, model: Checkpoint, engine: Engine) -> None:
     """Raise RubricError if the judge's tokenizer cannot spell a label, or if the engine cannot
     report the log-probabilities of its tokens."""
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(model.path / "tokenizer.json"))
+    tokenizer = fast_tokenizer(model)
 
     def encode(text: str) -> list[str]:
         tokens: list[str] = tokenizer.encode(text, add_special_tokens=False).tokens

@@ -223,6 +223,9 @@ class _Engine:
             return self._decoder(tokens, tags)
 
         def find(row: Row, answer: list[int], seen: torch.Tensor) -> FoundScore | None:
+            if answer[-1] in self._stops:  # the parser must not see the text of a stop token
+                answer = answer[:-1]
+
             def logprobs(place: int) -> dict[int, float]:
                 return dict(zip(tree.next_tokens(), seen[place].tolist(), strict=True))
 

@@ -421,10 +421,11 @@ class _Engine:
             yield result
             return
         tags = run.request.generation.reasoning
+        ended = result.finish_reason == "stop"  # the parser must not see the text of a stop token
         score = find_score(
             run.tree,
             run.request,
-            answer.tokens,
+            answer.tokens[:-1] if ended else answer.tokens,
             lambda some: self._decoder(some, tags),
             answer.logprobs.__getitem__,
         )

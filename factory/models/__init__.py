@@ -18,7 +18,13 @@ from factory.models.locate import check_model, locate_model
 from factory.models.open import declared_checkpoint, open_checkpoint
 from factory.models.safetensors import Tensor, read_tensors
 from factory.models.templates import ChatTemplates, chat_template, prints_date, read_templates
-from factory.models.tokens import prompt_encoder, special_tokens, text_counter, token_counter
+from factory.models.tokens import (
+    fast_tokenizer,
+    prompt_encoder,
+    special_tokens,
+    text_counter,
+    token_counter,
+)
 from factory.models.trained import broken_files, model_manifest, trained_model
 from factory.models.turns import check_turn_end
 
@@ -41,6 +47,7 @@ __all__ = [
     "check_turn_end",
     "declared_checkpoint",
     "declared_dtype",
+    "fast_tokenizer",
     "folder_digest",
     "is_adapter",
     "locate_model",

@@ -11,6 +11,7 @@ from typing import Any
 
 from factory.fingerprint import file_digest, files_digest
 from factory.models.config import CONTEXT_LENGTHS, read_json, text_config
+from factory.models.templates import read_templates
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,9 @@ class Checkpoint:
 
         Chat models often have several.
         """
-        config = text_config(self.config)
-        stops = self.generation_config.get("eos_token_id", config.get("eos_token_id"))
+        stops = self.generation_config.get("eos_token_id")
+        if stops is None:
+            stops = text_config(self.config).get("eos_token_id")
         return [stops] if isinstance(stops, int) else list(stops or [])
 
     @cached_property
@@ -83,16 +85,39 @@ class Checkpoint:
         return next((config[name] for name in CONTEXT_LENGTHS if config.get(name)), None)
 
     @cached_property
-    def control_tokens(self) -> tuple[str, ...]:
-        """Texts that the tokenizer turns into control tokens, as listed in its `tokenizer.json` or,
-        without that file, in its `tokenizer_config.json`.
+    def special_tokens(self) -> tuple[str, ...]:
+        """The added tokens that the tokenizer treats as special: decoding can drop them.
 
         Empty for a model whose weights are only on a server.
         """
+        return tuple(token["content"] for token in self._added_tokens if token.get("special"))
+
+    @cached_property
+    def control_tokens(self) -> tuple[str, ...]:
+        """Texts that structure a conversation if they occur in a prompt: the special tokens, and
+        other added tokens that the chat template contains or that end an answer.
+
+        Empty for a model whose weights are only on a server.
+        """
+        if self.declared:
+            return ()
+        templates = read_templates(self.path, self.field)
+        return tuple(
+            token["content"]
+            for token in self._added_tokens
+            if token.get("special")
+            or token.get("id") in self.stop_tokens
+            or (token["content"].strip() and templates and templates.mention(token["content"]))
+        )
+
+    @cached_property
+    def _added_tokens(self) -> list[dict[str, Any]]:
+        """The tokens that `tokenizer.json` adds or, without it, `tokenizer_config.json`."""
         added = self._json("tokenizer.json").get("added_tokens")
-        if added is None:
-            added = (self._json("tokenizer_config.json").get("added_tokens_decoder") or {}).values()
-        return tuple(token["content"] for token in added if token.get("special"))
+        if added is not None:
+            return list(added)
+        by_id = self._json("tokenizer_config.json").get("added_tokens_decoder") or {}
+        return [{"id": int(number), **token} for number, token in by_id.items()]
 
     @cached_property
     def tokenizer_digest(self) -> str:

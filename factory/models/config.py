@@ -87,6 +87,11 @@ _CONFIG: dict[str, _Kind] = {
 
 _TOKEN: _Kind = ("a string or an object with `content`", _is_special_token)
 
+_FILE_NAMES: _Kind = (
+    "an object of file names",
+    lambda value: isinstance(value, dict) and _is_list_of(_is_str, [*value.values()]),
+)
+
 _FIELDS: dict[str, dict[str, _Kind]] = {
     "config.json": _CONFIG,
     "generation_config.json": {
@@ -124,12 +129,8 @@ _FIELDS: dict[str, dict[str, _Kind]] = {
             lambda value: isinstance(value, dict) and _is_list_of(_is_int, [*value.values()]),
         ),
     },
-    "model.safetensors.index.json": {
-        "weight_map": (
-            "an object of file names",
-            lambda value: isinstance(value, dict) and _is_list_of(_is_str, [*value.values()]),
-        ),
-    },
+    "model.safetensors.index.json": {"weight_map": _FILE_NAMES},
+    "pytorch_model.bin.index.json": {"weight_map": _FILE_NAMES},
 }
 """The fields that the factory reads, by file. A field may also be null or absent."""
 
@@ -186,5 +187,5 @@ def text_config(config: dict[str, Any]) -> dict[str, Any]:
 
 def declared_dtype(path: Path, field: str) -> str:
     """Return the dtype named in a model's `config.json`, or float32 if none is named."""
-    config = read_json(path / "config.json", field)
+    config = text_config(read_json(path / "config.json", field))
     return str(config.get("dtype") or config.get("torch_dtype") or "float32")

@@ -1,6 +1,7 @@
 """Find a model's folder by its path, or in the local cache of the Hugging Face Hub."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from factory.errors import MissingModel, ModelError, NotDownloaded
@@ -9,6 +10,12 @@ from factory.models.digest import MEANING_FILES, WEIGHT_FILES, is_adapter, weigh
 from factory.models.safetensors import read_tensors
 from factory.models.templates import read_templates
 from factory.recipe import Model, Recipe, Training
+
+INDEX_FILES = {
+    ".safetensors": "model.safetensors.index.json",
+    ".bin": "pytorch_model.bin.index.json",
+}
+"""Names of the files that list the weight files of a model, by format."""
 
 VOCABULARY_FILES = ("tokenizer.json", "*.model*", "vocab*", "*.tiktoken", "tekken.json")
 """Patterns of the files with a tokenizer's vocabulary. A model folder needs one of them."""
@@ -53,19 +60,25 @@ def _locate_repository(model: Model, field: str, download: bool) -> Path:
     try:
         path = find(WEIGHT_FILES[0])
         # Look for the second format only if the first one is missing.
-        return path if weight_files(path) else find(*WEIGHT_FILES, "pytorch_model.bin.index.json")
+        if not weight_files(path):
+            path = find(*WEIGHT_FILES, INDEX_FILES[".bin"])
+        weights = weight_files(path)
+        if download or (weights and not _missing_shards(path, weights, field)):
+            return path
+        fault = "is only partly in this machine's Hub cache"
     except LocalEntryNotFoundError:
-        raise NotDownloaded(
-            field,
-            f"{model.path} is neither in the recipe's folder nor in this machine's Hub cache",
-            f"download the repository with `hf download {model.path}` or `factory run`",
-        ) from None
+        fault = "is neither in the recipe's folder nor in this machine's Hub cache"
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise ModelError(
             field,
             f"the download of {model.path} from the Hub failed: {error}",
             "check the repository name, the network connection, and HF_TOKEN",
         ) from error
+    raise NotDownloaded(
+        field,
+        f"{model.path} {fault}",
+        f"download the repository with `hf download {model.path}` or `factory run`",
+    )
 
 
 def shown_path(path: Path) -> str:
@@ -107,6 +120,17 @@ def check_model(given: str, path: Path, field: str) -> None:
         )
 
 
+def _missing_shards(path: Path, weights: Sequence[Path], field: str) -> list[str]:
+    """Return the names of missing weight files, which a model's index or its other files name."""
+    index = INDEX_FILES[weights[0].suffix]
+    shards = set((read_json(path / index, field).get("weight_map") or {}).values())
+    for weight in weights:
+        if found := re.fullmatch(r"(.*-)\d{5}-of-(\d{5})(\.\w+)", weight.name):
+            before, count, suffix = found.groups()
+            shards |= {f"{before}{n:05d}-of-{count}{suffix}" for n in range(1, int(count) + 1)}
+    return [name for name in sorted(shards) if not (path / name).is_file()]
+
+
 def _check_weights(given: str, path: Path, field: str) -> None:
     """Raise ModelError unless the weights of a model are complete according to their headers."""
     weights = weight_files(path)
@@ -114,9 +138,7 @@ def _check_weights(given: str, path: Path, field: str) -> None:
         raise MissingModel(
             field, f"{given} has no weights", "expected *.safetensors or pytorch_model*.bin files"
         )
-    shards = read_json(path / "model.safetensors.index.json", field).get("weight_map") or {}
-    missing = [name for name in sorted(set(shards.values())) if not (path / name).is_file()]
-    if missing and weights[0].suffix == ".safetensors":
+    if missing := _missing_shards(path, weights, field):
         raise MissingModel(
             field,
             f"{given} lacks {len(missing)} of its weight files, such as {missing[0]}",

@@ -179,11 +179,19 @@ def _with_fixed_date(text: str, field: str) -> str:
 
     _check(text, field)
 
+    tree = _environment().parse(text)
     forms = [
         call.args[0] if len(call.args) == 1 else None
-        for call in _environment().parse(text).find_all(nodes.Call)
+        for call in tree.find_all(nodes.Call)
         if isinstance(call.node, nodes.Name) and call.node.name == "strftime_now"
     ]
+    tests = sum(
+        isinstance(test.node, nodes.Name) and test.node.name == "strftime_now"
+        for test in tree.find_all(nodes.Test)
+    )
+    names = sum(name.name == "strftime_now" for name in tree.find_all(nodes.Name))
+    if names > len(forms) + tests:  # the function gets another name, such as {% set now = … %}
+        forms.append(None)
     if not forms:
         return text
     dates = {}

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from factory.errors import MissingExtra, ModelError
+from factory.errors import MissingExtra, ModelError, one_line
 from factory.models.chat import Conversation
 from factory.models.checkpoint import Checkpoint
 from factory.models.config import read_json
@@ -31,7 +31,7 @@ def prompt_encoder(model: Checkpoint) -> Callable[[Conversation, bool], list[int
     specials = special_tokens(model.path, model.field)
     templates.check(model.field)
     if any(templates.mention(name) for name in SPECIAL_TOKENS if name not in specials):
-        specials = _auto_tokenizer(model.path).special_tokens_map
+        specials = auto_tokenizer(model).special_tokens_map
     encode = _encoder(model)
     return lambda conversation, prompting: encode(
         templates.render(conversation, specials, add_generation_prompt=prompting)
@@ -64,31 +64,58 @@ def _encoder(model: Checkpoint) -> Callable[[str], list[int]]:
 
     It ignores the truncation and padding that a training may have saved with the tokenizer.
     """
-    file = model.path / "tokenizer.json"
-    if not file.is_file():
-        slow = _auto_tokenizer(model.path)
-        return lambda text: list(slow.encode(text, add_special_tokens=False))
-    from tokenizers import Tokenizer
-
-    try:
-        fast = Tokenizer.from_file(str(file))
-    except Exception as error:  # the package raises no more specific type
-        raise ModelError(
-            model.field,
-            f"tokenizer.json is not a tokenizer ({error})",
-            "download the model again",
-        ) from None
-    fast.no_truncation()
-    fast.no_padding()
+    fast = fast_tokenizer(model)
     return lambda text: list(fast.encode(text, add_special_tokens=False).ids)
 
 
-def _auto_tokenizer(path: Path) -> Any:
+def fast_tokenizer(model: Checkpoint) -> Any:
+    """Return a model's tokenizer as a `tokenizers.Tokenizer`, without truncation and padding.
+
+    Reads `tokenizer.json`, or lets transformers convert the vocabulary files of an older tokenizer.
+    Raises ModelError if the files are not a tokenizer.
+    """
+    from tokenizers import Tokenizer
+
+    file = model.path / "tokenizer.json"
+    if not file.is_file():
+        fast = getattr(auto_tokenizer(model), "backend_tokenizer", None)
+        if fast is None:
+            raise ModelError(
+                model.field,
+                f"transformers cannot convert the tokenizer of {model.path.name}",
+                "save it as tokenizer.json",
+            )
+    else:
+        try:
+            fast = Tokenizer.from_file(str(file))
+        except Exception as error:  # the package raises no more specific type
+            raise ModelError(
+                model.field,
+                f"tokenizer.json is not a tokenizer ({error})",
+                "download the model again",
+            ) from None
+    fast.no_truncation()
+    fast.no_padding()
+    return fast
+
+
+def auto_tokenizer(model: Checkpoint) -> Any:
+    """Return the tokenizer that transformers loads for a model.
+
+    Raises MissingExtra without transformers, and ModelError if transformers cannot load it.
+    """
     try:
         from transformers import AutoTokenizer
     except ImportError:
         raise MissingExtra("transformers", "train") from None
-    return AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    try:
+        return AutoTokenizer.from_pretrained(model.path, trust_remote_code=False)
+    except Exception as error:  # every tokenizer class checks its files differently
+        raise ModelError(
+            model.field,
+            f"transformers cannot load the tokenizer of {model.path.name} ({one_line(error, 200)})",
+            "install the package that the message names, or add a tokenizer.json",
+        ) from None
 
 
 def _token(value: Any) -> str | None:

@@ -1,13 +1,14 @@
 """Find the token that ends an assistant's turn, and check that it ends an answer."""
 
 import re
+from contextlib import suppress
 
-from factory.errors import ModelError
+from factory.errors import MissingExtra, ModelError
 from factory.models.chat import Conversation
 from factory.models.checkpoint import Checkpoint
 from factory.models.config import read_json
 from factory.models.templates import read_templates
-from factory.models.tokens import special_tokens
+from factory.models.tokens import auto_tokenizer, special_tokens
 
 _ANSWER = "An answer"
 
@@ -22,7 +23,7 @@ def check_turn_end(model: Checkpoint) -> None:
     if templates is None:
         return
     added = read_json(model.path / "tokenizer.json", model.field).get("added_tokens") or []
-    numbers = {token["content"]: token["id"] for token in added}
+    numbers = {token["content"]: token["id"] for token in added if token["content"].strip()}
     specials = special_tokens(model.path, model.field)
     messages = [{"role": "user", "content": "A prompt"}, {"role": "assistant", "content": _ANSWER}]
     try:
@@ -34,8 +35,12 @@ def check_turn_end(model: Checkpoint) -> None:
     end = re.search(any_added, after) if shown and numbers else None
     if end is None or end[0] == specials.get("eos_token") or numbers[end[0]] in model.stop_tokens:
         return
+    with suppress(MissingExtra, ModelError):  # the tokenizer's class can have a default
+        if end[0] == auto_tokenizer(model).eos_token:
+            return
     raise ModelError(
         model.field,
         f"the chat template ends a turn with {end[0]}, but this token does not end an answer",
-        f"add {numbers[end[0]]} to the list eos_token_id in the model's generation_config.json",
+        f"add {numbers[end[0]]} to the list eos_token_id in the model's generation_config.json "
+        "(copy a model of the Hub to a folder first)",
     )

@@ -82,7 +82,7 @@ def _most_tokens(state: RecipeState, step: Step) -> int:
     most = (section or state.recipe.sampling).max_tokens
     rubric = state.opened.rubrics[step.judge_name] if section else None
     if section and section.constrained and rubric:
-        return min(most, 1 + max(len(label.encode()) for label in rubric.labels))
+        return min(most, 1 + max((len(label.encode()) for label in rubric.labels), default=0))
     return most
 
 

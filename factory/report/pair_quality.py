@@ -21,7 +21,11 @@ def quality(state: RecipeState) -> Rows:
 
     The lake caches the rows, because the query reads every answer and every verdict.
     """
-    builds = sorted(folder.key for folder in state.folders.values() if folder.table == "pairs")
+    builds = sorted(
+        [folder.key, *sorted(shard.name for shard in folder.shards())]
+        for folder in state.folders.values()
+        if folder.table == "pairs"
+    )
 
     def compute() -> Row:
         return {"rows": all_views(state).all(shipped_queries()["pair_quality"].sql)}

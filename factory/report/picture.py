@@ -77,7 +77,8 @@ def _gaps(rows: Sequence[Row], height: float) -> Iterator[str]:
     for place, (side, colour) in enumerate(SIDES.items()):
         yield _dot(58 + 80 * place, 42, colour)
         yield _text(68 + 80 * place, 46, side)
-    scores = [row[side] for row in rows for side in ("score_chosen", "score_rejected")]
+    sides = ("score_chosen", "score_rejected")
+    scores = [row[side] for row in rows for side in sides if row[side] is not None]
     if not scores:
         return
     low, high = min(scores), max(scores)
@@ -89,11 +90,13 @@ def _gaps(rows: Sequence[Row], height: float) -> Iterator[str]:
     x = _Axis(-0.5, len(rows) - 0.5, 52, _LEFT - 20)
     for place, row in enumerate(rows):
         at = x(place)
-        top, bottom = y(row["score_chosen"]), y(row["score_rejected"])
-        yield _line(at, top, at, bottom, _INK, 2)
-        yield _dot(at, top, SIDES["chosen"])
-        yield _dot(at, bottom, SIDES["rejected"])
-        yield _text(at + 6, (top + bottom) / 2 - 8, f"{row['gap']:.2f}")
+        if row["gap"] is not None:
+            top, bottom = y(row["score_chosen"]), y(row["score_rejected"])
+            yield _line(at, top, at, bottom, _INK, 2)
+            yield _text(at + 6, (top + bottom) / 2 - 8, f"{row['gap']:.2f}")
+        for side, colour in SIDES.items():
+            if (score := row[f"score_{side}"]) is not None:
+                yield _dot(at, y(score), colour)
         yield _text(at, height - _FOOT + 16, row["phase"], anchor="middle")
         yield _text(at, height - _FOOT + 31, f"it {row['iteration']}", anchor="middle")
 

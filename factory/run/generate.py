@@ -106,6 +106,7 @@ class _JudgmentMaker:
         self._section = opened.section(step) or state.recipe.judge
         self.reasoning = self._section.reasoning
         self._rubric, self._scale = opened.reading(step)
+        self._ranks_by = opened.choice.ranks_by(step.judge_name)
 
     def request(self, row: Row) -> Request:
         key = self._step_state.request_key
@@ -119,9 +120,7 @@ class _JudgmentMaker:
     def assess(self, result: Result) -> _Assessment:
         judgment = asdict(result) | {"judgment_id": "", "sample_id": "", "judge": ""}
         verdict = verdicts.row(judgment, self._rubric, self._scale, "")
-        expected = verdict["expected_score"]
-        score = verdict["score"] if expected is None else expected
-        return _Assessment(verdict["score"] is None, score)
+        return _Assessment(verdict["score"] is None, verdict[self._ranks_by or "score"])
 
 
 class _Work:

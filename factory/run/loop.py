@@ -11,6 +11,7 @@ from enum import Enum, auto
 import pyarrow as pa
 
 from factory.checks import check_before_run, check_packages
+from factory.engines import share_cores
 from factory.errors import StepFailed
 from factory.lake import Lake, Lock
 from factory.plan import (
@@ -70,6 +71,7 @@ def preview_recipe(recipe: Recipe, lake: Lake, progress: Progress, limit: int) -
 def _run(
     opened: OpenedRecipe, wanted: Sequence[Step], limit: int | None, progress: Progress
 ) -> RecipeState:
+    share_cores()  # before the checks import torch
     state = RecipeState.of(opened)
     with EngineCache() as engines:
         run = _Run(state, wanted, limit, progress, engines)

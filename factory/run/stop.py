@@ -176,8 +176,10 @@ def check_limits(state: RecipeState, step_state: StepState) -> None:
     elif step.stage in _QUERIES:
         field, query = _QUERIES[step.stage]
         limit, is_own = _share(state, step, field)
-        within = field == "unparsed" and step_state.unparsed <= (limit or 1) * step_state.answered
-        if limit is not None and not within:
+        if limit is None:
+            return
+        within = field == "unparsed" and step_state.unparsed <= limit * step_state.answered
+        if not within:
             row = state.step_views(step_state, None).one(load_query(f"run/{query}"))
             _compare_row(step.label, field, limit, row, is_own=is_own)
     elif step.stage == "pairs" and step_state.folder is not None:

@@ -30,7 +30,7 @@ def decoding(model: Checkpoint, generation: Generation) -> dict[str, str]:
     with the text of this token.
     """
     tags = {*(generation.reasoning or ())}
-    has_special_tags = not tags.isdisjoint(model.control_tokens) if tags else False
+    has_special_tags = not tags.isdisjoint(model.special_tokens) if tags else False
     return {
         **({"tags": "kept"} if has_special_tags else {}),
         **({"stop_token": "left out"} if model.has_plain_stop else {}),

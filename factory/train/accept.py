@@ -60,6 +60,7 @@ def check_trained_model(
         _check_weights(path, parent, field)
         check_all_weights(path, field)
         _check_tokenizer(path, parent, field)
+        _check_stop_tokens(path, parent, field)
         is_parent = parent.adapter is None and _has_digest(path, parent.path)
     if is_parent:
         raise ModelError(
@@ -148,4 +149,22 @@ def _check_tokenizer(path: Path, parent: Checkpoint, field: str) -> None:
             field,
             f"the chat template in {path} differs from the chat template of {parent.name}",
             f"use the chat template of {parent.name}, or remove the chat template",
+        )
+
+
+def _check_stop_tokens(path: Path, parent: Checkpoint, field: str) -> None:
+    """Check that the model ends its answers at the same tokens as its parent.
+
+    Some trainers write a generation_config.json with a single one of them.
+    """
+    name = "generation_config.json"
+    if not (path / name).is_file():
+        return  # the model gets the file of its parent
+    trained = Checkpoint(parent.name, path, digest="", dtype=parent.dtype, field=field)
+    if lost := sorted({*parent.stop_tokens} - {*trained.stop_tokens}):
+        raise ModelError(
+            field,
+            f"the model in {path} no longer ends an answer at the token {lost[0]}, as "
+            f"{parent.name} does",
+            f"copy {name} from {parent.name}, or remove it",
         )
