@@ -194,7 +194,7 @@ def test_a_trace_shows_the_judgments_of_all_judges_that_decided(judged, factory)
     ("change", "sentence"),
     [
         ("pairs.score=judge + nobody", "'judge + nobody': the query failed: "),
-        ("pairs.score=1); drop table x; select (1", "expected one read-only query"),
+        ("pairs.score=1); drop table x; select (1", "the expression is invalid: syntax error"),
         (
             "pairs.score=40 + 2",
             "does not use any judge: set pairs.score to mean, expected, or a SQL expression",

@@ -36,7 +36,7 @@ def results(toy, folder):
     dataset = write_dataset(state, "trial")
     export_dataset(open_dataset(dataset), "trl", folder / "trl")
     exported = [pq.read_table(file).to_pylist() for file in sorted(folder.glob("trl/**/*.parquet"))]
-    pairs = toy.query("select * exclude (filename) from pairs order by pair_id")
+    pairs = toy.query("from pairs order by pair_id")
     return json.dumps([pairs, toy.query("from final_pairs order by all"), exported], default=str)
 
 
