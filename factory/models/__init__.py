@@ -26,7 +26,7 @@ from factory.models.tokens import (
     token_counter,
 )
 from factory.models.trained import broken_files, model_manifest, trained_model
-from factory.models.turns import check_turn_end
+from factory.models.turns import check_turn_end, control_tokens
 
 __all__ = [
     "ChatTemplates",
@@ -45,6 +45,7 @@ __all__ = [
     "check_loaded",
     "check_model",
     "check_turn_end",
+    "control_tokens",
     "declared_checkpoint",
     "declared_dtype",
     "fast_tokenizer",

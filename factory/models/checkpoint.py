@@ -11,7 +11,6 @@ from typing import Any
 
 from factory.fingerprint import file_digest, files_digest
 from factory.models.config import CONTEXT_LENGTHS, read_json, text_config
-from factory.models.templates import read_templates
 
 
 @dataclass(frozen=True)
@@ -90,28 +89,10 @@ class Checkpoint:
 
         Empty for a model whose weights are only on a server.
         """
-        return tuple(token["content"] for token in self._added_tokens if token.get("special"))
+        return tuple(token["content"] for token in self.added_tokens if token.get("special"))
 
     @cached_property
-    def control_tokens(self) -> tuple[str, ...]:
-        """Texts that structure a conversation if they occur in a prompt: the special tokens, and
-        other added tokens that the chat template contains or that end an answer.
-
-        Empty for a model whose weights are only on a server.
-        """
-        if self.declared:
-            return ()
-        templates = read_templates(self.path, self.field)
-        return tuple(
-            token["content"]
-            for token in self._added_tokens
-            if token.get("special")
-            or token.get("id") in self.stop_tokens
-            or (token["content"].strip() and templates and templates.mention(token["content"]))
-        )
-
-    @cached_property
-    def _added_tokens(self) -> list[dict[str, Any]]:
+    def added_tokens(self) -> list[dict[str, Any]]:
         """The tokens that `tokenizer.json` adds or, without it, `tokenizer_config.json`."""
         added = self._json("tokenizer.json").get("added_tokens")
         if added is not None:

@@ -1,7 +1,8 @@
-"""Find the token that ends an assistant's turn, and check that it ends an answer."""
+"""Find the tokens around a message, and check that an answer ends with its turn."""
 
 import re
 from contextlib import suppress
+from functools import cache
 
 from factory.errors import MissingExtra, ModelError
 from factory.models.chat import Conversation
@@ -10,7 +11,7 @@ from factory.models.config import read_json
 from factory.models.templates import read_templates
 from factory.models.tokens import auto_tokenizer, special_tokens
 
-_ANSWER = "An answer"
+_PROMPT, _ANSWER = "A prompt", "An answer"
 
 
 def check_turn_end(model: Checkpoint) -> None:
@@ -25,7 +26,7 @@ def check_turn_end(model: Checkpoint) -> None:
     added = read_json(model.path / "tokenizer.json", model.field).get("added_tokens") or []
     numbers = {token["content"]: token["id"] for token in added if token["content"].strip()}
     specials = special_tokens(model.path, model.field)
-    messages = [{"role": "user", "content": "A prompt"}, {"role": "assistant", "content": _ANSWER}]
+    messages = [{"role": "user", "content": _PROMPT}, {"role": "assistant", "content": _ANSWER}]
     try:
         text = templates.render(Conversation(messages), specials, add_generation_prompt=False)
     except Exception:  # a template can raise any exception to refuse a conversation
@@ -44,3 +45,36 @@ def check_turn_end(model: Checkpoint) -> None:
         f"add {numbers[end[0]]} to the list eos_token_id in the model's generation_config.json "
         "(copy a model of the Hub to a folder first)",
     )
+
+
+@cache
+def control_tokens(model: Checkpoint) -> tuple[str, ...]:
+    """Return the texts that structure a conversation if they occur in a prompt.
+
+    These are the special tokens, and other added tokens that end an answer or that the chat
+    template prints around a message. Empty for a model whose weights are only on a server.
+    """
+    if model.declared:
+        return ()
+    frame = _frame(model)
+    return tuple(
+        token["content"]
+        for token in model.added_tokens
+        if token.get("special")
+        or token.get("id") in model.stop_tokens
+        or (token["content"].strip() and token["content"] in frame)
+    )
+
+
+def _frame(model: Checkpoint) -> str:
+    """Return what the chat template prints around the message of a user."""
+    templates = read_templates(model.path, model.field)
+    if templates is None:
+        return ""
+    conversation = Conversation([{"role": "user", "content": _PROMPT}])
+    specials = special_tokens(model.path, model.field)
+    try:
+        text = templates.render(conversation, specials, add_generation_prompt=False)
+    except Exception:  # a template can raise any exception to refuse a conversation
+        return ""
+    return text.replace(_PROMPT, "")

@@ -11,6 +11,7 @@ import yaml
 
 from factory.errors import PublishError
 from factory.lake import Views, load_query, shipped_queries
+from factory.models import control_tokens
 from factory.plan import RecipeState
 from factory.progress import Progress
 from factory.publish.card import render_card
@@ -44,7 +45,7 @@ def write_folder(
     contents = write_repository(state, folder, progress)
     phase, memory = state.policy.final_phase, state.recipe.query_memory
     with open_views(folder, phase, memory) as views:
-        tokens = {token for model in state.models.values() for token in model.control_tokens}
+        tokens = {token for model in state.models.values() for token in control_tokens(model)}
         findings = examine(views, folder, sorted(tokens), options.evaluation, local_folders(state))
         _write_picture(views, folder)
         release = Release(

@@ -7,7 +7,7 @@ from factory.engines import Request, Result
 from factory.fingerprint import seed_of
 from factory.functions import Function
 from factory.lake import MESSAGE, Row, answer_id
-from factory.models import Checkpoint, Conversation
+from factory.models import Checkpoint, Conversation, control_tokens
 from factory.recipe import Judge
 from factory.stages.judging import render_rubric, shown_second, transcript
 from factory.stages.rubric import Rubric
@@ -103,7 +103,7 @@ def request(
         "criteria": row["criteria"],
         **(_both(row) if rubric.compares else {"answer": row["text"]}),
     }
-    asked = render_rubric(rubric, shown, judge.control_tokens)
+    asked = render_rubric(rubric, shown, control_tokens(judge))
     return Request(messages=asked, model=judge, **_score_options(rubric, generation), **common)
 
 

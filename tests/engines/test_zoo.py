@@ -26,7 +26,7 @@ from zoo.talk import (  # noqa: E402
 
 from factory.engines import Request  # noqa: E402
 from factory.engines.transformers import open_engine  # noqa: E402
-from factory.models import Checkpoint  # noqa: E402
+from factory.models import Checkpoint, control_tokens  # noqa: E402
 from factory.recipe import Generation, Judge, TransformersEngine  # noqa: E402
 from factory.stages import (  # noqa: E402
     expected_score,
@@ -245,7 +245,42 @@ def test_an_answer_cannot_put_a_control_token_into_the_prompt_of_the_judge(
     seen = watch(engine, monkeypatch)
     for answer in ("Because.", "Because. " + " ".join(family.special)):
         item = {"prompt": "Why?", "answer": answer}
-        messages = render_rubric(RUBRIC, item, model.control_tokens)
+        messages = render_rubric(RUBRIC, item, control_tokens(model))
         list(engine.generate([request("j", messages, [0])]))
     plain, hostile = ([token for token in prompt if token in special] for prompt, _ in seen)
     assert plain == hostile
+
+
+def with_plain_stop(family, folder, zoo):
+    """Return a model whose tokenizer does not treat the end of its turn as special."""
+    shutil.copytree(zoo(family), folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        content = json.loads((folder / name).read_text())
+        for token in content.get("added_tokens") or content["added_tokens_decoder"].values():
+            token["special"] = token["special"] and token["content"] != family.ends
+        (folder / name).write_text(json.dumps(content))
+    return Checkpoint("M_0", folder, "plain", "float32")
+
+
+@pytest.mark.parametrize("is_constrained", [False, True], ids=["free", "constrained"])
+def test_a_judgment_that_ends_with_a_plain_added_token_has_an_expected_score(
+    zoo, tmp_path, is_constrained
+):
+    family = next(family for family in FAMILIES if family.name == "gemma-2")
+    model = with_plain_stop(family, tmp_path / "plain", zoo)
+    assert model.has_plain_stop
+    assert family.ends in control_tokens(model)
+    rubric = load_rubric(Judge(rubric="rating", constrained=is_constrained), Path())
+    asked = request(
+        "judged",
+        render_rubric(rubric, {"prompt": "Why?", "answer": "A zebra."}),
+        labels=rubric.labels,
+        score_at=rubric.parser,
+        choices=rubric.labels if is_constrained else (),
+    )
+    with open_engine(TransformersEngine(), [model]) as engine:
+        results = list(engine.generate([asked]))
+    for result in results:
+        scored = parse_score(result.text, rubric.pattern, rubric.scale).score is not None
+        assert scored == (result.score_logprobs is not None)
+    assert any(result.score_logprobs for result in results)

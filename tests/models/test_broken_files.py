@@ -240,6 +240,16 @@ def lack_a_shard(folder):
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
+def lack_a_shard_of_bin(folder):
+    (folder / "model.safetensors").rename(folder / "pytorch_model-00001-of-00002.bin")
+    index = {"weight_map": {"a": "pytorch_model-00002-of-00002.bin"}}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+
+
+def lack_two_shards_and_the_index(folder):
+    (folder / "model.safetensors").rename(folder / "model-00002-of-00003.safetensors")
+
+
 def have_empty_weights(folder):
     (folder / "model.safetensors").unlink()
     (folder / "pytorch_model.bin").touch()
@@ -251,6 +261,11 @@ def have_empty_weights(folder):
         (lack_config, "has no config.json"),
         (be_an_adapter, "is a LoRA adapter, not a full model: set model.adapter to this folder"),
         (lack_a_shard, "lacks 1 of its weight files, such as model-00001-of-00002.safetensors"),
+        (lack_a_shard_of_bin, "lacks 1 of its weight files, such as pytorch_model-00002-of"),
+        (
+            lack_two_shards_and_the_index,
+            "lacks 2 of its weight files, such as model-00001-of",
+        ),
         (have_empty_weights, "pytorch_model.bin is empty"),
     ],
 )

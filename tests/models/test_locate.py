@@ -62,3 +62,17 @@ def test_a_repository_without_a_needed_file_is_not_downloaded(cached, toy, lost)
     cached(lost=[lost])
     with pytest.raises(NotDownloaded, match="hf download org/model"):
         locate(toy)
+
+
+@pytest.mark.parametrize("kept", ["tokenizer.json", "model-00001-of-00002.safetensors"])
+def test_a_repository_with_some_of_its_weights_is_not_downloaded(toy, tmp_path, monkeypatch, kept):
+    """Other programs leave such caches, without a list of the repository's files."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    storage = tmp_path / "hub" / "models--org--model"
+    folder = storage / "snapshots" / COMMIT
+    folder.mkdir(parents=True)
+    (storage / "refs").mkdir()
+    (storage / "refs" / "main").write_text(COMMIT)
+    (folder / kept).write_text("{}")
+    with pytest.raises(NotDownloaded, match="only partly in this machine's Hub cache"):
+        locate(toy)

@@ -277,3 +277,18 @@ def test_a_template_may_refuse_a_conversation(model):
     checkpoint = model("{{ raise_exception('no system turn, please') }}")
     with pytest.raises(Exception, match="no system turn"):
         ours(checkpoint, Conversation(PLAIN))
+
+
+def test_a_date_under_another_name_is_refused(tmp_path):
+    template = "{% set now = strftime_now %}{{ now('%Y') }}"
+    (tmp_path / "chat_template.jinja").write_text(template)
+    with pytest.raises(ModelError, match="prints the current date"):
+        read_templates(tmp_path, "model")
+
+
+def test_a_template_that_only_asks_whether_there_is_a_date_is_accepted(tmp_path):
+    template = "{% if strftime_now is defined %}{{ strftime_now('%Y') }}{% endif %}"
+    (tmp_path / "chat_template.jinja").write_text(template)
+    templates = read_templates(tmp_path, "model")
+    assert templates.prints_date
+    assert templates.render(Conversation([]), {}) == "2024"

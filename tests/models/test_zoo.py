@@ -12,7 +12,13 @@ from zoo.families import FAMILIES  # noqa: E402
 from zoo.talk import ASK, THOUGHT, TRICKY, FixedClock, conversations, prompt_ids  # noqa: E402
 
 from factory.errors import ModelError  # noqa: E402
-from factory.models import Checkpoint, check_turn_end, text_counter, token_counter  # noqa: E402
+from factory.models import (  # noqa: E402
+    Checkpoint,
+    check_turn_end,
+    control_tokens,
+    text_counter,
+    token_counter,
+)
 
 each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 
@@ -83,7 +89,7 @@ def test_the_token_that_ends_a_turn_stops_an_answer(family, model, tokenizer):
 
 @each_family
 def test_the_control_tokens_are_the_special_tokens(family, model):
-    assert set(model.control_tokens) == set(family.special)
+    assert set(control_tokens(model)) == set(family.special)
 
 
 @each_family
@@ -113,5 +119,5 @@ def test_a_model_that_would_not_stop_at_the_end_of_its_turn_is_refused(family, m
     assert str(refused.value) == (
         f"model.path: the chat template ends a turn with {family.ends}, but this token does not "
         f"end an answer: add {number} to the list eos_token_id in the model's "
-        "generation_config.json"
+        "generation_config.json (copy a model of the Hub to a folder first)"
     )

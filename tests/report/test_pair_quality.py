@@ -9,6 +9,7 @@ import pytest
 from toys import publishable, write_published
 
 from factory.api import open as open_recipe
+from factory.errors import FactoryError
 from factory.lake import Views, shipped_queries
 from factory.pairs import make_choice, shipped_policies
 from factory.pairs.policy import load_policy
@@ -405,3 +406,23 @@ def test_the_card_has_the_figures(made, tmp_path):
     assert f"| 0 | D2 | {row['gap']:g} | {row['gap_in_sd']:g} | {row['future_won']:.0%} |" in card
     assert f"{row['truncated']} of {row['answers']} answers were cut off" in card
     assert f"a standard\n  deviation of {row['score_sd']:g}" in card
+
+
+def test_the_figures_of_pairs_that_were_not_made_yet_are_not_kept(toy):
+    toy.write(train={"with": "manual"}, judge={"function": "gold.py:grade"})
+
+    def run():
+        with pytest.raises(FactoryError, match="F_0"):
+            toy.run()
+
+    run()
+    toy.write(pairs={"min_margin": 1})
+    assert quality(toy.look()) == []
+    run()
+    assert [row["phase"] for row in quality(toy.look())] == ["D1"]
+
+
+def test_a_policy_without_rejected_answers_has_a_picture(toy):
+    toy.write(loop={"policy": "rejection_sampling", "iterations": 1})
+    toy.finish()
+    ElementTree.fromstring(open_recipe(toy.path, lake=toy.lake).picture().svg)

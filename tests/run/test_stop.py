@@ -2,7 +2,9 @@
 
 import pytest
 
+from factory.engines import Result
 from factory.errors import StepFailed
+from factory.run.generate import _JudgmentMaker
 from factory.run.stop import EARLY, FIRST
 
 SCORED = "def answer(messages, seed):\n    return f'word{seed} Score: {seed % 6}'"
@@ -205,3 +207,36 @@ def test_what_a_step_held_before_counts_as_good():
         fresh.see(n % 2 == 0, "x")
     with pytest.raises(StepFailed, match="100 of 200"):
         fresh.see(False, "x")
+
+
+def test_a_limit_of_zero_allows_no_judgment_without_a_score(judged):
+    judged.script(SILENT)
+    said = stopped(judged, "stop_if.unparsed=0")
+    assert "more than stop_if.unparsed allows (0)" in said
+
+
+@pytest.mark.parametrize(("score", "is_stopped"), [("mean", True), ("expected", False)])
+def test_equal_scores_are_those_that_rank_the_pairs(judged, score, is_stopped):
+    """The judge always writes 4, but the probabilities of its labels differ."""
+    judged.write(judge={"rubric": "rating", "expected_score": True}, pairs={"score": score})
+    judged.fields["judge"].pop("parser")
+    judged.write()
+    state = judged.look()
+    step = next(step for step in state.steps if step.stage == "judgments")
+    maker = _JudgmentMaker.__new__(_JudgmentMaker)
+    maker._rubric, maker._scale = state.opened.reading(step)
+    maker._ranks_by = state.opened.choice.ranks_by(step.judge_name)
+    labels = [{"label": "4", "logprob": -0.1}, {"label": "5", "logprob": -3.0}]
+    scores = {
+        maker.assess(
+            Result(
+                "r",
+                draw,
+                text="4",
+                finish_reason="stop",
+                score_logprobs=[labels[0], {**labels[1], "logprob": -3.0 - draw}],
+            )
+        ).score
+        for draw in range(5)
+    }
+    assert (len(scores) == 1) == is_stopped
