@@ -11,10 +11,12 @@ import json
 import sys
 from dataclasses import dataclass
 
+import duckdb
 import pytest
 from toys import Toy, small_recipe
 
 from factory.cli import ending, main
+from factory.lake import database
 
 
 @dataclass
@@ -25,6 +27,16 @@ class Outcome:
 
     def json(self):
         return json.loads(self.out)
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch):
+    """Give each database one thread, because a worker per core runs tests."""
+
+    def connect(**options):
+        return duckdb.connect(config={"threads": 1}, **options)
+
+    monkeypatch.setattr(database, "connect", connect)
 
 
 @pytest.fixture(scope="session", autouse=True)

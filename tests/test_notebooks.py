@@ -17,6 +17,7 @@ def execute(cells: list[str], folder: Path) -> list[dict]:
     return [output for cell in notebook.cells for output in cell["outputs"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 @pytest.mark.filterwarnings("ignore")  # jupyter_client warns about its own event loops
 def test_a_notebook_runs_from_top_to_bottom(path, toy):

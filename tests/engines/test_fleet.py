@@ -64,6 +64,7 @@ def test_an_engine_that_always_dies_is_given_up(tmp_path):
         answered(tmp_path, ALWAYS, [request(f"r{i}") for i in range(50)], max_restarts=1)
 
 
+@pytest.mark.slow
 def test_an_engine_that_hangs_on_one_request_goes_on_without_it(tmp_path):
     asked = [request(f"r{i}", "stop" if i == 3 else "hello") for i in range(10)]
     results = answered(tmp_path, STOPS, asked, hang_seconds=1.0)

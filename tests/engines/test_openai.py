@@ -780,7 +780,9 @@ DECLARED = {"declared": "2026-05"}
 
 
 @pytest.mark.parametrize("model", [WITH_FILES, DECLARED], ids=["files", "declared"])
-@pytest.mark.parametrize("train", [None, {"lora": {}}], ids=["no train", "lora"])
+@pytest.mark.parametrize(
+    "train", [None, pytest.param({"lora": {}}, marks=pytest.mark.slow)], ids=["no train", "lora"]
+)
 def test_a_server_makes_a_dataset_without_training(served_recipe, factory, model, train, tmp_path):
     toy, server = served_recipe
     toy.fields["model"] = model
@@ -801,6 +803,7 @@ def test_a_server_makes_a_dataset_without_training(served_recipe, factory, model
     assert exported["command"].endswith(f"--model_name_or_path {trained}")
 
 
+@pytest.mark.slow
 def test_a_declared_model_is_published_as_what_it_is(served_recipe, factory, tmp_path):
     toy, _ = served_recipe
     toy.fields["model"] = DECLARED
@@ -820,6 +823,7 @@ def test_a_declared_model_is_published_as_what_it_is(served_recipe, factory, tmp
     assert "path:" not in (folder / "recipe.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_another_declared_revision_asks_again(served_recipe):
     toy, _ = served_recipe
     toy.fields["model"] = DECLARED

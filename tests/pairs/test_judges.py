@@ -162,7 +162,8 @@ def test_a_judge_that_judges_otherwise_makes_other_pairs(judged, rule):
             assert row["even"] == 1
 
 
-@pytest.mark.parametrize("policy", [pytest.param("spin", marks=pytest.mark.slow), "own.sql"])
+@pytest.mark.parametrize("policy", ["spin", "own.sql"])
+@pytest.mark.slow
 def test_conditions_hold_whatever_the_policy(judged, policy):
     own = (
         "-- Roles: current\nselect prompt_id, max_by(sample_id, score) as chosen_id, "
@@ -360,6 +361,7 @@ def compared(toy):
     return toy
 
 
+@pytest.mark.slow
 def test_answers_are_compared_with_the_same_rivals_in_both_orders(compared):
     compared.finish()
     rows = compared.query(
@@ -490,6 +492,7 @@ def test_two_judges_are_compared(judged):
 # a judge whose weights only a server has
 
 
+@pytest.mark.slow
 def test_a_declared_judge_is_told_by_its_name_and_revision(toy):
     engine = {"name": "openai", "base_url": "http://127.0.0.1:9/v1", "model": "big"}
     toy.write(judge={"engine": engine, "declared": "2026-08"})

@@ -169,6 +169,7 @@ def test_no_file_names_a_place_of_this_machine(made):
         assert str(toy.folder).encode() not in file.read_bytes(), file
 
 
+@pytest.mark.slow
 def test_a_prompt_that_names_a_place_of_this_machine_stops_it(tmp_path):
     toy = publishable(tmp_path / "toy", 12)
     toy.write(prompts={"source": f"{toy.folder}/prompts"})

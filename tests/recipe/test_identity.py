@@ -133,6 +133,7 @@ def test_a_change_of_how_it_is_run_makes_nothing_again(made, field):
     assert made.to_do(NOTHING[field]) == set()
 
 
+@pytest.mark.slow
 def test_another_place_for_the_lake_makes_nothing_again(made, tmp_path):
     made.lake.rename(tmp_path / "moved")
     try:
@@ -245,6 +246,7 @@ def test_a_pair_names_the_judge_that_scored_it(toy):
     assert said == judged
 
 
+@pytest.mark.slow
 def test_a_dry_run_is_no_answer_of_the_real_model(toy):
     (toy.folder / "script.py").write_text(SCRIPT)
     toy.finish()

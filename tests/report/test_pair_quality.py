@@ -146,6 +146,7 @@ def test_the_future_wins_by_the_score_that_ranks_the_pairs(made):
     assert rows[1]["rejudged"] == rows[1]["answers"]
 
 
+@pytest.mark.slow
 def test_the_figures_are_cached_until_the_rows_change(toy, monkeypatch):
     toy.write(loop={"iterations": 1})
     toy.finish()
@@ -168,7 +169,13 @@ def test_another_set_of_pairs_ranks_by_its_own_score(made):
     assert wide.quality.rows[0]["score_sd"] != opened.status().quality.rows[-1]["score_sd"]
 
 
-@pytest.mark.parametrize("policy", shipped_policies())
+@pytest.mark.parametrize(
+    "policy",
+    [
+        pytest.param(policy, marks=[] if policy == "temporal" else pytest.mark.slow)
+        for policy in shipped_policies()
+    ],
+)
 def test_every_policy_has_figures(toy, policy):
     toy.write(loop={"policy": policy, "iterations": 1})
     toy.finish()
@@ -355,6 +362,7 @@ def test_status_of_a_recipe_that_never_ran_has_no_figures(toy, factory):
     assert factory("status", toy.path, "--lake", toy.lake).out.endswith("has not run yet.\n")
 
 
+@pytest.mark.slow
 def test_status_with_other_settings_says_that_the_lake_has_none_of_their_rows(toy, factory):
     toy.finish()
     args = ("status", toy.path, "--lake", toy.lake)

@@ -87,6 +87,7 @@ def test_the_steps_are_the_first_ones_of_iteration_0(policy, judge, engine):
     assert load_policy(recipe_of(policy, 1)).final_phase == "D2"
 
 
+@pytest.mark.slow
 def test_the_probe_measures_the_model_once(toy):
     toy.add_probe()
     state = toy.run()

@@ -39,6 +39,7 @@ def in_a_tmpfs(toy, options, script):
 
 
 @needs_mount
+@pytest.mark.slow
 def test_a_full_disk_is_a_sentence_and_the_run_goes_on_after_space_is_made(toy):
     toy.script(
         "def answer(messages, seed):\n    return f'{seed} ' * 400 + f'\\nScore: {seed % 6}'\n"

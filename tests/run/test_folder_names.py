@@ -29,6 +29,9 @@ NAMES = {
 }
 """Names of folders. DuckDB's wildcards could also match the second name."""
 
+QUICK = ("reference=birch", "run[1]")
+"""The names that the quick tests try."""
+
 
 def results(toy, folder):
     """Return what the folder's name could change, from each reader of Parquet files."""
@@ -47,7 +50,14 @@ def plain(tmp_path_factory):
     return results(toy, toy.folder)
 
 
-@pytest.mark.parametrize(("name", "other"), NAMES.items(), ids=list(NAMES))
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        pytest.param(*names, marks=[] if names[0] in QUICK else pytest.mark.slow)
+        for names in NAMES.items()
+    ],
+    ids=list(NAMES),
+)
 def test_a_folder_s_name_changes_nothing(tmp_path, factory, plain, name, other):
     toy = Toy(tmp_path / name)
     toy.finish()

@@ -167,6 +167,7 @@ def test_an_adapter_that_goes_on_is_compared_to_itself_as_it_was(first, tmp_path
 
 
 @pytest.mark.parametrize("continued", [False, True])
+@pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_weights(first, continued, tmp_path, capsys, watched):
     adapter = str(first) if continued else None
     saving = {"save_strategy": "steps", "save_steps": 1, "max_steps": 4}

@@ -81,6 +81,7 @@ def test_no_model_is_loaded_or_paid_for_the_references(spin, factory):
     assert sum(row["answered"] for row in given) == 12
 
 
+@pytest.mark.slow
 def test_another_reference_is_another_sample_and_the_old_one_plays_no_role(spin):
     spin.finish()
     old = spin.query("select sample_id, text from candidates where role = 'reference'")

@@ -93,6 +93,7 @@ def test_a_judge_whose_scores_are_equal_is_stopped(judged, prompts, judgments):
         judged.run("stop_if.equal_scores=false")
 
 
+@pytest.mark.slow
 def test_only_a_judge_model_that_selects_pairs_is_checked(judged):
     (judged.folder / "gold.py").write_text("def grade(rows):\n    return [1.0] * len(rows)\n")
     (judged.folder / "nothing.md").write_text(

@@ -106,13 +106,23 @@ def test_a_command_runs_in_the_environment_that_is_named(small):
 @pytest.mark.parametrize(
     ("command", "error", "sentence"),
     [
-        ("false {pairs} {parent} {out}", TrainError, "train.command exited with code 1"),
+        pytest.param(
+            "false {pairs} {parent} {out}",
+            TrainError,
+            "train.command exited with code 1",
+            marks=pytest.mark.slow,
+        ),
         (
             "no-such-command {pairs} {parent} {out}",
             RecipeError,
             "no-such-command is missing or is not executable",
         ),
-        ("true {pairs} {parent} {out}", ModelError, "/out does not exist"),
+        pytest.param(
+            "true {pairs} {parent} {out}",
+            ModelError,
+            "/out does not exist",
+            marks=pytest.mark.slow,
+        ),
         ("cp -r {parent} {out} {pairs}", TrainError, "exited with code 1: cp: "),
     ],
 )

@@ -40,6 +40,7 @@ def test_the_best_answers_are_kept_and_learned_from(best):
     assert best.to_do() == set()
 
 
+@pytest.mark.slow
 def test_its_tables_have_no_gap_and_no_ties(best, factory):
     ran = factory("run", best.path, "--lake", best.lake, "--set", "stop_if.ties=0")
     assert ran.code == 0, ran.err
