@@ -4,6 +4,7 @@ immutable Parquet files (shards).
     <lake>/<table>/<key>/<sha256>.parquet    a shard, named by the SHA-256 of its content
                          settings.json       the settings that the key hashes, for people
                          manifest.jsonl      a log of shards and steps, for people and `verify`
+                         .journal-…          finished rows that wait for their shard
     <lake>/aside/…                           broken shards
     <lake>/locks/…                           one lock per folder
 
@@ -29,6 +30,7 @@ import pyarrow as pa
 from factory.errors import LakeError
 from factory.fingerprint import file_digest
 from factory.lake.files import fsync, remove_unfinished, write_parquet, write_whole, writing
+from factory.lake.journal import PATTERN, read_journal
 
 Lock = IO[str]
 """The open file of a lock that this process holds."""
@@ -247,10 +249,10 @@ class Folder:
 
     @contextmanager
     def lock(self, doing: str, say: Callable[[str], None] | None = None) -> Iterator[Lock]:
-        """Lock the folder for writing, and remove files that a killed process left unfinished. See
-        `Lake.lock`."""
+        """Lock the folder for writing, remove files that a killed process left unfinished, and keep
+        its finished rows. See `Lake.lock`."""
         with self.lake.lock(self.lock_name, doing, say) as file:
-            remove_unfinished(self.path)
+            self._recover()
             yield file
 
     @contextmanager
@@ -259,8 +261,18 @@ class Folder:
         the lock. See `Lake.try_lock`."""
         with self.lake.try_lock(self.lock_name, doing) as file:
             if file is not None:
-                remove_unfinished(self.path)
+                self._recover()
             yield file
+
+    def _recover(self) -> None:
+        """Remove the unfinished files of a killed process, and write its finished rows as shards.
+        The caller must hold the folder's lock."""
+        remove_unfinished(self.path)
+        for journal in sorted(self.path.glob(PATTERN)):
+            if (rows := read_journal(journal)) is not None:
+                self.append(rows)  # the same rows would be the same shard
+            with writing(self.lake.root):
+                journal.unlink()
 
     def create(self, settings: dict[str, Any]) -> None:
         """Create the folder, and save the settings that determine the folder's key."""

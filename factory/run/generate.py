@@ -293,7 +293,7 @@ def _open_writers(
         folder.create(each.settings)
         if folder.key not in writers:
             schema, shards = TABLES[each.step.stage], recipe.shards
-            writer = ShardWriter(folder, schema, shards.rows, shards.seconds)
+            writer = ShardWriter(folder, schema, shards.rows, shards.seconds, journal=True)
             writers[folder.key] = stack.enter_context(writer)
     return writers
 
