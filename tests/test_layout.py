@@ -131,3 +131,42 @@ def test_the_tree_on_the_page_is_the_folders():
         if path.name not in ("__init__.py", "__main__.py")
     }
     assert listed - {""} == folders | files
+
+
+# other people's files
+
+PYTHON = sorted(ROOT.rglob("*.py"))
+
+
+def calls(path):
+    """Yield the name of each called function or method, and the call."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_transformers_never_runs_the_code_of_a_model_folder(path):
+    for name, call in calls(path):
+        of_peft = any(word in name for word in ("Peft", "Lora"))
+        if name.endswith((".from_pretrained", ".from_config")) and not of_peft:
+            given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+            assert given.get("trust_remote_code") == "False", f"{name} in line {call.lineno}"
+
+
+def test_only_one_module_builds_the_sql_that_reads_files():
+    """`read_parquet` in sql_text.py ignores what folder names seem to say."""
+    reading = ("read_parquet(", "read_csv(", "read_json(", "parquet_scan(")
+    places = {
+        path.name
+        for path in [*PYTHON, *ROOT.rglob("*.sql")]
+        for line in path.read_text().splitlines()
+        if any(f"from {word}" in line or f'"{word}' in line for word in reading)
+    }
+    assert places <= {"sql_text.py"}
+
+
+def test_only_one_module_opens_databases():
+    places = {path.name for path in PYTHON for name, _ in calls(path) if name == "duckdb.connect"}
+    assert places <= {"database.py"}
+    assert "connect" in {name for name, _ in calls(ROOT / "lake" / "database.py")}

@@ -120,7 +120,8 @@ def _tried(fields: dict[str, Any], base: Path) -> Any:
 
     peft = _peft()
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(base))
+        config = AutoConfig.from_pretrained(base, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
         try:
             config = peft.LoraConfig(task_type="CAUSAL_LM", **fields)
             return peft.get_peft_model(model, config, low_cpu_mem_usage=True).peft_config["default"]
@@ -199,7 +200,7 @@ def _start(job: Job, config: Any) -> dict[str, Any]:
     places = {"device_map": "auto"} if config.n_gpu > 1 else {}
     options = {**places, **(config.model_init_kwargs or {})}
     config.model_init_kwargs = None  # TRL accepts it only with a model given by name
-    base = AutoModelForCausalLM.from_pretrained(job.parent, **options)
+    base = AutoModelForCausalLM.from_pretrained(job.parent, **options, trust_remote_code=False)
     return {"model": peft.PeftModel.from_pretrained(base, job.adapter, is_trainable=True)}
 
 
@@ -303,10 +304,9 @@ def _finish(job: Job, folder: Path) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     trained, final = folder / "trained", folder / "model"
-    model = AutoModelForCausalLM.from_pretrained(trained, dtype=job.dtype)
-    config, parent = (
-        each.get_text_config() for each in (model.config, AutoConfig.from_pretrained(job.parent))
-    )
+    model = AutoModelForCausalLM.from_pretrained(trained, dtype=job.dtype, trust_remote_code=False)
+    before = AutoConfig.from_pretrained(job.parent, trust_remote_code=False)
+    config, parent = (each.get_text_config() for each in (model.config, before))
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
         setattr(config, name, getattr(parent, name, None))
     config.use_cache = True  # training turns it off
