@@ -49,6 +49,7 @@ def test_every_public_name_exists():
         _ = package.nothing
 
 
+@pytest.mark.slow
 def test_nothing_is_printed(toy, capsys):
     opened = package.open(toy.path, toy.lake)
     opened.run()

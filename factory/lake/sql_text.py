@@ -76,7 +76,7 @@ def read_parquet(files: Iterable[Path], *options: str) -> str:
     folder names such as `lr=1e-6`, and other files for names with wildcards such as `run[1]`.
     `options` has further arguments, such as `filename = true`.
     """
-    return _read_parquet([_escape(file) for file in files], options)
+    return _read_parquet([escape_wildcards(file) for file in files], options)
 
 
 def read_parquet_folder(folder: str | Path, pattern: str, *options: str) -> str:
@@ -85,7 +85,7 @@ def read_parquet_folder(folder: str | Path, pattern: str, *options: str) -> str:
     `folder` is read literally, and only `pattern` can have wildcards. `options` has further
     arguments, such as `filename = true`.
     """
-    return _read_parquet([str(Path(_escape(folder), pattern))], options)
+    return _read_parquet([str(Path(escape_wildcards(folder), pattern))], options)
 
 
 def _read_parquet(patterns: Sequence[str], options: Sequence[str]) -> str:
@@ -94,8 +94,8 @@ def _read_parquet(patterns: Sequence[str], options: Sequence[str]) -> str:
     return f"read_parquet({', '.join([files, 'hive_partitioning = false', *options])})"
 
 
-def _escape(path: str | Path) -> str:
-    """Escape the wildcards of DuckDB in a path."""
+def escape_wildcards(path: str | Path) -> str:
+    """Return a path in which DuckDB takes wildcards literally."""
     return re.sub(r"[*?\[]", r"[\g<0>]", str(path))
 
 

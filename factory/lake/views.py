@@ -21,7 +21,7 @@ from factory.errors import QueryError, one_line
 from factory.lake.database import open_database
 from factory.lake.query import Query, load_query
 from factory.lake.schema import SHARD_TABLES, TABLES
-from factory.lake.sql_text import Value, fill, literal, read_parquet
+from factory.lake.sql_text import Value, escape_wildcards, fill, literal, read_parquet
 from factory.lake.user_sql import check_query, query_error
 
 BATCH = 1000
@@ -100,7 +100,9 @@ class Views:
         name = f"factory-duckdb-{os.getpid()}-{uuid4().hex[:8]}"
         self.con.execute(f"set temp_directory = {literal(f'{tempfile.gettempdir()}/{name}')}")
         if readable is not None:
-            folders = ", ".join(literal(folder) for folder in readable)
+            # DuckDB compares the path as it is written, with or without escaped wildcards.
+            written = [path for folder in readable for path in (folder, escape_wildcards(folder))]
+            folders = ", ".join(map(literal, written))
             self.con.execute(f"set allowed_directories = [{folders}]")
             self.con.execute("set enable_external_access = false")
             self.con.execute("set lock_configuration = true")

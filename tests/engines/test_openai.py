@@ -781,7 +781,11 @@ WITH_FILES = str(QUICKSTART / "m0")
 DECLARED = {"declared": "2026-05"}
 
 
-@pytest.mark.parametrize("model", [WITH_FILES, DECLARED], ids=["files", "declared"])
+@pytest.mark.parametrize(
+    "model",
+    [pytest.param(WITH_FILES, marks=pytest.mark.slow), DECLARED],
+    ids=["files", "declared"],
+)
 @pytest.mark.parametrize(
     "train", [None, pytest.param({"lora": {}}, marks=pytest.mark.slow)], ids=["no train", "lora"]
 )

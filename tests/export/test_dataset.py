@@ -77,6 +77,7 @@ def test_an_empty_split_is_left_out(toy, tmp_path):
     assert set(loaded) == {"train"}
 
 
+@pytest.mark.slow
 def test_the_same_builds_are_the_same_folder_and_others_another(toy):
     toy.finish()
     folder = write_dataset(toy.look(), "toy")

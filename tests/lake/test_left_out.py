@@ -47,6 +47,7 @@ def test_verdicts_of_judgments_that_are_lost_later_do_not_count(toy):
     assert after["verdicts"] == before["verdicts"] - lost
 
 
+@pytest.mark.slow
 def test_a_lake_with_nothing_left_out_is_looked_through_once(toy, monkeypatch):
     toy.run()
     asked = []

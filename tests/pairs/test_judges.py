@@ -387,6 +387,7 @@ def test_answers_are_compared_with_the_same_rivals_in_both_orders(compared):
     assert all(len(row["chosen"]) > len(row["rejected"]) for row in kept)
 
 
+@pytest.mark.slow
 def test_fewer_opponents_read_fewer_comparisons_and_more_ask_for_them_alone(compared):
     compared.finish()
 

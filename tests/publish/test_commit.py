@@ -491,6 +491,7 @@ def test_somebody_elses_dataset_is_left_alone(publish, hub):
     assert hub.repositories[REPO].main["data/train.parquet"] == b"theirs"
 
 
+@pytest.mark.slow
 def test_a_lake_that_fails_verify(tmp_path, hub):
     toy = publishable(tmp_path / "toy", 12)
     toy.finish()
@@ -557,6 +558,7 @@ def test_the_gate_stops_it_before_the_hub_is_changed(tmp_path, hub):
     assert "license: unknown" in card
 
 
+@pytest.mark.slow
 def test_the_token_stands_in_no_file(publish, hub):
     publish(hub)
     for content_ in published(hub).values():

@@ -180,6 +180,7 @@ def waiting(toy):
     return {step.stage for step, found in toy.look().steps.items() if found.waits_for}
 
 
+@pytest.mark.slow
 def test_a_function_judge_is_told_apart_by_its_source(toy):
     toy.write(judge={"function": "gold.py:grade"}, loop={"iterations": 1})
     toy.run()
@@ -189,6 +190,7 @@ def test_a_function_judge_is_told_apart_by_its_source(toy):
     assert "samples" not in first_missing(toy)
 
 
+@pytest.mark.slow
 def test_what_a_judge_reads_of_a_prompt_is_part_of_what_it_is_asked(toy):
     toy.write(judge={"function": "gold.py:grade"}, loop={"iterations": 1})
     toy.run()

@@ -194,6 +194,7 @@ def test_work_on_another_engine_tells_tokens_and_no_time(simulated, clock):
     assert not about[CURRENT].at_most
 
 
+@pytest.mark.slow
 def test_a_judge_is_never_estimated_from_another_judge(simulated, clock):
     simulated.write(judges={"honest": {"draws": 2, "max_tokens": 700}})
     simulated.run()

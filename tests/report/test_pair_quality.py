@@ -349,7 +349,9 @@ def test_run_and_status_show_the_figures_and_the_remarks(toy, factory):
     assert len(told["quality"]) == len(told["gaps"]) == 2
     assert len(told["remarks"]) >= 2
     for printed in (ran.out, status.out):
-        assert max(map(len, printed.partition("Next:")[0].splitlines()[:12])) <= 80
+        tables = printed.partition("Pairs (")[2].partition("Work of")[0]
+        assert tables
+        assert max(map(len, tables.splitlines())) <= 80
         for remark in told["remarks"]:
             assert f"\n{remark}\n" in printed
     for row in told["quality"]:

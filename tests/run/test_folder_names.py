@@ -39,7 +39,7 @@ def results(toy, folder):
     dataset = write_dataset(state, "trial")
     export_dataset(open_dataset(dataset), "trl", folder / "trl")
     exported = [pq.read_table(file).to_pylist() for file in sorted(folder.glob("trl/**/*.parquet"))]
-    pairs = toy.query("from pairs order by pair_id")
+    pairs = toy.query("from pairs order by all")
     return json.dumps([pairs, toy.query("from final_pairs order by all"), exported], default=str)
 
 
@@ -66,6 +66,6 @@ def test_a_folder_s_name_changes_nothing(tmp_path, factory, plain, name, other):
     assert results(toy, toy.folder) == plain
     assert verify_lake(Lake(toy.lake)).faults == []
     assert toy.to_do() == set()
-    ran = factory("sql", toy.path, "select count(*) as n from pairs", "--lake", toy.lake, "--json")
-    (row,) = ran.json()["rows"]
-    assert row["n"] == len(json.loads(plain)[0])
+    query = "select count(*) as n from pairs"
+    ran = factory("sql", toy.path, query, "--lake", toy.lake, "--format", "json")
+    assert ran.json() == [{"n": len(json.loads(plain)[0])}]

@@ -47,6 +47,7 @@ def tables(toy):
     }
 
 
+@pytest.mark.slow
 def test_every_step_accounts_for_all_it_wanted(toy):
     toy.add_probe()
     toy.finish()
@@ -223,6 +224,7 @@ def counted(monkeypatch):
     return labels
 
 
+@pytest.mark.slow
 def test_a_run_counts_each_step_once_before_its_work_and_once_after(toy, counted):
     state = toy.run()
     assert len(state.steps) == 27
@@ -259,6 +261,7 @@ def test_an_up_to_date_run_needs_no_lock_that_another_run_holds(toy):
     assert not any("waiting" in line for line in told)
 
 
+@pytest.mark.slow
 def test_finished_steps_are_checked_before_their_pass_does_more_work(toy, monkeypatch):
     """A finished step that exceeds a limit stops the run before more work."""
     from factory.run import loop

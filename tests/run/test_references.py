@@ -60,6 +60,7 @@ def test_references_are_samples_judged_like_all_others(spin):
     assert spin.to_do() == set()
 
 
+@pytest.mark.slow
 def test_no_model_is_loaded_or_paid_for_the_references(spin, factory):
     planned = factory("plan", spin.path, "--lake", spin.lake, "--json").json()
     # M_0 samples and judges, and so does M_1: the references need no extra load.

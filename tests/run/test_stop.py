@@ -104,6 +104,7 @@ def test_only_a_judge_model_that_selects_pairs_is_checked(judged):
     assert judged.run().models["M_1"]
 
 
+@pytest.mark.slow
 def test_a_preview_of_a_judge_that_cannot_judge_ends(judged, factory):
     judged.script(MUTE)
     preview = ("preview", judged.path, "--lake", judged.lake)

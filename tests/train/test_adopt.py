@@ -137,6 +137,7 @@ def test_a_command_that_leaves_no_model_is_told(small, command, error, sentence)
     assert "M_1" in small.run().models
 
 
+@pytest.mark.slow
 def test_what_a_command_made_is_looked_at_again_and_not_made_again(small):
     wrong = NUDGE.replace(
         'print("nudged', '(out / "chat_template.jinja").write_text("mine")\nprint("nudged'
@@ -154,6 +155,7 @@ def test_what_a_command_made_is_looked_at_again_and_not_made_again(small):
     assert not template.parent.exists()
 
 
+@pytest.mark.slow
 def test_what_a_command_made_outlives_a_kill_before_its_manifest(small, monkeypatch):
     from factory.train import training
 

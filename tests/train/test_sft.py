@@ -64,6 +64,7 @@ def test_its_tables_have_no_gap_and_no_ties(best, factory):
         assert factory("sql", best.path, query, "--lake", best.lake).code == 0
 
 
+@pytest.mark.slow
 def test_a_trace_has_a_chosen_side_alone(best, factory):
     best.finish()
     folder = write_dataset(best.look(), "toy")
