@@ -5,6 +5,7 @@ import importlib.util
 import json
 import math
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -24,6 +25,7 @@ from toys import QUICKSTART
 from factory.engines import Request
 from factory.engines.openai import open_engine
 from factory.errors import EngineError
+from factory.lake import Lake, verify_lake
 from factory.models import Checkpoint, token_counter
 from factory.recipe import Generation, Judge, OpenaiEngine
 from factory.stages import load_rubric, render_rubric
@@ -837,3 +839,53 @@ def test_another_declared_revision_asks_again(served_recipe):
     toy.fields["model"] = {"declared": "2026-06"}
     toy.write()
     assert "samples" in toy.to_do()
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_again_and_again_repeats_only_requests_of_the_last_second(
+    served_recipe, stand_in
+):
+    """1,200 requests and 20 kills."""
+    toy, _ = served_recipe
+    answered: dict[tuple[str, int], float] = {}
+    repeated: list[float] = []
+    kills: list[float] = []
+
+    def behave(body):
+        for index in range(body.get("n", 1)):
+            draw = json.dumps(body["messages"]), body["seed"] + index
+            if draw in answered:
+                repeated.append(answered[draw])
+            answered[draw] = time.monotonic()
+        return answer_and_judge(body)
+
+    server = stand_in(behave, delay=0.1)
+    toy.fields["engine"] = server.settings(concurrency=4).model_dump(exclude_unset=True)
+    toy.fields["sampling"]["draws"] = 12
+    del toy.fields["probe"]  # a function judges it
+    toy.fields["judge"]["draws"] = 1
+    toy.write()
+    rng = random.Random(0)
+    process = None
+    while process is None or process.returncode != 0:
+        process = toy.process("run", str(toy.path), "--lake", str(toy.lake), start_new_session=True)
+        n_answered = len(answered)
+        while process.poll() is None and len(answered) == n_answered:
+            time.sleep(0.01)
+        if len(kills) < 20:
+            time.sleep(rng.uniform(0.3, 1.5))
+            assert process.poll() is None, "the run ended before the last kill"
+            os.killpg(process.pid, signal.SIGKILL)
+            kills.append(time.monotonic())
+        _, err = process.communicate()
+        assert process.returncode in (0, -signal.SIGKILL), err
+    assert len(kills) == 20
+    (rows,) = toy.query(
+        "select (select count(*) from samples) as answers, count(*) as judgments from judgments"
+    )
+    assert len(answered) == rows["answers"] + rows["judgments"] >= 1100
+    # A request is repeated only if it was pending at a kill, or if its answer came in the last second.
+    excused = [any(at - 0.5 <= kill < at + 1 for kill in kills) for at in repeated]
+    assert all(excused)
+    assert verify_lake(Lake(toy.lake)).faults == []
+    print(f"{len(repeated)} of {len(answered)} requests repeated after {len(kills)} kills")
