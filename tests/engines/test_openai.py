@@ -884,7 +884,7 @@ def test_a_run_that_is_killed_again_and_again_repeats_only_requests_of_the_last_
         "select (select count(*) from samples) as answers, count(*) as judgments from judgments"
     )
     assert len(answered) == rows["answers"] + rows["judgments"] >= 1100
-    # A request is repeated only if it was pending at a kill, or if its answer came in the last second.
+    # A repeated request was pending at a kill, or its answer came within the second before one.
     excused = [any(at - 0.5 <= kill < at + 1 for kill in kills) for at in repeated]
     assert all(excused)
     assert verify_lake(Lake(toy.lake)).faults == []
