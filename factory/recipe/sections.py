@@ -237,6 +237,6 @@ class Shards(Section):
 
     rows: Annotated[int, HOW_RUN, ADVANCED] = Field(default=5000, ge=1)
     """Maximum number of rows per shard. The default is our choice, untested."""
-    seconds: Annotated[float, HOW_RUN, ADVANCED] = Field(default=60, gt=0)
-    """Maximum number of seconds that a finished row waits before it is written. A killed run loses
-    at most the rows of this time. The default is our choice, untested."""
+    seconds: Annotated[float, HOW_RUN, ADVANCED] = Field(default=60, gt=0, le=3600)
+    """Maximum number of seconds before finished rows are written as a shard. Until then, a journal
+    keeps them on disk. The default is our choice, untested."""
