@@ -1,15 +1,13 @@
 """The worker process that calls a Python function named in the recipe.
 
-The process receives batches of rows and sends back one value per row. `factory.engines.function`
-starts it, and restarts it after every hang. It starts fast, because it imports nothing slow except
-the imports of the function's own file.
+The process first receives the function, and replies None after it has imported the function's file,
+or a FunctionError if the import failed. Then it replies to every batch of rows with an `Answer`.
+`factory.engines.function` starts it, and restarts it after every hang. It starts fast, because it
+imports nothing slow except the imports of the function's own file.
 """
 
 import faulthandler
-import fcntl
 import numbers
-import os
-import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,19 +19,6 @@ from factory.functions import Function
 
 _MACHINE = (OSError, ImportError, MemoryError)
 """Exceptions caused by the machine, such as a missing file. The next run may succeed."""
-
-
-@dataclass(frozen=True)
-class Opening:
-    """The first message that the factory sends to a worker process.
-
-    The process replies None after it has imported the function's file, or a FunctionError if the
-    import failed. From then on, it replies to every batch of rows with an Answer.
-    """
-
-    function: Function
-    lifeline: int
-    """File descriptor of a socket whose other end the factory keeps open while it runs."""
 
 
 @dataclass(frozen=True)
@@ -76,24 +61,12 @@ def _number(value: Any) -> float | Fault | None:
         return Fault(f"the function returned a {kind} that no float can hold", "permanent")
 
 
-def _end_with(lifeline: int) -> None:
-    """Make the kernel end this process group when the factory exits or is killed.
-
-    The kernel sends a signal when the other end of the socket closes. A watching thread would not
-    do: it cannot run while a long regular expression holds the interpreter lock.
-    """
-    signal.signal(signal.SIGIO, signal.SIG_DFL)
-    fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
-    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
-
-
 def main() -> None:
     faulthandler.enable()  # writes a traceback to the log if native code crashes
     connection = Connection(int(sys.argv[1]))
-    opening: Opening = connection.recv()
-    _end_with(opening.lifeline)
+    named: Function = connection.recv()
     try:
-        function = opening.function.load()
+        function = named.load()
     except FunctionError as error:
         connection.send(error)
         return

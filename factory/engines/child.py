@@ -4,7 +4,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,9 +19,7 @@ import files from the current folder by accident."""
 class Child:
     """A Python child process, connected to this process by a socket."""
 
-    def __init__(
-        self, code: str, log: Path, environment: Mapping[str, str], pass_fds: Sequence[int] = ()
-    ) -> None:
+    def __init__(self, code: str, log: Path, environment: Mapping[str, str]) -> None:
         """Start Python with the program `code`, and append its output to the file `log`.
 
         `sys.argv[1]` of the program is the number of its end of the socket. `environment` is added
@@ -34,7 +32,7 @@ class Child:
                 stdout=out,
                 stderr=out,
                 environment={**os.environ, **environment},
-                pass_fds=[theirs.fileno(), *pass_fds],
+                pass_fds=[theirs.fileno()],
             )
             self.connection = Connection(ours.detach())
 

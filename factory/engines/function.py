@@ -10,7 +10,6 @@ and permanent otherwise.
 
 import itertools
 import os
-import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from factory import __version__
 from factory.engines.child import Child
 from factory.engines.protocol import Request, Result, failures
 from factory.errors import EngineError, FunctionError
-from factory.function_worker import Answer, Fault, Opening
+from factory.function_worker import Answer, Fault
 from factory.functions import Function
 
 WORKER = "from factory.function_worker import main; main()"
@@ -55,12 +54,9 @@ class _Process:
     """A child process that imports and calls the function."""
 
     def __init__(self, function: Function, log: Path) -> None:
-        self._lifeline, theirs = socket.socketpair()
-        with theirs:
-            opening = Opening(function, theirs.fileno())
-            self._child = Child(WORKER, log, {}, [opening.lifeline])
+        self._child = Child(WORKER, log, {})
         try:
-            failed = self._ask(opening, IMPORTING)
+            failed = self._ask(function, IMPORTING)
         except _Gone as gone:
             raise FunctionError(
                 function.name,
@@ -105,9 +101,7 @@ class _Process:
         self.kill()
 
     def kill(self) -> str:
-        how = self._child.kill()
-        self._lifeline.close()
-        return how
+        return self._child.kill()
 
 
 class _Engine:
