@@ -25,9 +25,9 @@ class TransformersEngine(Section):
     device: Annotated[str, HOW_RUN] = "auto"
     """PyTorch device that runs the model, such as `cuda:1`. `auto` selects the first GPU, or the
     CPU if there is no GPU."""
-    batch_size: Annotated[int, HOW_RUN] = Field(default=64, ge=1)
+    batch_size: Annotated[int, HOW_RUN] = Field(default=64, ge=1, le=100_000)
     """Number of sequences that the engine decodes together. The default is our choice, untested."""
-    window: Annotated[int, HOW_RUN, ADVANCED] = Field(default=16, ge=1)
+    window: Annotated[int, HOW_RUN, ADVANCED] = Field(default=16, ge=1, le=100_000)
     """Number of batches that the engine reads ahead and sorts by length, to reduce padding. The
     default is our choice, untested."""
 
@@ -35,10 +35,10 @@ class TransformersEngine(Section):
 class _Processes(Section):
     """Settings of the engines that run in separate processes."""
 
-    max_restarts: Annotated[int, HOW_RUN] = Field(default=3, ge=0)
+    max_restarts: Annotated[int, HOW_RUN] = Field(default=3, ge=0, le=10_000)
     """Number of times that the factory restarts a dead engine process before the run stops. The
     default is our choice, untested."""
-    hang_seconds: Annotated[float, HOW_RUN] = Field(default=600, gt=0)
+    hang_seconds: Annotated[float, HOW_RUN] = Field(default=600, gt=0, le=1_000_000)
     """Seconds without a new token after which the factory treats a busy engine process as dead. The
     default is our choice, untested."""
 
@@ -55,9 +55,9 @@ class ScriptedEngine(_Processes):
     script: Annotated[str | None, Decides(OWN)] = None
     """Function that answers, as `file.py:function`. It takes the messages and a seed, and returns
     the text of the answer. By default, the engine answers with a few random words and a score."""
-    delay: Annotated[float, HOW_RUN, HIDDEN] = Field(default=0, ge=0)
+    delay: Annotated[float, HOW_RUN, HIDDEN] = Field(default=0, ge=0, le=1_000_000)
     """Seconds to wait before each answer, for tests."""
-    replicas: Annotated[int | None, HOW_RUN, HIDDEN] = Field(default=None, ge=1)
+    replicas: Annotated[int | None, HOW_RUN, HIDDEN] = Field(default=None, ge=1, le=10_000)
     """Number of engine processes, for tests. By default, the engine runs in the factory's own
     process."""
 
@@ -74,7 +74,7 @@ class VllmEngine(_Processes):
 
     name: Annotated[Literal["vllm"], HOW_RUN]
     """Selects the vLLM engine."""
-    replicas: Annotated[Literal["auto"] | int, HOW_RUN] = "auto"
+    replicas: Annotated[Literal["auto"] | Annotated[int, Field(le=10_000)], HOW_RUN] = "auto"
     """Number of vLLM processes, each with its own GPUs. `auto` starts one process for every
     tensor_parallel_size × pipeline_parallel_size GPUs, or a single process if there is no GPU."""
 
@@ -129,20 +129,20 @@ class OpenaiEngine(Section):
     it serves the judge."""
     key: Annotated[str, HOW_RUN] = Field(default="OPENAI_API_KEY", pattern=r"^[A-Z_][A-Z0-9_]*$")
     """Name of the environment variable that contains the API key. The key is never stored."""
-    concurrency: Annotated[int, HOW_RUN] = Field(default=64, ge=1)
+    concurrency: Annotated[int, HOW_RUN] = Field(default=64, ge=1, le=10_000)
     """Maximum number of concurrent requests. The default is our choice, untested."""
-    timeout: Annotated[float, HOW_RUN] = Field(default=600, gt=0)
+    timeout: Annotated[float, HOW_RUN] = Field(default=600, gt=0, le=1_000_000)
     """Seconds after which the client cancels and retries a request. The default is our choice,
     untested."""
-    max_retries: Annotated[int, HOW_RUN] = Field(default=6, ge=0)
+    max_retries: Annotated[int, HOW_RUN] = Field(default=6, ge=0, le=10_000)
     """Maximum number of retries after status 429, status 5xx, or a lost connection. The delay
     between retries increases. The default is our choice, untested."""
     native_n: Annotated[bool, HOW_RUN, ADVANCED] = True
     """Whether one request may ask the server for several answers. Set it to false for a server that
     does not support the parameter `n`."""
-    price_prompt: Annotated[float | None, HOW_RUN] = Field(default=None, ge=0)
+    price_prompt: Annotated[float | None, HOW_RUN] = Field(default=None, ge=0, le=1_000_000)
     """Price of a million prompt tokens, in any currency. The factory uses it only to show costs."""
-    price_generated: Annotated[float | None, HOW_RUN] = Field(default=None, ge=0)
+    price_generated: Annotated[float | None, HOW_RUN] = Field(default=None, ge=0, le=1_000_000)
     """Price of a million generated tokens, in the same currency as `price_prompt`."""
 
 

@@ -21,22 +21,22 @@ _Tag = Annotated[str, Field(min_length=1)]
 class Generation(Section):
     """Sampling settings of a model that writes answers or judgments."""
 
-    temperature: Annotated[FiniteFloat, Decides(OWN)] = Field(default=0.8, ge=0)
+    temperature: Annotated[FiniteFloat, Decides(OWN)] = Field(default=0.8, ge=0, le=100)
     """Sampling temperature; 0 means greedy decoding. Default from Meta-Rewarding (arXiv
     2407.19594). The TSR paper uses 1.0."""
     top_p: Annotated[float, Decides(OWN)] = Field(default=0.95, gt=0, le=1)
     """Sample from the smallest set of tokens whose probabilities add up to at least this value.
     Default from Meta-Rewarding (arXiv 2407.19594). The TSR paper uses 1.0."""
-    max_tokens: Annotated[int, Decides(OWN)] = Field(default=1024, ge=1)
+    max_tokens: Annotated[int, Decides(OWN)] = Field(default=1024, ge=1, le=10_000_000)
     """Maximum length of the generated text in tokens. Default as in the TSR paper, which states it
     for answers."""
-    top_k: Annotated[int | None, Decides(OWN)] = Field(default=None, ge=0)
+    top_k: Annotated[int | None, Decides(OWN)] = Field(default=None, ge=0, le=10_000_000)
     """Sample from the k most likely tokens; 0 means all tokens. Default from the model's
     generation_config; `factory plan` shows the value."""
     min_p: Annotated[float | None, Decides(OWN)] = Field(default=None, ge=0, le=1)
     """Sample only tokens whose probability is at least this share of the most likely token's
     probability; 0 means all tokens. Default from the model's generation_config."""
-    repetition_penalty: Annotated[float | None, Decides(OWN)] = Field(default=None, gt=0)
+    repetition_penalty: Annotated[float | None, Decides(OWN)] = Field(default=None, gt=0, le=100)
     """Penalty on tokens that already occur in the prompt or the answer: positive logits are divided
     by it, negative logits multiplied; 1 means no penalty. Default from the model's
     generation_config."""
@@ -72,7 +72,9 @@ class Generation(Section):
 class Sampling(Generation):
     """Sampling settings for the models' answers to the prompts."""
 
-    max_tokens: Annotated[int, Decides("prompts", "samples")] = Field(default=1024, ge=1)
+    max_tokens: Annotated[int, Decides("prompts", "samples")] = Field(
+        default=1024, ge=1, le=10_000_000
+    )
     """Maximum length of an answer in tokens. Default as in the TSR paper. A prompt that does not
     fit into the model's context together with such an answer counts as an invalid line; see
     `prompts.on_error`."""

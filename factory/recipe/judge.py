@@ -34,7 +34,7 @@ class Judge(Generation):
     scale: Annotated[tuple[FiniteFloat, FiniteFloat] | None, Decides("verdicts")] = None
     """Lowest and highest valid score. Default from the rubric. A function or reward model may
     return any finite number by default."""
-    draws: Annotated[int, ROW_COUNT] = Field(default=3, ge=1)
+    draws: Annotated[int, ROW_COUNT] = Field(default=3, ge=1, le=10_000)
     """Number of judgments per answer; the answer's score is their mean. Default from Self-Rewarding
     (arXiv 2401.10020). The TSR paper does not give its number."""
     expected_score: Annotated[bool, Decides(OWN)] = False
@@ -53,7 +53,7 @@ class Judge(Generation):
     """Model of the loop that judges: the current model M_i, or the previous model. In iteration 0,
     both are M_0 and share their judgments. Default as in the TSR paper. CREAM (arXiv 2410.12735)
     compares the two."""
-    timeout: Annotated[float, HOW_RUN] = Field(default=120, gt=0)
+    timeout: Annotated[float, HOW_RUN] = Field(default=120, gt=0, le=1_000_000)
     """Seconds that the function may take for a row, or for a batch of rows. If a single row takes
     longer, it fails. Importing the function's file does not count, so load slow resources there.
     The default is our choice, untested."""
@@ -70,7 +70,7 @@ class Judge(Generation):
     engine: Annotated[Engine | None, Decides(OWN)] = None
     """Engine of the judge's own model, if it differs from the recipe's `engine`. For example, a
     large judge may need several GPUs while M_0 needs one."""
-    opponents: Annotated[int, ROW_COUNT] = Field(default=2, ge=1)
+    opponents: Annotated[int, ROW_COUNT] = Field(default=2, ge=1, le=10_000)
     """Number of opponents per answer, for a rubric that compares two answers. The opponents are the
     current model's first answers to the same prompt. The judge compares each pair in both orders.
     The default is our choice, untested."""

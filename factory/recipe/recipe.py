@@ -16,6 +16,9 @@ from factory.recipe.judge import JUDGE, RESERVED, Judge
 from factory.recipe.sections import Loop, Model, Pairs, Probe, Prompts, Shards, StopIf
 from factory.recipe.train import Train
 
+MOST_SEED = 2**63 - 1
+"""Largest seed: seeds are stored as 64-bit integers."""
+
 
 class _InFolder(Section):
     """Base class of recipes and of the settings of `factory train`."""
@@ -33,7 +36,7 @@ class Training(_InFolder):
 
     model: Annotated[Model, Decides("train")]
     """The model to train."""
-    seed: Annotated[int, Decides("train")] = Field(default=0, ge=0)
+    seed: Annotated[int, Decides("train")] = Field(default=0, ge=0, le=MOST_SEED)
     """Seed of the training."""
     train: Train = Train()
     """Settings of the trainer."""
@@ -45,7 +48,9 @@ class Recipe(_InFolder):
     name: Annotated[str, HOW_RUN] = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=64)
     """Name of the dataset's folder. It consists of lowercase letters, digits, `-`, `_`, and `.`,
     and starts with a letter or digit."""
-    seed: Annotated[int, Decides("samples", "judgments", "train")] = Field(default=0, ge=0)
+    seed: Annotated[int, Decides("samples", "judgments", "train")] = Field(
+        default=0, ge=0, le=MOST_SEED
+    )
     """Seed of the run. The seed of each draw is a hash of this seed, the model, the sampling
     settings, and the prompt, plus the number of the draw. The TSR paper does not give its seeds."""
     model: Annotated[Model, Decides("samples", "judgments")]

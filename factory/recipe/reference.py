@@ -39,6 +39,9 @@ _TABLE = "| Field | Type | Default | Meaning |\n| --- | --- | --- | --- |"
 
 _NOUNS = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
+_LARGEST_SHOWN = 1024
+"""Bounds above this number only exclude mistakes, so the reference leaves them out."""
+
 _BOUNDS = {Ge: "≥", Gt: ">", Le: "≤", Lt: "<"}
 
 
@@ -163,13 +166,14 @@ def _type(field: FieldInfo) -> str:
     if values := listed_values(field):
         return _or([f"`{value}`" for value in values if value not in _advanced_values(field)])
     bounds = [
-        f"{sign} {getattr(mark, kind.__name__.lower()):g}"
+        (sign, getattr(mark, kind.__name__.lower()))
         for mark in field.metadata
         for kind, sign in _BOUNDS.items()
         if isinstance(mark, kind)
     ]
+    shown = [f"{sign} {bound:g}" for sign, bound in bounds if bound <= _LARGEST_SHOWN]
     nouns = _or([_noun(member) for member in union_members(field.annotation)])
-    return " ".join([nouns, ", ".join(bounds)]).strip()
+    return " ".join([nouns, ", ".join(shown)]).strip()
 
 
 def _noun(annotation: Any) -> str:

@@ -96,11 +96,11 @@ class Loop(Section):
     """Pair policy, which selects the pairs: the name of a file in `factory/pairs/policies/`, or the
     path of your own `.sql` file, relative to the recipe's folder. `temporal` is the method of the
     TSR paper."""
-    iterations: Annotated[int, Decides("pairs")] = Field(default=2, ge=0)
+    iterations: Annotated[int, Decides("pairs")] = Field(default=2, ge=0, le=1_000)
     """Number of iterations. Iteration i trains the model M_{i+1} from M_i. With 0, the run trains
     no model and ignores the section `train`. The dataset then consists of the first pairs of
     iteration 0, which are chosen from answers of M_0. Default as in the TSR paper."""
-    chunks: Annotated[int | None, Decides("pairs")] = Field(default=None, ge=1)
+    chunks: Annotated[int | None, Decides("pairs")] = Field(default=None, ge=1, le=1_000_000)
     """Number of parts that the prompts are split into. Each iteration uses one part. The default is
     the number of iterations, or 1 with 0 iterations. Set a larger number if you want to add
     iterations later without rerunning the finished ones. The TSR paper uses 5 parts of 4,000
@@ -156,10 +156,12 @@ class Pairs(Section):
     """Judges that must all score the chosen answer higher than the rejected answer. SCIR (arXiv
     2502.08922) keeps only pairs on which two judges agree. CREAM (arXiv 2410.12735) measures the
     agreement of two judges."""
-    min_margin: Annotated[FiniteFloat, Decides("pairs")] = Field(default=0, ge=0)
+    min_margin: Annotated[FiniteFloat, Decides("pairs")] = Field(default=0, ge=0, le=1_000_000_000)
     """Minimum difference of the two scores, in points of the judge's scale. With 0, any difference
     is enough, as in the TSR paper."""
-    min_margin_to_noise: Annotated[FiniteFloat, Decides("pairs")] = Field(default=0, ge=0)
+    min_margin_to_noise: Annotated[FiniteFloat, Decides("pairs")] = Field(
+        default=0, ge=0, le=1_000_000_000
+    )
     """Minimum difference of the two scores, as a multiple of the pooled standard deviation of the
     two answers' judgments. Requires `judge.draws` of at least 2."""
     length_control: Annotated[float | None, Decides("pairs")] = Field(default=None, ge=0, le=1)
@@ -183,7 +185,7 @@ class Pairs(Section):
     ] = "draw"
     """Order of answers with equal scores: by the number of the draw (lowest first), `shorter`
     answers first, or `longer` answers first. The default is our choice, untested."""
-    per_prompt: Annotated[int, Decides("pairs")] = Field(default=1, ge=1)
+    per_prompt: Annotated[int, Decides("pairs")] = Field(default=1, ge=1, le=10_000)
     """Maximum number of pairs per prompt. The first pair consists of the best and the worst answer,
     the second pair of the second best and the second worst answer, and so on. Default as in the TSR
     paper."""
@@ -200,7 +202,7 @@ class Probe(Section):
     function: Annotated[str, Decides("judgments")]
     """Python function that scores the answers, as `file.py:function` or `module:function`. It works
     like `judge.function`."""
-    timeout: Annotated[float, HOW_RUN] = Field(default=120, gt=0)
+    timeout: Annotated[float, HOW_RUN] = Field(default=120, gt=0, le=1_000_000)
     """Seconds that the function may take per row, as in `judge.timeout`. The default is our choice,
     untested."""
     draws: Annotated[int, ROW_COUNT] = Field(default=1, ge=1, le=PAST_OFFSET)
@@ -227,7 +229,7 @@ class StopIf(Section):
     select no pairs, and policies with references, are not checked."""
     ties: Annotated[float | None, HOW_RUN] = Field(default=None, ge=0, le=1)
     """Largest allowed share of a step's candidate pairs whose two scores are equal."""
-    probe_falls: Annotated[int | None, HOW_RUN] = Field(default=None, ge=1)
+    probe_falls: Annotated[int | None, HOW_RUN] = Field(default=None, ge=1, le=10_000)
     """Number of consecutive falls in the probe score after which the run stops. A score falls if it
     is lower than that of the previous model."""
 
@@ -235,7 +237,7 @@ class StopIf(Section):
 class Shards(Section):
     """Settings for writing finished rows to Parquet shards."""
 
-    rows: Annotated[int, HOW_RUN, ADVANCED] = Field(default=5000, ge=1)
+    rows: Annotated[int, HOW_RUN, ADVANCED] = Field(default=5000, ge=1, le=10_000_000)
     """Maximum number of rows per shard. The default is our choice, untested."""
     seconds: Annotated[float, HOW_RUN, ADVANCED] = Field(default=60, gt=0, le=3600)
     """Maximum number of seconds before finished rows are written as a shard. Until then, a journal

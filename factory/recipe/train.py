@@ -55,7 +55,7 @@ class Train(Section):
     policies ignore `dpo`, and all others ignore `sft`. Defaults: `learning_rate` 5.5e-6 from
     Self-Rewarding (arXiv 2401.10020), and `num_train_epochs` 1, which is our choice, untested. The
     TSR paper trains M_0 by SFT with the learning rate 2e-6, 3 epochs, and a batch of 32."""
-    checkpoint_seconds: Annotated[float, HOW_RUN] = Field(default=600, gt=0)
+    checkpoint_seconds: Annotated[float, HOW_RUN] = Field(default=600, gt=0, le=1_000_000)
     """Seconds between the checkpoints of a training. An interrupted training resumes from its last
     checkpoint. Ignored if `dpo` or `sft` sets TRL's own `save_…` fields. The default is our choice,
     untested."""

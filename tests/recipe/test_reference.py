@@ -158,3 +158,30 @@ def test_the_schema_accepts_recipes(changes):
 )
 def test_the_schema_refuses_mistakes(changes):
     assert not fits(quickstart(**changes), SCHEMA)
+
+
+UNBOUNDED = {"scale", "max_length_ratio"}
+"""Numbers without a largest value: a rubric's scale, and a ratio whose default is infinity."""
+
+
+def unbounded(schema, name=""):
+    """Yield the names of numbers in a JSON Schema that have no largest value."""
+    if isinstance(schema, list):
+        for part in schema:
+            yield from unbounded(part, name)
+    if not isinstance(schema, dict):
+        return
+    is_number = schema.get("type") in ("integer", "number")
+    if is_number and not schema.keys() & {"maximum", "exclusiveMaximum"}:
+        yield name
+    for key, part in schema.items():
+        if key in ("properties", "$defs"):
+            for inner, content in part.items():
+                yield from unbounded(content, inner)
+        elif key not in ("default", "examples", "enum", "const"):
+            yield from unbounded(part, name)
+
+
+def test_every_number_has_a_largest_value():
+    """Otherwise a slip such as 1000000000 iterations would make a plan that never ends."""
+    assert set(unbounded(SCHEMA)) == UNBOUNDED
