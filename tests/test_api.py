@@ -60,6 +60,7 @@ def test_nothing_is_printed(toy, capsys):
     assert printed.out + printed.err == ""
 
 
+@pytest.mark.slow
 def test_progress_is_shown_as_lines_if_asked_for(toy, capsys):
     package.open(toy.path, toy.lake, progress=True).run()
     printed = capsys.readouterr()
@@ -192,6 +193,7 @@ def test_a_table_is_a_lazy_frame_that_reads_what_it_needs(opened):
     assert [{"best": best.item()}] == opened.sql(query).rows
 
 
+@pytest.mark.slow
 def test_a_recipe_is_compared_with_a_dataset_and_with_another_recipe(opened, toy):
     wide = opened.pairs("wide", {"pairs.min_margin": 2})
     by_path, by_object = opened.diff(wide.dataset), opened.diff(package.open_dataset(wide.dataset))

@@ -73,6 +73,10 @@ def test_no_test_imports_from_a_test():
             assert not any(name.split(".")[-1].startswith("test_") for name in names), path
 
 
+OTHERS = ["plan", "sql", "trace", "diff", "verify"]
+"""The other commands that only read."""
+
+
 def test_tests_mirror_the_packages():
     folders = {path.parent.name for path in TESTS.glob("*/test_*.py")}
     assert folders <= set(PACKAGES)
@@ -80,7 +84,10 @@ def test_tests_mirror_the_packages():
     assert set(PACKAGES) - folders == set()
 
 
-@pytest.mark.parametrize("verb", ["plan", "status", "sql", "trace", "diff", "verify"])
+@pytest.mark.parametrize(
+    "verb",
+    ["status", *(pytest.param(verb, marks=pytest.mark.slow) for verb in OTHERS)],
+)
 def test_commands_that_only_read_do_not_import_the_runner(toy, verb):
     toy.finish()
     (pair, *_) = toy.query("from pairs")

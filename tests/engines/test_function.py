@@ -255,6 +255,7 @@ def test_a_row_that_hangs_is_a_row_with_a_reason_and_is_not_asked_again(toy):
     assert toy.shards("judgments") == held
 
 
+@pytest.mark.slow
 def test_rows_that_all_hang_stop_the_run_as_soon_as_too_many_have(toy):
     (toy.folder / "gold.py").write_text("import time\ndef grade(rows):\n    time.sleep(1000)\n")
     toy.write(judge={"function": "gold.py:grade", "timeout": 1}, max_failed=0.1)

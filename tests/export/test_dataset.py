@@ -70,6 +70,7 @@ def test_the_features_in_its_files_are_those_that_datasets_would_write(dataset):
     assert datasets.Features.from_dict(stored["info"]["features"]) == loaded["train"].features
 
 
+@pytest.mark.slow
 def test_an_empty_split_is_left_out(toy, tmp_path):
     toy.write(prompts={"test_fraction": 0})
     folder = write_dataset(toy.run(), "toy")

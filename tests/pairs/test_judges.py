@@ -184,6 +184,7 @@ def test_conditions_hold_whatever_the_policy(judged, policy):
     assert all(len(row["text"]) % 2 == 1 for row in rows)
 
 
+@pytest.mark.slow
 def test_a_trace_shows_the_judgments_of_all_judges_that_decided(judged, factory):
     judged.run("pairs.score=judge + short")
     pair = sides(judged, "pairs.score=judge + short")[0]

@@ -737,6 +737,7 @@ def test_a_policy_of_the_users_own_may_find_no_candidate(toy, factory):
     assert {"kept", "unscored"} <= outcomes
 
 
+@pytest.mark.slow
 def test_an_own_policy_may_read_more_than_the_candidates(toy):
     """Different meta of a prompt keeps the candidates, but may change the chosen pairs."""
     toy.write_prompts(12)

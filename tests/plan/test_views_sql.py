@@ -59,6 +59,7 @@ def test_paths_in_it_are_relative_to_the_lake(made):
     assert "'samples/" in text
 
 
+@pytest.mark.slow
 def test_it_is_written_again_when_the_lake_has_more(made, toy):
     toy.write(loop={"iterations": 1})
     toy.finish()

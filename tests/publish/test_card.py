@@ -85,6 +85,7 @@ def test_what_is_borrowed_and_what_is_not_known_is_said(made):
     assert "A wide gap does not prove that the chosen answers are better" in card
 
 
+@pytest.mark.slow
 def test_licences_that_differ_are_tabulated_and_not_merged(tmp_path):
     toy = publishable(tmp_path / "toy", 30)
     lines = [json.loads(line) for line in toy.prompts.read_text().splitlines()]

@@ -291,8 +291,8 @@ def test_a_pull_request_is_opened_once(publish, good, hub):
 
 # faults
 
-QUICK = {("put", "drop"), ("commit", "429"), ("commit", "lost"), ("commit", "race")}
-"""Faults of the quick set: of a file and of the commit, that pass and that do not."""
+QUICK = {("commit", "429"), ("commit", "lost"), ("commit", "race")}
+"""Faults of the quick set: one that passes, one that loses an answer, and one that stops the push."""
 
 
 def fault(step, kind, *more):

@@ -121,7 +121,9 @@ def test_judging_after_a_tenth_of_it(simulated, clock):
     assert_close(simulated, about, before)
 
 
-@pytest.mark.parametrize("simulated", ["free", "constrained"], indirect=True)
+@pytest.mark.parametrize(
+    "simulated", ["free", pytest.param("constrained", marks=pytest.mark.slow)], indirect=True
+)
 def test_a_plan_after_a_preview_estimates_everything_but_the_training(simulated, clock):
     toy = simulated
     before = plan_totals(toy.look(), plan_rows(toy.look()))
@@ -136,6 +138,7 @@ def test_a_plan_after_a_preview_estimates_everything_but_the_training(simulated,
     assert_close(toy, about, used)
 
 
+@pytest.mark.slow
 def test_the_latest_tenth_counts_more_than_an_earlier_slow_hour(simulated, clock):
     interrupt(simulated, clock, 12)
     (folder,) = (found for found in Lake(simulated.lake).folders("samples"))

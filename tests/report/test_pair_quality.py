@@ -419,6 +419,7 @@ def test_the_card_has_the_figures(made, tmp_path):
     assert f"a standard\n  deviation of {row['score_sd']:g}" in card
 
 
+@pytest.mark.slow
 def test_the_figures_of_pairs_that_were_not_made_yet_are_not_kept(toy):
     toy.write(train={"with": "manual"}, judge={"function": "gold.py:grade"})
 

@@ -110,6 +110,7 @@ def test_a_plan_without_experience_says_at_most_and_no_time(toy):
 
 
 @pytest.mark.parametrize("is_known", [False, True])
+@pytest.mark.slow
 def test_a_constrained_judge_is_estimated_at_the_length_of_its_labels(toy, is_known):
     if is_known:
         toy.finish()  # judgments of another judge, which are longer

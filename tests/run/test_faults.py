@@ -108,6 +108,7 @@ def test_a_line_that_cannot_be_used_stops_the_run_before_any_generation(toy, fac
     assert not toy.lake.exists()
 
 
+@pytest.mark.slow
 def test_lines_that_cannot_be_used_are_left_out_and_listed_if_the_recipe_says_so(toy, factory):
     bad = b"\n".join(line for reason, line in BAD_LINES.items() if "either the field" not in reason)
     toy.prompts.write_bytes(toy.prompts.read_bytes() + bad + b"\n")

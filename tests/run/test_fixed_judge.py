@@ -60,10 +60,10 @@ def first_missing(toy, *overrides):
 @pytest.mark.parametrize(
     "change",
     [
-        "judge.engine={name: scripted}",
+        pytest.param("judge.engine={name: scripted}", marks=pytest.mark.slow),
         "judge.engine.script='own.py:answer'",
-        "judge.model.dtype=bfloat16",
-        "judge={draws: 2, max_tokens: 64}",
+        pytest.param("judge.model.dtype=bfloat16", marks=pytest.mark.slow),
+        pytest.param("judge={draws: 2, max_tokens: 64}", marks=pytest.mark.slow),
     ],
 )
 def test_another_judge_judges_again_and_samples_nothing(judged, change):
@@ -75,7 +75,12 @@ def test_another_judge_judges_again_and_samples_nothing(judged, change):
 
 
 @pytest.mark.parametrize(
-    "change", ["judge.engine.replicas=2", "judge.engine.delay=0.1", "judge.engine.hang_seconds=9"]
+    "change",
+    [
+        "judge.engine.replicas=2",
+        pytest.param("judge.engine.delay=0.1", marks=pytest.mark.slow),
+        pytest.param("judge.engine.hang_seconds=9", marks=pytest.mark.slow),
+    ],
 )
 def test_how_the_judge_is_run_makes_nothing_again(judged, change):
     judged.finish()

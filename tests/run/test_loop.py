@@ -83,6 +83,7 @@ def test_models_do_not_share_noise(toy):
     assert row["same"] == 0
 
 
+@pytest.mark.slow
 def test_test_prompts_are_paired_and_never_trained_on(toy):
     toy.write(prompts={"test_fraction": 0.5}, loop={"iterations": 1})
     survey = toy.run()
@@ -132,6 +133,7 @@ def test_self_rewarding_takes_both_sides_from_the_current_model(toy):
     assert {row["phase"] for row in toy.query("from gaps")} == {"D2"}
 
 
+@pytest.mark.slow
 def test_a_function_judge_scores_without_a_model(toy):
     toy.write(judge={"function": "gold.py:grade", "scale": [0, 5]}, loop={"iterations": 1})
     toy.run()

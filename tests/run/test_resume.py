@@ -247,6 +247,7 @@ def test_a_permanent_failure_is_a_row_and_is_not_asked_again(toy):
     assert asked(toy) == before
 
 
+@pytest.mark.slow
 def test_too_many_failures_stop_the_run_and_keep_what_was_finished(toy, factory):
     toy.script(FLAKY.replace("seed % 20 == 3", "seed % 3 == 0").replace("{error}", "ValueError"))
     ended = factory("run", toy.path, "--lake", toy.lake)

@@ -88,6 +88,7 @@ def test_a_command_of_ones_own_trains_in_the_loop(small):
     assert small.to_do("train.environment=venv") == set()
 
 
+@pytest.mark.slow
 def test_a_command_runs_in_the_environment_that_is_named(small):
     binaries = small.folder / "venv" / "bin"
     binaries.mkdir(parents=True)
@@ -242,6 +243,7 @@ def trained(small, folder):
     ("policy", "role", "iteration"),
     [("future_guided", "future", 0), ("self_rewarding", "current", 1)],
 )
+@pytest.mark.slow
 def test_a_person_trains_and_the_run_goes_on(small, factory, tmp_path, policy, role, iteration):
     small.fields["train"] = {"with": "manual"}
     small.fields["loop"] = {"policy": policy, "iterations": 1}
