@@ -292,7 +292,7 @@ def test_a_pull_request_is_opened_once(publish, good, hub):
 # faults
 
 QUICK = {("commit", "429"), ("commit", "lost"), ("commit", "race")}
-"""Faults of the quick set: one that passes, one that loses an answer, and one that stops the push."""
+"""Faults of the quick set: one passes, one loses an answer, and one stops the push."""
 
 
 def fault(step, kind, *more):
