@@ -124,7 +124,7 @@ def served(tmp_path_factory):
 
 def real(test):
     """Mark a test that asks a real vLLM: one worker runs them all, and starts the server once."""
-    return pytest.mark.vllm(pytest.mark.xdist_group("vllm")(test))
+    return pytest.mark.vllm(test)
 
 
 @real

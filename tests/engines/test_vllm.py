@@ -26,7 +26,7 @@ from factory.recipe import Generation, VllmEngine
 from factory.run import run_recipe
 from factory.stages import render_rubric
 
-pytestmark = [pytest.mark.vllm, pytest.mark.xdist_group("vllm")]
+pytestmark = pytest.mark.vllm
 
 ARGUMENTS = {"enforce_eager": True, "max_model_len": 160, "max_num_seqs": 32}
 ENGINE = {"name": "vllm", **ARGUMENTS}

@@ -19,7 +19,7 @@ from zoo.build import DIGITS
 from zoo.families import FAMILIES
 from zoo.talk import FixedClock, conversations, prompt_ids, refused
 
-pytestmark = [pytest.mark.vllm, pytest.mark.xdist_group("vllm")]
+pytestmark = pytest.mark.vllm
 
 SOME = [family for family in FAMILIES if family.name in ("llama-3.2", "gemma-3", "phi-3")]
 

@@ -7,8 +7,6 @@ from toys import publishable, write_published
 from factory.lake import shipped_queries
 from factory.plan import PUBLIC_VIEWS, all_views
 
-pytestmark = pytest.mark.xdist_group("views_sql")  # its lake is made once
-
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):

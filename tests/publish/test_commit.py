@@ -15,8 +15,6 @@ from toys import publishable
 
 from factory.publish import waiting
 
-pytestmark = pytest.mark.xdist_group("commit")  # its lake is made once
-
 datasets = pytest.importorskip("datasets")
 
 REPO = "org/toy"

@@ -11,8 +11,6 @@ from toys import publishable, write_published
 from factory.errors import PublishError, Refused
 from factory.publish import CHECKS, PERSONAL, SECRETS, check_names, examine, open_views, pass_gate
 
-pytestmark = pytest.mark.xdist_group("gate")  # its lake is made once
-
 KEYS = {
     "private key": "-----BEGIN RSA PRIVATE KEY-----",
     "Hugging Face token": "hf_" + "aB" * 17,

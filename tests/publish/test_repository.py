@@ -15,8 +15,6 @@ from factory.lake import shipped_queries  # noqa: E402
 from factory.plan import all_views  # noqa: E402
 from factory.publish import CONFIGS, iterations, open_views  # noqa: E402
 
-pytestmark = pytest.mark.xdist_group("repository")  # its lake is made once
-
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):

@@ -11,8 +11,6 @@ import pytest
 from factory.lake import Views, load_query
 from factory.report import NO_CANDIDATES, PAIR_COLUMNS, QUERIES
 
-pytestmark = pytest.mark.xdist_group("diff")  # its lake is made once
-
 COLUMNS = [name for name in PAIR_COLUMNS.split(", ") if name != "pair_id"]
 
 

@@ -193,7 +193,6 @@ def test_a_model_that_cannot_be_used_is_a_sentence_before_any_work(small, factor
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("small")  # workers would wait for the one that runs it
 def test_the_real_loop_on_a_few_prompts_ends_with_a_whole_lake(quickly_made):
     small = quickly_made
     survey = small.look()
@@ -205,7 +204,6 @@ def test_the_real_loop_on_a_few_prompts_ends_with_a_whole_lake(quickly_made):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("small")  # workers would wait for the one that runs it
 @pytest.mark.parametrize(
     "change",
     ["engine.batch_size=3", "engine.window=2", "engine.device=cpu", "shards.rows=9"],

@@ -26,7 +26,6 @@ from factory.recipe import Generation  # noqa: E402
 
 pytestmark = [
     pytest.mark.real,
-    pytest.mark.xdist_group("real"),  # otherwise every worker runs the loop itself
     pytest.mark.filterwarnings("ignore"),
 ]
 

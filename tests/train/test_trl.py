@@ -75,7 +75,6 @@ def test_a_trainer_that_fails_is_a_sentence_that_names_its_log(small, factory):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("small")  # workers would wait for the one that runs it
 def test_a_trained_model_keeps_the_tokenizer_and_the_template_of_its_parent(small):
     small.finish()
     survey = small.look()
