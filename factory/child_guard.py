@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 PR_SET_CHILD_SUBREAPER = 36
-"""Option of Linux's prctl(2): processes whose parent has exited become children of this one."""
+"""Option of Linux's prctl(2) that makes orphaned descendants children of this process."""
 
 
 def main() -> NoReturn:
@@ -95,7 +95,7 @@ def _others() -> list[int]:
 
 
 def _linux_processes() -> dict[int, tuple[int, int]]:
-    """Return the parent and the process group of each running process, from Linux's /proc."""
+    """Read the parent and the process group of each running process from Linux's /proc."""
     found = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -110,7 +110,7 @@ def _linux_processes() -> dict[int, tuple[int, int]]:
 
 
 def _posix_processes() -> dict[int, tuple[int, int]]:
-    """Return the parent and the process group of each running process, from the command ps."""
+    """Get the parent and the process group of each running process from the command ps."""
     reading, writing = os.pipe()
     output = [(os.POSIX_SPAWN_DUP2, writing, 1)]
     ps = os.posix_spawnp("ps", ["ps", "-Ao", "pid=,ppid=,pgid="], os.environ, file_actions=output)

@@ -12,7 +12,7 @@ from typing import IO, Any
 GUARD = Path(__file__).with_name("child_guard.py")
 
 _ENDING = 15.0
-"""Seconds that the guard has to kill all processes, before it is killed itself."""
+"""Number of seconds that the guard has to kill all processes. After that, it is killed too."""
 
 
 class ChildProcess:

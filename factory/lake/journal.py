@@ -50,7 +50,7 @@ class Journal:
 
 
 def read_journal(path: Path) -> pa.Table | None:
-    """Return the rows of a journal as one chunk, or None if it has none.
+    """Return the rows of a journal as a table with one chunk, or None if there are no rows.
 
     Leaves out rows at the end that were not completely written.
     """

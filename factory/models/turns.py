@@ -1,8 +1,9 @@
-"""Find the tokens around a message, and check that an answer ends with its turn."""
+"""Find the tokens that surround messages, and check that the end of a turn ends an answer."""
 
 import re
 from contextlib import suppress
 from functools import cache
+from typing import Any
 
 from factory.errors import MissingExtra, ModelError
 from factory.models.chat import Conversation
@@ -20,18 +21,11 @@ def check_turn_end(model: Checkpoint) -> None:
     Such a model would continue after its answer and write the user's next turn. The end of a
     turn is the first added token that the chat template prints after an answer.
     """
-    templates = read_templates(model.path, model.field)
-    if templates is None:
-        return
     added = read_json(model.path / "tokenizer.json", model.field).get("added_tokens") or []
     numbers = {token["content"]: token["id"] for token in added if token["content"].strip()}
     specials = special_tokens(model.path, model.field)
     messages = [{"role": "user", "content": _PROMPT}, {"role": "assistant", "content": _ANSWER}]
-    try:
-        text = templates.render(Conversation(messages), specials, add_generation_prompt=False)
-    except Exception:  # a template can raise any exception to refuse a conversation
-        return
-    _, shown, after = text.rpartition(_ANSWER)
+    _, shown, after = _rendered(model, messages).rpartition(_ANSWER)
     any_added = "|".join(map(re.escape, sorted(numbers, key=len, reverse=True)))
     end = re.search(any_added, after) if shown and numbers else None
     if end is None or end[0] == specials.get("eos_token") or numbers[end[0]] in model.stop_tokens:
@@ -56,7 +50,7 @@ def control_tokens(model: Checkpoint) -> tuple[str, ...]:
     """
     if model.declared:
         return ()
-    frame = _frame(model)
+    frame = _rendered(model, [{"role": "user", "content": _PROMPT}]).replace(_PROMPT, "")
     return tuple(
         token["content"]
         for token in model.added_tokens
@@ -66,15 +60,14 @@ def control_tokens(model: Checkpoint) -> tuple[str, ...]:
     )
 
 
-def _frame(model: Checkpoint) -> str:
-    """Return what the chat template prints around the message of a user."""
+def _rendered(model: Checkpoint, messages: list[dict[str, Any]]) -> str:
+    """Return a conversation as the chat template prints it, or an empty text if there is no
+    template or if it refuses the conversation."""
     templates = read_templates(model.path, model.field)
     if templates is None:
         return ""
-    conversation = Conversation([{"role": "user", "content": _PROMPT}])
     specials = special_tokens(model.path, model.field)
     try:
-        text = templates.render(conversation, specials, add_generation_prompt=False)
+        return templates.render(Conversation(messages), specials, add_generation_prompt=False)
     except Exception:  # a template can raise any exception to refuse a conversation
         return ""
-    return text.replace(_PROMPT, "")
