@@ -147,7 +147,7 @@ class _Work:
         self._limit = ShareLimit.of(
             state, step, "truncated" if is_sampling else "unparsed", earlier
         )
-        self._equal = EqualScores(state, step, earlier)
+        self._equal = EqualScores(state, step)
         self._has_limits = has_limits
         self.count = WorkCount()
 
@@ -178,11 +178,6 @@ class _Work:
                 self._limit.see(assessment.is_bad, result.text)
             if self._equal.is_on:
                 self._equal.see(assessment.score, result.text)
-
-    def end(self) -> None:
-        """Raise StepFailed if all scores of a short step are equal."""
-        if self._has_limits:
-            self._equal.end()
 
     def _row(self, result: Result, subject: "_Subject") -> Row:
         """Return the row of a result, without this machine's paths in its error."""
@@ -277,8 +272,6 @@ def generate(
                 subject.work.take(result, subject)
                 if time.monotonic() - began >= state.recipe.shards.seconds:
                     record()  # so that `factory plan` can estimate the rest of a running step
-        for work in works:
-            work.end()
     finally:
         record()
 

@@ -5,7 +5,7 @@ the step ends.
 """
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, NoReturn
 
 from factory.errors import StepFailed
 from factory.lake import Folder, Scope, load_query
@@ -94,20 +94,15 @@ class ShareLimit:
 
 
 class EqualScores:
-    """A check that a judge model does not give all answers of M_0 the same score.
+    """A check that a judge model does not give the first answers of M_0 the same score.
 
     Only iteration 0 is checked, because later models may give answers that all deserve the best
     score. So may references, which a policy compares with the answers of a model.
     """
 
-    def __init__(self, state: RecipeState, step: Step, earlier: int) -> None:
-        self._label, self._earlier = step.label, earlier
-        self.is_on = (
-            state.recipe.stop_if.equal_scores
-            and (step.iteration, step.name) == (0, "M_0")
-            and REFERENCE not in state.policy.roles
-            and _selects_pairs(state, step)
-        )
+    def __init__(self, state: RecipeState, step: Step) -> None:
+        self._label = step.label
+        self.is_on = _needs_different_scores(state, step)
         """Whether further judgments can fail the check."""
         self._n = 0
         self._score: float | None = None
@@ -127,21 +122,25 @@ class EqualScores:
         if len(self._examples) < SHOWN:
             self._examples.append(text or "")
         if self._n >= EARLY:
-            self._stop()
+            _stop_equal(self._label, f"the first {self._n:,}", score, self._examples)
 
-    def end(self) -> None:
-        """Check a step that ended with fewer judgments. A resumed step is not checked."""
-        if self.is_on and self._n >= FEWEST and not self._earlier:
-            self._stop()
 
-    def _stop(self) -> None:
-        raise StepFailed(
-            self._label,
-            f"each of the first {self._n:,} judgments has the score {self._score:g}, so the scores "
-            "cannot rank the answers",
-            f"{JUDGE_REMEDY}; to continue anyway, set stop_if.equal_scores to false (finished rows "
-            f"are saved). Examples:{_list(self._examples)}",
-        )
+def _needs_different_scores(state: RecipeState, step: Step) -> bool:
+    return (
+        state.recipe.stop_if.equal_scores
+        and (step.iteration, step.name) == (0, "M_0")
+        and REFERENCE not in state.policy.roles
+        and _selects_pairs(state, step)
+    )
+
+
+def _stop_equal(label: str, which: str, score: float, examples: list[str]) -> NoReturn:
+    raise StepFailed(
+        label,
+        f"each of {which} judgments has the score {score:g}, so the scores cannot rank the answers",
+        f"{JUDGE_REMEDY}; to continue anyway, set stop_if.equal_scores to false (finished rows "
+        f"are saved). Examples:{_list(examples)}",
+    )
 
 
 def _selects_pairs(state: RecipeState, step: Step) -> bool:
@@ -176,14 +175,24 @@ def check_limits(state: RecipeState, step_state: StepState) -> None:
     elif step.stage in _QUERIES:
         field, query = _QUERIES[step.stage]
         limit, is_own = _share(state, step, field)
-        if limit is None:
-            return
-        within = field == "unparsed" and step_state.unparsed <= limit * step_state.answered
-        if not within:
+        within = limit is None or (
+            field == "unparsed" and step_state.unparsed <= limit * step_state.answered
+        )
+        if limit is not None and not within:
             row = state.step_views(step_state, None).one(load_query(f"run/{query}"))
             _compare_row(step.label, field, limit, row, is_own=is_own)
+        if step.stage == "verdicts" and _needs_different_scores(state, step):
+            _check_equal_scores(state, step_state)
     elif step.stage == "pairs" and step_state.folder is not None:
         _check_pairs(state, step_state, step_state.folder)
+
+
+def _check_equal_scores(state: RecipeState, step_state: StepState) -> None:
+    column = state.opened.choice.ranks_by(step_state.step.judge_name) or "score"
+    row = state.step_views(step_state, None).one(load_query("run/equal_scores"))
+    lowest, highest = row[f"lowest_{column}"], row[f"highest_{column}"]
+    if row["n"] >= FEWEST and lowest is not None and lowest == highest:
+        _stop_equal(step_state.step.label, f"the {row['n']:,}", lowest, row["examples"])
 
 
 def _check_pairs(state: RecipeState, step_state: StepState, build: Folder) -> None:
