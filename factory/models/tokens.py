@@ -21,9 +21,20 @@ def prompt_encoder(model: Checkpoint) -> Callable[[Conversation, bool], list[int
     """Return a function that converts a conversation to tokens, with or without the generation
     prompt.
 
-    The function uses only `tokenizer.json` and Jinja, because importing AutoTokenizer takes
-    seconds. It uses AutoTokenizer for a model without a `tokenizer.json`, and for a model whose
-    chat template reads special tokens that only transformers knows.
+    The function uses only `tokenizer.json`, because importing AutoTokenizer takes seconds. It uses
+    AutoTokenizer for a model without a `tokenizer.json`.
+    """
+    render = prompt_renderer(model)
+    encode = _encoder(model)
+    return lambda conversation, prompting: encode(render(conversation, prompting))
+
+
+def prompt_renderer(model: Checkpoint) -> Callable[[Conversation, bool], str]:
+    """Return a function that converts a conversation to text, with or without the generation
+    prompt.
+
+    The function uses only Jinja, because importing AutoTokenizer takes seconds. It uses
+    AutoTokenizer for a model whose chat template reads special tokens that only transformers knows.
     """
     templates = read_templates(model.path, model.field)
     if templates is None:
@@ -32,9 +43,8 @@ def prompt_encoder(model: Checkpoint) -> Callable[[Conversation, bool], list[int
     templates.check(model.field)
     if any(templates.mention(name) for name in SPECIAL_TOKENS if name not in specials):
         specials = auto_tokenizer(model).special_tokens_map
-    encode = _encoder(model)
-    return lambda conversation, prompting: encode(
-        templates.render(conversation, specials, add_generation_prompt=prompting)
+    return lambda conversation, prompting: templates.render(
+        conversation, specials, add_generation_prompt=prompting
     )
 
 

@@ -1,8 +1,11 @@
 """Check that a trainer sees the prompts that the model saw when it answered.
 
-TRL renders a prompt with its answer, and trains on the tokens after the beginning that equals the
+TRL renders a prompt with its answer, and trains on what follows the beginning that equals the
 prompt alone. Some chat templates write the prompt differently when an answer follows, for example
 without an empty block of reasoning. Then the model is trained on a prompt that it never sees.
+
+The texts are compared, not the tokens: if an answer begins with a line break that its tokenizer
+merges with the end of the prompt, one token differs, and no template can change this.
 """
 
 import itertools
@@ -13,7 +16,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from factory.models import Checkpoint, Conversation, prompt_encoder
+from factory.models import Checkpoint, Conversation, prompt_renderer
 
 CHECKED = 64
 """Number of training rows to check."""
@@ -24,9 +27,9 @@ def prefix_warning(rows: Path, model: Checkpoint) -> str | None:
 
     `rows` is a Parquet file of training rows. Returns None if no prompt changes.
     """
-    encode = prompt_encoder(model)
+    render = prompt_renderer(model)
     checked = list(itertools.islice(_rows(rows), CHECKED))
-    n_broken = sum(_is_broken(row, encode) for row in checked)
+    n_broken = sum(_is_broken(row, render) for row in checked)
     if n_broken == 0:
         return None
     return (
@@ -42,16 +45,15 @@ def _rows(file: Path) -> Iterator[Mapping[str, Any]]:
         yield from batch.to_pylist()
 
 
-def _is_broken(row: Mapping[str, Any], encode: Callable[[Conversation, bool], list[int]]) -> bool:
+def _is_broken(row: Mapping[str, Any], render: Callable[[Conversation, bool], str]) -> bool:
     messages = [json.loads(each) if isinstance(each, str) else each for each in row["prompt"]]
     tools = json.loads(row["tools"]) if row.get("tools") else None
     settings = json.loads(row.get("chat_template_kwargs") or "{}")
     answers = [row[side] for side in ("chosen", "rejected", "completion") if row.get(side)]
     try:
-        prompt = encode(Conversation(messages, tools, settings), True)
-        return any(
-            encode(Conversation([*messages, *answer], tools, settings), False)[: len(prompt)]
-            != prompt
+        prompt = render(Conversation(messages, tools, settings), True)
+        return not all(
+            render(Conversation([*messages, *answer], tools, settings), False).startswith(prompt)
             for answer in answers
         )
     except Exception:  # a template may raise any exception; the trainer reports it

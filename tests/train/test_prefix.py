@@ -56,6 +56,7 @@ def warning(tmp_path):
         (NOT_THINKING, [PAIR | {"chat_template_kwargs": json.dumps({"off": 1})}], None),
         (THINKING, [PAIR | {"prompt": [json.dumps(USER[0])]}], "1 of the first 1 prompts"),
         (PLAIN + "{{ tools[0].name }}", [PAIR | {"tools": '[{"name": "f"}]'}], "1 of the first 1"),
+        (PLAIN.replace("<assistant>", "<assistant>\n"), [PAIR], "1 of the first 1 prompts"),
         ("{{ raise_exception('no') }}", [PAIR], None),
     ],
 )
