@@ -177,3 +177,27 @@ def test_only_one_module_opens_databases():
     places = {path.name for path in PYTHON for name, _ in calls(path) if name == "duckdb.connect"}
     assert places <= {"database.py"}
     assert "connect" in {name for name, _ in calls(ROOT / "lake" / "database.py")}
+
+
+WRITING = {"hardlink_to", "rename", "symlink_to", "touch", "write_bytes", "write_text"}
+"""Methods of paths that write."""
+
+WRITING_OS = {"link", "mkdir", "open", "remove", "rename", "replace", "symlink", "truncate"}
+"""Functions of the module os that write."""
+
+
+def test_only_one_module_writes_files():
+    """factory.files never follows a link, and never replaces or removes a user's file."""
+    for path in PYTHON:
+        for name, call in calls(path):
+            of, _, last = name.rpartition(".")
+            words = [word.value for word in call.args if isinstance(word, ast.Constant)]
+            modes = [
+                word for word in words if isinstance(word, str) and set(word) <= set("abrtwx+")
+            ]
+            writes = (
+                (last in WRITING and of)
+                or (last in WRITING_OS and of == "os")
+                or (last == "open" and any(set(mode) & set("aw+") for mode in modes))
+            )
+            assert not writes or path.name == "files.py", f"{path}:{call.lineno}: {name}"

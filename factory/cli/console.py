@@ -10,6 +10,7 @@ from pathlib import Path
 from factory.api import VIEWS, named_queries
 from factory.cli.tables import print_rows
 from factory.errors import QueryError
+from factory.files import open_to_append
 from factory.lake import PART, Views, query_text, shipped_queries
 
 PROMPT, CONTINUED = "factory> ", "    ...> "
@@ -195,7 +196,7 @@ class Prompt:
         try:
             file = history_file()
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            file.touch(mode=0o600)
+            open_to_append(file, "ab", permissions=0o600).close()
             readline.read_history_file(file)
         except (OSError, RuntimeError) as error:
             print(f"factory: the history is not saved: {error}", file=sys.stderr)

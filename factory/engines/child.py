@@ -10,6 +10,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from factory.children import ChildProcess
+from factory.files import open_to_append
 
 PATH = "import sys; sys.path[:] = sys.argv[2:]; "
 """First statement of the child. It copies this process's import path, so that the child does not
@@ -26,7 +27,7 @@ class Child:
         to this process's variables.
         """
         ours, theirs = socket.socketpair()
-        with ours, theirs, log.open("ab") as out:
+        with ours, theirs, open_to_append(log, "ab") as out:
             self.process = ChildProcess(
                 [sys.executable, "-c", PATH + code, str(theirs.fileno()), *sys.path],
                 stdout=out,

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from factory.engines.protocol import Engine
 from factory.engines.threads import share_cores
+from factory.files import temporary_folder
 from factory.models import Checkpoint
 from factory.recipe import Engine as Settings
 from factory.recipe import OpenaiEngine, ScriptedEngine, TransformersEngine, VllmEngine
@@ -67,10 +67,10 @@ def _open_processes(
     from factory.engines.fleet import open_fleet
     from factory.engines.worker import Start
 
-    with TemporaryDirectory(prefix="factory-", ignore_cleanup_errors=True) as sockets:
+    with temporary_folder() as sockets:
         environments: Sequence[Mapping[str, str]]
         if isinstance(settings, VllmEngine):
-            environments = vllm.environments(settings, Path(sockets))
+            environments = vllm.environments(settings, sockets)
         else:
             environments = [{}] * (settings.replicas or 1)
         start = Start(settings, tuple(models), rank, folder)

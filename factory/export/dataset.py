@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from factory.export.card import render_folder_card
 from factory.export.columns import COMPLETION_COLUMNS, PAIR_COLUMNS, SPLITS, features
 from factory.export.prompt_columns import shown_rows, with_prompt_fields
+from factory.files import finish, remove_unfinished, unfinished_folder, write_new
 from factory.fingerprint import folder_key
 from factory.lake import (
     ROW_GROUP,
@@ -26,7 +27,6 @@ from factory.lake import (
     Views,
     literal,
     load_query,
-    remove_unfinished,
     write_parquet,
     writing,
 )
@@ -79,9 +79,9 @@ def write_dataset(state: RecipeState, name: str) -> Path:
         datasets.mkdir(exist_ok=True)
         remove_unfinished(datasets)
         if not folder.exists():
-            unfinished = datasets / f".tmp-{folder.name}"
-            _write(state, unfinished, keys, found)
-            unfinished.rename(folder)
+            with unfinished_folder(datasets) as unfinished:
+                _write(state, unfinished, keys, found)
+                finish(unfinished, folder)
     return folder
 
 
@@ -104,9 +104,8 @@ def _write(state: RecipeState, folder: Path, builds: list[str], found: PromptFie
             select_pairs(views, kept_pairs(phase, iteration, split))
             n_rows = write_rows(views, load_query(query), columns, file, metadata)
             rows[split] = rows.get(split, 0) + n_rows
-    (folder / "README.md").write_text(
-        render_folder_card(state.recipe, state.policy.trains, rows), encoding="utf-8"
-    )
+    card = render_folder_card(state.recipe, state.policy.trains, rows)
+    write_new(folder / "README.md", card)
 
 
 def kept_pairs(phase: str, iteration: int | None = None, split: str | None = None) -> str:

@@ -9,7 +9,7 @@ files that the user changed. New files are written to a temporary folder next to
 """
 
 import json
-import shutil
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,12 +37,16 @@ from factory.export.source import (
     select_splits,
 )
 from factory.export.templates import render_template
-from factory.export.trainers import Trainer, export_query, snippets, trainer_of
+from factory.export.trainers import TRAINERS, Trainer, export_query, snippets, trainer_of
+from factory.files import finish, unfinished_folder, write_new, write_whole
 from factory.fingerprint import file_digest
-from factory.lake import BATCH, Views, write_parquet, write_whole
+from factory.lake import BATCH, Views, write_parquet
 from factory.plan import loop_prompt_fields
 
 MARKER = "export.json"
+
+_WRITTEN_BY = "factory export"
+"""The value of `written_by` in every marker."""
 
 LENGTHS_OF = 64
 """Sequence lengths in configs are rounded up to a multiple of this number of tokens."""
@@ -85,13 +89,10 @@ def export_dataset(source: Source, name: str, out: Path) -> Exported:
         check_prompt_fields(source, name, trainer.reads)
         if trainer.check:
             check_pairs(source, views, trainer.check, trainer.spoils)
-        unfinished = out.parent / f".tmp-{out.name}"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished_folder(out.resolve().parent) as unfinished:
             rows = _write(source, trainer, name, views, unfinished)
             _move(unfinished, out, existing)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
     return Exported(
         out, name, rows, trainer.command.replace("MODEL", source.model), source.left_out
     )
@@ -118,22 +119,40 @@ def _existing_files(out: Path, name: str) -> dict[str, str]:
         raise ExportError(Argument("out"), f"{out} is a file", "choose a new or empty folder")
     if not any(out.iterdir()):
         return {}
-    try:
-        marker = json.loads((out / MARKER).read_text(encoding="utf-8"))
-        trainer, files = marker["trainer"], dict(marker["files"])
-    except (OSError, ValueError, KeyError, TypeError):
+    marker = _read_marker(out)
+    if marker is None:
         raise ExportError(
             Argument("out"),
             f"{out} is not empty and was not written by `factory export`",
             "choose another folder (nothing was changed)",
-        ) from None
-    if trainer != name:
+        )
+    if marker["trainer"] != name:
         raise ExportError(
             Argument("out"),
-            f"{out} already contains an export for {trainer}",
+            f"{out} already contains an export for {marker['trainer']}",
             "choose another folder (nothing was changed)",
         )
+    files: dict[str, str] = marker["files"]
     return files
+
+
+def _read_marker(out: Path) -> dict[str, Any] | None:
+    """Return the marker of an earlier export, or None unless `factory export` wrote it.
+
+    A marker that names other files than an export has would allow the export to replace them.
+    """
+    file = out / MARKER
+    try:
+        marker: Any = json.loads("null" if file.is_symlink() else file.read_text("utf-8"))
+        if marker["written_by"] != _WRITTEN_BY:
+            return None
+        trainer = TRAINERS[marker["trainer"]]
+        names = {f"data/{split}.{trainer.data}" for split in SPLITS}
+        names |= {*snippets(marker["trainer"])}
+        fits = all(type(digest) is str for digest in marker["files"].values())
+        return marker if fits and marker["files"].keys() <= names else None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 def _write(
@@ -158,7 +177,7 @@ def _write(
         )
     for file_name, text in snippets(name).items():
         values = {"test": "test" in rows, "longest": n_longest, "length": _length(n_longest)}
-        (folder / file_name).write_text(render_template(text, values), encoding="utf-8")
+        write_new(folder / file_name, render_template(text, values))
     _mark(folder, {"trainer": name, "dataset": source.name, "rows": rows})
     return rows
 
@@ -185,14 +204,14 @@ def _length(n_longest: int | None) -> int | None:
 def _mark(folder: Path, facts: dict[str, Any]) -> None:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     hashes = {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
-    marker = {"written_by": "factory export", **facts, "files": hashes}
+    marker = {"written_by": _WRITTEN_BY, **facts, "files": hashes}
     write_whole(folder / MARKER, json.dumps(marker, indent=1) + "\n")
 
 
 def write_json_lines(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> int:
     """Write rows to a JSON Lines file, and return the number of rows."""
     n_rows = 0
-    with path.open("w", encoding="utf-8", newline="\n") as file:
+    with path.open("x", encoding="utf-8", newline="\n") as file:
         for batch in batches:
             for row in batch.to_pylist():
                 line = json.dumps(decoded(row), ensure_ascii=False)
@@ -208,7 +227,7 @@ def _move(folder: Path, out: Path, existing: dict[str, str]) -> None:
     """
     marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
     new: dict[str, str] = marker["files"]
-    there = {name: file_digest(out / name) for name in new if (out / name).exists()}
+    there = {name: _digest(out, name) for name in new if os.path.lexists(out / name)}
     ours = {name: {new[name], existing.get(name)} for name in there}
     if changed := [name for name, digest in there.items() if digest not in ours[name]]:
         raise ExportError(
@@ -216,12 +235,24 @@ def _move(folder: Path, out: Path, existing: dict[str, str]) -> None:
             f"these files in {out} have changed since the export: {', '.join(changed)}",
             "move the changed files elsewhere, or choose another folder (nothing was overwritten)",
         )
-    (out / "data").mkdir(parents=True, exist_ok=True)
+    data = out / "data"
+    if data.is_symlink():
+        raise ExportError(
+            Argument("out"), f"{data} is a link", "choose another folder (nothing was overwritten)"
+        )
+    data.mkdir(parents=True, exist_ok=True)
     for name in [name for name in new if there.get(name) != new[name]]:
-        (folder / name).replace(out / name)
+        finish(folder / name, out / name)
     for name in existing.keys() - new.keys():
         # Only the file with test rows can disappear between two exports for the same trainer.
-        old = out / name
-        if name.startswith("data/test.") and old.exists() and file_digest(old) == existing[name]:
-            old.unlink()
-    (folder / MARKER).replace(out / MARKER)
+        if name.startswith("data/test.") and _digest(out, name) == existing[name]:
+            (out / name).unlink()
+    finish(folder / MARKER, out / MARKER)
+
+
+def _digest(out: Path, name: str) -> str | None:
+    """Return the SHA-256 of an exported file, or None if the factory cannot have written it: if it
+    is not a regular file, or reached through a link."""
+    file = out / name
+    linked = file.is_symlink() or (file.parent != out and file.parent.is_symlink())
+    return file_digest(file) if not linked and file.is_file() else None

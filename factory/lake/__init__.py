@@ -1,7 +1,7 @@
 """The lake: immutable Parquet files on disk, and DuckDB views over them."""
 
 from factory.lake.database import open_database
-from factory.lake.files import ROW_GROUP, remove_unfinished, write_parquet, write_whole, writing
+from factory.lake.files import ROW_GROUP, write_parquet, writing
 from factory.lake.folders import Broken, Folder, Lake, Lock
 from factory.lake.named_queries import query_text, shipped_queries
 from factory.lake.prompt_fields import PromptFields, find_prompt_fields
@@ -74,7 +74,6 @@ __all__ = [
     "query_text",
     "read_parquet",
     "read_parquet_folder",
-    "remove_unfinished",
     "shipped_queries",
     "sorted_json",
     "statement_of",
@@ -82,6 +81,5 @@ __all__ = [
     "verify_lake",
     "view_schema",
     "write_parquet",
-    "write_whole",
     "writing",
 ]

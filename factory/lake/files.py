@@ -1,8 +1,6 @@
-"""Write text files atomically, and Parquet files in the Hugging Face Hub's recommended layout."""
+"""Write Parquet files in the Hugging Face Hub's recommended layout, and say why a disk refuses."""
 
 import errno
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factory.errors import LakeError
+from factory.files import fsync
 
 ROW_GROUP = 20_000
 """Number of rows in a Parquet row group. This many answers take about 20 MB, well below the size
@@ -36,32 +35,9 @@ def write_parquet(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatc
     return n_rows
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a small text file atomically: a crash leaves the old file or the new one."""
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        fsync(temporary)
-        temporary.rename(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def remove_unfinished(folder: Path) -> None:
-    """Remove the unfinished files that a killed process left in a folder. The caller must hold the
-    folder's lock."""
-    with writing(folder):
-        for path in folder.glob(".tmp-*"):
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
-
-
 @contextmanager
-def writing(root: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Raise LakeError if the `with` block fails because the disk is full or not writable. Remove
-    `temporary` at the end."""
+def writing(root: Path) -> Iterator[None]:
+    """Raise LakeError if the `with` block fails because the disk is full or not writable."""
     try:
         yield
     except OSError as error:
@@ -78,14 +54,3 @@ def writing(root: Path, temporary: Path | None = None) -> Iterator[None]:
                 "make the folder writable, or choose another lake",
             ) from error
         raise
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

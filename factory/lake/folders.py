@@ -18,7 +18,6 @@ This module knows neither recipes nor stages.
 import fcntl
 import json
 import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -28,8 +27,16 @@ from typing import IO, Any
 import pyarrow as pa
 
 from factory.errors import LakeError
+from factory.files import (
+    finish,
+    fsync,
+    open_to_append,
+    remove_unfinished,
+    unfinished_file,
+    write_whole,
+)
 from factory.fingerprint import file_digest
-from factory.lake.files import fsync, remove_unfinished, write_parquet, write_whole, writing
+from factory.lake.files import write_parquet, writing
 from factory.lake.journal import PATTERN, read_journal
 
 Lock = IO[str]
@@ -90,10 +97,9 @@ class Lake:
         read-only."""
         if content == self.load_json(name) or not os.access(self.root, os.W_OK):
             return
-        with self.lock("files", f"saving {name}"):
+        with self.lock("files", f"saving {name}"), writing(self.root):
             remove_unfinished(self.root)
-            with writing(self.root):
-                write_whole(self.root / name, json.dumps(content))
+            write_whole(self.root / name, json.dumps(content))
 
     @contextmanager
     def lock(
@@ -130,7 +136,7 @@ class Lake:
         with writing(self.root):
             locks = self.root / "locks"
             locks.mkdir(parents=True, exist_ok=True)
-            file = (locks / name).open("a+")
+            file = open_to_append(locks / name, "a+")
         with file:
             yield file
 
@@ -229,7 +235,7 @@ class Folder:
         with writing(self.lake.root):
             path = self.path / "manifest.jsonl"
             cut_short = path.exists() and path.stat().st_size and path.read_bytes()[-1:] != b"\n"
-            with path.open("ab") as file:
+            with open_to_append(path, "ab") as file:
                 file.write(b"\n" * bool(cut_short) + json.dumps(event).encode() + b"\n")
 
     def set_aside(self, broken: list[Broken]) -> None:
@@ -267,7 +273,8 @@ class Folder:
     def _recover(self) -> None:
         """Remove the unfinished files of a killed process, and write its finished rows as shards.
         The caller must hold the folder's lock."""
-        remove_unfinished(self.path)
+        with writing(self.lake.root):
+            remove_unfinished(self.path)
         for journal in sorted(self.path.glob(PATTERN)):
             if (rows := read_journal(journal)) is not None:
                 self.append(rows)  # the same rows would be the same shard
@@ -289,12 +296,11 @@ class Folder:
     def append_batches(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Path:
         """Write batches of rows to one new shard atomically, and return the shard's path. Only one
         batch is in memory at a time."""
-        temporary = self.path / f".tmp-{os.getpid()}-{threading.get_ident()}"
-        with writing(self.lake.root, temporary):
-            n_rows = write_parquet(temporary, schema, batches)
-            shard = self.path / f"{file_digest(temporary)}.parquet"
-            size = temporary.stat().st_size
-            temporary.rename(shard)
+        with writing(self.lake.root), unfinished_file(self.path / "shard") as unfinished:
+            n_rows = write_parquet(unfinished, schema, batches)
+            shard = self.path / f"{file_digest(unfinished)}.parquet"
+            size = unfinished.stat().st_size
+            finish(unfinished, shard)
             fsync(self.path)
         self.lake.is_whole(shard)
         self.record({"shard": shard.name, "rows": n_rows, "bytes": size})

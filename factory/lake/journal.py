@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pyarrow as pa
 
-from factory.lake.files import fsync
+from factory.files import fsync
 
 PATTERN = ".journal-*"
 """Pattern of the names of journals."""

@@ -3,13 +3,14 @@
 This module knows which view reads which other view. It knows neither steps nor policies.
 """
 
+import atexit
 import copy
 import os
-import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,6 +19,7 @@ import duckdb
 import pyarrow as pa
 
 from factory.errors import QueryError, one_line
+from factory.files import new_temporary_folder, remove_folder
 from factory.lake.database import open_database
 from factory.lake.query import Query, load_query
 from factory.lake.schema import SHARD_TABLES, TABLES
@@ -97,8 +99,7 @@ class Views:
             self.con.execute(f"set memory_limit = '{memory}'")
         # One folder per connection, since DuckDB uses the same file names in every process. DuckDB
         # creates the folder when it needs it, and removes it.
-        name = f"factory-duckdb-{os.getpid()}-{uuid4().hex[:8]}"
-        self.con.execute(f"set temp_directory = {literal(f'{tempfile.gettempdir()}/{name}')}")
+        self.con.execute(f"set temp_directory = {literal(_spill_folder() / uuid4().hex[:8])}")
         if readable is not None:
             # DuckDB compares the path as it is written, with or without escaped wildcards.
             written = [path for folder in readable for path in (folder, escape_wildcards(folder))]
@@ -305,6 +306,20 @@ class Views:
                     self.con.interrupt()
                     wait([rows], timeout=0.1)
                 raise
+
+
+@cache
+def _spill_folder() -> Path:
+    """Return this process's folder for the rows that DuckDB moves out of memory. Nobody else can
+    read it. It is removed when the process exits."""
+    folder, process = new_temporary_folder(), os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == process:  # a forked process does not own the folder
+            remove_folder(folder)
+
+    atexit.register(remove)
+    return folder
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from factory.files import write_whole
 from factory.lake import (
     BASE_VIEWS,
     MACROS,
@@ -19,7 +20,6 @@ from factory.lake import (
     literal,
     load_query,
     read_parquet,
-    write_whole,
     writing,
 )
 from factory.plan.public_views import final_pairs

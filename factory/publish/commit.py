@@ -3,14 +3,14 @@
 The module `hub` has the calls to the Hub.
 """
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from factory.errors import Argument, HubError, PublishError
-from factory.lake import remove_unfinished, writing
+from factory.files import remove_unfinished, unfinished_folder
+from factory.lake import writing
 from factory.plan import RecipeState
 from factory.progress import Progress
 from factory.publish.folder import CARD, LINEAGE, Published, files_of, read_published, write_folder
@@ -117,14 +117,11 @@ def _staging(state: RecipeState, progress: Progress) -> Iterator[Path]:
     with lake.lock("published", doing, progress.say):
         with writing(lake.root):
             root.mkdir(exist_ok=True)
-        remove_unfinished(root)
-        folder = root / f".tmp-{os.getpid()}"
-        try:
-            with writing(lake.root):
-                folder.mkdir()
-            yield folder
-        finally:
             remove_unfinished(root)
+        with ExitStack() as stack:
+            with writing(lake.root):
+                folder = stack.enter_context(unfinished_folder(root))
+            yield folder
 
 
 def check_contents(repository: Repository) -> State | None:

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from factory.errors import PublishError
+from factory.files import write_new
 from factory.lake import Views, load_query, shipped_queries
 from factory.models import control_tokens
 from factory.plan import RecipeState
@@ -84,7 +85,7 @@ def _write_picture(views: Views, folder: Path) -> None:
         views.all(shipped_queries()[name].sql) for name in ("pair_quality", "score_distribution")
     )
     picture = draw_picture(views.all("from gaps"), quality, bins)
-    (folder / "scores.svg").write_text(picture, encoding="utf-8")
+    write_new(folder / "scores.svg", picture)
 
 
 def _write_texts(
@@ -93,18 +94,18 @@ def _write_texts(
     """Write the card, recipe, lineage, and Croissant metadata of a release to a folder."""
     kept = read_card(published.card, published.metadata or {})
     text, metadata = render_card(release, views, findings, kept)
-    (folder / CARD).write_text(text, encoding="utf-8")
+    write_new(folder / CARD, text)
     head = (
         "# The resolved recipe: every field that affects the data, and nothing about the machine.\n"
     )
     recipe = yaml.safe_dump(release.recipe, sort_keys=False, allow_unicode=True)
-    (folder / "recipe.yaml").write_text(head + recipe, encoding="utf-8")
+    write_new(folder / "recipe.yaml", head + recipe)
     _write_json(folder / "croissant.json", croissant_metadata(release, metadata))
     _write_json(folder / LINEAGE, {**release.lineage, "card": metadata})
 
 
 def _write_json(file: Path, content: dict[str, Any]) -> None:
-    file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_new(file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def local_folders(state: RecipeState) -> list[str]:

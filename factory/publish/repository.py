@@ -27,6 +27,7 @@ from factory.export import (
     with_prompt_fields,
     write_rows,
 )
+from factory.files import write_new
 from factory.lake import (
     TABLES,
     PromptFields,
@@ -319,9 +320,9 @@ def _file(folder: Path, part: str, name: str, iteration: int) -> Path:
 
 def _write_sql(folder: Path, phase: str) -> None:
     (folder / "sql").mkdir()
-    (folder / "sql" / "views.sql").write_text(views_sql(phase), encoding="utf-8")
+    write_new(folder / "sql" / "views.sql", views_sql(phase))
     for name, query in shipped_queries().items():
-        (folder / "sql" / f"{name}.sql").write_text(query.sql, encoding="utf-8")
+        write_new(folder / "sql" / f"{name}.sql", query.sql)
 
 
 def open_views(folder: Path, phase: str = SECOND, memory: str | None = None) -> Views:

@@ -1,12 +1,12 @@
 """The example recipes that `factory init` copies."""
 
 import json
-import shutil
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from factory.errors import Argument, UserError
+from factory.files import copy_file, write_new
 from factory.recipe.reference import recipe_schema
 
 SCHEMA = "recipe.schema.json"
@@ -38,16 +38,23 @@ def write_starter(name: str, folder: Path) -> Path:
         raise UserError("DIR", f"{folder} is not an empty folder", "choose a new folder")
     try:
         with resources.as_file(examples[name]) as source:
-            shutil.copytree(
-                source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
-            )
-        recipe = folder / "recipe.yaml"
-        text = recipe.read_text(encoding="utf-8")
-        recipe.write_text(text.replace(f"{_FIRST_LINE}../", _FIRST_LINE), encoding="utf-8")
+            _copy_example(source, folder)
         schema = json.dumps(recipe_schema(), indent=1, ensure_ascii=False)
-        (folder / SCHEMA).write_text(f"{schema}\n", encoding="utf-8")
+        write_new(folder / SCHEMA, f"{schema}\n")
     except OSError as error:
         raise UserError(
             "DIR", f"cannot write to {folder} ({error.strerror})", "choose another folder"
         ) from error
-    return recipe
+    return folder / "recipe.yaml"
+
+
+def _copy_example(source: Path, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in sorted(source.iterdir()):
+        if path.is_dir() and path.name != "__pycache__":
+            _copy_example(path, folder / path.name)
+        elif path.name == "recipe.yaml":  # the schema will be beside it
+            text = path.read_text(encoding="utf-8")
+            write_new(folder / path.name, text.replace(f"{_FIRST_LINE}../", _FIRST_LINE))
+        elif path.is_file():
+            copy_file(path, folder / path.name)

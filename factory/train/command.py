@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import ModelError, RecipeError, TrainError
+from factory.files import copy_file, finish, remove_folder, unfinished_folder, write_whole
 from factory.lake import Folder, writing
 from factory.models import Checkpoint, is_adapter, model_files, tokenizer_files
 from factory.plan import RecipeState, StepState, folder_of
@@ -32,7 +33,7 @@ def run_user_command(
     out, ended = folder.path / "out", folder.path / "ended"
     if not ended.exists():  # if it does, a rejected model is only checked again
         _run(recipe, step_state, parent, n_pairs, lock, progress)
-        ended.touch()
+        write_whole(ended, "")
     try:
         check_trained_model(
             out, parent, state.models["M_0"], recipe.train.lora is not None, "train.command"
@@ -117,16 +118,14 @@ def take_over(path: Path, parent: Checkpoint, folder: Folder) -> None:
 
     The model must be checked first. Missing tokenizer files are copied from the parent.
     """
-    model, unfinished = folder.path / "model", folder.path / "model.unfinished"
+    model = folder.path / "model"
     files = {file.relative_to(path): file for file in model_files(path)}
     if not is_adapter(path):
         own = tokenizer_files(parent.path)
         files = {file.relative_to(parent.path): file for file in own} | files
-    with writing(folder.lake.root):
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir()
+    with writing(folder.lake.root), unfinished_folder(folder.path) as unfinished:
         for name, file in files.items():
             (unfinished / name).parent.mkdir(exist_ok=True)
-            shutil.copyfile(file, unfinished / name)
-        shutil.rmtree(model, ignore_errors=True)
-        unfinished.rename(model)
+            copy_file(file, unfinished / name)
+        remove_folder(model)
+        finish(unfinished, model)

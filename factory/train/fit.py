@@ -10,13 +10,13 @@ last checkpoint.
 
 import dataclasses
 import json
-import shutil
 from pathlib import Path
 
 from factory.errors import Argument, ExportError, RecipeError, TrainError
 from factory.export import export_query, open_dataset, open_pairs, restored, select_splits
+from factory.files import remove_folder, unfinished_file, write_whole
 from factory.fingerprint import file_digest
-from factory.lake import BATCH, write_parquet, write_whole
+from factory.lake import BATCH, write_parquet
 from factory.models import (
     Checkpoint,
     check_adapter,
@@ -48,18 +48,16 @@ def fit_dataset(folder: Path, training: Training, out: Path, progress: Progress)
     with open_pairs(open_dataset(folder), ()) as views:
         select_splits(views, "train")
         out.mkdir(parents=True, exist_ok=True)
-        unfinished = out / ".tmp-data.parquet"
         rows = views.con.sql(export_query("canonical")).to_arrow_reader(BATCH)
         schema = restored(rows.schema)
-        n_pairs = write_parquet(unfinished, schema, (batch.cast(schema) for batch in rows))
-    if data.exists() and file_digest(data) != file_digest(unfinished):
-        unfinished.unlink()
-        raise ExportError(
-            Argument(f"out {out}"),
-            "the folder contains an unfinished training run on other pairs",
-            "choose another folder",
-        )
-    unfinished.replace(data)
+        with unfinished_file(data) as unfinished:
+            n_pairs = write_parquet(unfinished, schema, (batch.cast(schema) for batch in rows))
+            if data.exists() and file_digest(data) != file_digest(unfinished):
+                raise ExportError(
+                    Argument(f"out {out}"),
+                    "the folder contains an unfinished training run on other pairs",
+                    "choose another folder",
+                )
     write_whole(written, settings)
     model = Checkpoint(training.model.path, Path(job.parent), "", job.dtype)
     if warning := prefix_warning(data, model):
@@ -67,7 +65,7 @@ def fit_dataset(folder: Path, training: Training, out: Path, progress: Progress)
     failure = run_trainer(out, training.train.launcher, f"training ({n_pairs:,} pairs)", progress)
     if failure is not None:
         raise TrainError("factory train", failure, f"read the log {out / LOG}")
-    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    remove_folder(out / "checkpoints")
     data.unlink()  # last, because this file marks an unfinished training
     return out / "model"
 

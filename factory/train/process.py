@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from factory.children import ChildProcess
 from factory.engines import share_cores
+from factory.files import open_to_append
 from factory.progress import Progress, Task
 from factory.train.trl import EVENT
 
@@ -63,7 +64,7 @@ def run_trainer(
     command = [sys.executable, *started_by, "-m", "factory.train", str(folder)]
     log = folder / LOG
     share_cores()
-    with log.open("a") as errors, progress.task(title, 1, "steps") as task:
+    with open_to_append(log, "a") as errors, progress.task(title, 1, "steps") as task:
         process = ChildProcess(
             command,
             stdout=subprocess.PIPE,
@@ -99,7 +100,7 @@ def run_command(
     Returns None on success. Appends the command's output to `log`. Kills the background processes
     of the command when it ends, and the command itself if this function raises.
     """
-    with log.open("a") as output:
+    with open_to_append(log, "a") as output:
         process = ChildProcess(
             command,
             stdout=output,

@@ -6,7 +6,6 @@ resumes.
 
 import dataclasses
 import json
-import shutil
 import time
 from typing import Any
 
@@ -15,7 +14,8 @@ import pyarrow as pa
 from factory import __version__
 from factory.errors import HandOver, StepFailed, TrainError
 from factory.export import PLAIN, select_pairs, shown_rows, with_prompt_fields
-from factory.lake import Folder, load_query, write_parquet, write_whole, writing
+from factory.files import remove_folder, unfinished_file, write_whole
+from factory.lake import Folder, load_query, write_parquet, writing
 from factory.models import (
     Checkpoint,
     adapter_digest,
@@ -126,11 +126,10 @@ def tidy(folder: Folder) -> None:
     last checkpoint.
     """
     with writing(folder.lake.root):
-        for name in ("data.parquet", "data.tmp", "job.json", "ended"):
+        for name in ("data.parquet", "job.json", "ended"):
             (folder.path / name).unlink(missing_ok=True)
         for name in ("checkpoints", "out"):
-            if (folder.path / name).exists():
-                shutil.rmtree(folder.path / name)
+            remove_folder(folder.path / name)
 
 
 _TRAINED_ON: dict[Method, tuple[str, tuple[str, ...]]] = {
@@ -155,11 +154,10 @@ def training_rows(state: RecipeState, step: Step, build: Folder, folder: Folder)
     views.read_texts(f"from pairs where {kept}")
     select_pairs(views, kept)
     rows = folder.path / "data.parquet"
-    with writing(folder.lake.root):
-        n_rows = write_parquet(
-            rows.with_suffix(".tmp"), schema, shown_rows(views.stream(load_query(query)), schema)
-        )
-        rows.with_suffix(".tmp").rename(rows)  # the user may be reading the existing file
+    # Replaced in one step, because the user may be reading the existing file.
+    with writing(folder.lake.root), unfinished_file(rows) as unfinished:
+        shown = shown_rows(views.stream(load_query(query)), schema)
+        n_rows = write_parquet(unfinished, schema, shown)
     views.forget_texts()  # training takes long, and its process may need the memory
     return n_rows
 

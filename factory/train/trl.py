@@ -12,7 +12,6 @@ further, it is a frozen copy of the adapter.
 import dataclasses
 import json
 import os
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from factory.errors import MissingExtra, RecipeError
+from factory.files import copy_file, remove_folder, write_whole
 from factory.models import tokenizer_files
 from factory.recipe import Method
 from factory.train.declared import check_adapter_fields, check_trl_fields
@@ -174,7 +174,7 @@ def run_job(job: Job, folder: Path) -> None:
     if checkpoint is not None:
         # Given this folder, Transformers 5.19 would load only the reference and restart from the
         # parent's adapter (Trainer._load_from_checkpoint). TRL has already rebuilt the reference.
-        shutil.rmtree(Path(checkpoint) / "ref", ignore_errors=True)
+        remove_folder(Path(checkpoint) / "ref")
         print(f"resuming from {Path(checkpoint).name}", file=sys.stderr)
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model(str(folder / "trained"))
@@ -288,7 +288,7 @@ def _last_checkpoint(folder: Path) -> str | None:
         try:
             json.loads((path / "trainer_state.json").read_text())
         except (OSError, ValueError):
-            shutil.rmtree(path)
+            remove_folder(path)
         else:
             return str(path)
     return None
@@ -314,8 +314,8 @@ def _finish(job: Job, folder: Path) -> None:
     for file in tokenizer_files(Path(job.parent)):
         copy = final / file.relative_to(job.parent)
         copy.parent.mkdir(exist_ok=True)
-        shutil.copyfile(file, copy)
-    shutil.rmtree(trained)
+        copy_file(file, copy)
+    remove_folder(trained)
 
 
 def _finish_adapter(folder: Path) -> None:
@@ -327,9 +327,9 @@ def _finish_adapter(folder: Path) -> None:
     for name, value in config.items():
         if name in ("target_modules", "exclude_modules") and isinstance(value, list):
             config[name] = sorted(value)  # PEFT saves sets, whose order varies
-    (final / _ADAPTER_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True))
-    shutil.copyfile(trained / _ADAPTER_WEIGHTS, final / _ADAPTER_WEIGHTS)
-    shutil.rmtree(trained)
+    write_whole(final / _ADAPTER_CONFIG, json.dumps(config, indent=2, sort_keys=True))
+    copy_file(trained / _ADAPTER_WEIGHTS, final / _ADAPTER_WEIGHTS)
+    remove_folder(trained)
 
 
 def main() -> None:

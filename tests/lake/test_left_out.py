@@ -2,15 +2,13 @@
 the views.
 """
 
-import tempfile
-from pathlib import Path
-
 import pyarrow.parquet as pq
 import pytest
 from shards import HandWritten, judgment, role, sample, verdict
 
 from factory.errors import QueryError
 from factory.lake import Lake, Views, load_query
+from factory.lake.views import _spill_folder
 
 COUNTS = """
 select
@@ -130,7 +128,7 @@ def test_verdicts_that_the_view_leaves_out_are_seen(given, verdicts):
 
 
 def spilled():
-    return set(Path(tempfile.gettempdir()).glob("factory-duckdb-*"))
+    return set(_spill_folder().iterdir())
 
 
 def test_a_small_limit_goes_on_on_the_disk_and_leaves_nothing_there():

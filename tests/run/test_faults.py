@@ -48,7 +48,7 @@ def test_a_full_disk_is_a_sentence_and_the_run_goes_on_after_space_is_made(toy):
     full = in_a_tmpfs(
         toy,
         "size=400k",
-        "$FACTORY run $R --lake $LAKE >&2; echo code $?; find $LAKE -name '.tmp-*'; "
+        "$FACTORY run $R --lake $LAKE >&2; echo code $?; find $LAKE -name '.factory-unfinished-*'; "
         "$FACTORY verify --lake $LAKE >&2 && echo whole; find $LAKE -name '*.parquet' | wc -l; "
         "mount -o remount,size=40m $LAKE && $FACTORY run $R --lake $LAKE >&2; echo code $?",
     )

@@ -48,7 +48,9 @@ def test_killed_again_and_again_it_ends_with_the_pairs_of_an_undisturbed_run(toy
     assert kills >= min(most, 8)
     assert toy.query(PAIRS) == undisturbed.query(PAIRS)
     assert verify_lake(Lake(toy.lake)).faults == []
-    assert not [path for path in toy.lake.rglob("*") if path.name.startswith(".tmp-")]
+    assert not [
+        path for path in toy.lake.rglob("*") if path.name.startswith(".factory-unfinished-")
+    ]
     (twice,) = toy.query(
         "select count(*) - count(distinct (sampling, request_id, draw)) as n from samples_shards"
     )
