@@ -21,6 +21,7 @@ from factory.lake import (
     verify_folders,
     verify_lake,
 )
+from factory.paths import folder_path, user_path
 from factory.plan import PUBLIC_VIEWS, RecipeState, Wanted, all_views, doctor, read_state
 from factory.progress import Progress, open_progress
 from factory.recipe import JUDGE, Recipe, load_recipe, load_training, write_starter
@@ -101,7 +102,7 @@ def open(
     Raises RecipeError if the recipe or an override is not valid.
     """
     overrides = _override_lines(set or {})
-    path = Path(recipe)
+    path = user_path(recipe, Argument("recipe", "RECIPE"))
     return Factory(path, load_recipe(path, overrides), _lake_path(lake), overrides, progress)
 
 
@@ -114,7 +115,7 @@ def init(folder: AnyPath, name: str = "starter") -> Path:
     `name` is `starter`, for your own model and prompts, or `quickstart`, a complete example with a
     small model. Raises UserError if the folder has files.
     """
-    return write_starter(name, Path(folder))
+    return write_starter(name, user_path(folder, Argument("folder", "DIR")))
 
 
 def open_dataset(folder: AnyPath, progress: bool | None = None) -> "Dataset":
@@ -127,7 +128,7 @@ def open_dataset(folder: AnyPath, progress: bool | None = None) -> "Dataset":
     >>> d.export("axolotl", "for-axolotl").command
     'axolotl train dpo.yaml --base-model MODEL'
     """
-    return Dataset(Path(folder), open_progress(progress))
+    return Dataset(user_path(folder, Argument("folder")), open_progress(progress))
 
 
 def verify(lake: AnyPath | None = None) -> Verification:
@@ -442,7 +443,7 @@ class Factory:
         from factory.export import open_recipe_dataset, trainer_of
 
         trainer_of(to)
-        return _export(open_recipe_dataset(self._state(), self.path), to, Path(out))
+        return _export(open_recipe_dataset(self._state(), self.path), to, _out(out))
 
     def publish(
         self,
@@ -474,13 +475,13 @@ class Factory:
         """
         from factory.publish import PublishOptions, push_dataset, write_dry_run
 
-        files = tuple(map(Path, evaluation))
+        files = tuple(user_path(file, Argument("evaluation")) for file in evaluation)
         options = PublishOptions(repo, public, revision, create_pr, tag, tuple(allow), files)
         state, progress = self._state(), self._progress()
         if dry_run is None:
             pushed = push_dataset(state, options, progress)
             return Published([vars(pushed)], url=pushed.url, changed=pushed.changed)
-        folder = Path(dry_run)
+        folder = user_path(dry_run, Argument("dry_run"))
         findings = write_dry_run(state, options, folder, progress)
         return DryRun([vars(finding) for finding in findings], folder=folder)
 
@@ -496,7 +497,12 @@ class Factory:
         from factory.train import adopt_model
 
         return adopt_model(
-            self.recipe, self._lake(), Path(folder), iteration, role, self._progress()
+            self.recipe,
+            self._lake(),
+            user_path(folder, "FOLDER"),
+            iteration,
+            role,
+            self._progress(),
         )
 
     def verify(self) -> Verification:
@@ -554,7 +560,7 @@ class Dataset:
         from factory.export import trainer_of
 
         trainer_of(to)
-        return _export(open_source(self.folder), to, Path(out))
+        return _export(open_source(self.folder), to, _out(out))
 
     def train(self, model: AnyPath, out: AnyPath, set: Overrides | None = None) -> Path:
         """Train a model with DPO on the dataset's pairs, and return the trained model's folder.
@@ -568,7 +574,7 @@ class Dataset:
         from factory.train import fit_dataset
 
         training = load_training(str(model), _override_lines(set or {}))
-        return fit_dataset(self.folder, training, Path(out), self._progress)
+        return fit_dataset(self.folder, training, _out(out), self._progress)
 
     def trace(self, pair_id: str) -> Trace:
         """Show the dataset row that contains a pair.
@@ -601,7 +607,11 @@ def default_lake() -> Path:
 
 
 def _lake_path(lake: AnyPath | None) -> Path:
-    return Path(lake) if lake else default_lake()
+    return folder_path(lake or default_lake(), Argument("lake"))
+
+
+def _out(folder: AnyPath) -> Path:
+    return user_path(folder, Argument("out"))
 
 
 def _existing_lake(path: Path) -> Lake:
@@ -658,7 +668,7 @@ def _trace(found: FoundPair, hint: str = "") -> Trace:
 def _pair_set_of(source: Factory | Dataset | AnyPath, lake: Path | None) -> PairSet:
     if isinstance(source, Factory | Dataset):
         return source._pair_set()
-    path = Path(source)
+    path = user_path(source, Argument("other"))
     opened = Dataset(path) if path.is_dir() else open(path, lake)
     return opened._pair_set()
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from factory.errors import FunctionError
 from factory.fingerprint import file_digest, short_hash
+from factory.paths import user_path
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def find_function(name: str, folder: Path, n_arguments: int = 1) -> Function:
             "expected file.py:function or module:function",
         )
     if place.endswith(".py"):
-        file = (folder / Path(place).expanduser()).resolve()
+        file = user_path(place, name, base=folder).resolve()
     else:
         try:
             spec = importlib.util.find_spec(place)

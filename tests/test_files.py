@@ -57,15 +57,19 @@ def test_a_link_is_replaced_and_never_followed(tmp_path, theirs):
 @pytest.mark.parametrize("open_", [lambda path: open_to_append(path, "a+"), None])
 def test_a_link_is_not_opened(tmp_path, theirs, open_):
     (tmp_path / "link").symlink_to(theirs)
-    with pytest.raises(OSError, match="symbolic links|exists"):
+    with pytest.raises(OSError, match=r"symbolic links|exists"):
         (open_ or (lambda path: write_new(path, "new")))(tmp_path / "link")
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, theirs):
-    with pytest.raises(ZeroDivisionError), unfinished_file(theirs) as unfinished:
-        assert mode(unfinished) == 0o600
-        unfinished.write_text("half")
-        raise ZeroDivisionError
+    def write_half():
+        with unfinished_file(theirs) as unfinished:
+            assert mode(unfinished) == 0o600
+            unfinished.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_half()
 
 
 def test_a_folder_is_private_until_it_is_finished(tmp_path, theirs):

@@ -79,6 +79,8 @@ def check_before_run(state: RecipeState, wanted: Sequence[Step]) -> None:
     check_models(state)
     if any(step.stage == "train" for step in wanted):
         _check_training(state)
+    if state.recipe.engine.name == "transformers" and "M_0" in state.models:
+        check_all_weights(state.models["M_0"].path, state.models["M_0"].field)
     for name, judge in state.recipe.all_judges.items():
         model = state.models[state.recipe.first_model_of_judge(name)]
         loads_judge = judge.has_rubric and model.name != "M_0" and model.adapter is None
@@ -213,7 +215,8 @@ def _check_training(state: RecipeState) -> None:
         check_command(recipe)
     if spec.with_ == "trl":
         check_fields(method, trainer_fields(recipe, method), first.dtype)
-        check_all_weights(first.path, first.field)
+        if recipe.engine.name != "transformers":  # or else M_0 is checked for its engine
+            check_all_weights(first.path, first.field)
         if spec.lora is not None:
             check_lora(spec.lora, adapter_fields(spec) or {}, first.path, first.adapter)
 

@@ -5,6 +5,7 @@ Commands import everything heavy inside their functions, so that `factory --help
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -20,7 +21,13 @@ except ImportError as error:
 from factory import errors
 from factory.cli.check import doctor, verify
 from factory.cli.diff import diff
-from factory.cli.ending import exit_interrupted, exit_with, interrupted
+from factory.cli.ending import (
+    allow_many_files,
+    exit_interrupted,
+    exit_with,
+    interrupted,
+    machine_errors,
+)
 from factory.cli.export import export
 from factory.cli.init import init
 from factory.cli.pairs import pairs
@@ -31,6 +38,7 @@ from factory.cli.schema import schema
 from factory.cli.sql import sql
 from factory.cli.trace import trace
 from factory.cli.train import adopt, train
+from factory.paths import user_path
 
 GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "Make": (init, preview, run, pairs, adopt, train),
@@ -52,11 +60,20 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            for param in self.params:
+                if isinstance(value := ctx.params.get(param.name), Path):
+                    ctx.params[param.name] = user_path(value, _name(param))
+            with machine_errors():
+                return super().invoke(ctx)
         except errors.FactoryError as error:
             if interrupted.is_set():
                 raise
             exit_with(error, as_json=bool(ctx.params.get("as_json")))
+
+
+def _name(param: Any) -> str:
+    option = next((option for option in param.opts if option.startswith("--")), None)
+    return option or str(param.metavar).strip("{}")
 
 
 class Groups(TyperGroup):
@@ -106,6 +123,7 @@ def options(
 def main() -> None:
     """Run the `factory` command."""
     _warn_of_factory_boy()
+    allow_many_files()
     try:
         app()
     except BaseException:

@@ -3,13 +3,20 @@
 An unexpected exception is a bug and keeps its traceback.
 """
 
+import errno
 import json
+import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from threading import Event
 from typing import Any, NoReturn
 
-from factory.errors import FactoryError
+from factory.errors import FactoryError, WorkError
+
+_MANY_FILES = 65_536
+"""Number of files that is enough for every lake."""
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C or SIGTERM."""
@@ -32,6 +39,46 @@ def write_rows_before_exit() -> None:
 
     signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, interrupt)
+
+
+_MACHINE = {
+    errno.EMFILE: ("too many files are open", "raise the limit, for example with `ulimit -n 4096`"),
+    errno.ENFILE: ("too many files are open on this machine", "end other programs"),
+    errno.ENOSPC: ("the disk is full", "free some disk space"),
+    errno.EDQUOT: ("the disk quota is used up", "free some disk space"),
+    errno.EROFS: ("the file system is read-only", "use another folder"),
+    errno.EIO: ("the disk reported an input/output error", "check the disk"),
+}
+"""Faults of the machine that any access to a file can meet, with their remedies."""
+
+
+@contextmanager
+def machine_errors() -> Iterator[None]:
+    """Raise WorkError instead of an exception that reports a fault of the machine.
+
+    DuckDB and Arrow report it only in the text of their own exceptions.
+    """
+    try:
+        yield
+    except FactoryError:
+        raise
+    except Exception as error:
+        code = getattr(error, "errno", None)
+        for number, (fault, remedy) in _MACHINE.items():
+            if code == number or (code is None and os.strerror(number) in str(error)):
+                place = str(getattr(error, "filename", None) or "this machine")
+                remedy = f"{remedy}, then run the same command again (finished rows are saved)"
+                raise WorkError(place, fault, remedy) from error
+        raise
+
+
+def allow_many_files() -> None:
+    """Raise the number of files that this process may open, if the system allows it."""
+    import resource
+
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(now, min(most, _MANY_FILES)), most))
 
 
 def exit_with(error: FactoryError, *, as_json: bool) -> NoReturn:

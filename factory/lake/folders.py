@@ -19,7 +19,7 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -94,10 +94,10 @@ class Lake:
 
     def save_json(self, name: str, content: dict[str, Any]) -> None:
         """Write a JSON file to the lake, unless its content is unchanged. Do nothing if the lake is
-        read-only."""
+        read-only or its files cannot be locked: the file is only a cache."""
         if content == self.load_json(name) or not os.access(self.root, os.W_OK):
             return
-        with self.lock("files", f"saving {name}"), writing(self.root):
+        with suppress(LakeError), self.lock("files", f"saving {name}"), writing(self.root):
             remove_unfinished(self.root)
             write_whole(self.root / name, json.dumps(content))
 
@@ -154,6 +154,13 @@ def _flock(file: Lock, *, wait: bool) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
+    except OSError as error:
+        raise LakeError(
+            f"the lake {Path(file.name).parent.parent}",
+            f"its file system cannot lock files ({error.strerror}), so two runs could overwrite "
+            "each other's rows",
+            "put the lake on a local disk, or on a network file system that supports flock",
+        ) from error
     return True
 
 

@@ -19,6 +19,7 @@ from factory.models.open import declared_checkpoint, open_checkpoint
 from factory.models.safetensors import Tensor, read_tensors
 from factory.models.templates import ChatTemplates, chat_template, prints_date, read_templates
 from factory.models.tokens import (
+    check_prompting,
     fast_tokenizer,
     prompt_encoder,
     prompt_renderer,
@@ -45,6 +46,7 @@ __all__ = [
     "check_all_weights",
     "check_loaded",
     "check_model",
+    "check_prompting",
     "check_turn_end",
     "control_tokens",
     "declared_checkpoint",

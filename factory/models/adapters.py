@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from factory.errors import MissingModel, ModelError
-from factory.models.config import read_json
-from factory.models.digest import ADAPTER_FILES
+from factory.models.config import check_files, read_json
+from factory.models.digest import ADAPTER_FILES, model_files
 from factory.models.locate import shown_path
 from factory.models.safetensors import Tensor, read_tensors
 
@@ -24,6 +24,8 @@ def check_adapter(adapter: Path, base: Path, field: str, base_field: str) -> Non
             field, f"{shown_path(adapter)} is not a folder", "give the folder of a LoRA adapter"
         )
     config = read_json(adapter / ADAPTER_FILES[0], field)
+    if config:
+        check_files(model_files(adapter), field)
     if config.get("peft_type") != "LORA":
         raise ModelError(
             field,

@@ -81,7 +81,7 @@ class Checkpoint:
         """Maximum number of tokens in a prompt and its answer together, or None if it is
         unknown."""
         config = text_config(self.config)
-        return next((config[name] for name in CONTEXT_LENGTHS if config.get(name)), None)
+        return next((n for name in CONTEXT_LENGTHS if (n := config.get(name) or 0) > 0), None)
 
     @cached_property
     def special_tokens(self) -> tuple[str, ...]:

@@ -2,21 +2,22 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from factory.errors import ModelError
+from factory.errors import ModelError, one_line
+from factory.files import is_regular
 
 _DTYPE = r"bfloat16|float(16|32|64|8_\w+)"
 
 
 def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return type(value) is int and -(2**63) <= value < 2**63
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
 
 
 def _is_list_of(check: Callable[[Any], bool], value: Any) -> bool:
@@ -25,6 +26,10 @@ def _is_list_of(check: Callable[[Any], bool], value: Any) -> bool:
 
 def _is_str(value: Any) -> bool:
     return isinstance(value, str)
+
+
+def _is_file_name(value: Any) -> bool:
+    return _is_str(value) and Path(value).name == value and "\0" not in value and len(value) < 256
 
 
 def _is_special_token(value: Any) -> bool:
@@ -46,13 +51,13 @@ def _is_named_template(value: Any) -> bool:
 _Kind = tuple[str, Callable[[Any], bool]]
 """The values that a field may have: in words, and as a check."""
 
-_WHOLE: _Kind = ("a whole number", _is_int)
+_WHOLE: _Kind = ("a whole number of at most 64 bits", _is_int)
 _NUMBER: _Kind = ("a number", _is_number)
 _TEXT: _Kind = ("a string", _is_str)
 _OBJECT: _Kind = ("an object", lambda value: isinstance(value, dict))
 _NAMES: _Kind = ("a list of strings", lambda value: _is_list_of(_is_str, value))
 _IDS: _Kind = (
-    "a whole number or a list of whole numbers",
+    "a whole number of at most 64 bits, or a list of them",
     lambda value: _is_int(value) or _is_list_of(_is_int, value),
 )
 _TYPE: _Kind = (
@@ -75,12 +80,19 @@ CONTEXT_LENGTHS = (
 _CONFIG: dict[str, _Kind] = {
     **dict.fromkeys(CONTEXT_LENGTHS, _WHOLE),
     "architectures": _NAMES,
+    "bos_token_id": _IDS,
     "dtype": _TYPE,
     "torch_dtype": _TYPE,
     "eos_token_id": _IDS,
+    "hidden_size": _WHOLE,
     "id2label": _OBJECT,
     "model_type": _TEXT,
+    "num_hidden_layers": _WHOLE,
     "num_labels": _WHOLE,
+    "pad_token_id": _WHOLE,
+    "quantization_config": _OBJECT,
+    "rope_parameters": _OBJECT,
+    "rope_scaling": _OBJECT,
     "text_config": _OBJECT,
     "vocab_size": _WHOLE,
 }
@@ -89,14 +101,18 @@ _TOKEN: _Kind = ("a string or an object with `content`", _is_special_token)
 
 _FILE_NAMES: _Kind = (
     "an object of file names",
-    lambda value: isinstance(value, dict) and _is_list_of(_is_str, [*value.values()]),
+    lambda value: isinstance(value, dict) and _is_list_of(_is_file_name, [*value.values()]),
 )
+
+_TOKENS = ("bos_token", "cls_token", "eos_token", "mask_token", "pad_token", "sep_token")
 
 _FIELDS: dict[str, dict[str, _Kind]] = {
     "config.json": _CONFIG,
     "generation_config.json": {
+        "bos_token_id": _IDS,
         "eos_token_id": _IDS,
         "min_p": _NUMBER,
+        "pad_token_id": _IDS,
         "repetition_penalty": _NUMBER,
         "temperature": _NUMBER,
         "top_k": _WHOLE,
@@ -106,15 +122,18 @@ _FIELDS: dict[str, dict[str, _Kind]] = {
         "added_tokens_decoder": (
             "an object of tokens",
             lambda value: (
-                isinstance(value, dict) and _is_list_of(_is_special_token, [*value.values()])
+                isinstance(value, dict)
+                and _is_list_of(_is_special_token, [*value.values()])
+                and all(key.isdecimal() and len(key) < 19 for key in value)
             ),
         ),
         "chat_template": ("a string or a list of {name, template}", _is_template),
-        "bos_token": _TOKEN,
-        "eos_token": _TOKEN,
-        "pad_token": _TOKEN,
-        "unk_token": _TOKEN,
+        "model_max_length": _NUMBER,
+        "tokenizer_class": _TEXT,
+        **dict.fromkeys((*_TOKENS, "unk_token"), _TOKEN),
     },
+    "special_tokens_map.json": dict.fromkeys((*_TOKENS, "unk_token"), _TOKEN),
+    "added_tokens.json": {},
     "tokenizer.json": {
         "added_tokens": (
             "a list of tokens",
@@ -143,11 +162,13 @@ def read_json(path: Path, field: str) -> dict[str, Any]:
     value of the wrong type. `field` is the recipe field that names the model.
     """
     try:
+        if not is_regular(path):
+            raise OSError("it is not a file")
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
-        fault = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        fault = "it is nested too deeply" if isinstance(error, RecursionError) else one_line(error)
         raise ModelError(
             field, f"{path.name} cannot be read as JSON ({fault})", "download the model again"
         ) from None
@@ -162,6 +183,25 @@ def read_json(path: Path, field: str) -> dict[str, Any]:
     if path.name == "config.json" and text is not None:
         _check_fields(path.name, text, field, "text_config.")
     return content
+
+
+def check_files(files: Iterable[Path], field: str) -> None:
+    """Check the files of a model folder before anything reads them.
+
+    Raises ModelError if one of them is not a file, or if it is a JSON file with invalid content.
+    Does not read `tokenizer.json`, which is large.
+    """
+    for file in files:
+        try:
+            fault = "" if is_regular(file) else "it is not a file"
+        except OSError as error:
+            fault = str(error.strerror)
+        if fault:
+            raise ModelError(
+                field, f"{file.name} cannot be read ({fault})", "download the model again"
+            )
+        if file.name in _FIELDS and file.name != "tokenizer.json":
+            read_json(file, field)
 
 
 def _check_fields(name: str, content: dict[str, Any], field: str, parent: str = "") -> None:

@@ -5,8 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from factory.errors import MissingModel, ModelError, NotDownloaded
-from factory.models.config import read_json
-from factory.models.digest import MEANING_FILES, WEIGHT_FILES, is_adapter, weight_files
+from factory.models.config import check_files, read_json
+from factory.models.digest import (
+    MEANING_FILES,
+    WEIGHT_FILES,
+    is_adapter,
+    model_files,
+    weight_files,
+)
 from factory.models.safetensors import read_tensors
 from factory.models.templates import read_templates
 from factory.recipe import Model, Recipe, Training
@@ -16,6 +22,18 @@ INDEX_FILES = {
     ".bin": "pytorch_model.bin.index.json",
 }
 """Names of the files that list the weight files of a model, by format."""
+
+_OTHER_WEIGHTS = (
+    "*.bin",
+    "*.pt",
+    "*.pth",
+    "*.gguf",
+    "*.ckpt",
+    "*.distcp",
+    "global_step*",
+    "*fsdp*",
+)
+"""Patterns of files in which trainers and other programs keep weights or their state."""
 
 VOCABULARY_FILES = ("tokenizer.json", "*.model*", "vocab*", "*.tiktoken", "tekken.json")
 """Patterns of the files with a tokenizer's vocabulary. A model folder needs one of them."""
@@ -104,9 +122,9 @@ def check_model(given: str, path: Path, field: str) -> None:
             f"{given} is a LoRA adapter, not a full model",
             f"set {section}.adapter to this folder, and {field} to its base model",
         )
-    if not (path / "config.json").is_file():
+    if not (path / "config.json").exists():
         raise MissingModel(field, f"{given} has no config.json", "expected a model folder")
-    read_json(path / "config.json", field)
+    check_files(model_files(path), field)
     _check_weights(given, path, field)
     if not any(file for glob in VOCABULARY_FILES for file in path.glob(glob)):
         raise MissingModel(
@@ -131,13 +149,29 @@ def _missing_shards(path: Path, weights: Sequence[Path], field: str) -> list[str
     return [name for name in sorted(shards) if not (path / name).is_file()]
 
 
+def _is_loadable(file: Path) -> bool:
+    """Return whether transformers looks for a `.bin` file with this name."""
+    return re.fullmatch(r"pytorch_model(-\d{5}-of-\d{5})?\.bin", file.name) is not None
+
+
+def _no_weights(given: str, path: Path) -> tuple[str, str]:
+    """Return the fault and the remedy for a folder without weights that an engine can load."""
+    others = [file for glob in _OTHER_WEIGHTS for file in sorted(path.glob(glob))]
+    if not others:
+        return f"{given} has no weights", "expected *.safetensors or pytorch_model.bin"
+    return (
+        f"{given} has no weights that an engine can load, only {others[0].name}",
+        "save the model with save_pretrained, which writes *.safetensors",
+    )
+
+
 def _check_weights(given: str, path: Path, field: str) -> None:
     """Raise ModelError unless the weights of a model are complete according to their headers."""
     weights = weight_files(path)
     if not weights:
-        raise MissingModel(
-            field, f"{given} has no weights", "expected *.safetensors or pytorch_model*.bin files"
-        )
+        raise MissingModel(field, *_no_weights(given, path))
+    if weights[0].suffix == ".bin" and not any(map(_is_loadable, weights)):
+        raise MissingModel(field, *_no_weights(given, path))
     if missing := _missing_shards(path, weights, field):
         raise MissingModel(
             field,

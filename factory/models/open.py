@@ -6,8 +6,8 @@ from factory.fingerprint import folder_key
 from factory.functions import find_function
 from factory.models.adapters import check_adapter
 from factory.models.checkpoint import Checkpoint
-from factory.models.config import declared_dtype
-from factory.models.digest import adapter_digest, as_run, folder_digest
+from factory.models.config import check_files, declared_dtype
+from factory.models.digest import adapter_digest, as_run, folder_digest, model_files
 from factory.models.locate import check_model, locate_model
 from factory.models.templates import prints_date
 from factory.recipe import Model, OpenaiEngine, Recipe
@@ -31,9 +31,11 @@ def open_checkpoint(
     """
     engine = recipe.engine_of(name)
     path = locate_model(model, recipe, field=field, download=download)
+    place = f"{field}.path"
     if engine.name != "scripted":
         check_model(model.path, path, field)
-    place = f"{field}.path"
+    else:
+        check_files(model_files(path), place)
     dtype = model.dtype if model.dtype != "auto" else declared_dtype(path, place)
     base = digest = folder_digest(path, dtype, known)
     adapter = None

@@ -11,6 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import ModelError
+from factory.files import is_regular
+
+_BITS = {
+    **dict.fromkeys(("F4",), 4),
+    **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 8),
+    **dict.fromkeys(("F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
+    **dict.fromkeys(("U16", "I16", "F16", "BF16"), 16),
+    **dict.fromkeys(("U32", "I32", "F32"), 32),
+    **dict.fromkeys(("U64", "I64", "F64", "C64"), 64),
+}
+"""Size of a value in bits, by number type, as in the format's own reader."""
 
 _FLOATS = ("F64", "F32", "BF16", "F16")
 """Number types that are converted to the model's dtype on loading. The integer types of a quantized
@@ -48,14 +60,19 @@ def read_tensors(file: Path, field: str) -> list[Tensor]:
     that names the model.
     """
     try:
+        if not is_regular(file):
+            raise ValueError("it is not a file")
         with file.open("rb") as opened:
             size = file.stat().st_size
             length = int.from_bytes(opened.read(8), "little")
             if length > min(size - 8, _LONGEST_HEADER):
                 raise ValueError("the header is longer than the file")
             header = json.loads(opened.read(length))
-        tensors = [_tensor(name, at) for name, at in header.items() if name != "__metadata__"]
-        end = max((at["data_offsets"][1] for at in header.values() if "dtype" in at), default=0)
+        metadata = header.pop("__metadata__", None)
+        if not all(type(value) is str for value in (metadata or {}).values()):
+            raise ValueError("the metadata in its header is damaged")
+        tensors = [_tensor(name, at) for name, at in header.items()]
+        end = _end_of_tensors(header)
         if 8 + length + end != size:
             raise ValueError(f"the file has {size:,} bytes instead of {8 + length + end:,}")
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -68,6 +85,18 @@ def read_tensors(file: Path, field: str) -> list[Tensor]:
     return tensors
 
 
+def _end_of_tensors(header: dict[str, Any]) -> int:
+    """Return the end of the last tensor. Raises ValueError if tensors overlap or leave a gap."""
+    end = 0
+    for name, (begin, after) in sorted(
+        ((name, at["data_offsets"]) for name, at in header.items()), key=lambda pair: pair[1]
+    ):
+        if begin != end:
+            raise ValueError(f"the header has a damaged entry for {name}")
+        end = after
+    return end
+
+
 def _reason(error: Exception) -> str:
     return str(error) if type(error) in (ValueError, OSError) else "its header is damaged"
 
@@ -77,6 +106,12 @@ def _tensor(name: str, at: dict[str, Any]) -> Tensor:
     begin, end = at["data_offsets"]
     lengths = [*at["shape"], begin, end]
     fits = isinstance(at["dtype"], str) and all(type(length) is int for length in lengths)
-    if not fits or min(lengths) < 0 or begin > end:
+    if not fits or min(lengths) < 0 or max(lengths) >= 2**63 or begin > end:
         raise ValueError(f"the header has a damaged entry for {name}")
+    name.encode()  # raises ValueError for half a surrogate pair
+    bits = _BITS.get(at["dtype"])
+    if bits is None:
+        raise ValueError(f"{name} has the unknown number type {at['dtype'][:30]}")
+    if math.prod(at["shape"]) * bits != 8 * (end - begin):
+        raise ValueError(f"the size of {name} does not fit its shape {at['shape'][:9]}")
     return Tensor(name, at["shape"], at["dtype"] in _FLOATS, end - begin)

@@ -16,7 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factory.errors import ModelError
+from factory.errors import ModelError, one_line
+from factory.files import is_regular
 from factory.models.chat import Conversation
 from factory.models.config import read_json
 
@@ -119,7 +120,7 @@ def chat_template(path: Path, field: str) -> str | None:
 
 def _read_texts(path: Path, field: str) -> dict[str, str]:
     named = {file.stem: file for file in sorted((path / _FOLDER).glob("*.jinja"))}
-    if (path / _FILE).is_file():
+    if (path / _FILE).exists():
         named["default"] = path / _FILE
     if named:  # template files take precedence over tokenizer_config.json
         return {name: _read_text(file, field) for name, file in named.items()}
@@ -131,6 +132,8 @@ def _read_texts(path: Path, field: str) -> dict[str, str]:
 
 def _read_text(file: Path, field: str) -> str:
     try:
+        if not is_regular(file):
+            raise OSError("it is not a file")
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(
@@ -156,8 +159,8 @@ def _check(text: str, field: str) -> None:
 
     try:
         _compile(text)
-    except TemplateError as error:
-        fault = str(error)
+    except (TemplateError, ValueError) as error:  # ValueError for numbers of 4,300 digits
+        fault = one_line(error, 200)
     except (RecursionError, SyntaxError, MemoryError):  # raised by Python's compiler
         fault = "it is nested too deeply"
     else:

@@ -63,6 +63,14 @@ def special_tokens(path: Path, field: str) -> dict[str, str]:
     return {name: token for name, token in named.items() if token is not None}
 
 
+def check_prompting(path: Path, field: str) -> None:
+    """Raise ModelError if a model's chat template or its `tokenizer.json` is not valid."""
+    if (templates := read_templates(path, field)) is not None:
+        templates.check(field)
+    if (path / "tokenizer.json").exists():
+        fast_tokenizer(Checkpoint(path.name, path, "", "", field=field))
+
+
 def text_counter(model: Checkpoint) -> Callable[[str], int]:
     """Return a function that counts the tokens in an answer, including its end token."""
     encode = _encoder(model)

@@ -39,13 +39,18 @@ def trained_model(name: str, folder: Path, first: Checkpoint, recipe: Recipe) ->
 def model_manifest(folder: Path) -> dict[str, Any] | None:
     """Return the manifest of a trained model, or None if the training did not finish.
 
-    The manifest is the last file that a training writes.
+    The manifest is the last file that a training writes. A damaged manifest counts as missing.
     """
     try:
         manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
-    except FileNotFoundError:
+        whole = all(
+            type(name) is str and type(size) is int and type(digest) is str
+            for name, (size, digest) in manifest["files"].items()
+        )
+        texts = [manifest[name] for name in ("digest", "dtype", "parent")]
+        return manifest if whole and all(type(text) is str for text in texts) else None
+    except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError):
         return None
-    return manifest
 
 
 def broken_files(folder: Path) -> list[tuple[Path, str]]:

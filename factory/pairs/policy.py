@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from factory.errors import RecipeError
+from factory.paths import user_path
 from factory.recipe import REFERENCE, Method, Pairs, Recipe
 
 FIRST, SECOND = "D1", "D2"
@@ -114,7 +115,9 @@ def _load(name: str, folder: Path) -> Policy:
             f"expected one of {', '.join(shipped_policies())}, or the path to a .sql file",
         )
     try:
-        sql = (folder / Path(name).expanduser() if own else file).read_text(encoding="utf-8")
+        sql = (user_path(name, "loop.policy", base=folder) if own else file).read_text(
+            encoding="utf-8"
+        )
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(
             "loop.policy",

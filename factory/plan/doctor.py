@@ -14,7 +14,7 @@ from pathlib import Path
 
 from factory.engines import Gpu, find_gpus, group_gpus
 from factory.errors import MissingModel, NotDownloaded
-from factory.models import check_adapter, check_model, locate_model
+from factory.models import check_adapter, check_model, check_prompting, locate_model
 from factory.pairs import load_policy
 from factory.plan.capacity import check_disk, check_engine_memory, check_training_memory
 from factory.plan.check import Check, readable_size
@@ -240,6 +240,7 @@ def _weigh_model(loaded: _Loaded, recipe: Recipe) -> Weights | None:
     path = locate_model(loaded.model, recipe, field=field, download=False)
     if loaded.engine.name != "scripted":
         check_model(name, path, field)
+        check_prompting(path, f"{field}.path")
     if loaded.model.adapter is not None:
         adapter = recipe.resolve(loaded.model.adapter)
         check_adapter(adapter, path, f"{field}.adapter", f"{field}.path")

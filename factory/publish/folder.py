@@ -13,6 +13,7 @@ from factory.errors import PublishError
 from factory.files import write_new
 from factory.lake import Views, load_query, shipped_queries
 from factory.models import control_tokens
+from factory.paths import home_folder
 from factory.plan import RecipeState
 from factory.progress import Progress
 from factory.publish.card import render_card
@@ -111,8 +112,8 @@ def _write_json(file: Path, content: dict[str, Any]) -> None:
 def local_folders(state: RecipeState) -> list[str]:
     """Return the local folders that no published file may mention: the home, recipe, and lake
     folders."""
-    named = (Path.home(), state.recipe.folder, state.lake.root)
-    places = {place for each in named for place in (each, each.resolve())}
+    named = (home_folder(), state.recipe.folder, state.lake.root)
+    places = {place for each in named if each for place in (each, each.resolve())}
     return sorted(str(place) for place in places if place.is_absolute() and len(place.parts) > 1)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from factory.errors import UserError
 from factory.recipe import Recipe
 
 _WORD = re.compile(r"[^\s=,;'\"]+")
@@ -37,5 +38,5 @@ def _named(word: str, recipe: Recipe) -> str:
 def _exists(path: str, recipe: Recipe) -> bool:
     try:
         return recipe.resolve(path).exists()
-    except (OSError, ValueError, RuntimeError):  # too long, or not a valid path
+    except (OSError, UserError):  # too long, or not a valid path
         return False

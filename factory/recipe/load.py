@@ -61,7 +61,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         fault = f"the recipe cannot be read: {error}"
         raise RecipeError(file, fault, "expected a UTF-8 YAML file") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         fault = f"not valid YAML: {one_line(error)}"
         raise RecipeError(file, fault, "correct this line of the recipe") from None
     if not isinstance(data, dict):
@@ -84,6 +84,15 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _integer(loader: _Loader, node: yaml.ScalarNode) -> int:
+    number = loader.construct_yaml_int(node)
+    if not -(2**63) <= number < 2**63:
+        line = node.start_mark.line + 1
+        raise yaml.YAMLError(f"line {line}: {node.value[:30]} does not fit into 64 bits")
+    return number
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
@@ -104,7 +113,7 @@ def apply_override(data: dict[str, Any], override: str) -> None:
         raise RecipeError(option, fault, "write the override in a form such as sampling.draws=5")
     try:
         value = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         fault = f"not valid YAML: {one_line(error)}"
         raise RecipeError(option, fault, "expected a value in YAML") from None
     *sections, last = field.split(".")

@@ -9,6 +9,8 @@ from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
+from factory.errors import UserError
+from factory.paths import user_path
 from factory.recipe.engines import Engine, TransformersEngine
 from factory.recipe.fields import HIDDEN, HOW_RUN, Decides, InvalidField, Section
 from factory.recipe.generation import Sampling
@@ -27,8 +29,8 @@ class _InFolder(Section):
     """The folder that paths are relative to. The loader sets it; a recipe cannot."""
 
     def resolve(self, path: str) -> Path:
-        """Convert a path in the recipe to an absolute path."""
-        return (self.folder / Path(path).expanduser()).resolve()
+        """Convert a path in the recipe to an absolute path. Raises UserError for unusable paths."""
+        return user_path(path, base=self.folder).resolve()
 
 
 class Training(_InFolder):
@@ -184,7 +186,7 @@ class Recipe(_InFolder):
         try:
             file = self.resolve(word)
             is_here = file.is_relative_to(self.folder.resolve()) and file.is_file()
-        except (OSError, ValueError, RuntimeError):  # the word is too long, or not a path
+        except (OSError, UserError):  # the word is too long, or not a path
             return None
         return file if is_here else None
 

@@ -258,7 +258,7 @@ def compare_pairs(a: PairSet, b: PairSet, limit: int) -> Diff:
         return Diff(
             (first, second),
             views.all(load_query("report/diff_counts")),
-            views.all(load_query("report/diff_examples"), examples=limit),
+            views.all(load_query("report/diff_examples"), examples=min(limit, 2**63 - 1)),
         )
 
 

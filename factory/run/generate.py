@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
@@ -28,6 +27,7 @@ from factory.lake import (
     load_query,
 )
 from factory.models import Checkpoint, text_counter
+from factory.paths import home_folder
 from factory.plan import RecipeState, Step, StepState, folder_of, reused_views
 from factory.progress import Progress
 from factory.recipe import REFERENCE, Recipe
@@ -197,11 +197,9 @@ class _Work:
 
 def _local_paths(state: RecipeState) -> dict[str, str]:
     """Return the folders of this machine that must not appear in rows, with their replacements."""
-    return {
-        str(state.recipe.folder): ".",
-        str(state.lake.root.resolve()): "lake",
-        str(Path.home()): "~",
-    }
+    folders = {str(state.recipe.folder): ".", str(state.lake.root.resolve()): "lake"}
+    home = home_folder()
+    return folders if home is None else {**folders, str(home): "~"}
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from factory.errors import RubricError
+from factory.paths import user_path
 from factory.recipe import Judge, in_scale
 
 PLACEHOLDERS = ("prompt", "answer", "answer_a", "answer_b", "reference", "criteria")
@@ -148,7 +149,8 @@ def shipped_rubrics() -> list[str]:
 def _read(name: str, folder: Path) -> str:
     shipped = resources.files("factory.stages") / "rubrics" / f"{name}.md"
     # A bare name is never a user's file, since a later release may ship a rubric with this name.
-    source = shipped if re.fullmatch(r"[a-z0-9_]+", name) else folder / Path(name).expanduser()
+    is_shipped = re.fullmatch(r"[a-z0-9_]+", name) is not None
+    source = shipped if is_shipped else user_path(name, f"rubric {name[:60]}", base=folder)
     try:
         return source.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -67,7 +67,7 @@ class PromptFiles:
             if not path.is_file():
                 raise PromptsError(
                     name,
-                    "the file does not exist",
+                    f"the file does not exist (looked for {path})",
                     "give the path to a JSONL file, relative to the recipe's folder",
                 )
         return paths
