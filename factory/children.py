@@ -1,15 +1,49 @@
-"""Child processes that never outlive the factory."""
+"""Child processes that never outlive the factory.
+
+Python children do not import modules from the current folder, which may belong to a downloaded
+dataset or model. A child gets only the credentials that it needs:
+
+| kind       | runs                                | credentials that it gets            |
+| ---------- | ----------------------------------- | ----------------------------------- |
+| `engine`   | vLLM or the scripted engine         | the Hub's token, for models that    |
+|            |                                     | `engine.arguments` names            |
+| `trainer`  | TRL, also under `accelerate launch` | the Hub's token, and keys of the    |
+|            |                                     | trackers in `train.dpo.report_to`   |
+| `function` | a function that the recipe names    | all: it may call a service          |
+| `command`  | `train.command`                     | all: it may log in anywhere         |
+
+Credentials are the variables that `_CREDENTIAL` matches. Other variables are always passed on.
+"""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 GUARD = Path(__file__).with_name("child_guard.py")
+
+Kind = Literal["engine", "trainer", "function", "command"]
+"""What a child process runs. It decides which credentials the process gets."""
+
+_CREDENTIAL = re.compile(
+    r".*(_TOKEN|_KEY|_KEY_ID|_SECRET|_PASSWORD|_PASSWD|_CREDENTIALS|_PAT|_DSN|_DATABASE_URL)$"
+)
+"""Names of the environment variables that contain credentials."""
+
+_HUB = r"HF_TOKEN|HUGGING_FACE_HUB_TOKEN"
+
+_ALLOWED: dict[Kind, str] = {
+    "engine": _HUB,
+    "trainer": rf"{_HUB}|(WANDB|COMET|MLFLOW|NEPTUNE|CLEARML|SWANLAB|TRACKIO)_.*",
+    "function": r".*",
+    "command": r".*",
+}
+"""The credentials that each kind of process gets, as a pattern of names."""
 
 _ENDING = 15.0
 """Number of seconds that the guard has to kill all processes. After that, it is killed too."""
@@ -28,14 +62,15 @@ class ChildProcess:
         *,
         stdout: IO[Any] | int,
         stderr: IO[Any] | int,
+        kind: Kind,
         environment: Mapping[str, str],
         cwd: Path | None = None,
         pass_fds: Sequence[int] = (),
     ) -> None:
         """Start a command, without standard input.
 
-        `environment` has all environment variables of the command. `pass_fds` has file descriptors
-        that the command inherits.
+        `environment` has the environment variables of the command. It does not get the credentials
+        that its kind does not need. `pass_fds` has file descriptors that the command inherits.
         """
         reading, self._lifeline = os.pipe()
         try:
@@ -44,7 +79,7 @@ class ChildProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
-                env=environment,
+                env=_without_credentials(environment, kind),
                 cwd=cwd,
                 pass_fds=[reading, *pass_fds],
                 start_new_session=True,
@@ -94,3 +129,32 @@ class ChildProcess:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._guard.pid, signal.SIGKILL)
             return self._guard.wait()
+
+
+def _without_credentials(environment: Mapping[str, str], kind: Kind) -> dict[str, str]:
+    """Return the environment variables that a process of this kind gets."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if not _CREDENTIAL.fullmatch(name.upper()) or re.fullmatch(_ALLOWED[kind], name.upper())
+    }
+
+
+def import_path() -> list[str]:
+    """Return this process's import path without the current folder.
+
+    The folder of this package stays, even if it is the current folder.
+    """
+    here, own = Path.cwd(), Path(__file__).resolve().parent.parent
+    path = [entry for entry in sys.path if Path(entry).resolve() != here]
+    return path if own != here and str(own) in path else [*path, str(own)]
+
+
+def without_current_folder(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return environment variables with which Python does not import from the current folder.
+
+    An empty part of PYTHONPATH, as in `:/folder`, would also stand for the current folder.
+    """
+    parts = environment.get("PYTHONPATH", "").split(os.pathsep)
+    path = os.pathsep.join(part for part in parts if part not in ("", "."))
+    return {**environment, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}

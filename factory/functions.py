@@ -30,6 +30,11 @@ class Function:
     digest: str
     """Hash of the function's name and of the file's bytes."""
 
+    @property
+    def is_file(self) -> bool:
+        """Whether the recipe names a file rather than a module."""
+        return self.name.rpartition(":")[0].endswith(".py")
+
     def load(self) -> Callable[..., Any]:
         """Import the function's file and return the function.
 

@@ -38,7 +38,7 @@ import os, sys, time
 from pathlib import Path
 from factory.children import ChildProcess
 child = ChildProcess([sys.executable, "-c", Path("family.py").read_text()], stdout=1, stderr=2,
-                     environment=os.environ)
+                     kind="command", environment=os.environ)
 time.sleep(600)
 """
 
@@ -65,6 +65,7 @@ def start(folder: Path, end: str) -> ChildProcess:
         [sys.executable, "-c", FAMILY.replace("{end}", end)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        kind="command",
         environment=os.environ,
         cwd=folder,
     )
@@ -121,7 +122,11 @@ def test_a_program_that_does_not_exist_fails_like_in_a_shell(tmp_path):
     log = tmp_path / "log"
     with log.open("w") as output:
         process = ChildProcess(
-            ["no-such-program"], stdout=output, stderr=output, environment=os.environ
+            ["no-such-program"],
+            stdout=output,
+            stderr=output,
+            kind="command",
+            environment=os.environ,
         )
     assert process.wait(20) == 127
     assert log.read_text() == "no-such-program: No such file or directory\n"
@@ -136,6 +141,7 @@ def test_the_command_inherits_only_the_descriptors_it_is_given(tmp_path):
         [sys.executable, "-c", listing],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        kind="command",
         environment=os.environ,
         pass_fds=[given],
     )

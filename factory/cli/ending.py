@@ -31,9 +31,14 @@ class Interrupted(BaseException):
 
 
 def write_rows_before_exit() -> None:
-    """Handle Ctrl-C and SIGTERM so that finished rows are written before the process exits."""
+    """Handle Ctrl-C and SIGTERM so that finished rows are written before the process exits.
+
+    After the first signal, further ones are ignored, because they would interrupt this writing.
+    """
 
     def interrupt(*_: Any) -> NoReturn:
+        for number in (signal.SIGINT, signal.SIGTERM):  # some launchers send a signal twice
+            signal.signal(number, signal.SIG_IGN)
         interrupted.set()
         raise Interrupted
 

@@ -49,7 +49,7 @@ class _Worker:
         self.alone = False
         """Whether the engine retries a request alone, and must not get another one."""
         self.heard = time.monotonic()
-        self._child = Child(WORKER, log, environment)
+        self._child = Child(WORKER, log, environment, kind="engine")
         self.connection = self._child.connection
         self.connection.send(start)
 

@@ -54,7 +54,9 @@ class _Process:
     """A child process that imports and calls the function."""
 
     def __init__(self, function: Function, log: Path) -> None:
-        self._child = Child(WORKER, log, {})
+        # A module in the current folder can be named, but does not hide an installed module.
+        path = [] if function.is_file else [str(Path.cwd())]
+        self._child = Child(WORKER, log, {}, kind="function", path=path)
         try:
             failed = self._ask(function, IMPORTING)
         except _Gone as gone:

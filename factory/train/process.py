@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from factory.children import ChildProcess
+from factory.children import ChildProcess, without_current_folder
 from factory.engines import share_cores
 from factory.files import open_to_append
 from factory.progress import Progress, Task
@@ -69,7 +69,8 @@ def run_trainer(
             command,
             stdout=subprocess.PIPE,
             stderr=errors,
-            environment={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"},
+            kind="trainer",
+            environment=without_current_folder({**os.environ, "PYTHONUNBUFFERED": "1"}),
             pass_fds=kept_open,
         )
         try:
@@ -105,6 +106,7 @@ def run_command(
             command,
             stdout=output,
             stderr=subprocess.STDOUT,
+            kind="command",
             environment=environment,
             cwd=folder,
             pass_fds=kept_open,
