@@ -173,6 +173,23 @@ def test_only_one_module_builds_the_sql_that_reads_files():
     assert places <= {"sql_text.py"}
 
 
+def test_only_one_module_parses_yaml():
+    """StrictLoader refuses keys that are given twice, and aliases that grow without end."""
+    places = {path.name for path in PYTHON for name, _ in calls(path) if name == "yaml.load"}
+    assert places == {"input_files.py"}
+    lenient = {path.name for path in PYTHON for name, _ in calls(path) if "safe_load" in name}
+    assert lenient <= {"card_metadata.py"}  # a published card may repeat a key
+
+
+def test_recipes_rubrics_and_policies_are_read_by_input_files():
+    """It refuses pipes, devices, and files without an end."""
+    for package in ("recipe", "pairs", "stages"):
+        for path in (ROOT / package).rglob("*.py"):
+            for name, _ in calls(path):
+                if name.endswith(".read_text"):  # files that ship with the factory
+                    assert name.split(".")[0] in ("file", "shipped", "recipe"), f"{path}: {name}"
+
+
 def test_only_one_module_opens_databases():
     places = {path.name for path in PYTHON for name, _ in calls(path) if name == "duckdb.connect"}
     assert places <= {"database.py"}

@@ -8,6 +8,7 @@ from typing import Any
 
 from factory.errors import ModelError, one_line
 from factory.files import is_regular
+from factory.input_files import read_text
 
 _DTYPE = r"bfloat16|float(16|32|64|8_\w+)"
 
@@ -162,9 +163,7 @@ def read_json(path: Path, field: str) -> dict[str, Any]:
     value of the wrong type. `field` is the recipe field that names the model.
     """
     try:
-        if not is_regular(path):
-            raise OSError("it is not a file")
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path, None))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from factory.errors import RecipeError
+from factory.input_files import read_text, reason_of
 from factory.paths import user_path
 from factory.recipe import REFERENCE, Method, Pairs, Recipe
 
@@ -115,13 +116,12 @@ def _load(name: str, folder: Path) -> Policy:
             f"expected one of {', '.join(shipped_policies())}, or the path to a .sql file",
         )
     try:
-        sql = (user_path(name, "loop.policy", base=folder) if own else file).read_text(
-            encoding="utf-8"
-        )
+        own_file = user_path(name, "loop.policy", base=folder) if own else None
+        sql = read_text(own_file) if own_file else file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(
             "loop.policy",
-            f"the file {name} cannot be read ({type(error).__name__})",
+            f"the file {name} cannot be read ({reason_of(error)})",
             "expected a UTF-8 text file with one SQL query",
         ) from None
     header = _HEADER.search(sql)

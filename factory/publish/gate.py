@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factory.errors import Argument, PublishError, Refused
+from factory.input_files import parse_json, read_text
 from factory.lake import Value, Views, load_query, read_parquet_folder
 from factory.publish.patterns import PERSONAL, SECRETS
 from factory.publish.repository import CONFIGS
@@ -249,27 +250,36 @@ def texts_of(files: Sequence[Path]) -> Iterator[str]:
     """Yield all texts in a list of evaluation files.
 
     The texts are all strings in the rows of a JSONL or Parquet file, or the lines of a text file.
-    Raises PublishError if a file cannot be read.
+    Raises PublishError if a file cannot be read, or if none of its texts has a word.
     """
     for file in files:
+        has_words = False
         try:
-            yield from _texts(file)
-        except (OSError, ValueError, pa.ArrowException) as error:
+            for text in _texts(file):
+                has_words = has_words or any(map(str.isalnum, text))
+                yield text
+        except (OSError, ValueError, RecursionError, pa.ArrowException) as error:
             raise PublishError(
                 Argument("evaluation"),
                 f"cannot read {file} ({type(error).__name__})",
                 "give a .jsonl file, a .parquet file, or a .txt file with one text per line",
             ) from None
+        if not has_words:
+            raise PublishError(
+                Argument("evaluation"),
+                f"{file} contains no text, so no prompt would be compared with it",
+                "give a file with the texts of an evaluation set",
+            )
 
 
 def _texts(file: Path) -> Iterator[str]:
-    if file.suffix == ".parquet":
+    if file.suffix == ".parquet" and file.is_file():
         for batch in pq.ParquetFile(file).iter_batches():
             yield from _strings(batch.to_pylist())
         return
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in read_text(file, None).splitlines():
         if line.strip():
-            yield from _strings(json.loads(line)) if file.suffix == ".jsonl" else [line]
+            yield from _strings(parse_json(line)) if file.suffix == ".jsonl" else [line]
 
 
 def _strings(value: Any) -> Iterator[str]:

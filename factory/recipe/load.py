@@ -9,6 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from factory.errors import Argument, RecipeError, one_line
+from factory.input_files import StrictLoader, parse_yaml, read_text, reason_of
 from factory.recipe.problems import invalid_recipe, show_value
 from factory.recipe.recipe import Recipe, Training
 
@@ -55,11 +56,11 @@ def load_training(model: str, overrides: Sequence[str] | None = None) -> Trainin
 def _read_yaml(path: Path) -> dict[str, Any]:
     file = str(path)
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        data = parse_yaml(read_text(path), _Loader)
     except FileNotFoundError:
         raise RecipeError(file, "no such file", "give the path to a recipe in YAML") from None
     except (OSError, UnicodeDecodeError) as error:
-        fault = f"the recipe cannot be read: {error}"
+        fault = f"the recipe cannot be read: {reason_of(error)}"
         raise RecipeError(file, fault, "expected a UTF-8 YAML file") from None
     except (yaml.YAMLError, ValueError) as error:
         fault = f"not valid YAML: {one_line(error)}"
@@ -69,19 +70,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return data
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML loader that refuses duplicate keys and reads 1e-6 as a number."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key_node, _ in node.value:
-            line = key_node.start_mark.line + 1
-            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag.endswith(":merge"):
-                raise yaml.YAMLError(f"line {line}: expected a field name before the colon")
-            if key_node.value in seen:
-                raise yaml.YAMLError(f"line {line}: the field {key_node.value} is set twice")
-            seen.add(key_node.value)
-        return super().construct_mapping(node, deep)
+class _Loader(StrictLoader):
+    """YAML loader that also reads 1e-6 as a number."""
 
 
 def _integer(loader: _Loader, node: yaml.ScalarNode) -> int:
@@ -112,7 +102,7 @@ def apply_override(data: dict[str, Any], override: str) -> None:
         fault = "the override does not have the form section.field=value"
         raise RecipeError(option, fault, "write the override in a form such as sampling.draws=5")
     try:
-        value = yaml.load(text, Loader=_Loader)
+        value = parse_yaml(text, _Loader)
     except (yaml.YAMLError, ValueError) as error:
         fault = f"not valid YAML: {one_line(error)}"
         raise RecipeError(option, fault, "expected a value in YAML") from None

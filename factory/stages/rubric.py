@@ -16,7 +16,8 @@ from typing import Any
 
 import yaml
 
-from factory.errors import RubricError
+from factory.errors import RubricError, one_line
+from factory.input_files import parse_yaml, read_text, reason_of
 from factory.paths import user_path
 from factory.recipe import Judge, in_scale
 
@@ -148,15 +149,15 @@ def shipped_rubrics() -> list[str]:
 
 def _read(name: str, folder: Path) -> str:
     shipped = resources.files("factory.stages") / "rubrics" / f"{name}.md"
-    # A bare name is never a user's file, since a later release may ship a rubric with this name.
-    is_shipped = re.fullmatch(r"[a-z0-9_]+", name) is not None
-    source = shipped if is_shipped else user_path(name, f"rubric {name[:60]}", base=folder)
     try:
-        return source.read_text(encoding="utf-8")
+        # A bare name is never a user's file, since a later release may ship such a rubric.
+        if re.fullmatch(r"[a-z0-9_]+", name):
+            return shipped.read_text(encoding="utf-8")
+        return read_text(user_path(name, f"rubric {name[:60]}", base=folder))
     except (OSError, UnicodeDecodeError) as error:
         raise RubricError(
             f"rubric {name}",
-            f"the rubric cannot be read ({type(error).__name__})",
+            f"the rubric cannot be read ({reason_of(error)})",
             "expected the path to a text file, or the name of a shipped rubric "
             f"({', '.join(shipped_rubrics())})",
         ) from None
@@ -165,9 +166,13 @@ def _read(name: str, folder: Path) -> str:
 def _split(name: str, text: str) -> tuple[dict[str, Any], str]:
     match = re.match(r"---\n(.*?)\n---\n(.*)", text, re.DOTALL)
     try:
-        header = yaml.safe_load(match[1]) if match else None
-    except yaml.YAMLError:
-        header = None
+        header = parse_yaml(f"\n{match[1]}") if match else None
+    except yaml.YAMLError as error:
+        raise RubricError(
+            f"rubric {name}",
+            f"the header is not valid YAML: {one_line(error)}",
+            "correct this line of the header",
+        ) from None
     if match is None or not isinstance(header, dict):
         raise RubricError(
             f"rubric {name}",

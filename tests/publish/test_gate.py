@@ -209,6 +209,14 @@ def test_an_evaluation_set_that_cannot_be_read_is_a_sentence(clean, tmp_path, co
         look(clean, evaluation=[file])
 
 
+@pytest.mark.parametrize("content", ["", "\n\n", '{"n": 1}\n', '{"text": "?!"}\n', "[]", "null"])
+def test_an_evaluation_set_without_words_did_not_pass(clean, tmp_path, content):
+    file = tmp_path / "evaluation.jsonl"
+    file.write_text(content)
+    with pytest.raises(PublishError, match=r"evaluation\.jsonl contains no text"):
+        look(clean, evaluation=[file])
+
+
 @pytest.mark.parametrize("kind", {**SECRETS, **PERSONAL})
 @pytest.mark.parametrize("place", ["candidates", "judgments", "tables"])
 def test_secrets_and_personal_data_are_found_wherever_they_stand(folder, kind, place):

@@ -171,9 +171,7 @@ def test_a_rubric_with_the_line_ends_of_windows_is_the_same(load, tmp_path):
 
 @pytest.mark.parametrize("name", ["nothing", "nothing.md", "../nothing.md"])
 def test_a_rubric_that_is_not_there_is_refused(tmp_path, name):
-    with pytest.raises(
-        RubricError, match=rf"rubric {name}: the rubric cannot be read \(FileNotFoundError\)"
-    ):
+    with pytest.raises(RubricError, match=rf"rubric {name}: the rubric cannot be read \(No such"):
         load_rubric(Judge(rubric=name), tmp_path)
 
 
@@ -190,6 +188,19 @@ def test_a_field_of_the_header_that_is_not_known_is_refused_by_its_name(load):
         load(OWN.replace("parser:", "parsers:"))
     with pytest.raises(RubricError, match="the header has the unknown field 1"):
         load(OWN.replace("scale:", "1: 2\nscale:"))
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("a: [", "line 2, column 5"),
+        ("scale: [0, 5]\nscale: [0, 9]", "line 3: the field scale is set twice"),
+        ("labels: {1: 0, '1': 5}", "line 2: the field 1 is set twice"),
+    ],
+)
+def test_a_header_that_is_not_yaml_is_refused_with_its_line(load, more, said):
+    with pytest.raises(RubricError, match=rf"the header is not valid YAML: .*{said}"):
+        load(f"---\n{more}\n---\n{{prompt}} {{answer}}")
 
 
 def test_source_and_description_are_texts(load):
@@ -211,7 +222,6 @@ def test_a_rubric_that_is_no_text_is_refused(tmp_path):
         "{prompt} {answer}",
         "---\nscale: [0, 5]\n{prompt} {answer}",
         "---\n- a list\n---\n{prompt} {answer}",
-        "---\na: [\n---\n{prompt} {answer}",
         "",
     ],
 )

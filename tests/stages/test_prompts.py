@@ -148,6 +148,26 @@ def test_a_byte_order_mark_is_passed_over():
         ('{"prompt": "Hi."', "the line is not valid JSON: "),
         ("nonsense", "the line is not valid JSON: "),
         ('{"prompt": "Hi."} {}', "the line is not valid JSON: "),
+        ('{"prompt": "Hi.", "prompt": "Ho."}', 'the key "prompt" is given twice'),
+        ('{"prompt": "Hi.", "pr\\u006fmpt": "Ho."}', 'the key "prompt" is given twice'),
+        (
+            '{"messages": [{"role": "user", "content": "Hi.", "content": ""}]}',
+            'the key "content" is given twice',
+        ),
+        ('{"prompt": "Hi.", "tools": [{"a": [{"b": 1, "b": 1}]}]}', 'the key "b" is given twice'),
+        ('{"prompt": "Hi.", "meta": {"a": 1, "a": 2}}', 'the key "a" is given twice'),
+        ('{"prompt": "Hi.", "template_kwargs": {"a": 1, "a": 2}}', 'the key "a" is given twice'),
+        (
+            chat(
+                USER,
+                {
+                    "role": "assistant",
+                    "tool_calls": [{"function": {"arguments": '{"a": 1, "a": 2}'}}],
+                },
+                USER,
+            ),
+            'in the arguments of a tool call, the key "a" is given twice',
+        ),
         (b'{"prompt": "\xff"}', "the line is not valid UTF-8"),
         ('{"prompt": "\\ud800"}', "the line is not valid UTF-8"),
         ('{"prompt": "Hi.", "meta": {"a": ["\\udfff"]}}', "the line is not valid UTF-8"),

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from factory.input_files import DuplicateKey, parse_json
 from factory.lake import MESSAGE, Row, prompt_id, sorted_json
 from factory.models import Conversation
 from factory.recipe import Prompts
@@ -160,9 +162,11 @@ that the factory sets."""
 
 def _fields(line: bytes) -> dict[str, Any]:
     try:
-        fields = json.loads(line.decode("utf-8-sig"))
+        fields = parse_json(line.decode("utf-8-sig"))
         # Raises UnicodeError for half of a surrogate pair, and ValueError for NaN and infinity.
         json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
+    except DuplicateKey as error:
+        raise _Unusable(str(error)) from None
     except UnicodeError:
         raise _Unusable("the line is not valid UTF-8") from None
     except ValueError as error:
@@ -230,7 +234,22 @@ def _message(message: Any) -> dict[str, Any]:
 def _tool_calls(calls: Any) -> str | None:
     if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
         raise _Unusable("expected a list of objects in the field `tool_calls` of a message")
+    for call in calls:
+        _check_arguments(call)
     return _ordered_json(calls)
+
+
+def _check_arguments(call: dict[str, Any]) -> None:
+    """Raise _Unusable if the arguments of a tool call are JSON text that gives a key twice."""
+    function = call.get("function")
+    arguments = (function if isinstance(function, dict) else call).get("arguments")
+    if not isinstance(arguments, str):
+        return
+    with suppress(ValueError, RecursionError):
+        try:
+            parse_json(arguments)
+        except DuplicateKey as error:
+            raise _Unusable(f"in the arguments of a tool call, {error}") from None
 
 
 def _tools(fields: dict[str, Any]) -> str | None:
