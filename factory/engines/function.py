@@ -10,6 +10,7 @@ and permanent otherwise.
 
 import itertools
 import os
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -57,6 +58,7 @@ class _Process:
         # A module in the current folder can be named, but does not hide an installed module.
         path = [] if function.is_file else [str(Path.cwd())]
         self._child = Child(WORKER, log, {}, kind="function", path=path)
+        self._number = 0
         try:
             failed = self._ask(function, IMPORTING)
         except _Gone as gone:
@@ -78,23 +80,48 @@ class _Process:
         return answer
 
     def _ask(self, message: Any, seconds: float) -> Any:
-        until = time.monotonic() + seconds
-        connection = self._child.connection
+        """Send a message to the process, and return the reply.
+
+        Raises _Gone after a timeout, a crash, or if the user's code writes to the connection.
+        """
+        self._number += 1
+        too_late = threading.Event()
+
+        def stop() -> None:
+            too_late.set()
+            self._child.process.kill()
+
+        # A broken reply may announce more bytes than follow. Reading it ends when the process ends.
+        timer = threading.Timer(seconds, stop)
+        timer.daemon = True
+        timer.start()
         try:
-            connection.send(message)
-            while (left := until - time.monotonic()) > 0:
-                if connection.poll(min(left, 1.0)):
-                    return connection.recv()
-                # A child of the process may outlive it and keep the connection open.
-                if not self._child.alive and not connection.poll():
-                    raise EOFError
+            number, reply = self._exchange((self._number, message))
         except (EOFError, OSError):
-            raise _Gone(f"crashed: {self.kill()}") from None
+            fate = self.kill()
+            raise _Gone(
+                f"took longer than {seconds:g} s" if too_late.is_set() else f"crashed: {fate}"
+            ) from None
+        except Exception:  # unpickling may raise any exception
+            number, reply = None, None
         except BaseException:
             self.kill()
             raise
-        self.kill()
-        raise _Gone(f"took longer than {seconds:g} s")
+        finally:
+            timer.cancel()
+        if number != self._number:
+            self.kill()
+            raise _Gone("wrote to the file descriptors of its process, which broke its reply")
+        return reply
+
+    def _exchange(self, message: tuple[int, Any]) -> Any:
+        connection = self._child.connection
+        connection.send(message)
+        while not connection.poll(1.0):
+            # A child of the process may outlive it and keep the connection open.
+            if not self._child.alive and not connection.poll():
+                raise EOFError
+        return connection.recv()
 
     def end(self) -> None:
         """Ask the process to exit, and kill it if it does not exit in time."""

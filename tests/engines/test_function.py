@@ -63,11 +63,16 @@ def test_what_the_machine_lacks_fails_for_now(tmp_path):
     ("returned", "reason"),
     [
         ("[]", "returned 0 values for 1 rows"),
-        ("[1, 2]", "returned 2 values for 1 rows"),
+        ("[1, 2]", "returned more than 1 values for 1 rows"),
         ("['good']", "must return a number or None, but it returned a str"),
         ("[open]", "but it returned a builtin_function_or_method"),
         ("[10 ** 400]", "returned a int that no float can hold"),
         ("None", "raised TypeError"),
+        ("{1.0: 'a'}", "must return a list of numbers, but it returned a dict"),
+        ("{1.0}", "must return a list of numbers, but it returned a set"),
+        ("b'1'", "must return a list of numbers, but it returned a bytes"),
+        ("iter(int, 1)", "returned more than 1 values for 1 rows"),
+        ("[type('F', (float,), {'__float__': lambda self: 1 / 0})()]", "raised ZeroDivisionError"),
     ],
 )
 def test_a_function_that_returns_something_else_is_no_score(tmp_path, returned, reason):
@@ -80,6 +85,36 @@ def test_a_function_that_returns_something_else_is_no_score(tmp_path, returned, 
 def test_a_function_may_say_that_it_has_no_score(tmp_path):
     (result,) = valued(tmp_path, "def grade(rows):\n    return [None]\n", n=1)
     assert (result.value, result.error) == (None, None)
+
+
+NUMBERED = "def grade(rows):\n    return [float(row['reference']) for row in rows]\n"
+FORKS = {
+    "at import": f"import os\nos.fork()\n{NUMBERED}",
+    "in a call": NUMBERED.replace("return", "__import__('os').fork()\n    return"),
+}
+
+
+@pytest.mark.parametrize("when", FORKS)
+def test_the_replies_of_a_forked_process_never_count_for_other_rows(tmp_path, when):
+    assert [result.value for result in valued(tmp_path, FORKS[when], n=9)] == [
+        *map(float, range(9))
+    ]
+
+
+WRITES = "import os, sys\ndef grade(rows):\n    os.write(int(sys.argv[1]), {!r})\n    return [1]\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (b"\x7f\xff\xff\xff", "took longer than 0.5 s"),  # announces 2 GiB that never come
+        (b"\0\0\0\5hello", "wrote to the file descriptors of its process"),
+        (b"\0\0\0\4N\x85\x94.", "wrote to the file descriptors of its process"),
+    ],
+)
+def test_a_function_that_writes_to_its_connection_fails_only_its_row(tmp_path, sent, reason):
+    (result,) = valued(tmp_path, WRITES.format(sent), n=1, timeout=0.5)
+    assert reason in result.error
 
 
 # `answer 9` is in the fourth batch; `answer 0` is alone in the first.
