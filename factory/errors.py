@@ -28,7 +28,11 @@ separate attributes. The command line joins them into one line and prints no tra
 exception is a bug and keeps its traceback.
 """
 
+import re
 from collections.abc import Sequence
+
+_LONG_WORD = re.compile(r"(\S{200})\S{800,}")
+"""A word of at least 1,000 characters, of which a message shows the first 200."""
 
 
 class Argument(str):
@@ -68,7 +72,8 @@ class FactoryError(Exception):
         self.file = file
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (self.file, self.field, self.fault, self.remedy) if part)
+        parts = (self.file, self.field, self.fault, self.remedy)
+        return _LONG_WORD.sub(r"\1…", ": ".join(part for part in parts if part))
 
     def name_options(self) -> None:
         """Name options of the command line instead of arguments of the Python API."""
@@ -86,8 +91,12 @@ class RecipeError(UserError):
     """A field in the recipe or in a `--set` override is invalid."""
 
 
+MOST_PROBLEMS = 10
+"""Maximum number of problems in the message about an invalid recipe (our choice)."""
+
+
 class InvalidRecipe(RecipeError):
-    """The recipe is invalid. The message lists its problems, one per line.
+    """The recipe is invalid. The message lists its first problems, one per line.
 
     The attributes `field`, `fault`, `remedy`, and `file` are those of the first problem.
     """
@@ -104,7 +113,10 @@ class InvalidRecipe(RecipeError):
             problem.name_options()
 
     def __str__(self) -> str:
-        return "\n".join(str(problem) for problem in self.problems)
+        lines = [str(problem) for problem in self.problems[:MOST_PROBLEMS]]
+        if more := len(self.problems) - len(lines):
+            lines.append(f"… and {more:,} more problems")
+        return "\n".join(lines)
 
 
 class PromptsError(UserError):

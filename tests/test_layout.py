@@ -78,7 +78,7 @@ OTHERS = ["plan", "sql", "trace", "diff", "verify"]
 
 
 def test_tests_mirror_the_packages():
-    folders = {path.parent.name for path in TESTS.glob("*/test_*.py")}
+    folders = {path.parent.name for path in TESTS.glob("*/test_*.py")} - {"campaign"}
     assert folders <= set(PACKAGES)
     # What `recipe` to `cli` do is tested under their own names.
     assert set(PACKAGES) - folders == set()

@@ -247,6 +247,17 @@ def test_every_missing_field_is_named(refuse):
     assert "probe.function: the field is required" in refuse("probe: {files: [probe.jsonl]}\n")
 
 
+def test_at_most_ten_problems_are_listed(refuse):
+    lines = refuse("".join(f"unknown{at}: 1\n" for at in range(300))).splitlines()
+    assert len(lines) == 11
+    assert lines[-1] == "… and 290 more problems"
+
+
+def test_a_message_shows_only_the_beginning_of_a_long_word(refuse):
+    sentence = refuse(f"pairs: {{agree: [{'a' * 100_000}]}}\n")
+    assert f"no judge is named '{'a' * 199}… use only these" in sentence
+
+
 def test_a_file_list_has_a_file(refuse):
     assert "prompts.files: got []" in refuse(text=MINIMAL.replace("[prompts.jsonl]", "[]"))
 
