@@ -79,7 +79,7 @@ class ChildProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
-                env=_without_credentials(environment, kind),
+                env=_environment(environment, kind),
                 cwd=cwd,
                 pass_fds=[reading, *pass_fds],
                 start_new_session=True,
@@ -131,13 +131,21 @@ class ChildProcess:
             return self._guard.wait()
 
 
-def _without_credentials(environment: Mapping[str, str], kind: Kind) -> dict[str, str]:
+def _environment(given: Mapping[str, str], kind: Kind) -> dict[str, str]:
     """Return the environment variables that a process of this kind gets."""
-    return {
+    environment = {
         name: value
-        for name, value in environment.items()
+        for name, value in given.items()
         if not _CREDENTIAL.fullmatch(name.upper()) or re.fullmatch(_ALLOWED[kind], name.upper())
     }
+    if kind != "command":
+        # An empty part, as in `:/folder`, stands for the current folder.
+        parts = environment.get("PYTHONPATH", "").split(os.pathsep)
+        path = os.pathsep.join(part for part in parts if part not in ("", "."))
+        environment["PYTHONPATH"] = path
+    if kind == "trainer":  # for the processes that it starts, too
+        environment["PYTHONSAFEPATH"] = "1"
+    return environment
 
 
 def import_path() -> list[str]:
@@ -146,15 +154,4 @@ def import_path() -> list[str]:
     The folder of this package stays, even if it is the current folder.
     """
     here, own = Path.cwd(), Path(__file__).resolve().parent.parent
-    path = [entry for entry in sys.path if Path(entry).resolve() != here]
-    return path if own != here and str(own) in path else [*path, str(own)]
-
-
-def without_current_folder(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return environment variables with which Python does not import from the current folder.
-
-    An empty part of PYTHONPATH, as in `:/folder`, would also stand for the current folder.
-    """
-    parts = environment.get("PYTHONPATH", "").split(os.pathsep)
-    path = os.pathsep.join(part for part in parts if part not in ("", "."))
-    return {**environment, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+    return [entry for entry in sys.path if here == own or Path(entry).resolve() != here]

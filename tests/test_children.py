@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from factory.children import ChildProcess
+from factory.children import ChildProcess, _environment
+from factory.engines.child import Child
+from factory.progress import Silent
+from factory.train.process import run_trainer
 
 FAMILY = """
 import os, subprocess, sys, time
@@ -152,3 +155,79 @@ def test_the_command_inherits_only_the_descriptors_it_is_given(tmp_path):
     os.close(other)
     assert given in found
     assert other not in found
+
+
+# what a child may import and know
+
+TRAPS = "datasets torch json socket signal multiprocessing sitecustomize usercustomize".split()
+
+LOOK = """
+import importlib.util, json, multiprocessing, os, signal, socket, sys
+if __name__ == "__main__":
+    spawned = multiprocessing.get_context("spawn").Process(target=os.getpid)
+    spawned.start()
+    spawned.join()
+    assert spawned.exitcode == 0
+    for name in sys.argv[-1].split():
+        spec = importlib.util.find_spec(name)
+        assert spec is None or not (spec.origin or "").startswith(os.getcwd()), name
+"""
+
+
+@pytest.fixture
+def traps(tmp_path, monkeypatch):
+    """Go to a folder of modules that leave a file when they are imported."""
+    for name in TRAPS:
+        trap = f"from pathlib import Path; (Path(__file__).parent / 'sprung-{name}').touch()"
+        (tmp_path / f"{name}.py").write_text(trap)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep + str(Path(__file__).parents[1]))
+    monkeypatch.setattr(sys, "path", ["", str(tmp_path), *sys.path])
+    yield tmp_path
+    assert not list(tmp_path.glob("sprung-*"))
+
+
+@pytest.mark.parametrize("kind", ["engine", "function"])
+def test_a_worker_imports_nothing_from_the_current_folder(traps, kind):
+    # A function's module may be in the current folder, which then comes last.
+    path = [str(traps)] if kind == "function" else []
+    names = [name for name in TRAPS if not path or not name.endswith("customize")]
+    code = f"import sys; sys.argv.append({' '.join(names)!r})\n{LOOK}"
+    child = Child(code, traps / "log", {}, kind=kind, path=path)
+    child.wait(30)
+    assert child.kill() == "the process exited with code 0", (traps / "log").read_text()
+
+
+def test_the_trainer_imports_nothing_from_the_current_folder(traps):
+    (traps / "job").mkdir()
+    failure = run_trainer(traps / "job", [], "training", Silent())
+    assert failure is not None
+    assert "job.json" in failure
+
+
+@pytest.mark.slow
+def test_accelerate_imports_nothing_from_the_current_folder(traps):
+    (traps / "job").mkdir()
+    run_trainer(traps / "job", ["--cpu", "--num_processes", "1"], "t", Silent())
+    assert "job.json" in (traps / "job" / "train.log").read_text()
+
+
+CREDENTIALS = [
+    *("HF_TOKEN", "WANDB_API_KEY", "OPENAI_API_KEY", "GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY"),
+    *("AWS_ACCESS_KEY_ID", "DB_PASSWORD", "SOME_CLIENT_SECRET"),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "gets"),
+    [
+        ("engine", ["HF_TOKEN"]),
+        ("trainer", ["HF_TOKEN", "WANDB_API_KEY"]),
+        ("function", CREDENTIALS),
+        ("command", CREDENTIALS),
+    ],
+)
+def test_a_child_gets_only_the_credentials_that_it_needs(kind, gets):
+    others = {"PATH": "/bin", "TOKENIZERS_PARALLELISM": "false", "AWS_REGION": "x", "HOME": "/"}
+    environment = _environment({**others, **dict.fromkeys(CREDENTIALS, "x")}, kind)
+    assert {*environment} - {"PYTHONPATH", "PYTHONSAFEPATH"} == {*others, *gets}

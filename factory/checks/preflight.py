@@ -14,6 +14,7 @@ from factory.errors import MissingExtra, ModelError, PromptsError, RecipeError, 
 from factory.lake import load_query
 from factory.models import (
     Checkpoint,
+    auto_tokenizer,
     check_all_weights,
     check_turn_end,
     fast_tokenizer,
@@ -81,6 +82,8 @@ def check_before_run(state: RecipeState, wanted: Sequence[Step]) -> None:
         _check_training(state)
     if state.recipe.engine.name == "transformers" and "M_0" in state.models:
         check_all_weights(state.models["M_0"].path, state.models["M_0"].field)
+        with suppress(MissingExtra):
+            auto_tokenizer(state.models["M_0"])
     for name, judge in state.recipe.all_judges.items():
         model = state.models[state.recipe.first_model_of_judge(name)]
         loads_judge = judge.has_rubric and model.name != "M_0" and model.adapter is None

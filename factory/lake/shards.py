@@ -60,14 +60,28 @@ class ShardWriter:
         self._queue.put(row)
 
     def _work(self) -> None:
+        """Write the rows in the queue. After an error, empty the queue, so that nobody waits."""
+        try:
+            self._write_rows()
+        except BaseException as error:
+            self._error = self._error or error
+            while self._queue.get() is not None:
+                pass
+        try:
+            if self._journal is not None:
+                self._journal.close()
+        except OSError as error:
+            self._error = self._error or error
+
+    def _write_rows(self) -> None:
         """Write the rows in the queue until it contains None."""
         shard_at = journal_at = float("inf")
         n_rows = 0
         row: Row | None = {}
         while row is not None:
-            wait = min(shard_at, journal_at) - time.monotonic()
+            wait = min(shard_at, journal_at, time.monotonic() + threading.TIMEOUT_MAX)
             try:
-                row = self._queue.get(timeout=None if wait == float("inf") else max(0.0, wait))
+                row = self._queue.get(timeout=max(0.0, wait - time.monotonic()))
                 if row is not None:
                     now = time.monotonic()
                     if not n_rows:
@@ -85,8 +99,6 @@ class ShardWriter:
             elif time.monotonic() >= journal_at:
                 self._save(self._write_journal)
                 journal_at = float("inf")
-        if self._journal is not None:
-            self._journal.close()
 
     def _save(self, save: Callable[[], None]) -> None:
         """Save rows unless an earlier write failed. The next run generates lost rows again."""

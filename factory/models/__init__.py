@@ -19,6 +19,7 @@ from factory.models.open import declared_checkpoint, open_checkpoint
 from factory.models.safetensors import Tensor, read_tensors
 from factory.models.templates import ChatTemplates, chat_template, prints_date, read_templates
 from factory.models.tokens import (
+    auto_tokenizer,
     check_prompting,
     fast_tokenizer,
     prompt_encoder,
@@ -38,6 +39,7 @@ __all__ = [
     "adapter_digest",
     "adapter_rank",
     "as_run",
+    "auto_tokenizer",
     "broken_files",
     "cached_digest",
     "chat_message",

@@ -25,12 +25,18 @@ def _is_list_of(check: Callable[[Any], bool], value: Any) -> bool:
     return isinstance(value, list) and all(check(item) for item in value)
 
 
+def _is_count(value: Any) -> bool:
+    return _is_int(value) and value >= 0
+
+
 def _is_str(value: Any) -> bool:
-    return isinstance(value, str)
+    # Half a surrogate pair cannot be printed or hashed.
+    return isinstance(value, str) and value == value.encode(errors="replace").decode()
 
 
 def _is_file_name(value: Any) -> bool:
-    return _is_str(value) and Path(value).name == value and "\0" not in value and len(value) < 256
+    is_name = _is_str(value) and value not in ("", "..") and Path(value).name == value
+    return is_name and "\0" not in value and len(value) < 256
 
 
 def _is_special_token(value: Any) -> bool:
@@ -53,6 +59,7 @@ _Kind = tuple[str, Callable[[Any], bool]]
 """The values that a field may have: in words, and as a check."""
 
 _WHOLE: _Kind = ("a whole number of at most 64 bits", _is_int)
+_COUNT: _Kind = ("a whole number of at least 0 and at most 63 bits", _is_count)
 _NUMBER: _Kind = ("a number", _is_number)
 _TEXT: _Kind = ("a string", _is_str)
 _OBJECT: _Kind = ("an object", lambda value: isinstance(value, dict))
@@ -85,17 +92,17 @@ _CONFIG: dict[str, _Kind] = {
     "dtype": _TYPE,
     "torch_dtype": _TYPE,
     "eos_token_id": _IDS,
-    "hidden_size": _WHOLE,
+    "hidden_size": _COUNT,
     "id2label": _OBJECT,
     "model_type": _TEXT,
-    "num_hidden_layers": _WHOLE,
+    "num_hidden_layers": _COUNT,
     "num_labels": _WHOLE,
     "pad_token_id": _WHOLE,
     "quantization_config": _OBJECT,
     "rope_parameters": _OBJECT,
     "rope_scaling": _OBJECT,
     "text_config": _OBJECT,
-    "vocab_size": _WHOLE,
+    "vocab_size": _COUNT,
 }
 
 _TOKEN: _Kind = ("a string or an object with `content`", _is_special_token)

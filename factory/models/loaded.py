@@ -24,13 +24,12 @@ def check_loaded(path: Path, missing: Iterable[str], field: str) -> None:
 
 
 def check_all_weights(path: Path, field: str) -> None:
-    """Raise ModelError if a language model lacks weights, or if transformers cannot load it or its
-    tokenizer.
+    """Raise ModelError if a language model lacks weights, or if transformers cannot load it.
 
     Imports transformers, but loads no weights. Does nothing if transformers is not installed.
     """
     try:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM
     except ImportError:
         return
     with _silent_transformers():
@@ -38,7 +37,6 @@ def check_all_weights(path: Path, field: str) -> None:
             _, info = AutoModelForCausalLM.from_pretrained(
                 path, device_map="meta", output_loading_info=True, trust_remote_code=False
             )
-            AutoTokenizer.from_pretrained(path, trust_remote_code=False)
         except Exception as error:  # every model class checks its config differently
             reason = " ".join(str(error).split())
             raise ModelError(

@@ -76,7 +76,7 @@ class _Loader(StrictLoader):
 
 def _integer(loader: _Loader, node: yaml.ScalarNode) -> int:
     number = loader.construct_yaml_int(node)
-    if not -(2**63) <= number < 2**63:
+    if not -(2**63) <= number < 2**64:
         line = node.start_mark.line + 1
         raise yaml.YAMLError(f"line {line}: {node.value[:30]} does not fit into 64 bits")
     return number

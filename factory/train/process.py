@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from factory.children import ChildProcess, without_current_folder
+from factory.children import ChildProcess
 from factory.engines import share_cores
 from factory.files import open_to_append
 from factory.progress import Progress, Task
@@ -70,7 +70,7 @@ def run_trainer(
             stdout=subprocess.PIPE,
             stderr=errors,
             kind="trainer",
-            environment=without_current_folder({**os.environ, "PYTHONUNBUFFERED": "1"}),
+            environment={**os.environ, "PYTHONUNBUFFERED": "1"},
             pass_fds=kept_open,
         )
         try:

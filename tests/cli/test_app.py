@@ -1,15 +1,20 @@
 """The command line: verbs, their help, exit codes, and errors as sentences."""
 
+import errno
 import inspect
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+from threading import Event
 
 import pyarrow.parquet as pq
 import pytest
 
 from factory import __version__
+from factory.cli import ending
 from factory.cli.app import GROUPS
 from factory.recipe import load_recipe
 
@@ -290,6 +295,58 @@ def test_a_hub_model_that_is_not_on_this_machine_is_a_sentence(toy, factory, mon
     ended = factory("run", toy.path, "--lake", toy.lake, "--set", "model=nobody/nothing")
     assert ended.code == 2
     assert "with `hf download nobody/nothing`" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.EMFILE, "", "a.parquet"), "a.parquet: too many files are open: raise"),
+        (OSError(errno.ENOSPC, ""), "this machine: the disk is full: free some disk space"),
+        (RuntimeError(f"IO Error: {os.strerror(errno.EMFILE)}"), "too many files are open"),
+    ],
+)
+def test_a_fault_of_the_machine_is_a_sentence(toy, factory, monkeypatch, error, said):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("factory.api.read_state", fail)
+    ended = factory("plan", toy.path)
+    assert ended.code == 1
+    assert said in ended.err
+    assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
+def test_a_lake_that_cannot_be_locked_can_be_read(toy, factory, monkeypatch, number):
+    toy.finish()
+
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", fail)
+    lake = ["--lake", toy.lake]
+    for command in ("plan", "status"):
+        assert factory(command, toy.path, *lake).code == 0
+    ended = factory("run", toy.path, *lake, "--set", "sampling.draws=4")
+    assert ended.code == 1
+    assert "its file system cannot lock files" in ended.err
+
+
+def test_a_number_beyond_64_bits_is_refused(toy, factory):
+    for value in (str(10**30), str(-(10**30)), "9" * 5000):
+        for field in ("sampling.draws", "train.dpo.seed", "pairs.min_margin"):
+            ended = factory("plan", toy.path, "--set", f"{field}={value}")
+            assert (ended.code, "Traceback" in ended.err) == (2, False)
+
+
+def test_a_second_ctrl_c_is_ignored(monkeypatch):
+    handlers = {}
+    monkeypatch.setattr(ending.signal, "signal", handlers.__setitem__)
+    monkeypatch.setattr(ending, "interrupted", Event())
+    ending.write_rows_before_exit()
+    with pytest.raises(ending.Interrupted):
+        handlers[signal.SIGINT]()
+    assert handlers == {signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_IGN}
 
 
 def test_a_bug_keeps_its_traceback(toy, factory, monkeypatch):

@@ -188,7 +188,7 @@ def test_the_same_again_changes_nothing(written, tmp_path):
     assert changed <= {"export.json"}
     assert before[out / "export.json"][1] == after[out / "export.json"][1]
     assert (out / "model").is_dir()
-    assert not list(tmp_path.glob(".tmp-*"))
+    assert not list(tmp_path.glob(".factory-*"))
 
 
 def test_other_rows_take_the_place_of_ours(written, tmp_path):
@@ -284,6 +284,58 @@ def test_a_folder_of_others_is_left_alone(tmp_path, factory):
         assert said in ended.err
         assert sorted((tmp_path / "set").rglob("*")) == before
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "x"
+
+
+def marker(**changes):
+    return lambda found: json.dumps({**found, **changes})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda found: "{",
+        lambda found: "[]",
+        lambda found: "[" * 100_000,
+        lambda found: json.dumps({"trainer": "trl", "files": {}}),
+        marker(written_by="me"),
+        marker(trainer="mine"),
+        marker(trainer=["trl"]),
+        marker(files=[]),
+        marker(files={"../thesis.txt": "0" * 64}),
+        marker(files={"/etc/passwd": "0" * 64}),
+        marker(files={"thesis.txt": "0" * 64}),
+        marker(files={"dpo.yaml": 3}),
+    ],
+)
+def test_a_marker_that_no_export_wrote_is_not_trusted(written, tmp_path, factory, change):
+    out = written("trl")
+    (out / "export.json").write_text(change(json.loads((out / "export.json").read_text())))
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    ended = factory("export", dataset(tmp_path / "other"), "--to", "trl", "--out", out)
+    assert ended.code == 2
+    assert "was not written by `factory export`" in ended.err
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("name", ["dpo.yaml", "data/train.parquet", "data", "export.json"])
+def test_an_export_never_writes_through_a_link(written, tmp_path, factory, name):
+    out = written("trl")
+    theirs = tmp_path / "theirs"
+    (out / name).rename(theirs)
+    (out / name).symlink_to(theirs)
+    source = dataset(tmp_path / "grown", ROWS[:1], [])
+    before = {path: path.read_bytes() for path in [theirs, *theirs.rglob("*")] if path.is_file()}
+    assert factory("export", source, "--to", "trl", "--out", out).code == 2
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_the_user_s_files_beside_an_export_stay(written, tmp_path):
+    for name in (".tmp-out", ".factory-unfinished-mine"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "thesis.txt").write_text("x")
+    written("trl")
+    assert (tmp_path / ".tmp-out" / "thesis.txt").exists()
+    assert (tmp_path / ".factory-unfinished-mine" / "thesis.txt").exists()
 
 
 PEAK = """

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -54,6 +55,59 @@ def stored(folder):
 
 def journals(folder):
     return list(folder.path.glob(journal.PATTERN))
+
+
+def fail_to_write(monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("factory.lake.folders.write_parquet", full)
+    return rows(600), {}
+
+
+def fail_to_convert(_):
+    return [*rows(300), {"n": "not a number", "text": "x"}, *rows(300)], {}
+
+
+def fail_to_time(monkeypatch):
+    monkeypatch.setattr("factory.lake.shards.time", None)
+    return rows(600), {}
+
+
+def fail_to_close(monkeypatch):
+    def close(_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(journal.Journal, "close", close)
+    return rows(3), {}
+
+
+def wait_ages(_):
+    return rows(600), {"seconds": 1e300}
+
+
+@pytest.mark.parametrize(
+    "fail", [fail_to_write, fail_to_convert, fail_to_time, fail_to_close, wait_ages]
+)
+def test_a_writer_that_fails_never_blocks(folder, monkeypatch, fail):
+    """600 rows are more than the queue between the two threads can hold."""
+    given, settings = fail(monkeypatch)
+    errors = []
+
+    def write():
+        settings.setdefault("seconds", 60)
+        try:
+            with ShardWriter(folder, SCHEMA, rows=10_000, journal=True, **settings) as writer:
+                for row in given:
+                    writer.put(row)
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=write, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert bool(errors) == (fail is not wait_ages)
 
 
 def wait_for(condition):

@@ -1,6 +1,7 @@
 """Tests that errors about broken model files name the recipe field and exit with code 2."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -120,6 +121,14 @@ WRONG = {
         {"text_config": {"max_position_embeddings": {}}},
         {"id2label": [1]},
         {"vocab_size": None, "num_labels": "one"},
+        {"vocab_size": 10**30},
+        {"eos_token_id": [10**30]},
+        {"max_position_embeddings": 10**30},
+        {"num_hidden_layers": "two"},
+        {"hidden_size": -4},
+        {"quantization_config": "x"},
+        {"rope_scaling": [1]},
+        {"model_type": "\ud800"},
     ],
     "generation_config.json": [
         {"eos_token_id": {"a": 1}},
@@ -128,6 +137,9 @@ WRONG = {
         {"min_p": "0.1"},
         {"repetition_penalty": [1]},
         {"temperature": "hot"},
+        {"top_p": float("nan")},
+        {"top_k": 10**30},
+        {"pad_token_id": "p"},
     ],
     "tokenizer_config.json": [
         {"chat_template": 3},
@@ -137,10 +149,17 @@ WRONG = {
         {"bos_token": {"text": "<s>"}},
         {"added_tokens_decoder": [1]},
         {"added_tokens_decoder": {"1": "<s>", "2": 3}},
+        {"added_tokens_decoder": {"x": "<s>"}},
+        {"added_tokens_decoder": {"9" * 5000: "<s>"}},
+        {"sep_token": [1]},
+        {"model_max_length": "x"},
+        {"tokenizer_class": 5},
     ],
     "tokenizer.json": [{"added_tokens": {}}, {"added_tokens": ["<s>"]}, {"added_tokens": [{}]}],
     "adapter_config.json": [{"r": "16"}, {"rank_pattern": [8]}, {"peft_type": 1}],
-    "model.safetensors.index.json": [{"weight_map": []}, {"weight_map": {"a": 1}}],
+    "model.safetensors.index.json": [{"weight_map": []}, {"weight_map": {"a": 1}}]
+    + [{"weight_map": {"a": name}} for name in ("../x", "/x", "a\0", "x" * 300, "")],
+    "special_tokens_map.json": [{"eos_token": 3}],
 }
 
 
@@ -203,6 +222,16 @@ def test_a_complete_file_is_read(tmp_path):
         weights({"a": {**TENSOR, "data_offsets": [8]}}),
         weights({"a": {**TENSOR, "data_offsets": None}}),
         weights({"a": {**TENSOR, "dtype": ["F32"]}}),
+        weights({"a": {**TENSOR, "dtype": "F99"}}),
+        weights({"a": {**TENSOR, "dtype": "F64"}}),
+        weights({"a": {**TENSOR, "shape": [3]}}),
+        weights({"a": {**TENSOR, "shape": [10**30]}}),
+        weights({"a": {**TENSOR, "data_offsets": [0, 10**30]}}),
+        weights({"a": TENSOR, "b": {**TENSOR, "data_offsets": [0, 8]}}),
+        weights({"a": {**TENSOR, "data_offsets": [4, 12]}}, n_bytes=12),
+        weights({"a": TENSOR, "__metadata__": "x"}),
+        weights({"a": TENSOR, "__metadata__": {"x": {}}}),
+        weights(b'{"\\ud800": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}'),
         weights(b"[" * 100_000),
     ],
 )
@@ -275,6 +304,67 @@ def test_an_incomplete_folder_is_refused_with_a_sentence(tmp_path, damage, fault
     with pytest.raises(ModelError) as caught:
         check_model("m0", folder, "model")
     assert fault in str(caught.value)
+
+
+def be_a_fifo(path):
+    os.mkfifo(path)
+
+
+def be_a_folder(path):
+    path.mkdir()
+
+
+def be_a_loop(path):
+    path.symlink_to(path.name)
+
+
+READ = [
+    *("config.json", "generation_config.json", "tokenizer_config.json", "tokenizer.json"),
+    *("model.safetensors", "chat_template.jinja", "special_tokens_map.json"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "become"),
+    [(name, become) for name in READ for become in (be_a_fifo, be_a_folder)]
+    + [(name, be_a_loop) for name in ("config.json", "tokenizer.json", "model.safetensors")],
+)
+def test_what_is_not_a_file_is_never_read(tmp_path, name, become):
+    folder = shutil.copytree(QUICKSTART / "m0", tmp_path / "m0")
+    (folder / name).unlink(missing_ok=True)
+    become(folder / name)
+    with pytest.raises(ModelError, match=rf"{name}|no config\.json"):
+        check_model("m0", folder, "model")
+
+
+@pytest.mark.parametrize(
+    "names", [["training_args.bin", "optimizer.pt"], ["pytorch_model_fsdp.bin"], ["model.gguf"]]
+)
+def test_weights_in_another_format_are_named(tmp_path, names):
+    folder = shutil.copytree(QUICKSTART / "m0", tmp_path / "m0")
+    (folder / "model.safetensors").unlink()
+    for name in names:
+        (folder / name).write_bytes(b"x")
+    with pytest.raises(ModelError, match=rf"only {names[0]}: save the model with save_pretrained"):
+        check_model("m0", folder, "model")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("tokenizer.json", b"{}"),
+        ("chat_template.jinja", b"{% for %}"),
+        ("chat_template.jinja", b"{{ " + b"9" * 5000 + b" }}"),
+        ("generation_config.json", b'{"eos_token_id": "x"}'),
+    ],
+)
+def test_the_doctor_refuses_what_a_plan_refuses(small, factory, tmp_path, name, content):
+    folder = shutil.copytree(QUICKSTART / "m0", tmp_path / "m0")
+    (folder / name).write_bytes(content)
+    small.write(model=str(folder))
+    said = [factory(each, small.path, "--lake", small.lake) for each in ("doctor", "plan")]
+    assert [ended.code for ended in said] == [2, 2]
+    assert said[0].err == said[1].err
 
 
 def write_adapter(folder, names):

@@ -527,7 +527,10 @@ def test_a_dry_run_into_a_place_that_cannot_be_written(publish):
     (publish.toy.folder / "a_file").write_text("a")
     ended = publish(None, "--dry-run", "a_file/folder", HF_HUB_OFFLINE="1")
     assert ended.returncode == 2
-    assert "--dry-run: cannot write to the folder a_file/folder" in ended.stderr
+    assert (
+        "--dry-run: a part of the path is a file instead of a folder (a_file/folder)"
+        in ended.stderr
+    )
 
 
 @pytest.mark.slow
