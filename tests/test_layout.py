@@ -223,3 +223,11 @@ def test_only_one_module_writes_files():
                 "os.open",
             )
             assert not writes or is_allowed, f"{path}:{call.lineno}: {name}"
+
+
+def test_only_one_module_expands_a_user_s_paths():
+    """factory.paths refuses paths that no file can have."""
+    for path in PYTHON:
+        for name, call in calls(path):
+            is_expanding = name.endswith((".expanduser", "expandvars"))
+            assert not is_expanding or path.name == "paths.py", f"{path}:{call.lineno}: {name}"
