@@ -8,22 +8,22 @@ from factory.publish.hub_errors import waiting
 from factory.publish.licenses import license_terms
 from factory.publish.lineage import public_recipe
 from factory.publish.options import PublishOptions
-from factory.publish.patterns import PERSONAL, SECRETS
 from factory.publish.redact import redact_paths
 from factory.publish.repository import CONFIGS, iterations, open_views
+from factory.publish.scan import Hit, Scanner
 
 __all__ = [
     "BEGIN",
     "CHECKS",
     "CONFIGS",
     "END",
-    "PERSONAL",
-    "SECRETS",
     "Finding",
+    "Hit",
     "Kept",
     "PublishOptions",
     "Published",
     "Pushed",
+    "Scanner",
     "check_names",
     "examine",
     "iterations",

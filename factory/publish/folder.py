@@ -1,7 +1,8 @@
 """Write a dataset repository to a local folder: rows, card, recipe, lineage, and chart."""
 
 import json
-import re
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,12 @@ from factory.progress import Progress
 from factory.publish.card import render_card
 from factory.publish.card_metadata import read_card
 from factory.publish.croissant import croissant_metadata
-from factory.publish.gate import Finding, allowed_findings, examine, place_pattern
+from factory.publish.gate import Finding, allowed_findings, examine
 from factory.publish.lineage import lineage_of, public_recipe
 from factory.publish.options import PublishOptions
-from factory.publish.patterns import SECRETS
 from factory.publish.release import Release
 from factory.publish.repository import open_views, write_repository
+from factory.publish.scan import LOCAL, Scanner
 from factory.report import draw_picture
 
 CARD, LINEAGE = "README.md", "lineage.json"
@@ -48,7 +49,6 @@ def write_folder(
     phase, memory = state.policy.final_phase, state.recipe.query_memory
     with open_views(folder, phase, memory) as views:
         tokens = {token for model in state.models.values() for token in control_tokens(model)}
-        findings = examine(views, folder, sorted(tokens), options.evaluation, local_folders(state))
         _write_picture(views, folder)
         release = Release(
             options.repository,
@@ -57,9 +57,17 @@ def write_folder(
             lineage_of(state, contents.iterations),
             views.all(load_query("publish/published_sources")),
         )
+        findings = examine(
+            views,
+            folder,
+            sorted(tokens),
+            options.evaluation,
+            local_folders(state),
+            {"recipe.yaml": release.recipe, LINEAGE: release.lineage},
+        )
         told = allowed_findings(findings, options.allowed)
         _write_texts(release, views, folder, told, published)
-    _check_private(state, folder)
+    _check_private(state, folder, options.allowed)
     return findings
 
 
@@ -110,36 +118,42 @@ def _write_json(file: Path, content: dict[str, Any]) -> None:
 
 
 def local_folders(state: RecipeState) -> list[str]:
-    """Return the local folders that no published file may mention: the home, recipe, and lake
-    folders."""
-    named = (home_folder(), state.recipe.folder, state.lake.root)
+    """Return the local folders that no published file may mention.
+
+    They are the home, recipe, and lake folders, and the virtual environment.
+    """
+    environments = [os.environ.get(name, "") for name in ("VIRTUAL_ENV", "CONDA_PREFIX")]
+    if sys.prefix != sys.base_prefix:
+        environments.append(sys.prefix)
+    named = [home_folder(), state.recipe.folder, state.lake.root]
+    named += [Path(each) for each in environments if each]
     places = {place for each in named if each for place in (each, each.resolve())}
     return sorted(str(place) for place in places if place.is_absolute() and len(place.parts) > 1)
 
 
-def _check_private(state: RecipeState, folder: Path) -> None:
+def _check_private(state: RecipeState, folder: Path, allowed: Sequence[str]) -> None:
     """Raise PublishError if a file other than a Parquet file contains a local path or a secret.
 
-    The pre-publish checks cover the Parquet files. The card is checked only for paths.
+    The pre-publish checks cover the Parquet files. Secrets can be allowed, local paths cannot.
     """
+    scanner = Scanner(local_folders(state))
     for name, file in files_of(folder):
-        if file.suffix != ".parquet":
-            content = file.read_text(encoding="utf-8")
-            for place in local_folders(state):
-                if re.search(place_pattern(place), content):
-                    raise PublishError(
-                        name,
-                        f"the published file would contain the local path {place}",
-                        "remove the path from the recipe, or from the `source` field of the "
-                        "prompts",
-                    )
-            for kind, pattern in SECRETS.items():
-                if name != CARD and re.search(pattern, content):
-                    raise PublishError(
-                        name,
-                        f"the published file would contain a possible secret ({kind})",
-                        "remove the secret from the recipe, the rubric, or the policy",
-                    )
+        if file.suffix == ".parquet":
+            continue
+        for hit in scanner.scan(file.read_text(encoding="utf-8")):
+            if hit.kind == LOCAL:
+                raise PublishError(
+                    name,
+                    f"the published file would contain the local path {hit.value}",
+                    "remove the path from the recipe, or from the `source` field of the prompts",
+                )
+            if hit.check == "secrets" and "secrets" not in allowed:
+                raise PublishError(
+                    name,
+                    f"the published file would contain a possible secret ({hit.kind})",
+                    "remove the secret from the recipe, the rubric, or the policy, or publish it "
+                    "anyway with `--allow secrets`",
+                )
 
 
 def files_of(folder: Path) -> Iterator[tuple[str, Path]]:

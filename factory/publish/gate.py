@@ -6,7 +6,7 @@ the check by its name.
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ import pyarrow.parquet as pq
 from factory.errors import Argument, PublishError, Refused
 from factory.input_files import parse_json, read_text
 from factory.lake import Value, Views, load_query, read_parquet_folder
-from factory.publish.patterns import PERSONAL, SECRETS
+from factory.publish.readings import plain
 from factory.publish.repository import CONFIGS
+from factory.publish.scan import SCANS, Hit, Scanner
+from factory.publish.texts import Text, of_document, texts_in
 
 MOST_SIMILAR = 0.95
 """Smallest word overlap (Jaccard index of the sets of words) of two answers that counts as
@@ -35,33 +37,47 @@ validated."""
 SHOWN = 5
 """Number of example rows per finding."""
 
+MIN_WORDS = 3
+"""Smallest number of words of a question of an evaluation set that is looked for inside prompts. A
+shorter question is found only if it is an entire message. Our own choice, not validated."""
+
+MIN_WORDS_OF_TEXT = 6
+"""The same for texts that are no questions, such as answers. Our own choice, not validated."""
+
 CONTROL_TOKENS = (
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|endoftext|>",
-    "<|begin_of_text|>",
-    "<|start_header_id|>",
-    "<|end_header_id|>",
-    "<|eot_id|>",
-    "<|user|>",
-    "<|assistant|>",
-    "<|system|>",
-    "<|end|>",
     "<start_of_turn>",
     "<end_of_turn>",
+    "<bos>",
+    "<eos>",
     "[INST]",
     "[/INST]",
     "<<SYS>>",
     "<</SYS>>",
+    "[SYSTEM_PROMPT]",
+    "[/SYSTEM_PROMPT]",
+    "[AVAILABLE_TOOLS]",
+    "[TOOL_CALLS]",
+    "[TOOL_RESULTS]",
+    "[gMASK]",
+    "[|system|]",
+    "[|user|]",
+    "[|assistant|]",
+    "[|endofturn|]",
+    "]~b]",
+    "[e~[",
 )
 """Control tokens of well-known chat templates, in addition to those of the recipe's models."""
+
+CONTROL_PATTERN = r"<\|[A-Za-z][\w.:/-]*\|?>|<[A-Za-z][\w.:/-]*\|>"
+"""Regular expression (RE2) of control tokens such as `<|im_start|>` and `<turn|>`, the form that
+most chat templates use. Characters that look like `|` and `_` are replaced before."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """A pre-publish check of a dataset's rows.
+    """A pre-publish check of a dataset.
 
-    Its query is `check_<name>.sql`, or `check_patterns.sql` for checks by regular expressions.
+    Its query is `check_<name>.sql`, except for the checks of texts in SCANS.
     """
 
     name: str
@@ -77,17 +93,23 @@ CHECKS = (
     Check("scores", "pairs with a missing score, or a chosen score that is not higher"),
     Check("empty", "pairs with an empty answer"),
     Check("template", "pairs with control tokens of a chat template in their texts"),
-    Check("splits", "prompts in both train and test (same id or same words)"),
-    Check("evaluation", f"prompts that share {RUN} consecutive words with an evaluation set"),
+    Check("splits", "prompts in both train and test (same id, or same words of the user)"),
+    Check(
+        "evaluation",
+        f"prompts that share {RUN} consecutive words, or a short question, with an evaluation set",
+    ),
     Check(
         "truncated",
         f"answers cut off by the token limit (at most {MOST_TRUNCATED:.0%} allowed)",
         MOST_TRUNCATED,
     ),
     Check("license", "prompts without a license"),
-    Check("secrets", "texts with keys, tokens, or passwords in well-known formats"),
-    Check("personal", "texts with e-mail addresses, or bank, card, or social security numbers"),
-    Check("paths", "texts with a local path of the publisher's machine"),
+    Check("secrets", "texts with keys, tokens, or passwords"),
+    Check(
+        "personal",
+        "texts with e-mail or IP addresses, or telephone, bank, card, or identity numbers",
+    ),
+    Check("paths", "texts with a local path of the publisher's machine, or a home folder"),
 )
 
 
@@ -106,43 +128,70 @@ class Finding:
     """Whether the check ran. Without an evaluation set, the check `evaluation` does not run."""
 
 
-def place_pattern(place: str) -> str:
-    """Return a regular expression that finds a local path in a text.
-
-    The expression does not match inside a longer word.
-    """
-    return rf"(?:^|[^\w/.-]){re.escape(place)}(?:/|\b)"
-
-
 def examine(
     views: Views,
     folder: Path,
     control_tokens: Sequence[str] = (),
     evaluation: Sequence[Path] = (),
     places: Sequence[str] = (),
+    documents: Mapping[str, Any] | None = None,
 ) -> list[Finding]:
     """Run all pre-publish checks on a dataset folder, and return one result per check.
 
     `views` are the views of the folder (`open_views`), `control_tokens` the control tokens of the
     recipe's models, `evaluation` the files of evaluation sets, and `places` the local paths that no
-    text may contain. Raises PublishError if an evaluation file cannot be read.
+    text may contain. `documents` has the content of files that are not in the folder yet. Raises
+    PublishError if an evaluation file cannot be read.
     """
     _prepare(views, folder, control_tokens, evaluation)
-    patterns = {
-        "secrets": SECRETS,
-        "personal": PERSONAL,
-        "paths": {place: place_pattern(place) for place in places},
-    }
-    _suspect(views, [pattern for each in patterns.values() for pattern in each.values()])
-    return [
-        _finding(
-            views,
-            check,
-            patterns.get(check.name),
-            looked=check.name != "evaluation" or len(evaluation) > 0,
-        )
-        for check in CHECKS
+    hits = _scan(folder, places, documents or {})
+    hidden = {_bare(hit.value)[:_SHARED] for _, hit in hits}
+    findings = []
+    for check in CHECKS:
+        if check.name in SCANS:
+            finding = _scan_finding(check, hits)
+        else:
+            looked = check.name != "evaluation" or len(evaluation) > 0
+            finding = _finding(views, check, looked=looked)
+        findings.append(replace(finding, rows=[_without(row, hidden) for row in finding.rows]))
+    return findings
+
+
+def _scan(
+    folder: Path, places: Sequence[str], documents: Mapping[str, Any]
+) -> list[tuple[Text, Hit]]:
+    """Scan every text of the folder and of the documents, and return what was found where."""
+    scanner = Scanner(places)
+    texts = [texts_in(folder, {config.folder: config.name for config in CONFIGS})]
+    texts += [of_document(name, content) for name, content in documents.items()]
+    return [(text, hit) for each in texts for text in each for hit in scanner.scan(text.text)]
+
+
+def _scan_finding(check: Check, hits: Sequence[tuple[Text, Hit]]) -> Finding:
+    rows: dict[tuple[str, str, str], str] = {}
+    for text, hit in hits:
+        if hit.check == check.name:
+            rows.setdefault((text.config, text.id, text.column), hit.masked)
+    listed = [
+        {"config": config, "id": id_, "what": f"{column}: {what}" if column else what}
+        for (config, id_, column), what in sorted(rows.items())
     ]
+    return Finding(check.name, check.what, len(rows), listed[:SHOWN], len(rows) > 0)
+
+
+_SHARED = 10
+"""Number of letters and digits that a shown text shares with a secret before it is hidden."""
+
+
+def _bare(text: str) -> str:
+    return re.sub(r"[\W_]+", "", plain(text).lower())
+
+
+def _without(row: dict[str, Any], hidden: set[str]) -> dict[str, Any]:
+    """Return a row without its text if it contains the start of a secret or of personal data."""
+    if "… (" in row["what"] or not any(value in _bare(row["what"]) for value in hidden if value):
+        return row
+    return {**row, "what": "(a text with a secret, personal data, or a local path)"}
 
 
 def _prepare(
@@ -170,26 +219,20 @@ def _prepare(
     # Materialize the texts, so that they are trimmed once for all checks.
     views.create_table("gate_pairs", load_query("publish/gate_pairs"))
     views.create_table("gate_prompts", load_query("publish/gate_prompts"))
-    views.define("gate_texts", load_query("publish/gate_texts"))
 
 
-_PARAMETERS: dict[str, Value] = {"run": RUN, "most_similar": MOST_SIMILAR}
+_PARAMETERS: dict[str, Value] = {
+    "run": RUN,
+    "most_similar": MOST_SIMILAR,
+    "control_pattern": CONTROL_PATTERN,
+    "min_words": MIN_WORDS,
+    "min_words_of_text": MIN_WORDS_OF_TEXT,
+}
 """Values of the parameters in the checks' queries."""
 
 
-def _finding(
-    views: Views,
-    check: Check,
-    patterns: Mapping[str, str] | None,
-    *,
-    looked: bool,
-) -> Finding:
-    if patterns is not None:
-        schema = pa.schema([("kind", pa.string()), ("pattern", pa.string())])
-        rows = [{"kind": kind, "pattern": pattern} for kind, pattern in patterns.items()]
-        views.register("patterns", pa.Table.from_pylist(rows, schema))
-    name = "patterns" if patterns is not None else check.name
-    query = load_query(f"publish/check_{name}")
+def _finding(views: Views, check: Check, *, looked: bool) -> Finding:
+    query = load_query(f"publish/check_{check.name}")
     values = {name: value for name, value in _PARAMETERS.items() if name in query.parameters}
     views.create_table("found", query, **values)
     rows = views.all(f"from found limit {SHOWN}")
@@ -198,19 +241,6 @@ def _finding(
     if check.most:
         is_bad = n > check.most * views.all("select 2 * count(*) as n from gate_pairs")[0]["n"]
     return Finding(check.name, check.what, n, rows, is_bad, looked)
-
-
-def _suspect(views: Views, patterns: Iterable[str]) -> None:
-    """Collect the texts that match any pattern into the table `suspects`.
-
-    DuckDB recompiles a pattern from a column for every row, so matching the single patterns against
-    all texts would be slow.
-    """
-    views.create_table(
-        "suspects",
-        load_query("publish/gate_suspects"),
-        any_pattern="|".join(f"(?:{pattern})" for pattern in patterns),
-    )
 
 
 def check_names(allowed: Sequence[str]) -> None:

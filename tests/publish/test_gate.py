@@ -1,34 +1,20 @@
 """Tests of the pre-publish checks: each check finds only the row that was planted for it."""
 
 import json
+import re
 import shutil
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from planted import GITHUB, HERE, PASSWORD, PATHS, PERSONAL, SECRETS
 from toys import publishable, write_published
 
 from factory.errors import PublishError, Refused
-from factory.publish import CHECKS, PERSONAL, SECRETS, check_names, examine, open_views, pass_gate
-
-KEYS = {
-    "private key": "-----BEGIN RSA PRIVATE KEY-----",
-    "Hugging Face token": "hf_" + "aB" * 17,
-    "AWS access key": "AKIA" + "A1" * 8,
-    "GitHub token": "ghp_" + "a1" * 18,
-    "GitLab token": "glpat-" + "a1" * 10,
-    "Slack token": "xoxb-1234567890-abcdef",
-    "Google API key": "AIza" + "a1_-x" * 7,
-    "OpenAI or Anthropic key": "sk-proj-" + "a1" * 20,
-    "Stripe key": "sk_live_" + "a1" * 10,
-    "JSON web token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJlc2lnbmF0dXJl",
-    "password in an address": "postgres://somebody:hunter2@localhost/x",
-    "e-mail address": "write to some.body@example.org, please",
-    "IBAN": "GB82 WEST 1234 5698 7654 32",
-    "card number": "4111 1111 1111 1111",
-    "US social security number": "078-05-1120",
-}
-"""One example of each format: made up, or from the documentation of the issuer."""
+from factory.lake import load_query
+from factory.publish import CHECKS, check_names, examine, open_views, pass_gate
+from factory.publish.gate import CONTROL_PATTERN
+from factory.publish.texts import texts_in
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +125,122 @@ def test_a_prompt_in_both_splits_is_found_by_its_words(folder):
     assert found["splits"].rows[0]["id"] == taken["prompt_id"]
 
 
+def ask(*messages):
+    """Replace the messages of a prompt."""
+
+    def change(row):
+        message = row["messages"][-1]
+        row["messages"] = [{**message, "role": role, "content": text} for role, text in messages]
+
+    return change
+
+
+QUESTION = "Which river is the longest of all rivers?"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ([("system", "Be brief."), ("user", "Hi!")], [("system", "Rhyme."), ("user", "Hi")]),
+        ([("user", "Hi there!")], [("system", "Rhyme."), ("user", "Hi\u200b there")]),
+        (
+            [("user", QUESTION)],
+            [("user", "Hi!"), ("assistant", "Hello."), ("user", QUESTION)],
+        ),
+        ([("user", "最长的河")], [("system", "写诗。"), ("user", "最长的河？")]),
+    ],
+)  # fmt: skip
+def test_the_same_turn_under_another_system_message_is_in_both_splits(folder, one, other):
+    file = "tables/prompts-00.parquet"
+    splits = [row["split"] for row in pq.read_table(folder / file).to_pylist()]
+    first = plant(folder, file, ask(*one), splits.index("train"))
+    plant(folder, file, ask(*other), splits.index("test"))
+    found = bad(folder)
+    assert list(found) == ["splits"]
+    assert [row["id"] for row in found["splits"].rows] == [first["prompt_id"]]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "evaluation", "expected"),
+    [
+        ("Please help me. Who wrote Hamlet? Answer in one word.", "Who wrote Hamlet?", True),
+        ("Please help me. Who wrote Macbeth? Answer in one word.", "Who wrote Hamlet?", False),
+        ("Tell me: which river is\u200b the LONGEST of all rivers?", QUESTION, True),
+        ("My city is Paris, and I like it.", "Paris", False),
+        ("I live in New York City, and I like it.", "New York City", False),
+        ("请用一句话回答：世界上最长的河流是哪一条？谢谢。", "世界上最长的河流是哪一条？", True),
+        ("请问世界上最高的山峰是哪一座呢", "世界上最长的河流是哪一条？", False),
+        (
+            "次の質問に答えて。日本で一番高い山は何ですか。どうぞ。",
+            "日本で一番高い山は何ですか",
+            True,
+        ),
+        ("सवाल: भारत की राजधानी क्या है? बताइए।", "भारत की राजधानी क्या है?", True),
+    ],
+)
+def test_a_short_question_inside_a_prompt_is_found(folder, tmp_path, prompt, evaluation, expected):
+    plant(folder, "tables/prompts-00.parquet", ask(("user", prompt)))
+    file = tmp_path / "evaluation.txt"
+    file.write_text(evaluation)
+    assert bool(bad(folder, evaluation=[file])) is expected
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "<|im_start|>", "<|start|>", "<|channel|>", "<|message|>", "<|return|>", "<|eom_id|>",
+        "<|python_tag|>", "<|header_start|>", "<|START_OF_TURN_TOKEN|>", "<|im_middle|>",
+        "<|observation|>", "<|endofprompt|>", "<|turn>", "<turn|>", "<｜User｜>",
+        "<｜end▁of▁sentence｜>",
+        "<|im\u200b_start|>", "[TOOL_CALLS]", "[SYSTEM_PROMPT]", "<start_of_turn>", "[|assistant|]",
+    ],
+)  # fmt: skip
+def test_control_tokens_of_other_models_are_found(marked, token):
+    assert marked[token] is True
+
+
+@pytest.mark.parametrize(
+    "text", ["x <| f |> g", "a <b> c", "if a<b|c>d", "[1] and [INSTALL]", "<s>old</s> new"]
+)
+def test_ordinary_brackets_are_no_control_tokens(marked, text):
+    assert marked[text] is False
+
+
+@pytest.fixture(scope="module")
+def marked(clean, tmp_path_factory):
+    """Whether the check `template` finds something in a text, with the texts in one folder."""
+    own = request_texts()
+    folder = shutil.copytree(clean, tmp_path_factory.mktemp("marked") / "copy")
+    ids = {}
+    file = folder / PAIRS
+    table = pq.read_table(file)
+    rows = [dict(row) for row in table.to_pylist()]
+    many = []
+    for place, text in enumerate(own):
+        row = json.loads(json.dumps(rows[0]))
+        row["pair_id"] = f"{place:03}"
+        row["chosen"][-1]["content"] = f"Well. {text} So."
+        ids[text] = row["pair_id"]
+        many.append(row)
+    pq.write_table(pa.Table.from_pylist(many, table.schema), file)
+    with open_views(folder) as views:
+        examine(views, folder)
+        found = views.all(load_query("publish/check_template"), control_pattern=CONTROL_PATTERN)
+    bad_ids = {row["id"] for row in found}
+    return {text: ids[text] in bad_ids for text in own}
+
+
+def request_texts():
+    listed = []
+    for test in (
+        test_control_tokens_of_other_models_are_found,
+        test_ordinary_brackets_are_no_control_tokens,
+    ):
+        (mark,) = test.pytestmark
+        listed += mark.args[1]
+    return listed
+
+
 def test_answers_that_were_cut_off_may_be_a_few(folder):
     def cut(row):
         row["finish_reason"] = "length"
@@ -217,22 +319,95 @@ def test_an_evaluation_set_without_words_did_not_pass(clean, tmp_path, content):
         look(clean, evaluation=[file])
 
 
-@pytest.mark.parametrize("kind", {**SECRETS, **PERSONAL})
-@pytest.mark.parametrize("place", ["candidates", "judgments", "tables"])
-def test_secrets_and_personal_data_are_found_wherever_they_stand(folder, kind, place):
-    def change(row):
-        if place == "tables":
-            row["reference"] = f"so: {KEYS[kind]} ."
-        else:
-            row["text"] = f"so: {KEYS[kind]} ."
+PLANTED = {
+    "secrets": SECRETS["password, YAML"],
+    "personal": PERSONAL["phone, +44"],
+    "paths": PATHS["folder, percent"],
+}
 
-    name = "tables/prompts-00.parquet" if place == "tables" else f"{place}/train-00.parquet"
-    plant(folder, name, change)
-    found = bad(folder)
-    assert list(found) == ["secrets" if kind in SECRETS else "personal"]
+
+def test_every_text_column_of_every_file_is_scanned(folder):
+    """Plant a secret into each text of one row of each table, one after the other."""
+    missed, planted = [], 0
+    for file in sorted(folder.rglob("*.parquet")):
+        table = pq.read_table(file)
+        for column in table.schema:
+            kind = str(column.type)
+            if "string" not in kind or re.search(r"_(id|key)$|^digest$", column.name):
+                continue
+            value = SECRETS["npm"]
+            if kind != "string":
+                value = [dict.fromkeys(names(column.type), SECRETS["npm"])]
+            rows = table.to_pylist()
+            rows[-1][column.name] = value
+            try:
+                pq.write_table(pa.Table.from_pylist(rows, table.schema), file)
+            except (pa.ArrowException, TypeError):
+                continue
+            planted += 1
+            texts = [each.text for each in texts_in(file.parent, {})]
+            if SECRETS["npm"] not in texts:
+                missed.append(f"{file.name} {column.name}")
+        pq.write_table(table, file)
+    assert planted > 100
+    assert missed == []
+
+
+def names(kind):
+    return [field.name for field in kind.value_type if str(field.type) == "string"]
+
+
+@pytest.mark.parametrize("check", PLANTED)
+def test_a_planted_text_is_found_and_never_shown(folder, check):
+    planted = plant(
+        folder, "candidates/train-00.parquet", lambda row: row.update(text=PLANTED[check])
+    )
+    found = bad(folder, places=[HERE])
+    assert list(found) == [check]
     ((row,),) = [finding.rows for finding in found.values()]
-    assert row["what"] == kind
-    assert KEYS[kind] not in json.dumps(row)
+    assert (row["config"], row["id"]) == ("candidates", planted["sample_id"])
+    assert row["what"].startswith("text: ")
+    for secret in (PASSWORD, "20 7946 0958", HERE):
+        assert secret not in row["what"]
+
+
+def test_no_other_check_shows_a_secret(folder):
+    plant(folder, PAIRS, lambda row: both(row, f"Use {GITHUB}", f"Use {GITHUB}"))
+    findings = list(look(folder).values())
+    with pytest.raises(Refused) as refused:
+        pass_gate(findings, [])
+    said = str(refused.value)
+    assert "identical: 1 pairs" in said
+    assert "GitHub token: " in said
+    assert GITHUB[:12] not in said
+    assert GITHUB[4:12] not in said
+
+
+DOCUMENTS = {
+    "recipe.yaml": {"name": "x", "prompts": {"source": "{}"}},
+    "lineage.json": {"folders": {"abc": {"settings": {"prompt": "Grade the answer. {}"}}}},
+}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize("check", PLANTED)
+def test_the_recipe_and_the_lineage_are_scanned(clean, name, check):
+    text = json.dumps(DOCUMENTS[name]).replace("{}", PLANTED[check].replace('"', ""))
+    documents = {name: json.loads(text)}
+    with open_views(clean) as views:
+        found = {
+            each.name: each for each in examine(views, clean, (), (), [HERE], documents) if each.n
+        }
+    assert list(found) == [check]
+    (row,) = found[check].rows
+    assert row["config"] == name
+    assert row["id"] in ("prompts.source", "folders.abc.settings.prompt")
+
+
+def test_sql_files_are_scanned(folder):
+    (folder / "sql" / "mine.sql").write_text(f"select '{GITHUB}'")
+    (row,) = bad(folder)["secrets"].rows
+    assert row["config"] == "sql/mine.sql"
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,20 @@ select
     split,
     license,
     array_to_string(list_transform(messages, lambda message: coalesce(message.content, '')), ' ')
-        as prompt
+        as prompt,
+    coalesce(
+        array_to_string(
+            list_transform(
+                list_filter(messages, lambda message: message.role = 'user'),
+                lambda message: coalesce(message.content, '')
+            ),
+            ' '
+        ),
+        ''
+    ) as user_text,
+    coalesce(list_filter(messages, lambda message: message.role = 'user')[-1].content, '')
+        as last_turn
 from prompts
 union
-select prompt_id, split, license, prompt
+select prompt_id, split, license, prompt, user_text, last_turn
 from gate_pairs
