@@ -32,7 +32,7 @@ def _named(kind: str, module: str, form: str, words: str, before: str = "") -> I
 
 
 _NIR = r"[12] ?\d\d ?(?:0[1-9]|1[0-2]) ?\d[\dAB] ?\d{3} ?\d{3} ?\d\d"
-_NINO = r"[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z](?: ?\d\d){3} ?[A-D]"
+_NINO = r"(?:QQ|[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z])(?: ?\d\d){3} ?[A-D]"
 _LICENSE = r"driver'?s?['’]? licen[cs]e(?: (?:number|no\.?|#))?|führerschein\w*"
 _PASSPORT = r"passport(?: (?:number|no\.?|#))?|passeport\w*|reisepass\w*|pasaporte|护照号?码?"
 _NATIONAL = r"national (?:id|identity|identification)(?: (?:card|number|no\.?))*|personalausweis\w*"

@@ -174,6 +174,7 @@ PHRASES = (
         r"([A-Za-z0-9/+=]{40})(?![\w/+=])",
     ),
     _phrase("private key", "private key", r"BEGIN(?: [A-Z0-9]+)* PRIVATE KEY"),
+    _phrase("encrypted message", "begin pgp message", r"-----BEGIN PGP MESSAGE-----"),
     _phrase("PuTTY private key", "putty-user-key", r"PuTTY-User-Key-File-\d"),
     _phrase(
         "password in an address",

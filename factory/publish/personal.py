@@ -87,7 +87,9 @@ _PHONE_WORDS = re.compile(
 _PHONE = re.compile(
     r"(?<![\w.,/:=$€£#+-])(?:\+|\(\+?|tel:\+?)?\d(?:[ .()/‐-]{0,3}\d){6,16}(?![\w])(?![.,]\d)"
 )
-_NANP = re.compile(r"(?:\+?1[ .-]{1,2})?\(?[2-9]\d\d\)?[ .-]{1,2}[2-9]\d\d[ .-]\d{4}")
+_NANP = re.compile(r"(?:\+?1[ .-]{1,2})?\(?([2-9]\d\d)(?:\) ?|[ .-]{1,2})\d{3}[ .-]\d{4}")
+_NO_PERSON = {"800", "833", "844", "855", "866", "877", "888", "900"}
+"""Toll-free and premium area codes of North America."""
 _DATE = re.compile(
     r"(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})(?:[ -/]+\d{1,4})*"
 )
@@ -128,9 +130,9 @@ def _is_phone(number: str, has_word: bool) -> bool:
         if _is_valid(f"+{international}", None):
             return True
         if "+" in number:
-            return has_word and len(digits) >= 9
-    if _NANP.fullmatch(number):
-        return _is_valid(number, "US")
+            return (len(groups) > 1 or has_word) and _is_valid(f"+{digits}", None, fictional=True)
+    if found := _NANP.fullmatch(number):
+        return found[1] not in _NO_PERSON
     if _DATE.fullmatch(number) or len(groups) > 6:
         return False
     if not has_word and (_is_book(digits, groups) or _is_sequence([int(each) for each in groups])):
@@ -170,8 +172,13 @@ def _is_book(digits: str, groups: list[str]) -> bool:
 
 
 @cache
-def _is_valid(number: str, region: str | None, mobile: bool = False) -> bool:
-    """Return whether a number can be a person's: toll-free and premium numbers cannot."""
+def _is_valid(
+    number: str, region: str | None, mobile: bool = False, fictional: bool = False
+) -> bool:
+    """Return whether a number can be a person's: toll-free and premium numbers cannot.
+
+    A fictional number has a country code and a possible length, but its digits are not in use.
+    """
     import phonenumbers
     from phonenumbers import PhoneNumberType as Type
 
@@ -179,6 +186,10 @@ def _is_valid(number: str, region: str | None, mobile: bool = False) -> bool:
         parsed = phonenumbers.parse(number, region)
     except phonenumbers.NumberParseException:
         return False
+    if fictional:
+        return bool(phonenumbers.is_possible_number(parsed)) and not str(
+            parsed.national_number
+        ).startswith(("800", "900"))
     if not phonenumbers.is_valid_number(parsed):
         return False
     kind = phonenumbers.number_type(parsed)

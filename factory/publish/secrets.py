@@ -143,7 +143,9 @@ def _by_plugins(text: str, lower: str, *, are_short: bool) -> Iterator[Found]:
 
 def _is_reported(plugin: str, value: str) -> bool:
     if plugin == "KeywordDetector":
-        return _is_assigned("password", value)
+        is_phrase = len(value) >= 12 and re.search(r"[^\w\s]", value) is not None
+        is_value = not _TEMPLATE.search(value) and not _CODE.search(value)
+        return _is_assigned("password", value) or (is_phrase and is_value)
     if plugin == "BasicAuthDetector":
         return not re.search(r"[{}<>$*]", value)
     return plugin not in ("ArtifactoryDetector", "TwilioKeyDetector") or _has_digits(value)
@@ -152,7 +154,8 @@ def _is_reported(plugin: str, value: str) -> bool:
 def _random_words(text: str) -> Iterator[Found]:
     """Yield words that are random enough to be a key, with or without a prefix."""
     for found in AWS_SECRET.finditer(text):
-        if _is_random(found[0], 4.2, 2) and not re.search(r"/[a-z]{9}|[a-z]{14}", found[0]):
+        n_digits = 1 if "/" in found[0] or "+" in found[0] else 2
+        if _is_random(found[0], 4.2, n_digits) and not re.search(r"/[a-z]{9}|[a-z]{14}", found[0]):
             yield "AWS secret key", found[0]
     for found in PREFIXED.finditer(text):
         if _is_random(found[1], 3.6, 2) and not _in_address(text, found.start()):
@@ -206,4 +209,4 @@ def _is_assigned(name: str, value: str) -> bool:
     if name.startswith(("pass", "pwd", "contra")):
         return _is_password(value)
     has_both = _has_digits(value) and any(char.isalpha() for char in value)
-    return has_both and len(value) >= 16 and _entropy(value) >= 2.5 and not _TEMPLATE.search(value)
+    return has_both and len(value) >= 16 and not _TEMPLATE.search(value)
