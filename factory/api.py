@@ -450,9 +450,11 @@ class Factory:
         repo: str,
         *,
         public: bool = False,
-        revision: str | None = None,
-        create_pr: bool = False,
+        private: bool = False,
+        branch: str | None = None,
+        pr: bool = False,
         tag: str | None = None,
+        collection: str | None = None,
         evaluation: Sequence[AnyPath] = (),
         allow: Sequence[str] = (),
         dry_run: AnyPath | None = None,
@@ -467,23 +469,35 @@ class Factory:
 
         `dry_run` is a folder to write the files to instead of publishing them. `evaluation` names
         benchmark files that no prompt may overlap with. `allow` names checks that may fail. A new
-        repository is private unless `public` is True. The token is read from `hf auth login` or
-        HF_TOKEN.
+        repository is private unless `public` is True; with `private`, an existing public one is
+        refused. `branch` is created if necessary. `pr` opens a pull request, or updates the open
+        one. `tag` names this version; an existing tag is never moved. `collection` is the slug of
+        a collection to add the dataset to. The token is read from `hf auth login` or HF_TOKEN.
 
         Raises PublishError for a wrong option, Refused if a check fails, and HubError if the Hub
         refuses the push.
         """
         from factory.publish import PublishOptions, push_dataset, write_dry_run
 
-        files = tuple(user_path(file, Argument("evaluation")) for file in evaluation)
-        options = PublishOptions(repo, public, revision, create_pr, tag, tuple(allow), files)
+        options = PublishOptions(
+            repo,
+            public=public,
+            private=private,
+            branch=branch,
+            as_pull=pr,
+            tag=tag,
+            collection=collection,
+            allowed=tuple(allow),
+            evaluation=tuple(user_path(file, Argument("evaluation")) for file in evaluation),
+        )
         state, progress = self._state(), self._progress()
         if dry_run is None:
             pushed = push_dataset(state, options, progress)
             return Published([vars(pushed)], url=pushed.url, changed=pushed.changed)
         folder = user_path(dry_run, Argument("dry_run"))
-        findings = write_dry_run(state, options, folder, progress)
-        return DryRun([vars(finding) for finding in findings], folder=folder)
+        tried = write_dry_run(state, options, folder, progress)
+        rows = [vars(finding) for finding in tried.findings]
+        return DryRun(rows, folder=folder, steps=tried.steps)
 
     def adopt(self, folder: AnyPath, iteration: int, role: str) -> str:
         """Add your own trained model to the loop, and return the model's digest.

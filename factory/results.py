@@ -446,9 +446,11 @@ class DryRun(Table):
 
     folder: Path
     """The folder that would be pushed."""
+    steps: list[str]
+    """What a push would do. Empty if the Hub could not be read."""
 
     def to_dict(self) -> dict[str, Any]:
-        return {"folder": str(self.folder), "checks": self.rows}
+        return {"folder": str(self.folder), "checks": self.rows, "steps": self.steps}
 
     def tables(self) -> list[tuple[str, Rows]]:
         shown = [
@@ -459,7 +461,8 @@ class DryRun(Table):
         return [("Pre-publish checks", shown)]
 
     def notes(self) -> list[str]:
-        return [f"Nothing was sent. The folder to publish: {self.folder}"]
+        steps = [f"A push would {step}." for step in self.steps]
+        return [*steps, f"Nothing was sent. The folder to publish: {self.folder}"]
 
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)

@@ -1,8 +1,9 @@
 """A simulated Hugging Face Hub on the loopback interface, with faults on demand.
 
-It implements the HTTP protocol that `huggingface_hub` and `datasets` use to publish and load a
-dataset: repositories with branches, tags, and pull requests, commits with parents, and files in the
-tree or, for Parquet, in LFS. It counts requests, received bytes, and commits.
+It implements the HTTP protocol that `huggingface_hub`, `hf_xet`, and `datasets` use to publish and
+load a dataset: repositories with branches, tags, and pull requests, commits with parents,
+collections, and files in the tree or, for Parquet, in Xet storage (or in LFS, if the client does
+not use Xet). It counts requests, received bytes, and commits.
 """
 
 import base64
@@ -10,10 +11,13 @@ import hashlib
 import json
 import re
 import threading
+import time
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from xet import files_in
 
 TOKEN = "hf_aTokenThatMustNotBeSeenAnywhere"
 
@@ -49,7 +53,7 @@ class Repository:
     tags: dict[str, str] = field(default_factory=dict)
     pulls: list[dict] = field(default_factory=list)
     stored: dict[str, bytes] = field(default_factory=dict)
-    """LFS objects by SHA-256."""
+    """Large files by SHA-256."""
 
     def commit(self, ref, title, files, parent):
         oid = hashlib.sha1(f"{len(self.commits)} {title} {parent}".encode()).hexdigest()
@@ -75,6 +79,8 @@ STEPS = (
     ("branch", "POST", r"/api/datasets/(?P<repo>[^/]+/[^/]+)/branch/(?P<rev>[^/]+)"),
     ("tag", "POST", r"/api/datasets/(?P<repo>[^/]+/[^/]+)/tag/(?P<rev>[^/]+)"),
     ("paths", "POST", r"/api/datasets/(?P<repo>[^/]+/[^/]+)/paths-info/(?P<rev>[^/]+)"),
+    ("collection", "GET", r"/api/collections/(?P<slug>[^/]+/[^/]+)"),
+    ("collect", "POST", r"/api/collections/(?P<slug>[^/]+/[^/]+)/items"),
     ("refs", "GET", r"/api/datasets/(?P<repo>[^/]+/[^/]+)/refs"),
     ("pulls", "GET", r"/api/datasets/(?P<repo>[^/]+/[^/]+)/discussions"),
     ("tree", "GET", r"/api/datasets/(?P<repo>[^/]+/[^/]+)/tree/(?P<rev>[^/]+)(?P<path>/.*)?"),
@@ -83,10 +89,22 @@ STEPS = (
     ("batch", "POST", r"/datasets/(?P<repo>[^/]+/[^/]+)\.git/info/lfs/objects/batch"),
     ("put", "PUT", r"/lfs/(?P<repo>[^/]+/[^/]+)/(?P<path>[0-9a-f]+)"),
     ("verify", "POST", r"/lfs/(?P<repo>[^/]+/[^/]+)/verify"),
+    ("xet_token", "GET", r"/api/datasets/(?P<repo>[^/]+/[^/]+)/xet-write-token/(?P<rev>[^/]+)"),
+    ("grant", "POST", r"/v1/xorb-grants/default/(?P<path>[0-9a-f]{64})"),
+    ("store", "PUT", r"/xet-store/(?P<path>[0-9a-f]{64})"),
+    ("xorb", "POST", r"/v1/xorb-commits/default/(?P<path>[0-9a-f]{64})/grant/(?P<grant>[^/]+)"),
+    ("xorb", "POST", r"/v1/xorbs/default/(?P<path>[0-9a-f]{64})"),
+    ("shard", "POST", r"/v2/shards"),
+    ("chunk", "GET", r"/v1/chunks/default/(?P<path>[0-9a-f]{64})"),
+    ("telemetry", "POST", r"/v1/telemetry"),
     ("head", "HEAD", r"/datasets/(?P<repo>[^/]+/[^/]+)/resolve/(?P<rev>[^/]+)/(?P<path>.+)"),
     ("get", "GET", r"/datasets/(?P<repo>[^/]+/[^/]+)/resolve/(?P<rev>[^/]+)/(?P<path>.+)"),
 )
-WRITING = {"create", "preupload", "commit", "branch", "tag", "batch", "put", "verify"}
+WRITING = {"create", "preupload", "xet_token", "commit", "branch", "tag", "collect"} | {
+    *("batch", "put", "verify")
+}
+XET = {"grant", "xorb", "shard", "chunk", "telemetry"}
+"""Requests to the Xet storage, which have the short-lived token of `xet_token`."""
 
 
 class Hub:
@@ -94,6 +112,11 @@ class Hub:
 
     def __init__(self):
         self.repositories: dict[str, Repository] = {}
+        self.xorbs: dict[str, bytes] = {}
+        self.xet_tokens: dict[str, str] = {}
+        """Repositories by the short-lived token that may upload to them."""
+        self.collections: dict[str, list[str]] = {}
+        """Names of the datasets in each collection, by the collection's slug."""
         self.faults: list[Fault] = []
         self.requests: list[str] = []
         self.received = 0
@@ -163,6 +186,7 @@ class _Refused(Exception):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # otherwise, every answer waits 40 ms for an acknowledgment
     hub: Hub
 
     def log_message(self, *_):
@@ -208,6 +232,10 @@ class _Handler(BaseHTTPRequestHandler):
                     self.hub.change(parts["repo"], {"theirs.txt": b"theirs"}, title="theirs")
                 elif kind == "quota":
                     raise _Refused(403, message="Private repository storage limit reached")
+                elif kind == "frame":  # the status is sent before the Xet storage finds the error
+                    told = {"type": "error", "message": "storage quota exceeded"}
+                    self._send(200, {**told, "retryable": False})
+                    return
                 elif kind and kind != "lost":
                     headers = {"Retry-After": str(self.hub.retry_after)} if kind == "429" else {}
                     raise _Refused(int(kind), message=f"fault {kind}", **headers)
@@ -238,9 +266,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def _check_token(self, step, parts):
-        if step in ("put", "yaml"):
+        if step in ("put", "store", "yaml"):
             return  # a signed URL needs no token
         given = self.headers.get("Authorization", "")
+        if step in XET:
+            if given.removeprefix("Bearer ") not in self.hub.xet_tokens:
+                raise _Refused(401, message="unknown token")
+            return
         known = given == f"Bearer {TOKEN}"
         if given and not known:
             raise _Refused(401, message="Invalid credentials in Authorization header")
@@ -331,6 +363,44 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Refused(404, message="not uploaded")
         return 200, {}, {}
 
+    def _xet_token(self, body, query, repo, rev):
+        if query.get("create_pr") != "1":
+            self._commit_at(repo, rev)
+        token = f"xet-token-{len(self.hub.xet_tokens)}"
+        self.hub.xet_tokens[token] = repo
+        exp = int(time.time()) + 900
+        return 200, {"casUrl": self.hub.url, "accessToken": token, "exp": exp}, {}
+
+    def _grant(self, body, query, path):
+        if path in self.hub.xorbs:
+            return 200, {}, {}
+        url = f"{self.hub.url}/xet-store/{path}"
+        return 201, {"id": "grant", "method": "PUT", "url": url, "headers": {}}, {}
+
+    def _store(self, body, query, path):
+        self.hub.xorbs[path] = body
+        return 200, b"", {}
+
+    def _xorb(self, body, query, path, grant=""):
+        if not grant:
+            self.hub.xorbs[path] = body
+        elif path not in self.hub.xorbs:
+            raise _Refused(404, message="the xorb was not stored")
+        return 200, {"was_inserted": True}, {}
+
+    def _shard(self, body, query):
+        token = self.headers["Authorization"].removeprefix("Bearer ")
+        stored = self._repository(self.hub.xet_tokens[token]).stored
+        for content in files_in(body, self.hub.xorbs):
+            stored[hashlib.sha256(content).hexdigest()] = content
+        return 200, b'{"type": "result"}\n', {}
+
+    def _chunk(self, body, query, path):
+        raise _Refused(404, message="unknown chunk")
+
+    def _telemetry(self, body, query):
+        return 200, {}, {}
+
     def _commit(self, body, query, repo, rev):
         repository = self._repository(repo)
         head = self._commit_at(repo, rev)
@@ -347,7 +417,7 @@ class _Handler(BaseHTTPRequestHandler):
                     files[value["path"]] = base64.b64decode(value["content"])
                 case "lfsFile":
                     if value["oid"] not in repository.stored:
-                        raise _Refused(400, message="an LFS object is missing")
+                        raise _Refused(400, message="a large file is missing")
                     files[value["path"]] = repository.stored[value["oid"]]
                 case "deletedFile":
                     del files[value["path"]]
@@ -376,6 +446,25 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Refused(409, message="Tag reference exists already")
         repository.tags[name] = self._commit_at(repo, rev).oid
         return 201, {}, {}
+
+    def _collection(self, body, query, slug):
+        if slug not in self.hub.collections:
+            raise _Refused(404, message="Collection not found")
+        items = [
+            {"_id": str(place), "id": name, "type": "dataset", "position": place}
+            for place, name in enumerate(self.hub.collections[slug])
+        ]
+        told = {"slug": slug, "title": "toys", "owner": {"name": "org"}, "items": items}
+        more = {"private": True, "position": 0, "theme": "blue", "upvotes": 0}
+        return 200, {**told, **more, "lastUpdated": "2026-01-01T00:00:00.000Z"}, {}
+
+    def _collect(self, body, query, slug):
+        item = json.loads(body)["item"]
+        assert item["type"] == "dataset"
+        if item["id"] in self.hub.collections[slug]:
+            raise _Refused(409, message="The item is already in the collection")
+        self.hub.collections[slug].append(item["id"])
+        return self._collection(body, query, slug)
 
     def _refs(self, body, query, repo):
         repository = self._repository(repo)

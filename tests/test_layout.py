@@ -231,3 +231,23 @@ def test_only_one_module_expands_a_user_s_paths():
         for name, call in calls(path):
             is_expanding = name.endswith((".expanduser", "expandvars"))
             assert not is_expanding or path.name == "paths.py", f"{path}:{call.lineno}: {name}"
+
+
+def test_every_request_to_the_hub_is_retried_and_its_errors_are_explained():
+    """`_call` of Repository does both. The methods named here are only called through it."""
+    through_call = {"_upload_some", "_send", "_ask_for_storage"}
+    hub = ROOT / "publish" / "hub.py"
+    assert {path for path in PYTHON for name, _ in calls(path) if name == "HfApi"} == {hub}
+
+    def requests(node, is_wrapped):
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Call) and not is_wrapped:
+                name = ast.unparse(child.func)
+                if name.startswith(("self._api.", "get_session")):
+                    yield f"{name} in line {child.lineno}"
+            is_inside = isinstance(child, ast.FunctionDef) and child.name in through_call
+            is_nested = isinstance(node, ast.FunctionDef) and isinstance(child, ast.FunctionDef)
+            wraps = is_inside or is_nested or isinstance(child, ast.Lambda)
+            yield from requests(child, is_wrapped or wraps)
+
+    assert list(requests(ast.parse(hub.read_text()), False)) == []

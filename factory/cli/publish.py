@@ -20,19 +20,32 @@ def publish(
     public: Annotated[
         bool, typer.Option("--public", help="If the repository is new, make it public")
     ] = False,
-    revision: Annotated[
-        str | None,
-        typer.Option("--revision", metavar="BRANCH", help="Branch to commit to, instead of main"),
-    ] = None,
-    create_pr: Annotated[
+    private: Annotated[
         bool,
-        typer.Option("--create-pr", help="Open a pull request instead of committing to the branch"),
+        typer.Option("--private", help="Stop if the repository exists and is public"),
     ] = False,
-    tag: Annotated[str | None, typer.Option("--tag", help="Tag for the commit")] = None,
+    branch: Annotated[
+        str | None,
+        typer.Option("--branch", metavar="NAME", help="Branch to commit to, created if necessary"),
+    ] = None,
+    pr: Annotated[
+        bool,
+        typer.Option("--pr", help="Open a pull request, or update the open one"),
+    ] = False,
+    tag: Annotated[
+        str | None,
+        typer.Option("--tag", help="Tag of this version, such as v1; never moved"),
+    ] = None,
+    collection: Annotated[
+        str | None,
+        typer.Option("--collection", metavar="SLUG", help="Collection to add the dataset to"),
+    ] = None,
     dry_run: Annotated[
         Path | None,
         typer.Option(
-            "--dry-run", metavar="DIR", help="Write the files to this folder, and publish nothing"
+            "--dry-run",
+            metavar="DIR",
+            help="Write the files to this folder, show what would happen, and publish nothing",
         ),
     ] = None,
     evaluation: Annotated[
@@ -58,15 +71,21 @@ def publish(
     interrupted, run the same command again to finish it.
 
     Example: factory publish recipes/quickstart/recipe.yaml --repo ORG/NAME --dry-run pairs
+
+    Example: factory publish recipes/quickstart/recipe.yaml --repo ORG/NAME --private --tag v1
+
+    Example: factory publish recipes/quickstart/recipe.yaml --repo ORG/NAME --pr
     """
     opened = open_recipe(recipe, lake, overrides)
     write_rows_before_exit()
     result = opened.publish(
         repository,
         public=public,
-        revision=revision,
-        create_pr=create_pr,
+        private=private,
+        branch=branch,
+        pr=pr,
         tag=tag,
+        collection=collection,
         evaluation=evaluation or (),
         allow=allow or (),
         dry_run=dry_run,
@@ -80,14 +99,19 @@ def publish(
 
 
 def print_push(pushed: dict[str, Any]) -> None:
-    """Print the URL of the new commit, or a note that nothing has changed."""
-    if not pushed["changed"]:
+    """Print what a push did, or that nothing has changed, and the URL."""
+    if pushed["changed"]:
+        visibility = "private" if pushed["private"] else "public"
+        article = "a new" if pushed["made"] else "a"
+        done = f"{pushed['pull'].capitalize()} a pull request" if pushed["pull"] else "Published"
+        deleted = f", {pushed['deleted']:,} deleted" if pushed["deleted"] else ""
+        print(
+            f"{done} in {article} {visibility} repository, one commit: {pushed['files']:,} files "
+            f"with {pushed['size']:,} bytes{deleted}\n{pushed['url']}"
+        )
+    else:
         print(f"Nothing has changed, so there is no new commit: {pushed['url']}")
-        return
-    visibility = "private" if pushed["private"] else "public"
-    article = "a new" if pushed["made"] else "a"
-    deleted = f", {pushed['deleted']:,} deleted" if pushed["deleted"] else ""
-    print(
-        f"Published in {article} {visibility} repository, one commit: {pushed['files']:,} files "
-        f"with {pushed['size']:,} bytes{deleted}\n{pushed['url']}"
-    )
+    if pushed["tagged"]:
+        print("The commit has the new tag.")
+    if pushed["collected"]:
+        print("The dataset is now in the collection.")

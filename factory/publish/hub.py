@@ -12,11 +12,21 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote
 
 from factory.errors import Argument, HubError, PublishError
 from factory.fingerprint import file_digest
 from factory.progress import Progress
-from factory.publish.hub_errors import causes, is_of_hub, is_transient, short, status, waiting
+from factory.publish.hub_errors import (
+    LONGEST_WAIT,
+    XetError,
+    explain,
+    is_of_hub,
+    is_of_xet,
+    is_transient,
+    short,
+    waiting,
+)
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, DatasetInfo
@@ -26,13 +36,8 @@ T = TypeVar("T")
 TRIES = 6
 """Number of attempts per call to the Hub."""
 
-LONGEST_WAIT = 300.0
-"""Longest wait between two attempts, in seconds. If the Hub asks for more, the push stops."""
-
 TOGETHER = 5
 """Number of files per upload call: as many as the Hub's client uploads in parallel."""
-
-_FULL = ("quota", "storage limit", "storage_limit", "exceeded")
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,10 @@ class Repository:
     def url(self) -> str:
         return f"{self._api.endpoint}/datasets/{self.name}"
 
+    def on(self, branch: str) -> "Repository":
+        """Return a client for another branch, or for a pull request as refs/pr/N."""
+        return Repository(self.name, branch, self._progress, tries=self._tries)
+
     # reading
 
     def state(self, revision: str | None = None) -> State | None:
@@ -166,9 +175,47 @@ class Repository:
         )
         return next((ref.target_commit for ref in refs.tags if ref.name == tag), None)
 
-    def exists(self) -> bool:
-        """Return whether the repository exists on the Hub."""
-        return self.state("main") is not None
+    def pull(self, title: str) -> int | None:
+        """Return the number of the newest open pull request with this title by the token's user."""
+        user = self._call("reading the name of the token's user", self._api.whoami)["name"]
+        found = self._call(
+            "listing the pull requests",
+            lambda: list(
+                self._api.get_repo_discussions(
+                    self.name,
+                    repo_type="dataset",
+                    discussion_type="pull_request",
+                    discussion_status="open",
+                )
+            ),
+        )
+        ours = (each.num for each in found if each.title == title and each.author == user)
+        return max(ours, default=None)
+
+    def in_collection(self, slug: str) -> bool:
+        """Return whether the dataset is in a collection.
+
+        Raises PublishError if the collection does not exist or the token cannot see it.
+        """
+        from huggingface_hub.errors import HfHubHTTPError
+
+        def ask() -> set[str] | None:
+            try:
+                items = self._api.get_collection(slug).items
+            except HfHubHTTPError as error:
+                if error.response.status_code != 404:
+                    raise
+                return None
+            return {item.item_id for item in items if item.item_type == "dataset"}
+
+        names = self._call("reading the collection", ask)
+        if names is None:
+            raise PublishError(
+                Argument("collection"),
+                f"the collection {slug} does not exist, or the token cannot see it",
+                "create it on the Hub, or use the slug at the end of its URL",
+            )
+        return self.name in names
 
     # writing
 
@@ -208,7 +255,7 @@ class Repository:
             return self._send([*adds, *deletes], state, message, as_pull=as_pull)
 
         def landed() -> Landed | None:
-            return self.pull(change, message) if as_pull else self._there(change, state)
+            return self._opened(change, message) if as_pull else self._there(change, state)
 
         return self._call("creating the commit", send, landed)
 
@@ -231,10 +278,28 @@ class Repository:
                 free_memory=False,
             )
         except (RuntimeError, OSError) as error:
-            if is_of_hub(error):
+            if not is_of_xet(error):
                 raise
-            # The Xet client raises these for errors of its server, without a status.
-            raise ConnectionError(f"the upload was interrupted: {error}") from error
+            fault = XetError(error)
+            if fault.is_of_token and fault.code is not None:
+                self._ask_for_storage(as_pull=as_pull)
+            raise fault from error
+
+    def _ask_for_storage(self, *, as_pull: bool) -> None:
+        """Raise the Hub's error if it refuses access to its storage.
+
+        The Xet client asks for the same access, but its error lacks the Hub's message.
+        """
+        from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+
+        branch = quote(self.branch, safe="")
+        address = f"{self._api.endpoint}/api/datasets/{self.name}/xet-write-token/{branch}"
+        answer = get_session().get(
+            address,
+            params={"create_pr": "1"} if as_pull else {},
+            headers=build_hf_headers(token=self._token),
+        )
+        hf_raise_for_status(answer)
 
     def _send(
         self,
@@ -272,25 +337,18 @@ class Repository:
             "review the other commit and run the same command again, or create a pull request",
         )
 
-    def pull(self, change: Change, message: str) -> Landed | None:
-        """Return the open pull request that already contains this change, or None."""
-        found = self._call(
-            "listing the pull requests",
-            lambda: list(
-                self._api.get_repo_discussions(
-                    self.name,
-                    repo_type="dataset",
-                    discussion_type="pull_request",
-                    discussion_status="open",
-                )
-            ),
-        )
-        for discussion in found:
-            if discussion.title == message:
-                now = self.state(f"refs/pr/{discussion.num}")
-                if now is not None and not left(change, now):
-                    return Landed(now.commit, f"{self.url}/discussions/{discussion.num}")
-        return None
+    def _opened(self, change: Change, message: str) -> Landed | None:
+        """Return the pull request if it was opened although its response was lost."""
+        number = self.pull(message)
+        if number is None:
+            return None
+        now = self.state(f"refs/pr/{number}")
+        if now is None or left(change, now):
+            return None
+        return Landed(now.commit, self.pull_url(number))
+
+    def pull_url(self, number: int) -> str:
+        return f"{self.url}/discussions/{number}"
 
     def tag(self, tag: str, commit: str) -> None:
         """Tag a commit in the repository. An existing tag of the same name stays unchanged."""
@@ -301,15 +359,28 @@ class Repository:
             ),
         )
 
+    def collect(self, slug: str) -> None:
+        """Add the dataset to a collection, unless it is already there."""
+        self._call(
+            "adding the dataset to the collection",
+            lambda: self._api.add_collection_item(slug, self.name, "dataset", exists_ok=True),
+            place=f"the collection {slug}",
+        )
+
     # retries
 
     def _call(
-        self, what: str, call: Callable[[], T], landed: Callable[[], T | None] | None = None
+        self,
+        what: str,
+        call: Callable[[], T],
+        landed: Callable[[], T | None] | None = None,
+        place: str = "",
     ) -> T:
         """Return the result of a call to the Hub, and retry it after transient errors.
 
-        `landed` returns the result if the failed call took effect, or None. Raises HubError if
-        the error is not transient or the attempts are used up.
+        `landed` returns the result if the failed call took effect, or None. `place` is what the
+        call changes, by default the repository. Raises HubError if the error is not transient or
+        the attempts are used up.
         """
         for n in range(self._tries):
             try:
@@ -321,55 +392,13 @@ class Repository:
                     return done
                 wait = waiting(error, n)
                 if not is_transient(error) or n == self._tries - 1 or wait > LONGEST_WAIT:
-                    raise self._sentence(what, error, n + 1) from error
-                place = f"{n + 1} of {self._tries}"
+                    raise explain(what, error, place or self.name, n + 1, self._token) from error
+                attempt = f"attempt {n + 1} of {self._tries}"
                 self._progress.say(
-                    f"  {what}: {short(error)}, retrying in {wait:.0f} s (attempt {place} failed)"
+                    f"  {what}: {short(error)}, retrying in {wait:.0f} s ({attempt} failed)"
                 )
                 time.sleep(wait)
         raise AssertionError("unreachable: the last attempt either returns or raises an error")
-
-    def _sentence(self, what: str, error: Exception, tries: int) -> HubError:
-        code, message = status(error), self._message(error)
-        again = "run the same command again (it skips files that are already uploaded)"
-        if code == 401:
-            return HubError(
-                "HF_TOKEN",
-                f"{what}: the Hub rejected the token (401{message})",
-                "create a token with write access at huggingface.co/settings/tokens, then run "
-                "`hf auth login` or set HF_TOKEN",
-            )
-        if code in (402, 413, 507) or (code == 403 and any(w in message.lower() for w in _FULL)):
-            return HubError(
-                Argument("repo"),
-                f"{what}: the storage quota of {self.name} is used up ({code}{message})",
-                f"free some space, then {again}",
-            )
-        if code == 403:
-            return HubError(
-                "HF_TOKEN",
-                f"{what}: the token has no write access to {self.name} (403{message})",
-                "use a token with write access, or choose another repository",
-            )
-        if is_transient(error):
-            wait = waiting(error, tries - 1)
-            if wait > LONGEST_WAIT:
-                again = f"wait {wait / 60:.0f} minutes, then {again}"
-            return HubError(
-                Argument("repo"), f"{what}: {short(error)} on attempt {tries}{message}", again
-            )
-        return HubError(
-            Argument("repo"),
-            f"{what}: the Hub rejected the request ({code or short(error)}{message})",
-        )
-
-    def _message(self, error: Exception) -> str:
-        """Return the server's message after a colon, or an empty string. The token is removed."""
-        for each in causes(error):
-            words = getattr(each, "server_message", None)
-            if words:
-                return ": " + " ".join(str(words).split()).replace(self._token, "…")[:200]
-        return ""
 
 
 def left(change: Change, state: State) -> list[str]:

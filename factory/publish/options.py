@@ -1,5 +1,6 @@
 """Options of `factory publish`, and their validation."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,16 @@ class PublishOptions:
     """Name of the dataset repository, as ORG/NAME."""
     public: bool = False
     """Whether to create a public repository. An existing repository keeps its visibility."""
+    private: bool = False
+    """Whether to refuse an existing public repository. A new repository is private anyway."""
     branch: str | None = None
     """Branch to commit to; None is main."""
     as_pull: bool = False
-    """Whether to open a pull request instead of committing."""
+    """Whether to open or update a pull request instead of committing."""
     tag: str | None = None
     """Tag for the commit."""
+    collection: str | None = None
+    """Slug of a collection to add the dataset to."""
     allowed: Sequence[str] = ()
     """Names of the pre-publish checks that may fail."""
     evaluation: Sequence[Path] = ()
@@ -38,18 +43,13 @@ def check_options(state: RecipeState, options: PublishOptions) -> None:
     of the lake have changed since they were written.
     """
     check_repository(options.repository)
+    _check_target(options)
     check_names(options.allowed)
     for file in options.evaluation:
         if not file.is_file():
             raise PublishError(
                 Argument("evaluation"), f"the file {file} does not exist", "choose an existing file"
             )
-    if options.as_pull and options.tag:
-        raise PublishError(
-            Argument("tag"),
-            "a pull request cannot be tagged",
-            "create a pull request or a tag, but not both",
-        )
     made = iterations(state)
     folders = {
         step_state.folder.key: step_state.folder
@@ -83,3 +83,65 @@ def check_repository(name: str) -> None:
             f"got {name}",
             f"{wanted}, and do not put - or . at the start, at the end, or twice in a row",
         ) from None
+
+
+def _check_target(options: PublishOptions) -> None:
+    """Raise PublishError if a name is invalid on the Hub, or if two options exclude each other."""
+    check_reference("branch", options.branch)
+    check_reference("tag", options.tag)
+    check_collection(options.collection)
+    if options.public and options.private:
+        raise PublishError(
+            Argument("private"), "the option --public is also set", "set only one of them"
+        )
+    if options.as_pull and options.tag:
+        raise PublishError(
+            Argument("tag"),
+            "a pull request cannot be tagged",
+            "create a pull request or a tag, but not both",
+        )
+    if options.as_pull and options.branch not in (None, "main"):
+        raise PublishError(
+            Argument("branch"),
+            "a pull request has a branch of its own and is merged into main",
+            "create a pull request or a branch, but not both",
+        )
+
+
+_REFERENCE = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._/+-]*[A-Za-z0-9_+-])?")
+_NOT_IN_REFERENCE = re.compile(r"\.\.|//|/\.|\./|\.lock(?:/|$)|^refs/|^HEAD$|^[0-9a-f]{40}$")
+_LONGEST_REFERENCE = 200
+_COLLECTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9_-]+-[0-9a-f]{24}")
+
+
+def check_reference(argument: str, name: str | None) -> None:
+    """Raise PublishError if the name of a branch or a tag is invalid. None is valid.
+
+    The rules are those of git, without the characters that have a meaning in an address or a shell.
+    """
+    if name is None:
+        return
+    is_valid = len(name) <= _LONGEST_REFERENCE and _REFERENCE.fullmatch(name)
+    if not is_valid or _NOT_IN_REFERENCE.search(name) or (argument == "tag" and name == "main"):
+        raise PublishError(
+            Argument(argument),
+            f"got {_quoted(name)}",
+            f"use a short name such as {'v1' if argument == 'tag' else 'next'} (letters, digits, "
+            "and . _ - + / between them), without refs/, and no commit ID",
+        )
+
+
+def check_collection(slug: str | None) -> None:
+    """Raise PublishError unless a slug has the form that the Hub gives to collections."""
+    if slug is not None and not (len(slug) <= _LONGEST_REFERENCE and _COLLECTION.fullmatch(slug)):
+        raise PublishError(
+            Argument("collection"),
+            f"got {_quoted(slug)}",
+            "use the end of the collection's URL: OWNER/TITLE-ID, with an ID of 24 characters",
+        )
+
+
+def _quoted(name: str) -> str:
+    """Return a name in quotes, shortened and with special characters escaped."""
+    shown = repr(name)
+    return shown if len(shown) <= 60 else f"{shown[:59]}…"

@@ -13,7 +13,9 @@ from hub import TOKEN, Hub
 from huggingface_hub.errors import HfHubHTTPError
 from toys import publishable
 
+from factory.errors import PublishError
 from factory.publish import waiting
+from factory.publish.options import check_collection, check_reference
 
 datasets = pytest.importorskip("datasets")
 
@@ -38,8 +40,9 @@ class Publisher:
         }
         given |= {
             "HF_ENDPOINT": hub.url if hub else "http://127.0.0.1:9",
-            "HF_HUB_DISABLE_XET": "1",
             "HF_HOME": str(self.toy.folder / "hf"),
+            "HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "1",
+            "HF_XET_CLIENT_RETRY_BASE_DELAY": "10ms",
             **({"HF_TOKEN": token} if token else {}),
             **environment,
         }
@@ -63,13 +66,14 @@ from pathlib import Path
 from factory.errors import FactoryError
 from factory.progress import Lines
 from factory.publish import PublishOptions
-from factory.publish.commit import check_contents, push_folder
+from factory.publish.commit import find_target, push_folder
 from factory.publish.hub import Repository
 
 try:
-    asked = PublishOptions("org/toy", as_pull="--create-pr" in sys.argv)
-    repository = Repository(asked.repository, "main", Lines())
-    print(push_folder(Path("good"), asked, repository, check_contents(repository), "toy").url)
+    given = dict(word.split("=") for word in sys.argv[1:] if "=" in word)
+    asked = PublishOptions("org/toy", as_pull="--pr" in sys.argv, **given)
+    target = find_target(asked, "toy", Repository(asked.repository, "main", Lines()))
+    print(push_folder(Path("good"), asked, target, "toy"))
 except FactoryError as error:
     sys.exit(f"factory: {error}")
 """
@@ -99,8 +103,8 @@ for name in datasets.get_dataset_config_names("org/toy"):
 def push(publish, good):
     """Push the written folder without the lake, as the tests of faults do."""
 
-    def call(hub, *args):
-        return publish.run([sys.executable, "-c", FOLDER, *args], hub)
+    def call(hub, *args, **environment):
+        return publish.run([sys.executable, "-c", FOLDER, *args], hub, **environment)
 
     return call
 
@@ -216,7 +220,8 @@ def test_one_more_iteration_sends_only_its_own_files(tmp_path, hub):
     new = [name for name in rows if name not in before]
     assert all(after[name] == before[name] for name in before if name.endswith(".parquet"))
     assert all(name.endswith("-01.parquet") for name in new)
-    assert hub.requests.count("put") == len(new)
+    assert new
+    assert hub.requests.count("put") == 0  # all of it went to Xet storage
     assert hub.requests.count("commit") == 1
     assert hub.received < told["size"] * 1.5 + 20_000
     assert told["changed"]
@@ -259,32 +264,150 @@ def test_a_persons_own_words_survive(publish, hub):
 
 @pytest.mark.slow
 def test_a_branch_a_tag_and_a_public_repository(publish, good, hub):
-    ended = publish(hub, "--revision", "next", "--tag", "v1", "--public")
+    ended = publish(hub, "--branch", "next", "--tag", "v1", "--public")
     assert ended.returncode == 0, ended.stderr
     repository = hub.repositories[REPO]
     assert not repository.private
     assert published(hub, "next") == good
     assert list(repository.main) == [".gitattributes"]
     assert repository.tags == {"v1": repository.refs["next"]}
-    again = publish(hub, "--revision", "next", "--tag", "v1")
+    again = publish(hub, "--branch", "next", "--tag", "v1")
     assert again.returncode == 0, again.stderr
     hub.change(REPO, {"README.md": b"gone"}, ref="next")
-    moved = publish(hub, "--revision", "next", "--tag", "v1")
+    moved = publish(hub, "--branch", "next", "--tag", "v1")
     assert moved.returncode == 2
     assert "already points to the commit" in moved.stderr
 
 
+COLLECTION = "org/toys-" + "a1" * 12
+
+
 @pytest.mark.slow
-def test_a_pull_request_is_opened_once(publish, good, hub):
+def test_a_pull_request_is_opened_and_then_updated(publish, good, hub):
     hub.make(REPO)
-    first = publish(hub, "--create-pr")
-    assert first.returncode == 0, first.stderr
-    assert "/discussions/1" in first.stdout
+    hub.collections[COLLECTION] = []
+    args = ("--pr", "--collection", COLLECTION)
+    hub.break_("collect", "422")
+    first = publish(hub, *args)
+    assert first.returncode == 1
+    assert "adding the dataset to the collection: the Hub rejected" in first.stderr
     assert published(hub, "refs/pr/1") == good
     assert list(hub.repositories[REPO].main) == [".gitattributes"]
-    second = publish(hub, "--create-pr")
-    assert "/discussions/1" in second.stdout
+    second = publish(hub, *args)
+    assert second.returncode == 0, second.stderr
+    assert f"no new commit: {hub.url}/datasets/{REPO}/discussions/1" in second.stdout
+    assert "The dataset is now in the collection." in second.stdout
+    hub.change(REPO, {"data/train-00.parquet": b"other"}, ref="refs/pr/1")
+    third = publish(hub, *args)
+    assert "Updated a pull request" in third.stdout
+    assert third.stdout.splitlines()[-1].endswith("/discussions/1")
     assert len(hub.repositories[REPO].pulls) == 1
+    assert hub.collections[COLLECTION] == [REPO]
+    assert published(hub, "refs/pr/1") == good
+
+
+PUSHES = """
+import json
+import sys
+from pathlib import Path
+from factory.errors import FactoryError
+from factory.progress import Silent
+from factory.publish import PublishOptions
+from factory.publish.commit import find_target, planned_steps, push_folder
+from factory.publish.hub import Repository
+
+for options in json.loads(sys.argv[1]):
+    asked = PublishOptions("org/toy", **options)
+    try:
+        target = find_target(asked, "toy", Repository("org/toy", "main", Silent()))
+        steps = planned_steps(Path("good"), asked, target)
+        pushed = vars(push_folder(Path("good"), asked, target, "toy"))
+        print(json.dumps({"steps": steps, **pushed}))
+    except FactoryError as error:
+        print(json.dumps({"error": str(error)}))
+"""
+
+
+@pytest.fixture(scope="module")
+def pushes(publish, good):
+    """Push the written folder several times in one process, and return what each push did."""
+
+    def call(hub, *options):
+        ended = publish.run([sys.executable, "-c", PUSHES, json.dumps(options)], hub)
+        assert ended.returncode == 0, ended.stderr
+        return [json.loads(line) for line in ended.stdout.splitlines()]
+
+    return call
+
+
+def test_each_push_does_only_what_is_left_to_do(pushes, good, hub):
+    hub.collections[COLLECTION] = []
+    hub.break_("tag", "422")
+    hub.break_("collect", "422")
+    asked = {"private": True, "branch": "next", "tag": "v1", "collection": COLLECTION}
+    first, second, third, fourth, moved, other = pushes(
+        hub, asked, asked, asked, asked, {"tag": "v1"}, {"tag": "v1", "as_pull": True}
+    )
+    assert "creating the tag: the Hub rejected the request (422" in first["error"]
+    assert "adding the dataset to the collection: the Hub rejected" in second["error"]
+    assert third["steps"] == [
+        "commit nothing, because nothing has changed",
+        f"add the dataset to the collection {COLLECTION}",
+    ]
+    assert (third["changed"], third["tagged"], third["collected"]) == (False, False, True)
+    assert fourth["steps"] == ["commit nothing, because nothing has changed"]
+    assert (fourth["tagged"], fourth["collected"]) == (False, False)
+    # main does not have the commit yet, but the tag is on the same content.
+    assert (moved["changed"], moved["tagged"]) == (True, False)
+    assert other["changed"] is False
+    repository = hub.repositories[REPO]
+    assert published(hub, "next") == published(hub) == good
+    assert repository.tags == {"v1": repository.refs["next"]}
+    assert repository.pulls == []
+    assert hub.requests.count("collect") == 2
+    assert repository.private
+
+
+def test_a_push_that_cannot_end_well_is_refused_before_anything_is_sent(pushes, hub):
+    repository = hub.make(REPO, private=False)
+    repository.tags["v1"] = repository.refs["main"]
+    hub.reset_counts()
+    public, other, nowhere, branch = pushes(
+        hub,
+        {"private": True},
+        {"tag": "v1"},
+        {"collection": COLLECTION},
+        {"tag": "v1", "branch": "next"},
+    )
+    assert "private: the repository org/toy already exists and is public" in public["error"]
+    assert "tag: the tag v1 already points to the commit" in other["error"]
+    assert "which has other content" in branch["error"]
+    assert f"the collection {COLLECTION} does not exist" in nowhere["error"]
+    assert not {"create", "preupload", "commit", "branch", "store"} & set(hub.requests)
+
+
+def test_the_steps_of_a_push_are_told_before_it(pushes, good, hub):
+    size = f"{len(good):,} files with {sum(map(len, good.values())):,} bytes"
+    hub.collections[COLLECTION] = []
+    made, opened, updated = pushes(
+        hub,
+        {"public": True, "branch": "next", "tag": "v1", "collection": COLLECTION},
+        {"as_pull": True},
+        {"as_pull": True},
+    )
+    assert made["steps"] == [
+        "create the public repository org/toy",
+        "create the branch next",
+        f"commit to the branch next: {size}",
+        "tag the commit as v1",
+        f"add the dataset to the collection {COLLECTION}",
+    ]
+    assert opened["steps"] == [f"open a pull request: {size}"]
+    assert opened["pull"] == "opened"
+    assert opened["url"].endswith("/discussions/1")
+    assert updated["steps"] == ["commit nothing, because nothing has changed"]
+    assert updated["url"].endswith("/discussions/1")
+    assert updated["pull"] is None
 
 
 # faults
@@ -300,9 +423,11 @@ def fault(step, kind, *more):
 
 PASSING = [
     fault(step, kind)
-    for step in ("info", "create", "tree", "preupload", "batch", "put", "verify", "yaml", "commit")
+    for step in ("info", "create", "tree", "preupload", "yaml", "commit")
     for kind in ("429", "500", "drop")
 ]
+LFS_PASSING = [fault("batch", "500"), fault("put", "drop"), fault("verify", "429")]
+LFS = {"HF_HUB_DISABLE_XET": "1"}
 
 
 @pytest.mark.parametrize(("step", "kind"), PASSING, ids=lambda value: value)
@@ -314,9 +439,16 @@ def test_a_fault_that_passes_is_waited_for(push, good, hub, step, kind):
     assert len(hub.repositories[REPO].commits) == 2
 
 
-@pytest.mark.parametrize(
-    ("step", "kind"), [fault(step, "lost") for step in ("create", "put", "commit")]
-)
+@pytest.mark.parametrize(("step", "kind"), LFS_PASSING, ids=lambda value: value)
+def test_without_xet_a_fault_that_passes_is_waited_for(push, good, hub, step, kind):
+    hub.break_(step, kind)
+    ended = push(hub, **LFS)
+    assert ended.returncode == 0, ended.stderr
+    assert published(hub) == good
+    assert hub.requests.count("shard") == 0
+
+
+@pytest.mark.parametrize(("step", "kind"), [fault(step, "lost") for step in ("create", "commit")])
 def test_an_answer_that_is_lost_does_nothing_twice(push, good, hub, step, kind):
     hub.break_(step, kind)
     ended = push(hub)
@@ -329,7 +461,7 @@ def test_an_answer_that_is_lost_does_nothing_twice(push, good, hub, step, kind):
 def test_a_pull_request_whose_answer_is_lost_is_found(push, good, hub):
     hub.make(REPO)
     hub.break_("commit", "lost")
-    ended = push(hub, "--create-pr")
+    ended = push(hub, "--pr")
     assert ended.returncode == 0, ended.stderr
     assert len(hub.repositories[REPO].pulls) == 1
     assert published(hub, "refs/pr/1") == good
@@ -340,7 +472,6 @@ STOPPING = [
     fault("create", "403", "the token has no write access to org/toy"),
     fault("commit", "401", "the Hub rejected the token"),
     fault("commit", "403", "the token has no write access to org/toy"),
-    fault("batch", "quota", "the storage quota of org/toy is used up"),
     fault("commit", "quota", "the storage quota of org/toy is used up"),
     fault(
         "commit",
@@ -378,19 +509,18 @@ def test_a_hub_that_is_down_is_given_up_and_uploads_are_not_repeated(push, good,
     hub.faults.clear()
     hub.reset_counts()
     assert push(hub).returncode == 0
-    assert hub.requests.count("put") == 0
+    assert hub.requests.count("store") == 0
     assert published(hub) == good
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [0, 3])
-def test_killed_in_the_midst_and_run_again(publish, good, hub, after):
-    hub.on = ("put", after)
+@pytest.mark.parametrize(("step", "after"), [("store", 0), ("shard", 0), ("store", 2)])
+def test_killed_in_the_midst_and_run_again(publish, good, hub, step, after):
+    hub.on = (step, after)
     command = [sys.executable, "-m", "factory.cli", "publish", "recipe.yaml", "--repo", REPO]
     environment = {
         **os.environ,
         "HF_ENDPOINT": hub.url,
-        "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_OFFLINE": "0",
         "HF_TOKEN": TOKEN,
     }
@@ -478,6 +608,48 @@ def test_a_name_that_is_not_allowed(publish, name, factory):
     ended = factory("publish", toy.path, "--lake", toy.lake, "--repo", name)
     assert ended.code == 2
     assert f"--repo: got {name}: use ORG/NAME" in ended.err
+
+
+NAMES = ["", " ", "v 1", "refs/heads/a", "refs/pr/1", "a..b", "a/", "/a", ".a", "a.lock", "a//b"]
+NAMES += ["a\nb", "a~1", "-a", "HEAD", "é", "0" * 40, "a" * 201]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("argument", ["branch", "tag"])
+def test_a_branch_or_a_tag_that_is_not_allowed(argument, name):
+    with pytest.raises(PublishError, match=rf"^{argument}: got '.*: use a short name") as refused:
+        check_reference(argument, name)
+    assert "\n" not in str(refused.value)
+    for fine in ("v1", "v1.0.2-rc+1", "feature/new_pairs", None):
+        check_reference(argument, fine)
+
+
+@pytest.mark.parametrize(
+    "slug", ["", "toys", "org/toys", "org/toys-a1", f"{COLLECTION}/", f" {COLLECTION}", "a/b/c"]
+)
+def test_a_collection_that_is_not_allowed(slug):
+    with pytest.raises(PublishError, match=r"^collection: got '.*: use the end of the collection"):
+        check_collection(slug)
+    check_collection(COLLECTION)
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["--branch", "refs/x"], "--branch: got 'refs/x': use a short name such as next"),
+        (["--tag", "main"], "--tag: got 'main': use a short name such as v1"),
+        (["--collection", "toys"], "--collection: got 'toys': use the end of the collection's URL"),
+        (["--public", "--private"], "--private: the option --public is also set"),
+        (["--pr", "--tag", "v1"], "--tag: a pull request cannot be tagged"),
+        (["--pr", "--branch", "next"], "--branch: a pull request has a branch of its own"),
+    ],
+)
+def test_options_are_checked_before_any_work(publish, factory, args, told):
+    toy = publish.toy
+    ended = factory("publish", toy.path, "--lake", toy.lake, "--repo", REPO, *args)
+    assert ended.code == 2
+    assert told in ended.err
+    assert ended.err.count("\n") == 1
 
 
 def test_somebody_elses_dataset_is_left_alone(publish, hub):
