@@ -44,6 +44,25 @@ _HEADINGS: Mapping[str, Mapping[str, str]] = {
     },
     "sources": {"pairs": "published pairs"},
 }
+
+_ANSWER_HEADINGS: Mapping[str, Mapping[str, str]] = {
+    "gaps": {"kept": "kept answers", "score_chosen": "mean score"},
+    "quality": {**_HEADINGS["quality"], "score_sd": "standard deviation"},
+    "outcomes": {"considered": "answers", "train": "train answers", "test": "test answers"},
+    "lengths": {"longer pairs": "longer answers"},
+    "pair_lengths": {"kept": "kept answers", "chosen_tokens": "mean length"},
+    "sources": {"pairs": "published answers"},
+}
+"""Headings in the card of a dataset without rejected answers, where they differ."""
+
+_ANSWER_COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "gaps": ("iteration", "phase", "prompts", "kept", "unscored", "filtered", "score_chosen"),
+    "quality": (
+        *("iteration", "phase", "score_sd", "truncated_share", "same_text_share", "consistency"),
+    ),
+    "pair_lengths": ("iteration", "phase", "kept", "chosen_tokens"),
+}
+"""Columns of the tables that compare two answers, for a dataset without rejected answers."""
 """Headings of table columns whose names in the query are not clear enough."""
 
 
@@ -126,11 +145,11 @@ def _tables(release: Release, views: Views, findings: Sequence[Finding]) -> dict
     """Return the card's tables in Markdown, by name. A table without rows is an empty string."""
     queries = {name: query.sql for name, query in shipped_queries().items()}
     rows = {
-        "models": [_model_row(model) for model in release.lineage["models"]],
+        "models": [_model_row(model, release) for model in release.lineage["models"]],
         "probe": release.lineage["probe"],
         "sources": [_declared(row) for row in release.sources],
         "gaps": views.all("from gaps"),
-        "quality": [_quality_row(row) for row in views.all(queries["pair_quality"])],
+        "quality": [_quality_row(row, release) for row in views.all(queries["pair_quality"])],
         "outcomes": views.all(queries["outcomes"]),
         "failures": _without_examples(views.all(queries["parse_failures"])),
         "lengths": _length_rows(views),
@@ -139,13 +158,19 @@ def _tables(release: Release, views: Views, findings: Sequence[Finding]) -> dict
         "gate": [_gate_row(finding) for finding in findings],
         "configs": _size_rows(release),
     }
-    return {name: _markdown_table(each, _HEADINGS.get(name, {})) for name, each in rows.items()}
+    headings = _HEADINGS
+    if release.method == "sft":
+        headings = {**_HEADINGS, **_ANSWER_HEADINGS}
+        for name, columns in _ANSWER_COLUMNS.items():
+            rows[name] = [{column: row[column] for column in columns} for row in rows[name]]
+    return {name: _markdown_table(each, headings.get(name, {})) for name, each in rows.items()}
 
 
-def _quality_row(row: Row) -> Row:
+def _quality_row(row: Row, release: Release) -> Row:
     shares = ("future_won", "chosen_longer", "truncated_share", "same_text_share")
+    plain = ("score_sd",) if release.method == "sft" else ("gap", "gap_in_sd")
     return {
-        **{name: row[name] for name in ("iteration", "phase", "gap", "gap_in_sd")},
+        **{name: row[name] for name in ("iteration", "phase", *plain)},
         **{name: format_percent(row[name]) for name in shares},
         "consistency": row["consistency"] if row["rejudged"] else "not measured",
     }
@@ -172,18 +197,19 @@ def _declared(row: Row) -> Row:
     return {name: "not declared" if value is None else value for name, value in row.items()}
 
 
-def _model_row(model: Row) -> Row:
+def _model_row(model: Row, release: Release) -> Row:
     return {
         "model": model["name"],
-        "origin": _model_origin(model),
+        "origin": _model_origin(model, release),
         "digest": f"`{model['digest']}`",
         "dtype": model["dtype"],
     }
 
 
-def _model_origin(model: Row) -> str:
+def _model_origin(model: Row, release: Release) -> str:
     if model["parent"]:
-        return f"{model['parent']}, trained on {model['n_pairs']:,} pairs"
+        rows = "answers" if release.method == "sft" else "pairs"
+        return f"{model['parent']}, trained on {model['n_pairs']:,} {rows}"
     if model.get("served"):
         return f"`{model['served']}` on a server, declared revision {model['revision']}"
     if model["repository"]:

@@ -13,6 +13,7 @@ import yaml
 from factory.export import config_metadata, features, task_metadata
 from factory.publish.release import Release
 from factory.publish.repository import Config, Contents
+from factory.recipe import Method
 
 BEGIN = (
     "<!-- Written by `factory publish`, which writes it anew up to the end mark: put your own text "
@@ -30,6 +31,11 @@ _LICENSES = (
     "llama3.3 gemma"
 ).split()
 """The Hub's names of licenses that are common for prompt datasets."""
+
+_TAGS: dict[Method, list[str]] = {
+    "dpo": ["dpo", "preference", "self-rewarding"],
+    "sft": ["sft", "self-rewarding"],
+}
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
@@ -91,7 +97,7 @@ def card_metadata(release: Release) -> dict[str, Any]:
         **({"language": languages} if languages else {}),
         **_license({row["license"] for row in release.sources}),
         "size_categories": [_size(contents.rows("default"))],
-        **task_metadata(["dpo", "preference", "self-rewarding"]),
+        **task_metadata(_TAGS[release.method]),
         "configs": [
             config_metadata(config.name, config.folder, contents.sizes[config.name])
             for config in contents.configs

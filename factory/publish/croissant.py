@@ -14,6 +14,12 @@ import pyarrow as pa
 from factory.export import JUDGE_NOUNS
 from factory.publish.release import Release
 from factory.publish.repository import Config, Contents
+from factory.recipe import Method
+
+CITATIONS: dict[Method, str] = {"dpo": "arXiv:2508.06026", "sft": "arXiv:2304.06767"}
+"""The papers of the methods: Temporal Self-Rewarding, and RAFT for rejection sampling."""
+
+_ROWS: dict[Method, str] = {"dpo": "Preference pairs", "sft": "Prompts and selected answers"}
 
 _TYPES = {
     pa.string(): "sc:Text",
@@ -42,13 +48,13 @@ def croissant_metadata(release: Release, card: Mapping[str, Any]) -> dict[str, A
         ],
         "name": release.repository.replace("/", "_"),
         "description": (
-            f"Preference pairs {_origin(contents, recipe)} with the policy "
+            f"{_ROWS[release.method]} {_origin(contents, recipe)} with the policy "
             f"{recipe['loop']['policy']}, with all sampled answers and judgments."
         ),
         "url": url,
         "license": sorted({row["license"] or "not declared" for row in sources}),
         "keywords": card["tags"],
-        "citeAs": "arXiv:2508.06026",
+        "citeAs": CITATIONS[release.method],
         **({"inLanguage": card["language"]} if "language" in card else {}),
         "distribution": [
             _repository(url),
@@ -56,7 +62,7 @@ def croissant_metadata(release: Release, card: Mapping[str, Any]) -> dict[str, A
         ],
         "recordSet": [_records(config) for config in contents.configs],
         **_provenance(release.lineage, sources),
-        **_collection(recipe, release.lineage),
+        **_collection(release),
     }
 
 
@@ -176,9 +182,10 @@ def _digest(lineage: Mapping[str, Any], name: str | None) -> str | None:
     return next((model["digest"] for model in lineage["models"] if model["name"] == name), None)
 
 
-def _collection(recipe: Mapping[str, Any], lineage: Mapping[str, Any]) -> dict[str, Any]:
+def _collection(release: Release) -> dict[str, Any]:
     """Return the Responsible AI fields, which say how the answers were collected and scored, and
     list limitations."""
+    recipe, lineage, is_sft = release.recipe, release.lineage, release.method == "sft"
     judge, draws = lineage["judge"], recipe["sampling"]["draws"]
     answered = (
         f"Each language model answered each prompt {draws} times."
@@ -192,8 +199,8 @@ def _collection(recipe: Mapping[str, Any], lineage: Mapping[str, Any]) -> dict[s
         scored_by += f", {judge['name']}"
     return {
         "rai:dataCollection": (
-            f"{answered} The policy {recipe['loop']['policy']} selected pairs from the scored "
-            "answers."
+            f"{answered} The policy {recipe['loop']['policy']} selected "
+            f"{'answers' if is_sft else 'pairs'} from the scored answers."
         ),
         "rai:dataCollectionType": "Synthetic data",
         "rai:dataAnnotationProtocol": f"The answers were scored by {scored_by}.",
@@ -202,5 +209,8 @@ def _collection(recipe: Mapping[str, Any], lineage: Mapping[str, Any]) -> dict[s
             "The scores are a judge's opinion. Language models wrote the answers, and nobody has "
             "read all of them. They may be wrong, biased, or harmful. See the dataset card."
         ),
-        "rai:dataUseCases": "Preference training of language models, and research on it.",
+        "rai:dataUseCases": (
+            f"{'Supervised fine-tuning' if is_sft else 'Preference training'} of language models, "
+            "and research on it."
+        ),
     }

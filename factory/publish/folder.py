@@ -55,6 +55,7 @@ def write_folder(
             contents,
             public_recipe(state),
             lineage_of(state, contents.iterations),
+            state.policy.trains,
             views.all(load_query("publish/published_sources")),
         )
         findings = examine(
@@ -64,6 +65,7 @@ def write_folder(
             options.evaluation,
             local_folders(state),
             {"recipe.yaml": release.recipe, LINEAGE: release.lineage},
+            contents.all_configs,
         )
         told = allowed_findings(findings, options.allowed)
         _write_texts(release, views, folder, told, published)

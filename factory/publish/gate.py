@@ -18,7 +18,7 @@ from factory.errors import Argument, PublishError, Refused
 from factory.input_files import parse_json, read_text
 from factory.lake import Value, Views, load_query, read_parquet_folder
 from factory.publish.readings import plain
-from factory.publish.repository import CONFIGS
+from factory.publish.repository import ANSWERS, CONFIGS, Config
 from factory.publish.scan import SCANS, Hit, Scanner
 from factory.publish.texts import Text, of_document, texts_in
 
@@ -85,14 +85,30 @@ class Check:
     """The rows that the check looks for, as a plural noun phrase."""
     most: float = 0
     """Largest allowed share of the pairs' answers; 0 allows no row."""
+    of_answers: str = ""
+    """What the check looks for in a dataset without rejected answers, if that differs."""
+    compares: bool = False
+    """Whether the check compares both answers of a pair, and so does not run without pairs."""
 
 
 CHECKS = (
-    Check("identical", "pairs with identical answers"),
-    Check("similar", f"pairs whose answers share at least {MOST_SIMILAR:.0%} of their words"),
-    Check("scores", "pairs with a missing score, or a chosen score that is not higher"),
-    Check("empty", "pairs with an empty answer"),
-    Check("template", "pairs with control tokens of a chat template in their texts"),
+    Check("identical", "pairs with identical answers", compares=True),
+    Check(
+        "similar",
+        f"pairs whose answers share at least {MOST_SIMILAR:.0%} of their words",
+        compares=True,
+    ),
+    Check(
+        "scores",
+        "pairs with a missing score, or a chosen score that is not higher",
+        of_answers="answers with a missing score",
+    ),
+    Check("empty", "pairs with an empty answer", of_answers="empty answers"),
+    Check(
+        "template",
+        "pairs with control tokens of a chat template in their texts",
+        of_answers="prompts and answers with control tokens of a chat template",
+    ),
     Check("splits", "prompts in both train and test (same id, or same words of the user)"),
     Check(
         "evaluation",
@@ -135,19 +151,27 @@ def examine(
     evaluation: Sequence[Path] = (),
     places: Sequence[str] = (),
     documents: Mapping[str, Any] | None = None,
+    configs: Sequence[Config] = CONFIGS,
 ) -> list[Finding]:
     """Run all pre-publish checks on a dataset folder, and return one result per check.
 
     `views` are the views of the folder (`open_views`), `control_tokens` the control tokens of the
     recipe's models, `evaluation` the files of evaluation sets, and `places` the local paths that no
-    text may contain. `documents` has the content of files that are not in the folder yet. Raises
-    PublishError if an evaluation file cannot be read.
+    text may contain. `documents` has the content of files that are not in the folder yet, and
+    `configs` the configurations that the dataset can have. Raises PublishError if an evaluation
+    file cannot be read.
     """
-    _prepare(views, folder, control_tokens, evaluation)
+    has_pairs = all(config.query != ANSWERS for config in configs)
+    checks = [
+        check if has_pairs else replace(check, what=check.of_answers or check.what)
+        for check in CHECKS
+        if has_pairs or not check.compares
+    ]
+    _prepare(views, folder, control_tokens, evaluation, configs)
     hits = _scan(folder, places, documents or {})
     hidden = {_bare(hit.value)[:_SHARED] for _, hit in hits}
     findings = []
-    for check in CHECKS:
+    for check in checks:
         if check.name in SCANS:
             finding = _scan_finding(check, hits)
         else:
@@ -199,6 +223,7 @@ def _prepare(
     folder: Path,
     control_tokens: Sequence[str],
     evaluation: Sequence[Path],
+    configs: Sequence[Config],
 ) -> None:
     # Skip control tokens that are plain words, because ordinary texts contain them.
     marks = [token for token in control_tokens if len(token) > 2 and not token[0].isalnum()]
@@ -208,16 +233,18 @@ def _prepare(
     }
     for name, columns in tables.items():
         views.register(name, pa.table(columns))
+    rows = {"export/dataset": "publish/gate_pairs", ANSWERS: "publish/gate_answers"}
+    (query,) = {rows[config.query] for config in configs if config.query in rows}
     files = " union all ".join(
         f"select '{config.name}' as config, *, "
         f"parse_filename(filename).split('-')[1] as split "
         f"from {read_parquet_folder(folder / config.folder, '*.parquet', 'filename = true')}"
-        for config in CONFIGS
-        if config.query == "export/dataset" and any((folder / config.folder).glob("*.parquet"))
+        for config in configs
+        if config.query in rows and any((folder / config.folder).glob("*.parquet"))
     )
     views.define("pair_files", files)
     # Materialize the texts, so that they are trimmed once for all checks.
-    views.create_table("gate_pairs", load_query("publish/gate_pairs"))
+    views.create_table("gate_pairs", load_query(query))
     views.create_table("gate_prompts", load_query("publish/gate_prompts"))
 
 
@@ -239,7 +266,8 @@ def _finding(views: Views, check: Check, *, looked: bool) -> Finding:
     n = views.all("select count(*) as n from found")[0]["n"]
     is_bad = n > 0
     if check.most:
-        is_bad = n > check.most * views.all("select 2 * count(*) as n from gate_pairs")[0]["n"]
+        answers = "select count(chosen_id) + count(rejected_id) as n from gate_pairs"
+        is_bad = n > check.most * views.all(answers)[0]["n"]
     return Finding(check.name, check.what, n, rows, is_bad, looked)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from factory.lake import Row
 from factory.publish.repository import Contents
+from factory.recipe import Method
 
 
 @dataclass(frozen=True)
@@ -19,5 +20,7 @@ class Release:
     """The published fields of the recipe (`public_recipe`)."""
     lineage: Mapping[str, Any]
     """Models, judges, steps, and folders (`lineage_of`)."""
+    method: Method
+    """The training method of the policy. With sft, the dataset has no rejected answers."""
     sources: Sequence[Row]
     """One row per source and license of the prompts."""

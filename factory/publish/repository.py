@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from factory.errors import PublishError
 from factory.export import (
+    COMPLETION_COLUMNS,
     PAIR_COLUMNS,
     PLAIN,
     SPLITS,
@@ -56,6 +57,8 @@ KTO_COLUMNS = pa.schema(
         *_SOURCE,
     ]
 )
+
+ANSWER_COLUMNS = pa.schema([*COMPLETION_COLUMNS, *_SOURCE])
 
 _SCORED = [
     pa.field("score", pa.float64()),
@@ -113,13 +116,27 @@ class Config:
 def configs_of(policy: Policy) -> tuple[Config, ...]:
     """Return the dataset configurations that a policy's pairs can fill.
 
-    If the loop trains no models, `default` has the only pairs, and there is no `anchored`.
+    If the loop trains no models, `default` has the only pairs, and there is no `anchored`. If the
+    policy selects no rejected answers, there is no `kto`.
     """
-    if policy.trains_models:
-        return CONFIGS
-    default, _, *others = CONFIGS
-    pairs = replace(default, grain="preference pair", phase=policy.final_phase)
-    return (pairs, *others)
+    default, first, kto, *others = CONFIGS
+    if policy.trains == "sft":
+        answers = {"query": ANSWERS, "columns": ANSWER_COLUMNS}
+        default = replace(default, grain=_of_answers(default, policy), **answers)
+        first = replace(first, grain=_of_answers(first, policy), **answers)
+    elif not policy.trains_models:
+        default = replace(default, grain="preference pair")
+    default = replace(default, phase=policy.final_phase)
+    firsts = [first] if policy.trains_models and FIRST in policy.phases else []
+    return (default, *firsts, *([kto] if policy.trains == "dpo" else []), *others)
+
+
+def _of_answers(config: Config, policy: Policy) -> str:
+    return config.grain.replace("pair", "answer") if policy.trains_models else "selected answer"
+
+
+ANSWERS = "publish/published_answers"
+"""The query for `default` and `anchored` if the policy selects no rejected answers."""
 
 
 CONFIGS = (
@@ -244,15 +261,8 @@ def iterations(state: RecipeState) -> list[int]:
 def write_repository(state: RecipeState, folder: Path, progress: Progress) -> Contents:
     """Write the Parquet and SQL files of a recipe's finished iterations to an empty folder.
 
-    Raises PublishError if no iteration is finished, no pair was kept, or the policy builds no
-    pairs.
+    Raises PublishError if no iteration is finished or no pair was kept.
     """
-    if state.policy.trains != "dpo":
-        raise PublishError(
-            "loop.policy",
-            f"the policy {state.policy.name} builds no pairs, but only pairs can be published",
-            "run `factory export RECIPE --to sft` to export the chosen answers",
-        )
     found = loop_prompt_fields(state)
     contents = Contents(iterations(state), found, configs_of(state.policy))
     views = all_views(state)

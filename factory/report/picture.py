@@ -73,8 +73,12 @@ def draw_picture(gaps: Sequence[Row], quality: Sequence[Row], bins: Sequence[Row
 
 
 def _gaps(rows: Sequence[Row], height: float) -> Iterator[str]:
-    yield _text(20, 24, "Mean scores of the pairs and their gap", weight="bold")
-    for place, (side, colour) in enumerate(SIDES.items()):
+    has_rejected = not rows or any(row["score_rejected"] is not None for row in rows)
+    title = (
+        "Mean scores of the pairs and their gap" if has_rejected else "Mean scores of the answers"
+    )
+    yield _text(20, 24, title, weight="bold")
+    for place, (side, colour) in enumerate([*SIDES.items()][: 1 + has_rejected]):
         yield _dot(58 + 80 * place, 42, colour)
         yield _text(68 + 80 * place, 46, side)
     sides = ("score_chosen", "score_rejected")

@@ -18,7 +18,7 @@ from factory.publish.hub_errors import XetError, explain, is_of_hub, is_transien
 PASSING = [
     (step, kind)
     for step in ("xet_token", "grant", "store", "xorb", "shard")
-    for kind in ("429", "500", "drop", "lost")
+    for kind in ("500", "drop", "lost")
 ]
 """Faults that affect one request. The Xet client retries it."""
 

@@ -283,14 +283,6 @@ def test_several_judges_travel_with_the_dataset(tmp_path):
     assert told["judges"]["older"]["kind"] == "the previous model"
 
 
-def test_a_set_without_rejected_sides_is_not_published_as_pairs(tmp_path):
-    toy = publishable(tmp_path / "toy", 12)
-    toy.write(loop={"policy": "rejection_sampling", "iterations": 1})
-    toy.run()
-    with pytest.raises(PublishError, match="the policy rejection_sampling builds no pairs"):
-        write_published(toy, tmp_path / "folder")
-
-
 def test_a_command_of_ones_own_is_published_without_its_places(tmp_path):
     from factory.publish import public_recipe, redact_paths
 
