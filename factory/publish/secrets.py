@@ -64,7 +64,7 @@ def _plugins() -> list[tuple[str, tuple[str, ...], Any]]:
     """Return the plugins of detect-secrets, each with its literals."""
     from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
 
-    classes = get_mapping_from_secret_type_to_class().values()
+    classes: Any = get_mapping_from_secret_type_to_class().values()
     named = {each.__name__: each for each in classes if each.__name__ not in _WITHOUT}
     return [(name, _LITERALS.get(name, ()), named[name]()) for name in sorted(named)]
 
