@@ -702,4 +702,5 @@ def _export(source: "Source", to: str, out: Path) -> Export:
         trainer=done.trainer,
         command=done.command,
         left_out=done.left_out,
+        n_contradicting=done.n_contradicting,
     )

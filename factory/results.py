@@ -421,6 +421,9 @@ class Export(Table):
     """The command that starts the training. Run it in the folder of the export."""
     left_out: list[str]
     """Steps of the recipe whose pairs do not exist yet."""
+    n_contradicting: int
+    """Number of pairs that were left out because another pair of the same prompt prefers the other
+    answer."""
 
     @property
     def n_rows(self) -> dict[str, int]:
@@ -434,6 +437,7 @@ class Export(Table):
             "rows": self.n_rows,
             "command": self.command,
             "left_out": self.left_out,
+            "contradicting": self.n_contradicting,
         }
 
     def notes(self) -> list[str]:

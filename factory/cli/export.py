@@ -63,5 +63,7 @@ def print_export(result: "Export") -> None:
 
     if result.left_out:
         print(f"Left out, because their pairs do not exist yet: {', '.join(result.left_out)}")
+    if n := result.n_contradicting:
+        print(f"Left out, because another pair of the same prompt prefers the other answer: {n:,}")
     print(f"Written for {result.trainer}, {format_splits(result.n_rows)}: {result.out}")
     print(f"\nNext:\n  cd {shlex.quote(str(result.out))} && {result.command}")

@@ -94,9 +94,23 @@ def open_dataset(folder: Path) -> Source:
                 f"the Parquet file is incomplete or damaged ({error})",
                 "regenerate the dataset, or download it again",
             ) from None
+        _check_column_names(file, schema)
         for side in SIDES:
             _check_messages(file, schema, side)
     return Source(folder.resolve().name, folder)
+
+
+def _check_column_names(file: Path, schema: pa.Schema) -> None:
+    """Raise ExportError if two columns have the same name for DuckDB, which ignores case."""
+    names = [name.lower() for name in schema.names]
+    for name in schema.names:
+        if names.count(name.lower()) > 1:
+            raise ExportError(
+                name,
+                "two columns have this name (upper and lower case are the same)",
+                "rename or remove one of the columns",
+                str(file),
+            )
 
 
 def _check_messages(file: Path, schema: pa.Schema, name: str) -> None:
@@ -106,7 +120,7 @@ def _check_messages(file: Path, schema: pa.Schema, name: str) -> None:
         raise ExportError(
             name,
             fault,
-            "provide a list of messages with only the fields role and content",
+            "provide a list of messages with only the fields role and content, which are strings",
             str(file),
         )
 
@@ -115,7 +129,18 @@ def _is_messages(kind: pa.DataType | None) -> bool:
     if kind is None or not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
         return False
     item = kind.value_type
-    return pa.types.is_struct(item) and {part.name for part in item} == {"role", "content"}
+    return (
+        pa.types.is_struct(item)
+        and sorted(part.name for part in item) == ["content", "role"]
+        and all(_is_text(part.type) for part in item)
+    )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return any(
+        is_kind(kind)
+        for is_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    )
 
 
 def check_prompt_fields(source: Source, trainer: str, reads: PromptFields) -> None:
@@ -145,8 +170,9 @@ def open_pairs(source: Source, needs: tuple[str, ...]) -> Views:
     """Return DuckDB views that read a dataset's pairs, one view per split.
 
     The views are named `train_rows` and `test_rows`. `select_splits` then defines the view
-    `dataset`, which the export queries read. `needs` names required columns. Raises ExportError if
-    a column is missing or there are no training rows.
+    `dataset`, which the export queries read. The views leave out pairs that contradict another pair
+    of the same prompt. `needs` names required columns. Raises ExportError if a column is missing,
+    if a side has no text, or if there are no training rows.
     """
     files = source.files("train")
     if not files or not any(pq.read_metadata(file).num_rows for file in files):
@@ -174,13 +200,34 @@ def open_pairs(source: Source, needs: tuple[str, ...]) -> Views:
     views.con.execute("set threads = 1")
     views.con.execute("set disabled_optimizers = 'join_order,build_side_probe_side'")
     for split in SPLITS:
-        _read(views, f"{split}_rows", source.files(split) or files, empty=not source.files(split))
+        limit = "" if source.files(split) else " limit 0"
+        rows = read_parquet(source.files(split) or files)
+        # The place of a row identifies it: a dataset of another origin may have no pair_id.
+        views.define(
+            f"all_{split}_rows", f"select *, row_number() over () as place from {rows}{limit}"
+        )
+    both = (f"select '{split}' as split, * from all_{split}_rows" for split in SPLITS)
+    views.define("numbered_pairs", " union all by name ".join(both))
+    for fault in views.all(load_query("export/no_text")):
+        raise ExportError(
+            str(source.folder),
+            f"row {fault['place']} of the {fault['split']} split has no text in {fault['side']}",
+            "give each message a role and a content, or remove the row",
+        )
+    views.create_table("contradicting", load_query("export/contradicting"))
+    for split in SPLITS:
+        views.define(
+            f"{split}_rows",
+            f"select * exclude (place) from all_{split}_rows "
+            f"anti join (from contradicting where split = '{split}') using (place)",
+        )
     return views
 
 
-def _read(views: Views, name: str, files: list[Path], *, empty: bool) -> None:
-    limit = " limit 0" if empty else ""
-    views.define(name, f"from {read_parquet(files)}{limit}")
+def count_contradicting(views: Views) -> int:
+    """Return the number of pairs that `open_pairs` left out."""
+    count: int = views.all("select count(*) as n from contradicting")[0]["n"]
+    return count
 
 
 def open_best_answers(source: Source) -> Views:

@@ -31,6 +31,7 @@ from factory.export.source import (
     Source,
     check_pairs,
     check_prompt_fields,
+    count_contradicting,
     longest,
     open_best_answers,
     open_pairs,
@@ -70,6 +71,8 @@ class Exported:
     """Shell command that starts training in the folder `out`."""
     left_out: list[str]
     """Labels of the recipe's steps whose pairs were not in the lake yet."""
+    n_contradicting: int
+    """Number of pairs that were left out because they contradict another pair."""
 
 
 def export_dataset(source: Source, name: str, out: Path) -> Exported:
@@ -92,10 +95,10 @@ def export_dataset(source: Source, name: str, out: Path) -> Exported:
         out.parent.mkdir(parents=True, exist_ok=True)
         with unfinished_folder(out.resolve().parent) as unfinished:
             rows = _write(source, trainer, name, views, unfinished)
+            n_contradicting = 0 if trainer.shape == "best" else count_contradicting(views)
             _move(unfinished, out, existing)
-    return Exported(
-        out, name, rows, trainer.command.replace("MODEL", source.model), source.left_out
-    )
+    command = trainer.command.replace("MODEL", source.model)
+    return Exported(out, name, rows, command, source.left_out, n_contradicting)
 
 
 @contextmanager

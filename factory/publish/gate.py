@@ -103,6 +103,11 @@ CHECKS = (
         "pairs with a missing score, or a chosen score that is not higher",
         of_answers="answers with a missing score",
     ),
+    Check(
+        "contradictions",
+        "pairs and labels that contradict another pair or label of the same prompt and text",
+        compares=True,
+    ),
     Check("empty", "pairs with an empty answer", of_answers="empty answers"),
     Check(
         "template",
@@ -246,7 +251,16 @@ def _prepare(
     # Materialize the texts, so that they are trimmed once for all checks.
     views.create_table("gate_pairs", load_query(query))
     views.create_table("gate_prompts", load_query("publish/gate_prompts"))
+    labels = read_parquet_folder(folder / "kto", "*.parquet")
+    has_labels = any((folder / "kto").glob("*.parquet"))
+    views.define("kto_files", f"from {labels}" if has_labels else _NO_LABELS)
 
+
+_NO_LABELS = (
+    "select '' as prompt_id, '' as sample_id, [{'content': ''}] as completion, true as label "
+    "limit 0"
+)
+"""The view `kto_files` of a dataset without labels."""
 
 _PARAMETERS: dict[str, Value] = {
     "run": RUN,

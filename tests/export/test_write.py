@@ -13,6 +13,7 @@ import pytest
 import yaml
 from toys import QUICKSTART
 
+from factory.errors import ExportError
 from factory.export import (
     PAIR_COLUMNS,
     TRAINERS,
@@ -144,6 +145,121 @@ def test_kto_labels_each_answer_once_and_leaves_out_what_contradicts_itself(writ
         ("worst", False),
     ]
     assert got[0]["prompt"] == [QUESTION]
+
+
+A, B, C = "an answer", "another answer", "a third answer"
+
+
+def test_kto_gives_a_text_one_label(written):
+    rows = [
+        pair(0, [QUESTION], C, B),
+        pair(1, [QUESTION], f" {B}\n", A),  # the text B of another sample
+        pair(2, [QUESTION], C, A),
+        pair(3, TALK, B, A),  # another prompt
+    ]
+    got = rows_of(written("kto", rows))
+    assert [(row["prompt"][-1], row["completion"][0]["content"], row["label"]) for row in got] == [
+        (QUESTION, C, True),
+        (QUESTION, A, False),
+        (QUESTION, C, True),
+        (QUESTION, A, False),
+        (TALK[-1], B, True),
+        (TALK[-1], A, False),
+    ]
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINERS if name not in ("sft", "kto")])
+def test_pairs_that_contradict_another_pair_are_left_out_and_counted(tmp_path, name):
+    rows = [
+        pair(0, [QUESTION], A, B),
+        pair(1, [QUESTION], B, f"{A} "),
+        pair(2, [QUESTION], A, C),
+        pair(3, [QUESTION], C, C),  # contradicts itself
+        pair(4, TALK, B, A),
+    ]
+    source = open_dataset(dataset(tmp_path / "set", rows, test=[pair(5, [QUESTION], B, A)]))
+    done = export_dataset(source, name, tmp_path / "out")
+    assert done.rows == {"train": 2, "test": 1}
+    assert done.n_contradicting == 3
+
+
+PANDAS = {"content": pa.float64(), "role": pa.string()}
+UNUSABLE = {
+    "chosen: got a column of type": ("chosen", pa.list_(pa.struct(PANDAS)), float("nan")),
+    "rejected: got a column of type": (
+        "rejected",
+        pa.list_(pa.struct({"content": pa.int64(), "role": pa.string()})),
+        3,
+    ),
+    "row 2 of the train split has no text in chosen": ("chosen", None, None),
+    "row 2 of the train split has no text in rejected": ("rejected", None, None),
+    "row 2 of the train split has no text in prompt": ("prompt", None, None),
+}
+
+
+@pytest.mark.parametrize("said", UNUSABLE)
+def test_a_content_that_is_no_text_is_refused_with_its_row(tmp_path, said):
+    side, kind, content = UNUSABLE[said]
+    row = {**ROWS[1], side: [{"role": "user", "content": content}]}
+    schema = PAIR_COLUMNS
+    rows = [ROWS[0], row]
+    if kind is not None:
+        rows = [row]
+        schema = schema.set(schema.get_field_index(side), pa.field(side, kind))
+    folder = dataset(tmp_path / "set", rows, test=[], schema=schema)
+    with pytest.raises(ExportError, match=said):
+        export_dataset(open_dataset(folder), "trl", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("value", [None, [], [{"role": None, "content": "x"}]])
+@pytest.mark.parametrize("side", ["prompt", "chosen", "rejected"])
+def test_a_side_without_messages_is_refused_with_its_row(tmp_path, side, value):
+    source = open_dataset(dataset(tmp_path / "set", ROWS, test=[{**ROWS[1], side: value}]))
+    with pytest.raises(ExportError, match=f"row 1 of the test split has no text in {side}"):
+        export_dataset(source, "jsonl", tmp_path / "out")
+
+
+JSON_MESSAGES = [
+    '{"role": "user", "content": 3}',
+    '{"role": "user", "content": NaN}',
+    '{"role": "user", "content": null}',
+    '{"role": "user"}',
+    '{"role": 1, "content": "x"}',
+    '{"role": "assistant", "tool_calls": null}',
+    "3",
+]
+
+
+@pytest.mark.parametrize("message", JSON_MESSAGES)
+def test_a_message_in_json_without_text_is_refused_with_its_row(tmp_path, message):
+    schema = PAIR_COLUMNS.set(
+        PAIR_COLUMNS.get_field_index("prompt"), pa.field("prompt", pa.list_(pa.json_()))
+    )
+    call = '{"role": "assistant", "tool_calls": [{"name": "f"}]}'
+    good = {**ROWS[0], "prompt": ['{"role": "user", "content": "x"}', call]}
+    bad = {**good, "prompt": [message]}
+    folder = tmp_path / "set"
+    (folder / "data").mkdir(parents=True)
+    for split, rows in (("train", [good, bad]), ("test", [good])):
+        texts = schema.set(
+            schema.get_field_index("prompt"), pa.field("prompt", pa.list_(pa.string()))
+        )
+        table = pa.Table.from_pylist(rows, schema=texts).cast(schema)
+        pq.write_table(table, folder / "data" / f"{split}-00.parquet")
+    source = open_dataset(folder)
+    with pytest.raises(ExportError, match="row 2 of the train split has no text in prompt"):
+        export_dataset(source, "trl", tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["prompt", "Prompt", "CHOSEN_ID"])
+def test_two_columns_of_one_name_are_refused(tmp_path, name):
+    folder = dataset(tmp_path / "set")
+    file = folder / "data" / "train-00.parquet"
+    table = pq.read_table(file)
+    pq.write_table(table.append_column(name, table["pair_id"]), file)
+    with pytest.raises(ExportError, match="two columns have this name"):
+        open_dataset(folder)
 
 
 def test_an_empty_split_is_left_out_of_the_data_and_of_the_config(written):

@@ -858,6 +858,21 @@ def test_kto(given):
     assert rows[0]["completion"] == messages("assistant", "text of a")
 
 
+def test_kto_gives_a_text_one_label_per_prompt(given):
+    given.rows("prompts", [prompt("p"), prompt("q")])
+    texts = {"a": "yes", "b": "no", "c": " yes\n", "d": "no", "e": "yes", "f": "no"}
+    given.rows("samples", [{"sample_id": name, "text": text} for name, text in texts.items()])
+    given.pairs(
+        pair(1, pair_id="1", prompt_id="p", chosen_id="a", rejected_id="b"),
+        pair(1, pair_id="2", prompt_id="p", chosen_id="d", rejected_id="c"),
+        pair(1, pair_id="3", prompt_id="q", chosen_id="f", rejected_id="e"),
+    )
+    assert [(row["sample_id"], row["label"]) for row in given.ask("kto")] == [
+        ("e", False),
+        ("f", True),
+    ]
+
+
 def test_best_of_k(given):
     given.rows("prompts", [prompt("p"), prompt("q", "test"), prompt("r")])
     answers = [("p", 0, 3), ("p", 1, 5), ("p", 2, 5), ("q", 0, 1), ("r", 0, None)]

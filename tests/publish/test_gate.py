@@ -96,6 +96,44 @@ def test_a_planted_pair_is_found(folder, name, change):
     ]
 
 
+@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+def test_a_score_that_is_no_finite_number_is_found(folder, score):
+    plant(folder, PAIRS, lambda row: row.update(score_chosen=score))
+    assert list(bad(folder)) == ["scores"]
+
+
+def test_pairs_that_contradict_each_other_are_found(folder):
+    one = pq.read_table(folder / PAIRS).to_pylist()[0]
+
+    def turn(row):
+        row.update(prompt_id=one["prompt_id"], prompt=one["prompt"])
+        row.update(chosen=one["rejected"], rejected=one["chosen"])
+
+    planted = plant(folder, PAIRS, turn, row=1)
+    found = bad(folder)
+    assert list(found) == ["contradictions"]
+    assert {row["id"] for row in found["contradictions"].rows} == {
+        one["pair_id"],
+        planted["pair_id"],
+    }
+
+
+def test_a_text_with_two_labels_is_found(folder):
+    name = "kto/train-00.parquet"
+    one = pq.read_table(folder / name).to_pylist()[0]
+
+    def turn(row):
+        row.update({**one, "sample_id": "other", "label": not one["label"]})
+
+    plant(folder, name, turn, row=1)
+    found = bad(folder)
+    assert list(found) == ["contradictions"]
+    assert {(row["config"], row["id"]) for row in found["contradictions"].rows} == {
+        ("kto", one["sample_id"]),
+        ("kto", "other"),
+    }
+
+
 def test_a_prompt_without_a_licence_is_found(folder):
     planted = plant(folder, "tables/prompts-00.parquet", lambda row: row.update(license=" "))
     found = bad(folder)
