@@ -31,7 +31,7 @@ from factory.lake.sql_text import (
     read_parquet_folder,
     statement_of,
 )
-from factory.lake.user_sql import check_expression
+from factory.lake.user_sql import check_columns, check_expression
 from factory.lake.verify import VerifyReport, verify_folders, verify_lake
 from factory.lake.views import BASE_VIEWS, BATCH, MACROS, Views
 
@@ -63,6 +63,7 @@ __all__ = [
     "Views",
     "all_queries",
     "answer_id",
+    "check_columns",
     "check_expression",
     "find_prompt_fields",
     "join_scopes",

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -23,6 +23,12 @@ _EXPRESSIONS = frozenset(
 _REWRITTEN = frozenset({"if", "ifnull", "nullif", "row", "try_cast"})
 """Deterministic functions that DuckDB replaces with other expressions, so it does not list them as
 functions."""
+
+_UNBOUNDED = frozenset({"range", "generate_series", "repeat", "lpad", "rpad"})
+"""Functions whose result can be so large that a query never ends."""
+
+_OF_PROGRAM = frozenset({"version"})
+"""Functions whose result depends on the version of DuckDB."""
 
 _CLOCK = re.compile(r"current_.*|local(time|timestamp)|age|user|session_user")
 """Names that DuckDB resolves to the current time, user, or session."""
@@ -45,6 +51,17 @@ def _kinds(con: duckdb.DuckDBPyConnection, text: str) -> list[duckdb.StatementTy
         return [statement.type for statement in con.extract_statements(text)]
     except duckdb.Error as error:
         raise query_error(error) from None
+
+
+def check_columns(names: Sequence[str]) -> None:
+    """Raise QueryError if two columns of a user's query have the same name.
+
+    Later code would silently use one of them. DuckDB ignores the case of names.
+    """
+    lower = [name.lower() for name in names]
+    for name in names:
+        if lower.count(name.lower()) > 1:
+            raise QueryError("", f"two columns have the name {name}: rename one of them with `as`")
 
 
 def check_expression(text: str) -> None:
@@ -101,14 +118,18 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
 
 @cache
 def _functions() -> frozenset[str]:
-    """Return the names of DuckDB's functions that always map the same values to the same result."""
+    """Return the names of DuckDB's functions that expressions may call.
+
+    They always map the same values to the same result, which is not much larger than the values.
+    """
     with open_database() as con:
         rows = con.execute(
             "select distinct lower(function_name) from duckdb_functions() where internal and "
             "(function_type = 'scalar' and stability = 'CONSISTENT' or function_type = 'macro' "
             "and function_name similar to '(list|array)_.*')"
         ).fetchall()
-    return frozenset(name for (name,) in rows) | _REWRITTEN
+    listed = frozenset(name for (name,) in rows) | _REWRITTEN
+    return listed - _UNBOUNDED - _OF_PROGRAM
 
 
 def query_error(error: duckdb.Error) -> QueryError:

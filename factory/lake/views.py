@@ -24,7 +24,7 @@ from factory.lake.database import open_database
 from factory.lake.query import Query, load_query
 from factory.lake.schema import SHARD_TABLES, TABLES
 from factory.lake.sql_text import Value, escape_wildcards, fill, literal, read_parquet
-from factory.lake.user_sql import check_query, query_error
+from factory.lake.user_sql import check_columns, check_query, query_error
 
 BATCH = 1000
 """Number of rows per batch that is read from DuckDB."""
@@ -293,10 +293,17 @@ class Views:
 
     def answer(self, query: str) -> pa.Table:
         """Run a user's query, and return its rows as an Arrow table. Ctrl-C interrupts the query.
-        Raises QueryError if the query fails or would change anything."""
+        Raises QueryError if the query fails, would change anything, or has two columns of one name.
+        """
+
+        def run() -> pa.Table:
+            relation = self.read_only(query)
+            check_columns(relation.columns)
+            return relation.to_arrow_table()
+
         # In a thread, since the thread that calls DuckDB receives no signals until the query ends.
         with ThreadPoolExecutor(1) as thread:
-            rows = thread.submit(lambda: self.read_only(query).to_arrow_table())
+            rows = thread.submit(run)
             try:
                 return rows.result()
             except duckdb.Error as error:

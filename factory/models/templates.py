@@ -20,6 +20,7 @@ from factory.errors import ModelError, one_line
 from factory.files import is_regular
 from factory.models.chat import Conversation
 from factory.models.config import read_json
+from factory.time_limit import SECONDS, TooSlow, time_limit
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
@@ -28,6 +29,9 @@ DATE = date(2024, 7, 26)
 """The date that templates print. The template of Llama 3.1 has the same default."""
 
 _FILE, _FOLDER = "chat_template.jinja", "additional_chat_templates"
+
+MOST_CHARACTERS = 10_000_000
+"""Maximum number of characters that a template may write for one prompt."""
 
 SPECIAL_TOKENS = (
     "bos_token",
@@ -49,6 +53,8 @@ class ChatTemplates:
     """The templates with a fixed date, as this package and every engine render them."""
     prints_date: bool
     """Whether a template prints the current date unless the factory fixes it."""
+    field: str
+    """The recipe field that names the model."""
 
     def choose(self, tools: object) -> str:
         """Return the name of the template for a conversation with or without tools."""
@@ -77,18 +83,34 @@ class ChatTemplates:
     ) -> str:
         """Return the text of a prompt.
 
-        Raises jinja2.TemplateError, or any other exception, if the template refuses the messages.
+        Raises jinja2.TemplateError, or any other exception, if the template refuses the messages or
+        writes more than MOST_CHARACTERS. Raises ModelError if it takes longer than 10 seconds.
         """
-        return _compile(self.texts[self.choose(conversation.tools)]).render(
-            messages=conversation.messages,
-            **{
-                "tools": conversation.tools,
-                "documents": None,
-                "add_generation_prompt": add_generation_prompt,
-                **special_tokens,
-                **conversation.settings,
-            },
-        )
+        from jinja2 import TemplateError
+
+        variables = {
+            "tools": conversation.tools,
+            "documents": None,
+            "add_generation_prompt": add_generation_prompt,
+            **special_tokens,
+            **conversation.settings,
+        }
+        pieces, length = [], 0
+        try:
+            with time_limit():
+                template = _compile(self.texts[self.choose(conversation.tools)])
+                for piece in template.generate(messages=conversation.messages, **variables):
+                    pieces.append(piece)
+                    length += len(piece)
+                    if length > MOST_CHARACTERS:
+                        raise TemplateError(f"it wrote more than {MOST_CHARACTERS:,} characters")
+                return "".join(pieces)
+        except TooSlow:
+            raise ModelError(
+                self.field,
+                f"the chat template took longer than {SECONDS:g} s for one prompt",
+                "correct the chat template, for example nested loops",
+            ) from None
 
 
 def read_templates(path: Path, field: str) -> ChatTemplates | None:
@@ -101,7 +123,7 @@ def read_templates(path: Path, field: str) -> ChatTemplates | None:
     if "default" not in texts:
         return None
     dated = {name: _with_fixed_date(text, field) for name, text in texts.items()}
-    return ChatTemplates(dated, prints_date=dated != texts)
+    return ChatTemplates(dated, dated != texts, field)
 
 
 def prints_date(path: Path, field: str) -> bool:
@@ -248,7 +270,25 @@ def _environment() -> "Environment":
             sort_keys=sort_keys,
         )
 
-    environment = ImmutableSandboxedEnvironment(
+    class Sandbox(ImmutableSandboxedEnvironment):
+        """A sandbox in which a product or a power cannot fill the memory."""
+
+        intercepted_binops = frozenset({"*", "**"})
+
+        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+            if operator == "**" and abs(right) > 1_000:
+                raise TemplateError(f"it computes a power with the exponent {right}")
+            for text, times in ((left, right), (right, left)):
+                if (
+                    operator == "*"
+                    and isinstance(text, str | list | tuple)
+                    and isinstance(times, int)
+                    and len(text) * times > MOST_CHARACTERS
+                ):
+                    raise TemplateError(f"it repeats a text {times} times")
+            return super().call_binop(context, operator, left, right)
+
+    environment = Sandbox(
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
     )
     environment.filters["tojson"] = to_json

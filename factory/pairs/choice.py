@@ -14,7 +14,7 @@ import duckdb
 
 from factory.errors import QueryError, RecipeError, one_line
 from factory.fingerprint import short_hash
-from factory.lake import Value, Views, load_query, open_database, statement_of
+from factory.lake import Value, Views, check_columns, load_query, open_database, statement_of
 from factory.pairs.policy import Policy, changed_fields
 from factory.recipe import JUDGE, Pairs, Recipe
 
@@ -279,7 +279,7 @@ def define_policy(views: Views, choice: Choice) -> None:
             ) from None
     try:
         if choice.policy.is_own:
-            views.read_only(choice.policy.sql)
+            check_columns(views.read_only(choice.policy.sql).columns)
         views.define("policy", choice.policy.sql)
     except (duckdb.Error, QueryError) as error:
         cause = one_line(error, 300).removeprefix("the query failed: ")

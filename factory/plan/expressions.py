@@ -51,8 +51,9 @@ def _check_type(views: Views, choice: Choice, field: str, text: str) -> None:
     what, types = _EXPECTED[field]
     try:
         check_expression(text)
-        got = str(views.read_only(choice.evaluated(text)).types[0])
-        fault = "" if got.partition("(")[0] in types.split() else f"the result is of type {got}"
+        got = [str(kind) for kind in views.read_only(choice.evaluated(text)).types]
+        fits = len(got) == 1 and got[0].partition("(")[0] in types.split()
+        fault = "" if fits else f"the result is of type {' and '.join(got)}"
     except QueryError as error:
         fault = str(error)
     if fault:

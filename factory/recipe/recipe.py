@@ -66,10 +66,10 @@ class Recipe(_InFolder):
     judge: Annotated[Judge, Decides("judgments")] = Judge()
     """The judge that scores the answers."""
     judges: Annotated[dict[str, Judge], Decides("judgments", "verdicts")] = Field(
-        default_factory=dict
+        default_factory=dict, max_length=20
     )
-    """More judges by name, each with the same fields as `judge`. The section `pairs` may combine
-    their scores, and `factory sql` compares them."""
+    """At most 20 more judges by name, each with the same fields as `judge`. The section `pairs` may
+    combine their scores, and `factory sql` compares them."""
     pairs: Pairs = Pairs()
     """Settings for ranking answers and filtering pairs."""
     probe: Probe | None = None

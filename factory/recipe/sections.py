@@ -96,7 +96,7 @@ class Loop(Section):
     """Pair policy, which selects the pairs: the name of a file in `factory/pairs/policies/`, or the
     path of your own `.sql` file, relative to the recipe's folder. `temporal` is the method of the
     TSR paper."""
-    iterations: Annotated[int, Decides("pairs")] = Field(default=2, ge=0, le=1_000)
+    iterations: Annotated[int, Decides("pairs")] = Field(default=2, ge=0, le=100)
     """Number of iterations. Iteration i trains the model M_{i+1} from M_i. With 0, the run trains
     no model and ignores the section `train`. The dataset then consists of the first pairs of
     iteration 0, which are chosen from answers of M_0. Default as in the TSR paper."""

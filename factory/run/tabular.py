@@ -1,16 +1,24 @@
 """Run the steps that call no model: prompts, verdicts, and pairs."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 
 import pyarrow as pa
 
+from factory.errors import RubricError
 from factory.lake import TABLES, ShardWriter, load_query
 from factory.pairs import check_policy, define_policy
 from factory.plan import RecipeState, StepState, count_outcomes, folder_of
 from factory.progress import Progress
 from factory.run.generate import WorkCount
 from factory.stages import list_problems, verdicts
+from factory.time_limit import TooSlow, time_limit
+
+PARSER_SECONDS = 60.0
+"""Number of seconds that a parser may take for a batch of judgments, which is at most 1,000. The
+parsers of shipped rubrics take at most 0.6 s for a judgment of a million characters."""
 
 
 def make_prompts(state: RecipeState, step_state: StepState, progress: Progress) -> None:
@@ -40,14 +48,31 @@ def make_verdicts(
     views = state.step_views(step_state, limit)
     with ShardWriter(folder, TABLES["verdicts"], shards.rows, shards.seconds) as writer:
         for batch in views.stream(load_query("run/unparsed")):
-            for judgment in batch.to_pylist():
-                row = verdicts.row(judgment, rubric, scale, folder.key)
+            judgments = batch.to_pylist()
+            with _parser_limit(f"rubric of {step.judge_name}", len(judgments)):
+                rows = [verdicts.row(each, rubric, scale, folder.key) for each in judgments]
+            for row in rows:
                 writer.put(row)
                 count.answered += 1
                 unscored += row["score"] is None
     folder.record({"step": step.label, **count.manifest()})
     without = f", {unscored:,} without a score" if unscored else ""
     progress.say(f"  {step.label}: {count.answered:,} parsed{without}")
+
+
+@contextmanager
+def _parser_limit(field: str, n: int) -> Iterator[None]:
+    """Raise RubricError if a rubric's parser takes too long for `n` judgments."""
+    try:
+        with time_limit(PARSER_SECONDS):
+            yield
+    except TooSlow:
+        raise RubricError(
+            field,
+            f"the parser took longer than {PARSER_SECONDS:g} s for {n:,} judgments",
+            "write the regular expression without nested repetitions, such as (a+)+ (the judgments "
+            "are saved)",
+        ) from None
 
 
 def make_pairs(state: RecipeState, step_state: StepState, progress: Progress) -> None:

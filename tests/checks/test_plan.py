@@ -241,7 +241,12 @@ FAULTS = {
     "is not a valid SQL query: Catalog Error": policy("nothing"),
     "expected one read-only query": policy("extremes; copy (select 1) to 'written.csv'"),
     "chosen_id of type VARCHAR, but it has the type INTEGER": policy("extremes", chosen="1"),
+    "two columns have the name chosen_id": policy("extremes", rejected="1 as chosen_id, 'x'"),
     # expressions over judges
+    "the result is of type INTEGER and DOUBLE": (
+        {},
+        {"pairs": {"score": "columns('^(judge|draw)$')"}},
+    ),
     "pairs.score: '0.5 *'": ({}, {"pairs": {"score": "0.5 *"}}),
     "pairs.score: 'honest'": ({}, {"pairs": {"score": "honest"}}),
     "pairs.chosen_if: 'judge + 1'": ({}, {"pairs": {"chosen_if": "judge + 1"}}),

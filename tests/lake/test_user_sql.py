@@ -38,6 +38,12 @@ READS = [
     "-- a comment\nselect 1; -- another",
 ]
 
+TWICE = [
+    "select 1 as a, 2 as a",
+    "select 1 as a, 2 as A",
+    "from (select 1 as a) x, (select 2 as a) y",
+]
+
 FILES = [
     "from '{file}'",
     "from read_csv('{file}')",
@@ -101,6 +107,9 @@ NOT_EXPRESSIONS = [
     "getenv('HOME')",
     "read_text('file.csv')",
     "no_such_function(score)",
+    "version()",
+    "list_sum(range(1000000000))",
+    "length(repeat('a', 1000000000))",
     "score +",
     "",
 ]
@@ -118,6 +127,12 @@ def test_only_one_query_that_reads_runs(tmp_path, monkeypatch, text):
 def test_queries_run(text):
     with Views(readable=[]) as views:
         assert views.answer(text).num_rows > 0
+
+
+@pytest.mark.parametrize("text", TWICE)
+def test_a_query_with_two_columns_of_one_name_is_refused(text):
+    with Views(readable=[]) as views, pytest.raises(QueryError, match="two columns have the name"):
+        views.answer(text)
 
 
 @pytest.mark.parametrize("text", FILES)

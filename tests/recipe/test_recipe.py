@@ -167,6 +167,10 @@ def test_a_wrong_type_is_refused_with_what_came(refuse, more, sentence):
         ("max_failed: 1.5\n", "max_failed: got 1.5: expected less than or equal to 1"),
         ("shards: {seconds: 0}\n", "shards.seconds: got 0: expected greater than 0"),
         ("shards: {seconds: 1e10}\n", "shards.seconds: got 10000000000.0: expected less than"),
+        (
+            f"judges: {{{', '.join(f'j{n}: {{}}' for n in range(21))}}}\n",
+            "expected Dictionary should have at most 20 items",
+        ),
         ("loop: {iterations: 1000000000}\n", "loop.iterations: got 1000000000: expected less than"),
         ("seed: 9223372036854775808\n", "9223372036854775808 does not fit into 64 bits"),
         ("seed: -1\n", "seed: got -1: expected greater than or equal to 0"),

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from factory.errors import FactoryError
 from factory.input_files import DuplicateKey, parse_json
 from factory.lake import MESSAGE, Row, prompt_id, sorted_json
 from factory.models import Conversation
@@ -137,6 +138,8 @@ def _row(line: bytes, prompts: Prompts, limit: Limit | None) -> Row:
 def _check_length(conversation: Conversation, limit: Limit) -> None:
     try:
         length = limit.count(conversation)
+    except FactoryError:  # for example, the template takes too long
+        raise
     except Exception as error:  # a template may raise any exception
         raise _Unusable(f"the model's chat template rejected the messages: {error}") from None
     if length > limit.most:
