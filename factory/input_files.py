@@ -116,3 +116,5 @@ def parse_yaml(text: str, loader: type[StrictLoader] = StrictLoader) -> Any:
         raise yaml.YAMLError("the values are nested too deeply") from None
     except ValueError as error:  # such as the date 2026-13-01
         raise yaml.YAMLError(f"a value is not valid: {error}") from None
+    except (TypeError, LookupError, AttributeError):  # such as `!!bool x`
+        raise yaml.YAMLError("a value does not fit its tag") from None

@@ -16,6 +16,7 @@ from factory.models import (
     Checkpoint,
     auto_tokenizer,
     check_all_weights,
+    check_prompt_shown,
     check_turn_end,
     fast_tokenizer,
     prints_date,
@@ -105,6 +106,7 @@ def check_models(state: RecipeState) -> None:
     judges = [name for name in recipe.all_judges if state.opened.rubrics[name] is not None]
     for name in dict.fromkeys(["M_0", *map(recipe.first_model_of_judge, judges)]):
         if name in models and recipe.engine_of(name).name in _STOPPED:
+            check_prompt_shown(models[name])
             check_turn_end(models[name])
     for name in recipe.all_judges:
         if (judge_model := models.get(recipe.first_model_of_judge(name))) is not None:

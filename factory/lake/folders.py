@@ -68,6 +68,11 @@ class Lake:
         keys = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
         return [Folder(self, table, key) for key in keys if (root / key).is_dir()]
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether the lake's folder exists and stores any rows, so that it really is a lake."""
+        return next(self.root.glob("*/*/manifest.jsonl"), None) is not None
+
     def relative(self, path: Path) -> str:
         """Return a file's path relative to the lake, with forward slashes."""
         return path.relative_to(self.root).as_posix()

@@ -29,7 +29,7 @@ from factory.models.tokens import (
     token_counter,
 )
 from factory.models.trained import broken_files, model_manifest, trained_model
-from factory.models.turns import check_turn_end, control_tokens
+from factory.models.turns import check_prompt_shown, check_turn_end, control_tokens
 
 __all__ = [
     "ChatTemplates",
@@ -48,6 +48,7 @@ __all__ = [
     "check_all_weights",
     "check_loaded",
     "check_model",
+    "check_prompt_shown",
     "check_prompting",
     "check_turn_end",
     "control_tokens",

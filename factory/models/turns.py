@@ -13,6 +13,19 @@ from factory.models.templates import read_templates
 from factory.models.tokens import auto_tokenizer, special_tokens
 
 _PROMPT, _ANSWER = "A prompt", "An answer"
+_ASKED = [{"role": "user", "content": _PROMPT}]
+
+
+def check_prompt_shown(model: Checkpoint) -> None:
+    """Raise ModelError if the chat template leaves out the user's message."""
+    shown = _rendered(model, _ASKED)
+    if shown is not None and _PROMPT not in shown:
+        raise ModelError(
+            model.field,
+            "the chat template does not print the user's message, so the model would not see the "
+            "prompts",
+            "use the chat template with which the model was trained",
+        )
 
 
 def check_turn_end(model: Checkpoint) -> None:
@@ -25,7 +38,7 @@ def check_turn_end(model: Checkpoint) -> None:
     numbers = {token["content"]: token["id"] for token in added if token["content"].strip()}
     specials = special_tokens(model.path, model.field)
     messages = [{"role": "user", "content": _PROMPT}, {"role": "assistant", "content": _ANSWER}]
-    _, shown, after = _rendered(model, messages).rpartition(_ANSWER)
+    _, shown, after = (_rendered(model, messages) or "").rpartition(_ANSWER)
     any_added = "|".join(map(re.escape, sorted(numbers, key=len, reverse=True)))
     end = re.search(any_added, after) if shown and numbers else None
     if end is None or end[0] == specials.get("eos_token") or numbers[end[0]] in model.stop_tokens:
@@ -50,7 +63,7 @@ def control_tokens(model: Checkpoint) -> tuple[str, ...]:
     """
     if model.declared:
         return ()
-    frame = _rendered(model, [{"role": "user", "content": _PROMPT}]).replace(_PROMPT, "")
+    frame = (_rendered(model, _ASKED) or "").replace(_PROMPT, "")
     return tuple(
         token["content"]
         for token in model.added_tokens
@@ -60,14 +73,14 @@ def control_tokens(model: Checkpoint) -> tuple[str, ...]:
     )
 
 
-def _rendered(model: Checkpoint, messages: list[dict[str, Any]]) -> str:
-    """Return a conversation as the chat template prints it, or an empty text if there is no
-    template or if it refuses the conversation."""
+def _rendered(model: Checkpoint, messages: list[dict[str, Any]]) -> str | None:
+    """Return a conversation as the chat template prints it, or None if there is no template or if
+    it refuses the conversation."""
     templates = read_templates(model.path, model.field)
     if templates is None:
-        return ""
+        return None
     specials = special_tokens(model.path, model.field)
     try:
         return templates.render(Conversation(messages), specials, add_generation_prompt=False)
     except Exception:  # a template can raise any exception to refuse a conversation
-        return ""
+        return None

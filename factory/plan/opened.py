@@ -130,7 +130,7 @@ def open_recipe(
             if models == "all":
                 raise
             missing[name] = error
-    if lake.root.is_dir():
+    if lake.has_rows:
         lake.save_json(DIGESTS, digests)
     whole = _resolve(recipe, opened_models)
     policy = load_policy(whole)

@@ -98,8 +98,8 @@ class RecipeState:
         return replace(self, opened=self.opened.with_pairs_of(changed), steps=dict(self.steps))
 
     def save_caches(self) -> None:
-        """Save file digests and row counts for the next command, if the lake has any table."""
-        if any((self.lake.root / table).is_dir() for table in TABLES):
+        """Save file digests and row counts for the next command, if the lake has rows."""
+        if self.lake.has_rows:
             self.lake.save_json(DIGESTS, self.opened.digests)
             self.stored.save_cache()
 

@@ -364,3 +364,11 @@ def test_a_finished_recipe_is_not_checked_again(toy, factory):
     toy.finish()
     toy.write(stop_if={"ties": 1})
     assert planned(factory, toy)["totals"]["steps"] == 0
+
+
+@pytest.mark.parametrize("command", ["plan", "status"])
+def test_nothing_is_written_into_a_folder_that_is_not_a_lake(toy, factory, command):
+    toy.lake.mkdir()
+    (toy.lake / "notes.txt").write_text("a file of the user's")
+    assert factory(command, toy.path, "--lake", toy.lake).code == 0
+    assert [path.name for path in toy.lake.iterdir()] == ["notes.txt"]

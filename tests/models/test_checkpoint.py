@@ -9,6 +9,7 @@ from toys import QUICKSTART
 from factory.errors import ModelError
 from factory.models import (
     Checkpoint,
+    check_prompt_shown,
     check_turn_end,
     control_tokens,
     declared_dtype,
@@ -165,6 +166,28 @@ def test_white_space_among_the_added_tokens_does_not_end_a_turn(tmp_path):
     template = "{% for m in messages %}{{ m.content }}{{ '\\n' }}{{ eos_token }}{% endfor %}"
     (model.path / "chat_template.jinja").write_text(template)
     check_turn_end(model)
+
+
+@pytest.mark.parametrize(
+    ("template", "is_shown"),
+    [
+        ("", False),
+        ("<|user|>", False),
+        ("{{ messages[0].role }}", False),
+        ("{{ messages[0].text }}", False),
+        ("{{ messages[0].content }}", True),
+        ("{{ messages | tojson }}", True),
+        ("{{ raise_exception('no system message') }}", True),
+    ],
+)
+def test_a_chat_template_that_leaves_out_the_prompt_is_refused(tmp_path, template, is_shown):
+    model = model_with(tmp_path / "model")
+    (model.path / "chat_template.jinja").write_text(template)
+    if is_shown:
+        check_prompt_shown(model)
+    else:
+        with pytest.raises(ModelError, match="does not print the user's message"):
+            check_prompt_shown(model)
 
 
 def test_a_tokenizer_without_tokenizer_json_has_the_same_tokens(tmp_path):
