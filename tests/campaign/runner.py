@@ -105,7 +105,7 @@ class _Trial:
             if ended.code == 2:
                 outcome = "refused"
             elif ended.code:
-                self._expect_stop(ended)
+                self._expect_stop()
                 outcome = "stopped"
         return outcome
 
@@ -123,7 +123,7 @@ class _Trial:
             self._expect_no_work()
             return "refused"
         if ended.code:
-            self._expect_stop(ended)
+            self._expect_stop()
             return "stopped"
         self._check_lake()
         return "rows"
@@ -158,7 +158,7 @@ class _Trial:
         if odd := [c for c in ended.err + ended.out if not c.isprintable() and c not in "\n\t\r"]:
             raise _Fault("control characters", f"{odd[0]!a} in {said!a}")
 
-    def _expect_stop(self, ended: Ended) -> None:
+    def _expect_stop(self) -> None:
         if not self.case.may_stop:
             raise _Fault("stopped", self.said)
 

@@ -348,10 +348,10 @@ def trainers(case: Case) -> None:
 
 
 KINDS = {
-    "templates": Kind(templates, 6, runs=1.0),
-    "configs": Kind(configs, 10, runs=1.0),
-    "tokenizers": Kind(tokenizers, 6, runs=1.0),
-    "weights": Kind(weights, 6, runs=1.0),
+    "templates": Kind(templates, 6, runs=0.1),
+    "configs": Kind(configs, 10, runs=0.1),
+    "tokenizers": Kind(tokenizers, 6, runs=0.1),
+    "weights": Kind(weights, 6, runs=0.1),
     "trainers": Kind(trainers, 3),
 }
 
