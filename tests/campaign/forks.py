@@ -50,7 +50,7 @@ class Order:
     library reads the environment when it starts."""
     preload: Sequence[str] = ()
     """Modules that the process imports before it forks, because many commands need them."""
-    seconds: float = 20
+    seconds: float = 30
     """Number of seconds after which the command counts as hanging."""
 
 

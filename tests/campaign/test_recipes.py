@@ -314,10 +314,14 @@ COMMANDS = (
 )
 
 
+NEW = ("none", "a\\0b")
+"""Names of files that do not exist."""
+
+
 def arguments(case: Case) -> None:
     copy_finished(case)
     out = case.base / "out"
-    case.outs = [out, case.lake]
+    case.outs = [out, case.lake, *(case.toy.folder / name for name in NEW)]  # for `init`
 
     def override() -> str:
         path, schema = case.pick(_fields())
@@ -337,8 +341,8 @@ def arguments(case: Case) -> None:
         "{trainer}": lambda: case.pick(("trl", "axolotl", "torchtune", "openrlhf", "kto")),
         "{file}": lambda: case.pick(
             (
-                *("prompts.jsonl", "recipe.yaml", ".", "..", "m0", "gold.py", "none", "lake"),
-                *("lake/datasets/toy", "lake/datasets", "/dev/null", "x" * 300, "a\x00b", ""),
+                *("prompts.jsonl", "recipe.yaml", ".", "..", "m0", "gold.py", "lake", ""),
+                *("lake/datasets/toy", "lake/datasets", "/dev/null", "x" * 300, *NEW),
             )
         ),
     }
