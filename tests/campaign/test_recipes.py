@@ -147,7 +147,7 @@ def _large(case: Case) -> None:
     match case.rng.randrange(5):
         case 0:
             case.toy.write(
-                judges={f"j{at}": {"function": "gold.py:grade"} for at in range(n // 10)}
+                judges={f"j{at}": {"function": "gold.py:grade"} for at in range(n // 40)}
             )
         case 1:
             case.toy.write(prompts={"files": ["prompts.jsonl"] * n})
