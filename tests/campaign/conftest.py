@@ -2,6 +2,7 @@
 
 import json
 import random
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -51,6 +52,8 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture(scope="session")
 def forks(tmp_path_factory):
+    if sys.platform != "linux":
+        pytest.skip("the campaign forks processes, which needs Linux")
     opened = Forks(tmp_path_factory.mktemp("forks"))
     yield opened
     opened.close()
