@@ -31,8 +31,8 @@ exception is a bug and keeps its traceback.
 import re
 from collections.abc import Sequence
 
-_LONG_WORD = re.compile(r"(\S{200})\S{800,}")
-"""A word of at least 1,000 characters, of which a message shows the first 200."""
+_LONG_LINE = re.compile(r"^(.{300}).{600,}(.{100})$", re.MULTILINE)
+"""A line of at least 1,000 characters, of which a message shows the beginning and the end."""
 
 
 class Argument(str):
@@ -73,7 +73,7 @@ class FactoryError(Exception):
 
     def __str__(self) -> str:
         parts = (self.file, self.field, self.fault, self.remedy)
-        return _LONG_WORD.sub(r"\1…", ": ".join(part for part in parts if part))
+        return ": ".join(_LONG_LINE.sub(r"\1 … \2", part) for part in parts if part)
 
     def name_options(self) -> None:
         """Name options of the command line instead of arguments of the Python API."""
