@@ -17,8 +17,8 @@ WANTED = ("refused", "rows", "planned", "stopped", "done")
 all checks, an accepted plan that was not run, a run that ended with a sentence and exit code 1 or
 3, and another command that worked."""
 
-LONGEST = 2_500
-"""Largest number of characters in an error message."""
+LONGEST, MOST_LINES = 2_000, 20
+"""Largest number of characters in a line of an error message, and of its lines."""
 
 
 @dataclass
@@ -153,7 +153,8 @@ class _Trial:
             message = usage[0]
         if len(message.split()) < 5:
             raise _Fault("no sentence", said)
-        if len(message) > LONGEST:
+        lines = message.splitlines()
+        if len(lines) > MOST_LINES or max(map(len, lines)) > LONGEST:
             raise _Fault("long message", f"{len(message)} characters: {said[:1000]}")
         if odd := [c for c in ended.err + ended.out if not c.isprintable() and c not in "\n\t\r"]:
             raise _Fault("control characters", f"{odd[0]!a} in {said!a}")
