@@ -19,6 +19,7 @@
         ├── LakeError        a full or read-only disk, or a broken shard
         ├── StepFailed       too many failed requests, or no pairs to train on
         ├── EngineError      an engine that cannot start or continue
+        ├── CostLimitReached requests that would cost more than engine.max_cost
         ├── TrainError       a trainer that ended without a model
         ├── Refused          pre-publish checks that failed
         └── HubError         an upload that the Hub refused
@@ -28,6 +29,7 @@ separate attributes. The command line joins them into one line and prints no tra
 exception is a bug and keeps its traceback.
 """
 
+import os
 import re
 from collections.abc import Sequence
 
@@ -192,6 +194,10 @@ class EngineError(WorkError):
     """An inference engine cannot start or continue."""
 
 
+class CostLimitReached(WorkError):
+    """The next request would cost more than the recipe allows. Finished rows are saved."""
+
+
 class TrainError(WorkError):
     """A training process ended without writing a model."""
 
@@ -207,3 +213,32 @@ class HubError(WorkError):
 def one_line(text: object, limit: int | None = None) -> str:
     """Shorten a text or an error message to one line of at most `limit` characters."""
     return " ".join(str(text).split())[:limit]
+
+
+_SECRET_NAMES = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$")
+_SHORTEST_SECRET = 8
+"""Length of the shortest value that is a secret because of its variable's name (our choice)."""
+
+_SECRET_VARIABLES: set[str] = set()
+
+
+def keep_secret(variable: str) -> None:
+    """Declare that an environment variable contains a secret, whatever its name."""
+    _SECRET_VARIABLES.add(variable)
+
+
+def without_secrets(text: str) -> str:
+    """Replace the secrets in a text by asterisks, such as a key that a server repeats.
+
+    Secrets are the values of environment variables named like HF_TOKEN or OPENAI_API_KEY, and user
+    names and passwords in URLs.
+    """
+    secrets = {
+        value.strip()
+        for name, value in os.environ.items()
+        if (_SECRET_NAMES.search(name) and len(value) >= _SHORTEST_SECRET)
+        or (name in _SECRET_VARIABLES and len(value.strip()) > 3)
+    }
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return re.sub(r"://[^\s/@]+@", "://***@", text)

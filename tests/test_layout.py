@@ -251,3 +251,20 @@ def test_every_request_to_the_hub_is_retried_and_its_errors_are_explained():
             yield from requests(child, is_wrapped or wraps)
 
     assert list(requests(ast.parse(hub.read_text()), False)) == []
+
+
+def test_only_one_module_reads_the_replies_of_servers():
+    """Any field of a reply can be absent or of any type; `openai_replies.py` checks the types."""
+    parsing = ("loads", "from_json", "json", "model_validate", "model_validate_json")
+    paths = [*ROOT.glob("engines/openai*.py"), ROOT / "plan" / "server.py"]
+    places = {
+        path.name for path in paths for name, _ in calls(path) if name.split(".")[-1] in parsing
+    }
+    assert places == {"openai_replies.py"}
+    sending = {
+        path.name
+        for path in PYTHON
+        for line in path.read_text().splitlines()
+        if line.strip() in ("import aiohttp", "import openai")
+    }
+    assert sending == {"openai.py", "openai_client.py"}

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from factory.engines.openai_environment import check_environment
 from factory.engines.protocol import Engine
 from factory.engines.threads import share_cores
 from factory.files import temporary_folder
@@ -13,25 +14,34 @@ from factory.recipe import OpenaiEngine, ScriptedEngine, TransformersEngine, Vll
 
 
 def check_engine(settings: Settings, rank: int, field: str) -> None:
-    """Check an engine's settings without importing the engine. Raises RecipeError.
+    """Check an engine's settings and its environment variables. Raises RecipeError.
 
     `rank` is the largest rank of its adapters, 0 without adapters. `field` is the recipe section
     with the settings, such as `engine` or `judge.engine`.
     """
-    if isinstance(settings, VllmEngine):
-        from factory.engines import vllm
+    match settings:
+        case VllmEngine():
+            from factory.engines import vllm
 
-        vllm.check_arguments(settings, rank, field)
+            vllm.check_arguments(settings, rank, field)
+        case OpenaiEngine():
+            check_environment(settings, field)
 
 
 def open_engine(
-    settings: Settings, models: Sequence[Checkpoint], rank: int, folder: Path, logs: Path
+    settings: Settings,
+    models: Sequence[Checkpoint],
+    rank: int,
+    folder: Path,
+    logs: Path,
+    spent: float = 0.0,
 ) -> AbstractContextManager[Engine]:
     """Open the engine named in the recipe. Its models stay loaded until the context ends.
 
     `rank` is the largest rank of the adapters, 0 without adapters. `folder` is the recipe's folder.
     Engines in separate processes write logs to the folder `logs`. They may still be starting when
-    the context begins; if one fails to start, `generate` raises EngineError.
+    the context begins; if one fails to start, `generate` raises EngineError. `spent` is the part of
+    `max_cost` that earlier work has cost.
     """
     share_cores()
     match settings:
@@ -42,7 +52,7 @@ def open_engine(
         case OpenaiEngine():
             from factory.engines import openai
 
-            return openai.open_engine(settings, models)
+            return openai.open_engine(settings, models, spent)
         case ScriptedEngine(replicas=None):
             from factory.engines import scripted
 

@@ -19,7 +19,7 @@ def engine_packages(engine: Engine) -> Packages:
         case VllmEngine():
             return ("vllm",), "vllm"
         case OpenaiEngine():
-            return ("openai",), "openai"
+            return ("aiohttp",), "openai"
     return (), ""
 
 

@@ -1,11 +1,12 @@
 """Check that the server of an `openai` engine responds, accepts the key, and serves the model."""
 
-import json
 import os
 from http.client import HTTPException
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+from factory.engines import OddReply, read_models
+from factory.errors import without_secrets
 from factory.plan.check import Check
 from factory.recipe import OpenaiEngine
 
@@ -25,9 +26,10 @@ def check_server(engine: OpenaiEngine) -> Check:
 
     The message quotes an error only if its text cannot contain the API key.
     """
-    url = f"{engine.base_url.rstrip('/')}/models"
+    address = f"{engine.base_url.rstrip('/')}/models"
+    url = without_secrets(address)
     try:
-        request = Request(url)
+        request = Request(address)
         if key := _key(engine):
             # Unredirected, so that a server that this one redirects to does not get the key.
             request.add_unredirected_header("Authorization", f"Bearer {key}")
@@ -62,6 +64,6 @@ def _key(engine: OpenaiEngine) -> str:
 def _served(body: bytes) -> list[str]:
     """Return the models that a server lists; an empty list if the response has another form."""
     try:
-        return [str(model["id"]) for model in json.loads(body)["data"]]
-    except (ValueError, KeyError, TypeError):
+        return list(read_models(body))
+    except OddReply:
         return []

@@ -1,11 +1,12 @@
 """Settings for the engines that a recipe can select: transformers, vllm, openai, and scripted."""
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from factory.errors import RecipeError
+from factory.errors import RecipeError, without_secrets
 from factory.recipe.fields import (
     ADVANCED,
     HIDDEN,
@@ -144,6 +145,38 @@ class OpenaiEngine(Section):
     """Price of a million prompt tokens, in any currency. The factory uses it only to show costs."""
     price_generated: Annotated[float | None, HOW_RUN] = Field(default=None, ge=0, le=1_000_000)
     """Price of a million generated tokens, in the same currency as `price_prompt`."""
+    max_cost: Annotated[float | None, HOW_RUN] = Field(default=None, ge=0, le=1_000_000_000)
+    """Maximum cost of all requests of the recipe to this server, in the currency of the prices,
+    including earlier runs on the same lake. Before it is exceeded, the run stops. A request counts
+    at its largest possible cost until its answer arrives. Requires both prices."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        expected = "expected the address of an API, such as http://localhost:8000/v1"
+        try:
+            url = urlsplit(value)
+            valid = bool(url.hostname) and url.port != 0 and not url.fragment
+            (url.hostname or "").encode("idna")
+        except ValueError:  # also of a host name that is too long or of a port above 65535
+            valid = False
+        if not valid or any(char.isspace() or not char.isprintable() for char in value):
+            raise InvalidField("", f"got {without_secrets(value)}", expected)
+        if (path := url.path.rstrip("/")).endswith("/completions"):
+            shorter = value.replace(path, path.removesuffix("/completions").removesuffix("/chat"))
+            raise InvalidField("", "got the address of an endpoint", f"remove the end: {shorter}")
+        return value
+
+    @model_validator(mode="after")
+    def _has_prices(self) -> Self:
+        if self.max_cost is not None and None in (self.price_prompt, self.price_generated):
+            missing = "price_prompt" if self.price_prompt is None else "price_generated"
+            raise InvalidField(
+                missing,
+                "max_cost is set, but this price is not",
+                "set price_prompt and price_generated, in the currency of max_cost",
+            )
+        return self
 
 
 def _named(value: Any) -> Any:

@@ -6,8 +6,10 @@ from typing import Any
 
 from factory.engines import Engine, function, open_engine, reference, reward
 from factory.functions import Function
-from factory.plan import RecipeState, Step, engine_needed
-from factory.recipe import TransformersEngine
+from factory.plan import RecipeState, Step, engine_needed, locate_step, steps
+from factory.recipe import Engine as Settings
+from factory.recipe import OpenaiEngine, TransformersEngine
+from factory.report import Usage, usage_of_step
 
 
 class EngineCache(AbstractContextManager["EngineCache"]):
@@ -63,4 +65,16 @@ def _open_engine(state: RecipeState, step: Step) -> AbstractContextManager[Engin
         )
         return reward.open_engine(settings, model)
     logs = state.lake.root / "logs"
-    return open_engine(settings, [model], state.rank(name), state.recipe.folder, logs)
+    spent = _spent(state, settings)
+    return open_engine(settings, [model], state.rank(name), state.recipe.folder, logs, spent)
+
+
+def _spent(state: RecipeState, settings: Settings) -> float:
+    """Return what the rows of the recipe from one server have cost, in this and earlier runs."""
+    if not isinstance(settings, OpenaiEngine) or settings.max_cost is None:
+        return 0.0
+    usage = Usage()
+    for step in steps(state.recipe):
+        if step.loads is not None and state.recipe.engine_of(step.loads) == settings:
+            usage += usage_of_step(state.steps.get(step) or locate_step(state, step, None))
+    return usage.cost or 0.0

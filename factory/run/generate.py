@@ -4,6 +4,7 @@ This module connects stages, engines, and the lake. Its callers lock the folders
 decide which steps run.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ import pyarrow as pa
 
 from factory import __version__
 from factory.engines import Engine, Request, Result
-from factory.errors import StepFailed
+from factory.errors import CostLimitReached, StepFailed
 from factory.lake import (
     STORED_KEYS,
     TABLES,
@@ -30,7 +31,7 @@ from factory.models import Checkpoint, text_counter
 from factory.paths import home_folder
 from factory.plan import RecipeState, Step, StepState, folder_of, reused_views
 from factory.progress import Progress
-from factory.recipe import REFERENCE, Recipe
+from factory.recipe import REFERENCE, OpenaiEngine, Recipe
 from factory.run.stop import EqualScores, ShareLimit
 from factory.stages import judgments, samples, split_reasoning, verdicts
 
@@ -263,15 +264,32 @@ def generate(
                 works.append(_Work(state, each, engine, writer, has_limits=limit is None))
             unit = "answers" if stage == "samples" else "judgments"
             total = sum(each.missing for each in step_states)
+            unrecorded = _most_unrecorded(state.recipe, step_states[0].step)
             task = stack.enter_context(progress.task(pass_title(step_states), total, unit))
-            for result in engine.generate(requests()):
-                subject = in_flight.pop((result.request_id, result.draw))
-                task.advance(1, result.n_tokens or 0)
-                subject.work.take(result, subject)
-                if time.monotonic() - began >= state.recipe.shards.seconds:
-                    record()  # so that `factory plan` can estimate the rest of a running step
+            n_left = total
+            try:
+                for result in engine.generate(requests()):
+                    n_left -= 1
+                    subject = in_flight.pop((result.request_id, result.draw))
+                    task.advance(1, result.n_tokens or 0)
+                    subject.work.take(result, subject)
+                    # Events let `factory plan` estimate the rest of a running step, and a killed
+                    # run may forget only what was spent since the last one.
+                    is_due = time.monotonic() - began >= state.recipe.shards.seconds
+                    if is_due or sum(work.count.cost or 0.0 for work in works) > unrecorded:
+                        record()
+            except CostLimitReached as reached:
+                left = f"{reached.fault}; {n_left:,} of {total:,} {unit} are missing"
+                raise CostLimitReached(reached.field, left, reached.remedy) from None
     finally:
         record()
+
+
+def _most_unrecorded(recipe: Recipe, step: Step) -> float:
+    """Return the cost after which a step's usage is recorded: a hundredth of the engine's limit."""
+    engine = None if step.loads is None else recipe.engine_of(step.loads)
+    limit = engine.max_cost if isinstance(engine, OpenaiEngine) else None
+    return math.inf if limit is None else limit / 100
 
 
 def _open_writers(

@@ -141,13 +141,13 @@ def test_only_the_steps_of_a_missing_judge_are_unknown(toy, factory):
 
 PACKAGES = [
     ("vllm", {"engine": {"name": "vllm"}}, "vllm"),
-    ("openai", {"engine": {"name": "openai", "base_url": "http://x/v1", "model": "m"}}, "openai"),
+    ("aiohttp", {"engine": {"name": "openai", "base_url": "http://x/v1", "model": "m"}}, "openai"),
     ("transformers", {}, "train"),
     ("torch", {}, "train"),
     ("trl", {}, "train"),
     ("peft", {"train": {"lora": {}}}, "train"),
     (
-        "openai",
+        "aiohttp",
         {
             "judge": {
                 "declared": "r1",

@@ -18,13 +18,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-pytest.importorskip("openai")
+pytest.importorskip("aiohttp")
 
 from toys import QUICKSTART
 
-from factory.engines import Request
+from factory.engines import Request, check_engine
 from factory.engines.openai import open_engine
-from factory.errors import EngineError
+from factory.errors import CostLimitReached, EngineError, RecipeError
 from factory.lake import Lake, verify_lake
 from factory.models import Checkpoint, token_counter
 from factory.recipe import Generation, Judge, OpenaiEngine
@@ -440,7 +440,9 @@ def test_a_request_that_a_server_refuses_is_a_failure_for_good(stand_in):
 def test_a_refused_key_ends_the_step(stand_in, monkeypatch, status):
     monkeypatch.setenv("MY_KEY", "sk-very-secret")
     server = stand_in(lambda body: (status, refused("wrong key sk-very-secret")))
-    expected = rf"refused the API key \({status}\): set the environment variable MY_KEY to a valid"
+    expected = (
+        rf"refused the API key \({status}: wrong key \*\*\*\): set the environment variable MY_KEY"
+    )
     with pytest.raises(EngineError, match=expected) as raised:
         answers(server.settings(key="MY_KEY"), requests())
     assert "secret" not in str(raised.value)
@@ -449,7 +451,7 @@ def test_a_refused_key_ends_the_step(stand_in, monkeypatch, status):
 def test_a_key_that_is_not_set_is_named(stand_in, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     server = stand_in(lambda body: (401, refused("who are you?")))
-    with pytest.raises(EngineError, match=r"\(401\), and OPENAI_API_KEY is not set: set the"):
+    with pytest.raises(EngineError, match=r"you\?\), and OPENAI_API_KEY is not set: set the"):
         answers(server.settings(), requests())
 
 
@@ -471,7 +473,7 @@ def test_a_model_that_is_gone_ends_the_step(stand_in):
 def test_a_lost_connection_is_a_failure_for_now(stand_in):
     server = stand_in(lambda body: "hang up")
     results = answers(server.settings(), [request("r", "Say hello.", [0])])
-    assert results["r", 0].error == "the connection was lost (RemoteProtocolError)"
+    assert results["r", 0].error == "the connection was lost (ServerDisconnectedError)"
     assert results["r", 0].error_kind == "transient"
     assert len(server.asked) == 2
 
@@ -511,7 +513,7 @@ def test_a_server_that_gives_one_answer_for_many(stand_in):
     server = stand_in(lambda body: (200, completion({**body, "n": 1})))
     results = answers(server.settings(), [request("r", "Say hello.")])
     expected = "expected 3 answers from the server, got 1: set engine.native_n to false"
-    assert {result.error for result in results.values()} == {expected}
+    assert [results["r", draw].error for draw in (0, 1, 2)] == [None, expected, expected]
     found = texts(server.settings(native_n=False), [request("r", "Say hello.")])
     assert len(set(found.values())) == 3
 
@@ -839,6 +841,155 @@ def test_another_declared_revision_asks_again(served_recipe):
     toy.fields["model"] = {"declared": "2026-06"}
     toy.write()
     assert "samples" in toy.to_do()
+
+
+# The environment of the engine
+
+
+@pytest.mark.parametrize(
+    ("variables", "base_url", "said"),
+    [
+        ({"OPENAI_API_KEY": "sk-a\nb"}, "http://h/v1", "OPENAI_API_KEY contains"),
+        ({"OPENAI_API_KEY": "sk-\u00e4"}, "http://h/v1", "OPENAI_API_KEY contains"),
+        ({"OPENAI_PROJECT_ID": "a\x00"}, "http://h/v1", None),
+        ({"http_proxy": "socks5://p:1"}, "http://h/v1", "http_proxy is socks5://p:1, but"),
+        ({"ALL_PROXY": "socks5h://p:1"}, "https://h/v1", "ALL_PROXY is socks5h://p:1, but"),
+        ({"http_proxy": "http://me:pw@p:port"}, "http://h/v1", "http_proxy is http://***@p:port"),
+        ({"http_proxy": "socks5://p:1"}, "https://h/v1", None),
+        ({"http_proxy": "socks5://p:1", "no_proxy": "h"}, "http://h/v1", None),
+        ({"http_proxy": "p:3128"}, "http://h/v1", None),
+        ({"SSL_CERT_FILE": "/nowhere.pem"}, "https://h/v1", "SSL_CERT_FILE is /nowhere.pem, which"),
+        ({"SSL_CERT_FILE": __file__}, "https://h/v1", "which contains no certificates"),
+        ({"SSL_CERT_DIR": "/nowhere"}, "https://h/v1", "SSL_CERT_DIR is /nowhere, which"),
+        ({"SSL_CERT_FILE": "/nowhere.pem"}, "http://h/v1", None),
+    ],
+)
+def test_an_environment_that_does_not_work_is_refused(monkeypatch, variables, base_url, said):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in variables.items():
+        if "\0" not in value:  # an environment variable cannot contain it
+            monkeypatch.setenv(name, value)
+    settings = OpenaiEngine(name="openai", base_url=base_url, model="m")
+    if said is None:
+        check_engine(settings, 0, "judge.engine")
+        return
+    with pytest.raises(RecipeError, match=r"^judge\.engine\.(key|base_url): ") as raised:
+        check_engine(settings, 0, "judge.engine")
+    assert said in str(raised.value)
+    assert raised.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            "http://h:99999/v1",
+            "http://h:port/v1",
+            "http://[::1/v1",
+            "http://h/v1#x",
+            "http://:80/v1",
+        ),
+        *("http://h/v1/chat/completions", "http://h/v1/completions/", "http://h /v1", "ftp://h/v1"),
+        *("http://h/v1\n", "http://h\0/v1", f"http://{'h' * 70}/v1", "http://.h/v1"),
+    ],
+)
+def test_an_address_that_cannot_be_right_is_refused(url):
+    with pytest.raises(ValueError, match="base_url"):
+        OpenaiEngine(name="openai", base_url=url, model="m")
+
+
+@pytest.mark.parametrize("end", ["", "/", "//", "?api-version=3"])
+def test_paths_are_joined_to_the_address(stand_in, end):
+    server = stand_in()
+    address = server.settings().base_url + end
+    results = answers(server.settings(base_url=address), requests()[:1])
+    assert [result.error for result in results.values()] == [None] * 3
+
+
+# A limit on the cost
+
+
+PRICES = {"price_prompt": 0.0, "price_generated": 1e6}
+"""An answer of a stand-in has 3 tokens and costs 3. The largest possible answer costs 12."""
+
+
+def test_nothing_is_asked_that_could_exceed_the_limit(stand_in):
+    server = stand_in()
+    asked = [request(f"r{at}", "Hello.", [0]) for at in range(20)]
+    settings = server.settings(max_cost=40, concurrency=4, **PRICES)
+    found = []
+    with (
+        pytest.raises(CostLimitReached, match=r"^engine.max_cost: 30 of 40 .* up to 12: raise"),
+        open_engine(settings, [MODEL]) as engine,
+    ):
+        found.extend(engine.generate(iter(asked)))
+    assert len(found) == 0 or found[-1].cost == 3
+    assert len(server.asked) == 10
+    assert server.most_open <= 3
+
+
+def test_what_was_spent_before_counts(stand_in):
+    server = stand_in()
+    settings = server.settings(max_cost=40, **PRICES)
+    with (
+        pytest.raises(CostLimitReached),
+        open_engine(settings, [MODEL], spent=25.0) as engine,
+    ):
+        list(engine.generate(iter([request(f"r{at}", "Hello.", [0]) for at in range(9)])))
+    assert len(server.asked) == 2
+
+
+def test_an_unknown_cost_counts_as_the_largest(stand_in):
+    def behave(body):
+        return 200, {**completion(body), "usage": None}
+
+    settings = stand_in(behave).settings(max_cost=100, **PRICES)
+    (result,) = answers(settings, [request("r", "Hello.", [0])]).values()
+    assert (result.text is not None, result.cost) == (True, 12)
+
+
+def test_a_limit_needs_prices():
+    with pytest.raises(ValueError, match="price_generated"):
+        OpenaiEngine(name="openai", base_url="http://h", model="m", max_cost=1, price_prompt=1)
+
+
+def test_a_run_stops_at_its_limit_and_goes_on_once_it_is_raised(served_recipe, factory):
+    toy, server = served_recipe
+    del toy.fields["probe"]  # a function judges it
+    toy.fields["engine"] |= {"max_cost": 100, **PRICES}
+    toy.write()
+    ended = factory("run", toy.path, "--lake", toy.lake)
+    assert ended.code == 1
+    assert "engine.max_cost: " in ended.err
+    assert "answers are missing: raise engine.max_cost" in ended.err
+    n_asked = len(server.asked)
+    assert factory("run", toy.path, "--lake", toy.lake).code == 1
+    assert len(server.asked) == n_asked
+    toy.fields["engine"]["max_cost"] = 1e6
+    toy.write()
+    assert factory("run", toy.path, "--lake", toy.lake).code == 0
+    (rows,) = toy.query("select (select count(*) from samples) + count(*) as n from judgments")
+    assert sum(body.get("n", 1) for body in server.asked) == rows["n"]
+
+
+def test_odd_replies_become_failed_rows(stand_in):
+    odd = {
+        "a": (200, refused("no GPU left")),
+        "b": (200, "<html><title>Log in</title>"),
+        "c": (200, {"choices": [{"index": 0, "message": None, "finish_reason": "stop"}]}),
+        "d": (200, {**refused("busy"), "error": {"message": "busy", "code": 503}}),
+    }
+    server = stand_in(lambda body: odd.get(body["messages"][0]["content"]))
+    asked = [request(name, name, [0]) for name in [*odd, "good"]]
+    found = {key[0]: one.error for key, one in answers(server.settings(), asked).items()}
+    assert found["good"] is None
+    assert found["a"] == "the server returned no answer (no GPU left)"
+    assert "an HTML page: Log in" in found["b"]
+    assert found["c"] == "expected a message from the server, got null"
+    assert found["d"].startswith("the server failed (")
+    assert sum(body["messages"][0]["content"] == "d" for body in server.asked) == 2
 
 
 @pytest.mark.slow

@@ -584,10 +584,9 @@ def test_a_server_is_asked_with_the_key(toy, factory, monkeypatch, served, path,
     assert "secret" not in told.out + told.err
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9/v1", "http://[/v1"])
-def test_a_server_that_is_not_there_stops(examined, monkeypatch, url):
+def test_a_server_that_is_not_there_stops(examined, monkeypatch):
     monkeypatch.delenv("A_KEY", raising=False)
-    engine = f"engine={{name: openai, base_url: '{url}', model: m0, key: A_KEY}}"
+    engine = "engine={name: openai, base_url: 'http://127.0.0.1:9/v1', model: m0, key: A_KEY}"
     found = examined(engine)
     assert found["server"].mark == "stop"
     assert found["key"].mark == "note"

@@ -57,11 +57,13 @@ GOLDEN = {
         engine.device engine.batch_size engine.window engine.delay engine.replicas
         engine.max_restarts engine.hang_seconds engine.base_url engine.key engine.concurrency
         engine.timeout engine.max_retries engine.native_n engine.price_prompt
-        engine.price_generated shards.rows shards.seconds judge.engine.name judge.engine.device
+        engine.price_generated engine.max_cost shards.rows shards.seconds
+        judge.engine.name judge.engine.device
         judge.engine.batch_size judge.engine.window judge.engine.delay judge.engine.replicas
         judge.engine.max_restarts judge.engine.hang_seconds judge.engine.base_url judge.engine.key
         judge.engine.concurrency judge.engine.timeout judge.engine.max_retries
         judge.engine.native_n judge.engine.price_prompt judge.engine.price_generated
+        judge.engine.max_cost
     """,
 }
 """Changing this table changes keys, or the fields in published recipes. Mention it in the release

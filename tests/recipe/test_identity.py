@@ -264,6 +264,7 @@ def test_a_dry_run_is_no_answer_of_the_real_model(toy):
 
 SERVED = {"engine.base_url", "engine.key", "engine.concurrency", "engine.timeout"}
 SERVED |= {"engine.max_retries", "engine.native_n", "engine.price_prompt", "engine.price_generated"}
+SERVED |= {"engine.max_cost"}
 
 
 def digest_in(engine, **fields):
