@@ -131,18 +131,21 @@ class OpenaiEngine(Section):
     key: Annotated[str, HOW_RUN] = Field(default="OPENAI_API_KEY", pattern=r"^[A-Z_][A-Z0-9_]*$")
     """Name of the environment variable that contains the API key. The key is never stored."""
     concurrency: Annotated[int, HOW_RUN] = Field(default=64, ge=1, le=10_000)
-    """Maximum number of concurrent requests. The default is our choice, untested."""
+    """Maximum number of concurrent requests. The engine sends fewer if the server refuses some. The
+    default is our choice, untested."""
     timeout: Annotated[float, HOW_RUN] = Field(default=600, gt=0, le=1_000_000)
     """Seconds after which the client cancels and retries a request. The default is our choice,
     untested."""
     max_retries: Annotated[int, HOW_RUN] = Field(default=6, ge=0, le=10_000)
-    """Maximum number of retries after status 429, status 5xx, or a lost connection. The delay
-    between retries increases. The default is our choice, untested."""
+    """Maximum number of retries after status 429, status 5xx, a timeout, or a lost connection. The
+    engine waits as long as the server asks, or longer before each retry. The default is our choice,
+    untested."""
     native_n: Annotated[bool, HOW_RUN, ADVANCED] = True
     """Whether one request may ask the server for several answers. Set it to false for a server that
     does not support the parameter `n`."""
     price_prompt: Annotated[float | None, HOW_RUN] = Field(default=None, ge=0, le=1_000_000)
-    """Price of a million prompt tokens, in any currency. The factory uses it only to show costs."""
+    """Price of a million prompt tokens, in any currency. The factory uses it to show costs, and
+    for `max_cost`."""
     price_generated: Annotated[float | None, HOW_RUN] = Field(default=None, ge=0, le=1_000_000)
     """Price of a million generated tokens, in the same currency as `price_prompt`."""
     max_cost: Annotated[float | None, HOW_RUN] = Field(default=None, ge=0, le=1_000_000_000)
