@@ -6,6 +6,9 @@ The module also fills in unset sampling settings from the models' generation_con
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
+from factory.errors import RecipeError
 from factory.recipe.fields import Decides, Section, Stage, fields_of, section_types
 from factory.recipe.generation import NEUTRAL, Generation
 from factory.recipe.judge import JUDGE
@@ -68,6 +71,10 @@ def resolved(recipe: Recipe, configs: Mapping[str, Mapping[str, Any]]) -> Recipe
             for field in NEUTRAL
             if getattr(section, field) is None and is_number(config.get(field))
         }
+        for field, value in fields.items():
+            _check_default(
+                f"{name if name == 'sampling' else recipe.field_of(name)}.{field}", value
+            )
         return section.model_copy(update=fields)
 
     return recipe.model_copy(
@@ -77,6 +84,21 @@ def resolved(recipe: Recipe, configs: Mapping[str, Mapping[str, Any]]) -> Recipe
             "judges": {name: fill_in(name, judge) for name, judge in recipe.judges.items()},
         }
     )
+
+
+def _check_default(path: str, value: float) -> None:
+    """Raise RecipeError if a sampling setting of a generation_config is out of range."""
+    field = path.rpartition(".")[2]
+    if (field, value) == ("top_k", -1):  # vLLM's way to say all tokens
+        return
+    try:
+        Generation.model_validate({field: value})
+    except ValidationError as error:
+        raise RecipeError(
+            path,
+            f"the model's generation_config.json has {value:g} ({error.errors()[0]['msg']})",
+            f"set {path} in the recipe",
+        ) from None
 
 
 _Generates = TypeVar("_Generates", bound=Generation)

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from factory.errors import RecipeError
 from factory.models import as_run
-from factory.recipe import DECIDES, VLLM_IDENTITY, Recipe
+from factory.recipe import DECIDES, VLLM_IDENTITY, Recipe, resolved
 
 EVERYTHING = {"samples", "judgments", "verdicts", "pairs", "train"}
 
@@ -367,3 +368,11 @@ def test_golden_keys(toy):
         "verdicts": "a3c490ce6b7295abdcc5e678",
         "train": "09ffb0a3fef7d20ef733a522",
     }
+
+
+@pytest.mark.parametrize("config", [{"min_p": 2}, {"repetition_penalty": 0}, {"top_k": -2}])
+def test_a_generation_config_out_of_range_is_refused(config):
+    recipe = Recipe.model_validate({"name": "r", "model": "m", "prompts": {"files": ["p"]}})
+    (field,) = config
+    with pytest.raises(RecipeError, match=rf"^sampling\.{field}: .* set sampling\.{field}"):
+        resolved(recipe, {"sampling": config})
