@@ -33,6 +33,8 @@ import os
 import re
 from collections.abc import Sequence
 
+from factory.texts import mask_secrets
+
 _LONG_LINE = re.compile(r"^(.{300}).{600,}(.{100})$", re.MULTILINE)
 """A line of at least 1,000 characters, of which a message shows the beginning and the end."""
 
@@ -62,11 +64,12 @@ class FactoryError(Exception):
     exit_code = 1
 
     def __init__(self, field: str, fault: str, remedy: str = "", file: str = "") -> None:
-        """Store the parts of the message.
+        """Store the parts of the message, with masked secrets.
 
         `field` is the recipe field, argument, file, or step at fault. `file` is the file that
         contains the field, if the message should name it.
         """
+        field, fault, remedy, file = map(mask_secrets, (field, fault, remedy, file))
         super().__init__(field, fault, remedy, file)  # unpickling passes `args` to __init__
         self.field = field
         self.fault = fault

@@ -19,15 +19,13 @@ from multiprocessing.connection import Connection
 from typing import Any, Literal
 
 from factory.errors import FunctionError
+from factory.texts import describe_error
 
 _MACHINE = (OSError, ImportError, MemoryError)
 """Exceptions caused by the machine, such as a missing file. The next run may succeed."""
 
 _NOT_IN_ROW_ORDER = (Mapping, Set, str, bytes, bytearray)
 """Types whose items are not one value per row, such as a dictionary, whose items are its keys."""
-
-MOST_CHARACTERS = 10_000
-"""Maximum number of characters of an exception's message that the lake stores."""
 
 
 @dataclass(frozen=True)
@@ -55,19 +53,11 @@ def call(function: Callable[[list[dict[str, Any]]], Any], rows: list[dict[str, A
         if len(values) == n_rows:
             return [_number(value) for value in values]
     except _MACHINE as error:
-        return _raised(error, "transient")
+        return Fault(f"the function raised {describe_error(error)}", "transient")
     except (Exception, SystemExit, GeneratorExit) as error:  # a user's code may raise anything
-        return _raised(error, "permanent")
+        return Fault(f"the function raised {describe_error(error)}", "permanent")
     counted = f"{len(values)}" if len(values) < n_rows else f"more than {n_rows}"
     return Fault(f"the function returned {counted} values for {n_rows} rows", "permanent")
-
-
-def _raised(error: BaseException, kind: Literal["permanent", "transient"]) -> Fault:
-    try:
-        text = str(error)[:MOST_CHARACTERS]
-    except Exception:
-        text = "its message cannot be shown"
-    return Fault(f"the function raised {type(error).__name__}: {text}", kind)
 
 
 def _number(value: Any) -> float | Fault | None:

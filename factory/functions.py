@@ -17,6 +17,7 @@ from typing import Any
 from factory.errors import FunctionError
 from factory.fingerprint import file_digest, short_hash
 from factory.paths import user_path
+from factory.texts import describe_error
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def _check_source(name: str, file: Path, n_arguments: int) -> None:
     try:
         tree = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError) as error:
-        fault = f"{file.name} cannot be imported: {type(error).__name__}: {error}"
+        fault = f"{file.name} cannot be imported: {describe_error(error)}"
         raise FunctionError(name, fault, "correct the file") from None
     found = [node for node in ast.walk(tree) if _may_define(node, attribute)]
     if not found:
@@ -169,6 +170,6 @@ def _import(name: str, file: Path) -> ModuleType:
     except (Exception, SystemExit) as error:
         raise FunctionError(
             name,
-            f"{file.name} cannot be imported: {type(error).__name__}: {error}",
+            f"{file.name} cannot be imported: {describe_error(error)}",
             "fix the file, or install the packages that it imports",
         ) from error

@@ -4,7 +4,6 @@ A file must be a regular file: reading a pipe or a device could block forever. J
 not give a key twice, because their parsers would silently keep one of the two values.
 """
 
-import io
 import json
 import os
 import stat
@@ -12,6 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.reader import ReaderError
+
+from factory.errors import one_line
+from factory.texts import Undecodable, decode_text, display_line, has_half_pair, join_pairs, shorten
 
 MOST_BYTES = 1_000_000
 """Maximum size of a recipe, rubric, or pair policy. Parsing more YAML would take too long."""
@@ -21,13 +24,13 @@ MOST_NODES = 100_000
 
 
 class UnsuitableFile(OSError):
-    """A file that cannot be read completely: it is a pipe or a device, or it is too large."""
+    """A file that cannot be read: it is a pipe or a device, too large, or not UTF-8."""
 
 
 def read_text(path: Path, most: int | None = MOST_BYTES) -> str:
     """Return the text of a UTF-8 file with at most `most` bytes.
 
-    Line ends become line feeds. Raises OSError, or UnicodeDecodeError if the text is not UTF-8.
+    Line ends become line feeds. Raises OSError if the file cannot be read, or is not UTF-8.
     """
     # O_NONBLOCK: opening a pipe would otherwise wait for a process that writes to it.
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123
@@ -36,13 +39,14 @@ def read_text(path: Path, most: int | None = MOST_BYTES) -> str:
         content = file.read() if most is None else file.read(most + 1)
     if most is not None and len(content) > most:
         raise UnsuitableFile(f"it is larger than {most:,} bytes")
-    return io.StringIO(content.decode("utf-8"), newline=None).read()
+    try:
+        return decode_text(content)
+    except Undecodable as error:
+        raise UnsuitableFile(str(error)) from None
 
 
-def reason_of(error: OSError | UnicodeDecodeError) -> str:
+def reason_of(error: OSError) -> str:
     """Return the reason why a file cannot be read."""
-    if isinstance(error, UnicodeDecodeError):
-        return "it is not UTF-8 text"
     return error.strerror or str(error)
 
 
@@ -66,12 +70,20 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class StrictLoader(yaml.SafeLoader):
-    """A YAML loader that refuses duplicate keys, merge keys, and aliases that grow without end."""
+    """A YAML loader that refuses duplicate keys, merge keys, aliases that grow without end, and
+    halves of characters."""
 
     def get_single_node(self) -> Any:
         node = super().get_single_node()
         _count(node, {}, set())
         return node
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        value = super().construct_scalar(node)
+        if isinstance(value, str) and has_half_pair(value):
+            line = node.start_mark.line + 1
+            raise yaml.YAMLError(f"line {line}: an escape is half of a surrogate pair")
+        return join_pairs(value) if isinstance(value, str) else value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -80,7 +92,7 @@ class StrictLoader(yaml.SafeLoader):
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag.endswith(":merge"):
                 raise yaml.YAMLError(f"line {line}: expected a field name before the colon")
             if key_node.value in seen:
-                raise yaml.YAMLError(f"line {line}: the field {key_node.value} is set twice")
+                raise yaml.YAMLError(f"line {line}: the field {key_node.value[:60]} is set twice")
             seen.add(key_node.value)
         found = super().construct_mapping(node, deep)
         if len(found) < len(node.value):
@@ -114,7 +126,20 @@ def parse_yaml(text: str, loader: type[StrictLoader] = StrictLoader) -> Any:
         return yaml.load(text, Loader=loader)
     except RecursionError:
         raise yaml.YAMLError("the values are nested too deeply") from None
+    except ReaderError as error:
+        line, char = text.count("\n", 0, error.position) + 1, display_line(chr(error.character))
+        raise yaml.YAMLError(f"line {line}: the character {char} is not allowed") from None
+    except yaml.MarkedYAMLError as error:
+        raise yaml.YAMLError(_describe(error)) from None
     except ValueError as error:  # such as the date 2026-13-01
         raise yaml.YAMLError(f"a value is not valid: {error}") from None
     except (TypeError, LookupError, AttributeError):  # such as `!!bool x`
         raise yaml.YAMLError("a value does not fit its tag") from None
+
+
+def _describe(error: yaml.MarkedYAMLError) -> str:
+    """Describe a YAML error in one line. PyYAML would quote a part of the text."""
+    mark = error.problem_mark
+    line = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
+    context = f" {error.context}" if error.context else ""
+    return shorten(one_line(f"{line}{error.problem}{context}"), 200)

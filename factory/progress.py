@@ -4,13 +4,14 @@ Code that works for a long time takes a `Progress`. `Lines` writes plain lines, 
 a terminal, `NotebookBars` draws them in a Jupyter notebook, and `Silent` shows nothing.
 """
 
-import html
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, TextIO
+
+from factory.texts import display_html, display_text, is_terminal, say
 
 
 class Task(Protocol):
@@ -108,7 +109,7 @@ class _MeteredTask:
         self, title: str, total: int, unit: str, draw: Callable[["_MeteredTask"], None]
     ) -> None:
         self.meter = Meter(total)
-        self._title, self._unit, self._draw = title, unit, draw
+        self._title, self._unit, self._draw = display_text(title), unit, draw
 
     def advance(self, n: int = 1, tokens: int = 0) -> None:
         self.meter.advance(n, tokens)
@@ -135,11 +136,11 @@ class Lines:
 
     def __init__(self, out: TextIO | None = None, every: float = 10.0) -> None:
         """`every` is the number of seconds between two lines about a task."""
-        self._out = out or sys.stderr
+        self._out = out
         self._every = every
 
     def say(self, message: str) -> None:
-        print(message, file=self._out, flush=True)
+        say(message, error=True, out=self._out)
 
     @contextmanager
     def task(self, title: str, total: int, unit: str) -> Iterator[Task]:
@@ -160,7 +161,8 @@ class Bars:
         self._console = Console(stderr=True)
 
     def say(self, message: str) -> None:
-        self._console.print(message, markup=False, highlight=False, soft_wrap=True)
+        shown = display_text(message)
+        self._console.print(shown, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     @contextmanager
     def task(self, title: str, total: int, unit: str) -> Iterator[Task]:
@@ -171,7 +173,7 @@ class Bars:
             progress.TextColumn("{task.description}", markup=False),
         )
         with progress.Progress(*columns, console=self._console, transient=True) as bars:
-            bar = bars.add_task(title, total=total)
+            bar = bars.add_task(display_text(title), total=total)
 
             def draw(task: _MeteredTask) -> None:
                 done, of = task.meter.done, task.meter.total
@@ -193,18 +195,18 @@ class NotebookBars:
         warnings.filterwarnings("ignore", "IProgress not found")
 
     def say(self, message: str) -> None:
-        print(message)
+        say(message)
 
     @contextmanager
     def task(self, title: str, total: int, unit: str) -> Iterator[Task]:
         from IPython.display import HTML, Pretty, display
 
-        shown = display(HTML(html.escape(title)), display_id=True)
+        shown = display(HTML(display_html(title)), display_id=True)
 
         def draw(task: _MeteredTask) -> None:
             done, of = task.meter.done, max(task.meter.total, 1)
             bar = f'<progress value="{done}" max="{of}"></progress>'
-            shown.update(HTML(f"{bar} {html.escape(task.state)}"))
+            shown.update(HTML(f"{bar} {display_html(task.state)}"))
 
         task = _MeteredTask(title, total, unit, _at_most_every(0.2, draw))
         yield task
@@ -251,7 +253,7 @@ def open_progress(show: bool | None = None) -> Progress:
         return Silent()
     if _is_notebook():
         return NotebookBars()
-    if sys.stderr.isatty():
+    if is_terminal(error=True):
         return Bars()
     return Lines() if show else Silent()
 

@@ -5,7 +5,6 @@ display it. `to_dict()` returns what the command line prints with `--json`. This
 read the lake.
 """
 
-import html
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from factory.report import (
     work_table,
 )
 from factory.stages import JUDGE_REMEDY
+from factory.texts import display_html, display_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,19 +109,20 @@ class Table:
 
     def __repr__(self) -> str:
         parts = [
-            f"{title}\n{text_table(rows)}" if title else text_table(rows)
+            f"{display_text(title)}\n{text_table(rows)}" if title else text_table(rows)
             for title, rows in self.tables()
             if rows
         ]
-        return "\n\n".join([*parts, *(["\n".join(notes)] if (notes := self.notes()) else [])])
+        notes = [display_text(note) for note in self.notes()]
+        return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])])
 
     def _repr_html_(self) -> str:
         parts = [
-            (f"<p><b>{html.escape(title)}</b></p>" if title else "") + html_table(rows)
+            (f"<p><b>{display_html(title)}</b></p>" if title else "") + html_table(rows)
             for title, rows in self.tables()
             if rows
         ]
-        return "".join(parts) + "".join(f"<p>{html.escape(note)}</p>" for note in self.notes())
+        return "".join(parts) + "".join(f"<p>{display_html(note)}</p>" for note in self.notes())
 
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)

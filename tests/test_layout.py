@@ -268,3 +268,50 @@ def test_only_one_module_reads_the_replies_of_servers():
         if line.strip() in ("import aiohttp", "import openai")
     }
     assert sending == {"openai.py", "openai_client.py"}
+
+
+# texts that other people wrote
+
+
+def test_rich_gets_texts_without_markup():
+    """A str that rich prints may contain markup such as `[red]`, so it gets a Text."""
+    places = {path for path in PYTHON if "from rich" in path.read_text()}
+    assert {path.name for path in places} == {"progress.py", "tables.py"}
+    for path in places:
+        for name, call in calls(path):
+            drawn = ast.unparse(call.args[0]) if call.args else ""
+            options = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+            if name.endswith((".add_column", ".add_row", "console.print")):
+                is_plain = options.get("markup") == "False"
+                assert is_plain or drawn.startswith(("Text(", "*map(Text,")) or drawn == "drawn"
+
+
+def test_only_checked_results_of_engines_become_rows():
+    callers = {
+        path.name
+        for path in PYTHON
+        for name, _ in calls(path)
+        if name in ("engine.generate", "self._engine.generate", "opened.generate")
+    }
+    assert callers == {"results.py", "worker.py"}
+
+
+def test_cards_are_rendered_by_the_renderer_that_escapes_values():
+    for path in PYTHON:
+        names = {name for name, _ in calls(path)}
+        if '"card.md"' in path.read_text():
+            assert "render_card_template" in names
+            assert "render_template" not in names
+
+
+def test_only_the_boundary_reads_text_files_of_the_user():
+    """`decode_text` skips byte order marks, and names the line that is not UTF-8."""
+    handlers = {
+        path.relative_to(ROOT).as_posix()
+        for path in PYTHON
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ExceptHandler)
+        and node.type
+        and "UnicodeDecodeError" in ast.unparse(node.type)
+    }
+    assert handlers == {"texts/reading.py", "stages/prompts/lines.py", "models/templates.py"}

@@ -4,7 +4,8 @@ Commands import everything heavy inside their functions, so that `factory --help
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from factory.cli.ending import (
     exit_with,
     interrupted,
     machine_errors,
+    say_traceback,
 )
 from factory.cli.export import export
 from factory.cli.init import init
@@ -39,6 +41,7 @@ from factory.cli.sql import sql
 from factory.cli.trace import trace
 from factory.cli.train import adopt, train
 from factory.paths import user_path
+from factory.texts import display_text, replace_unencodable, say
 
 GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "Make": (init, preview, run, pairs, adopt, train),
@@ -46,6 +49,10 @@ GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "Publish": (export, publish),
     "Maintain": (doctor, verify, schema),
 }
+
+
+# Typer exports this class only as the base of another.
+_UsageError: Any = typer.BadParameter.__base__
 
 
 class Command(TyperCommand):
@@ -79,6 +86,14 @@ def _name(param: Any) -> str:
 class Groups(TyperGroup):
     """A command group whose help lists the subcommands by topic."""
 
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        with _displayed_usage_errors():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _displayed_usage_errors():
+            return super().invoke(ctx)
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         for title, commands in GROUPS.items():
             rows = []
@@ -88,6 +103,17 @@ class Groups(TyperGroup):
                     rows.append((command.__name__, found.get_short_help_str(limit=60)))
             with formatter.section(title):
                 formatter.write_dl(rows)
+
+
+@contextmanager
+def _displayed_usage_errors() -> Iterator[None]:
+    """Display the user's arguments in a usage error, which Typer prints, like other texts."""
+    try:
+        yield
+    except _UsageError as error:
+        message = display_text(error.format_message())
+        error.__dict__["format_message"] = lambda: message
+        raise
 
 
 app = typer.Typer(
@@ -107,7 +133,7 @@ for commands in GROUPS.values():
 
 def _print_version(is_wanted: bool) -> None:
     if is_wanted:
-        print(f"preference-factory {__version__}")
+        say(f"preference-factory {__version__}")
         raise typer.Exit
 
 
@@ -122,6 +148,7 @@ def options(
 
 def main() -> None:
     """Run the `factory` command."""
+    replace_unencodable()
     _warn_of_factory_boy()
     allow_many_files()
     try:
@@ -129,6 +156,7 @@ def main() -> None:
     except BaseException:
         if interrupted.is_set():
             exit_interrupted()
+        sys.excepthook = say_traceback
         raise
 
 
@@ -139,9 +167,9 @@ def _warn_of_factory_boy() -> None:
         distribution("factory_boy")
     except PackageNotFoundError:
         return
-    print(
+    say(
         "factory: factory_boy is also installed in this environment. Both packages are imported "
         "as `factory`, so only one of them works: install the two packages in separate "
         "environments",
-        file=sys.stderr,
+        error=True,
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from factory.cli.options import LAKE, Json, LakePath, Overrides, RecipePath, open_recipe
-from factory.cli.tables import print_json
+from factory.texts import display_line, say, say_json
 
 if TYPE_CHECKING:
     from factory.results import Diagnosis, Verification
@@ -34,7 +34,7 @@ def verify(
         result = verify_lake(lake)
     else:
         result = open_recipe(recipe, lake, overrides).verify()
-    print_json(result.to_dict()) if as_json else print_verify(result)
+    say_json(result.to_dict()) if as_json else print_verify(result)
     if not result.ok:
         raise typer.Exit(1)
 
@@ -53,7 +53,7 @@ def doctor(
     Example: factory doctor recipes/quickstart/recipe.yaml
     """
     result = open_recipe(recipe, lake, overrides).doctor()
-    print_json(result.to_dict()) if as_json else print_doctor(result)
+    say_json(result.to_dict()) if as_json else print_doctor(result)
     if not result.ok:
         raise typer.Exit(1)
 
@@ -61,15 +61,15 @@ def doctor(
 def print_verify(result: "Verification") -> None:
     """Print the changed files and the number of files that were checked."""
     for row in result:
-        print(f"{row['file']}: {row['why']}")
+        say(f"{display_line(row['file'])}: {display_line(row['why'])}")
     for note in result.notes():
-        print(note)
+        say(note)
 
 
 def print_doctor(result: "Diagnosis") -> None:
     """Print one line per check, then whether this machine can run the recipe."""
     width = max(len(row["name"]) for row in result)
     for row in result:
-        print(f"{row['mark']:<4}  {row['name']:<{width}}  {row['message']}")
+        say(f"{row['mark']:<4}  {row['name']:<{width}}  {display_line(row['message'])}")
     for note in result.notes():
-        print(note)
+        say(note)

@@ -12,6 +12,7 @@ from factory.cli.tables import print_rows
 from factory.errors import QueryError
 from factory.files import open_to_append
 from factory.lake import PART, Views, query_text, shipped_queries
+from factory.texts import is_terminal, say
 
 PROMPT, CONTINUED = "factory> ", "    ...> "
 
@@ -49,7 +50,7 @@ def run_console(views: Views, output: str) -> None:
     """
     if not sys.stdin.isatty():
         _answer_all(views, sys.stdin.read(), output)
-    elif not sys.stdout.isatty():
+    elif not is_terminal():
         raise QueryError(
             "QUERY",
             "got no query, and the interactive prompt needs a terminal",
@@ -81,7 +82,7 @@ def _answer_all(views: Views, text: str, output: str) -> None:
         )
     for place, statement in enumerate(statements):
         if place and output == "table":
-            print()
+            say()
         _print_answer(views, statement, output)
 
 
@@ -127,7 +128,7 @@ class Prompt:
         # Restore Ctrl-C: a command that a shell starts in the background ignores it.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         save_history = self._edit_lines()
-        print("End a query with a semicolon. Type .help for help, Ctrl-D to leave.")
+        say("End a query with a semicolon. Type .help for help, Ctrl-D to leave.")
         while True:
             try:
                 line = input(CONTINUED if self._begun else PROMPT)
@@ -135,11 +136,11 @@ class Prompt:
                     return
                 self._take(line)
             except EOFError:
-                print()
+                say()
                 return
             except KeyboardInterrupt:
                 self._begun = ""
-                print()
+                say()
             finally:
                 save_history()  # after every line, since closing the terminal kills the process
 
@@ -156,7 +157,7 @@ class Prompt:
             try:
                 _print_answer(self._views, statement, self._output)
             except QueryError as error:
-                print(f"factory: {error}", file=sys.stderr)
+                say(f"factory: {error}", error=True)
 
     def completions(self, text: str, before: str) -> list[str]:
         """Return every word that can complete `text`. `before` is the line up to `text`."""
@@ -199,7 +200,7 @@ class Prompt:
             open_to_append(file, "ab", permissions=0o600).close()
             readline.read_history_file(file)
         except (OSError, RuntimeError) as error:
-            print(f"factory: the history is not saved: {error}", file=sys.stderr)
+            say(f"factory: the history is not saved: {error}", error=True)
             return lambda: None
         readline.set_history_length(HISTORY_LINES)
         return lambda: readline.write_history_file(file)
@@ -208,12 +209,12 @@ class Prompt:
 def _command(word: str) -> None:
     match word:
         case ".help":
-            print(HELP)
-            print(f"Views: {', '.join(VIEWS)}.")
+            say(HELP)
+            say(f"Views: {', '.join(VIEWS)}.")
         case ".list":
             print_rows(named_queries().to_arrow(), "table", shorten=False)
         case _:
-            print(f"factory: {word}: expected {', '.join(COMMANDS)}", file=sys.stderr)
+            say(f"factory: {word}: expected {', '.join(COMMANDS)}", error=True)
 
 
 def history_file() -> Path:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from factory.cli.options import LAKE, Json, LakePath, open_recipe
-from factory.cli.tables import print_json, print_table
+from factory.cli.tables import print_table
 from factory.errors import QueryError
+from factory.texts import display_line, say, say_code, say_json
 
 if TYPE_CHECKING:
     from factory.api import Dataset, Factory
@@ -65,10 +66,10 @@ def diff(
     a, b = _open(first, lake, set_a), _open(second, lake_b or lake, set_b)
     if as_sql:
         text = a.diff_sql(b)
-        print_json({"sql": text}) if as_json else print(text, end="")
+        say_json({"sql": text}) if as_json else say_code(text)
         return
     result = a.diff(b, limit)
-    print_json(result.to_dict()) if as_json else print_diff(result)
+    say_json(result.to_dict()) if as_json else print_diff(result)
 
 
 def _open(path: Path, lake: Path, overrides: list[str] | None) -> "Factory | Dataset":
@@ -88,17 +89,17 @@ def _open(path: Path, lake: Path, overrides: list[str] | None) -> "Factory | Dat
 def print_diff(result: "Diff") -> None:
     """Print how two sets of pairs differ, followed by examples."""
     for name, pair_set in zip("AB", result.sets, strict=True):
-        print(f"{name}  {_describe_set(pair_set)}")
-    print()
+        say(f"{name}  {_describe_set(pair_set)}")
+    say()
     print_table(result.rows)
     for row in result.examples:
-        print(f"\n{row['status']}: {row['reason']}")
-        print(f"  prompt {row['prompt_id']}, iteration {row['iteration']}")
+        say(f"\n{row['status']}: {display_line(row['reason'])}")
+        say(f"  prompt {row['prompt_id']}, iteration {row['iteration']}")
         for name in "ab":
             if pair := row[f"{name}_pair_id"]:
-                print(f"  pair {pair} in {name.upper()}")
+                say(f"  pair {pair} in {name.upper()}")
         if row["detail"]:
-            print(f"  {row['detail']}")
+            say(f"  {display_line(row['detail'])}")
 
 
 def _describe_set(pair_set: Mapping[str, Any]) -> str:

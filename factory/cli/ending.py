@@ -4,16 +4,18 @@ An unexpected exception is a bug and keeps its traceback.
 """
 
 import errno
-import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from threading import Event
+from types import TracebackType
 from typing import Any, NoReturn
 
 from factory.errors import FactoryError, WorkError
+from factory.texts import say, say_json
 
 _MANY_FILES = 65_536
 """Number of files that is enough for every lake."""
@@ -91,7 +93,7 @@ def exit_with(error: FactoryError, *, as_json: bool) -> NoReturn:
     error.name_options()
     if as_json:
         parts = {"field": error.field, "fault": error.fault, "remedy": error.remedy}
-        print(json.dumps({"error": str(error), "exit_code": error.exit_code, **parts}))
+        say_json({"error": str(error), "exit_code": error.exit_code, **parts}, indent=None)
     _fail(error.exit_code, str(error))
 
 
@@ -100,6 +102,13 @@ def exit_interrupted() -> NoReturn:
     _fail(INTERRUPTED, "interrupted: finished rows are saved, run the same command to continue")
 
 
+def say_traceback(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Print the traceback of an exception that is a bug."""
+    say("".join(traceback.format_exception(kind, error, trace)).rstrip("\n"), error=True)
+
+
 def _fail(code: int, message: str) -> NoReturn:
-    print(f"factory: {message}", file=sys.stderr)
+    say(f"factory: {message}", error=True)
     sys.exit(code)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from factory.cli.options import LAKE, Json, LakePath, Overrides, open_recipe
-from factory.cli.tables import print_json
 from factory.errors import ExportError
+from factory.texts import say, say_json
 
 if TYPE_CHECKING:
     from factory.results import Export
@@ -54,7 +54,7 @@ def export(
         from factory.api import open_dataset
 
         result = open_dataset(source).export(trainer, out)
-    print_json(result.to_dict()) if as_json else print_export(result)
+    say_json(result.to_dict()) if as_json else print_export(result)
 
 
 def print_export(result: "Export") -> None:
@@ -62,8 +62,8 @@ def print_export(result: "Export") -> None:
     from factory.report import format_splits
 
     if result.left_out:
-        print(f"Left out, because their pairs do not exist yet: {', '.join(result.left_out)}")
+        say(f"Left out, because their pairs do not exist yet: {', '.join(result.left_out)}")
     if n := result.n_contradicting:
-        print(f"Left out, because another pair of the same prompt prefers the other answer: {n:,}")
-    print(f"Written for {result.trainer}, {format_splits(result.n_rows)}: {result.out}")
-    print(f"\nNext:\n  cd {shlex.quote(str(result.out))} && {result.command}")
+        say(f"Left out, because another pair of the same prompt prefers the other answer: {n:,}")
+    say(f"Written for {result.trainer}, {format_splits(result.n_rows)}: {result.out}")
+    say(f"\nNext:\n  cd {shlex.quote(str(result.out))} && {result.command}")

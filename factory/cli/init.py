@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from factory.texts import say
+
 
 def init(
     folder: Annotated[
@@ -29,7 +31,7 @@ def init(
     from factory import api
 
     recipe = api.init(folder, name)
-    print(f"Recipe: {recipe}")
+    say(f"Recipe: {recipe}")
     path = shlex.quote(str(recipe))
     first = "" if name == "quickstart" else f"  edit {path}\n"
-    print(f"\nNext:\n{first}  factory doctor {path}\n  factory plan {path}\n  factory run {path}")
+    say(f"\nNext:\n{first}  factory doctor {path}\n  factory plan {path}\n  factory run {path}")

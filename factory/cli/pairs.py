@@ -6,7 +6,8 @@ import typer
 
 from factory.cli.ending import write_rows_before_exit
 from factory.cli.options import LAKE, Json, LakePath, Overrides, RecipePath, open_recipe
-from factory.cli.tables import print_json, print_result
+from factory.cli.tables import print_result
+from factory.texts import say_json
 
 
 def pairs(
@@ -29,4 +30,4 @@ def pairs(
     opened = open_recipe(recipe, lake, how_to_run)
     write_rows_before_exit()
     result = opened.pairs(name, changes)
-    print_json(result.to_dict()) if as_json else print_result(result)
+    say_json(result.to_dict()) if as_json else print_result(result)

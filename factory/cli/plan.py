@@ -1,7 +1,8 @@
 """The `factory plan` and `factory status` commands."""
 
 from factory.cli.options import LAKE, Json, LakePath, Overrides, RecipePath, open_recipe
-from factory.cli.tables import print_json, print_result
+from factory.cli.tables import print_result
+from factory.texts import say_json
 
 
 def plan(
@@ -18,7 +19,7 @@ def plan(
     Example: factory plan recipes/quickstart/recipe.yaml --json
     """
     result = open_recipe(recipe, lake, overrides).plan()
-    print_json(result.to_dict()) if as_json else print_result(result)
+    say_json(result.to_dict()) if as_json else print_result(result)
 
 
 def status(
@@ -34,4 +35,4 @@ def status(
     Example: factory status recipes/quickstart/recipe.yaml
     """
     result = open_recipe(recipe, lake, overrides).status()
-    print_json(result.to_dict()) if as_json else print_result(result)
+    say_json(result.to_dict()) if as_json else print_result(result)

@@ -7,7 +7,8 @@ import typer
 
 from factory.cli.ending import write_rows_before_exit
 from factory.cli.options import LAKE, Json, LakePath, Overrides, RecipePath, open_recipe
-from factory.cli.tables import print_json, print_result
+from factory.cli.tables import print_result
+from factory.texts import say, say_json
 
 
 def publish(
@@ -91,7 +92,7 @@ def publish(
         dry_run=dry_run,
     )
     if as_json:
-        print_json(result.to_dict())
+        say_json(result.to_dict())
     elif dry_run is None:
         print_push(result.rows[0])
     else:
@@ -105,13 +106,13 @@ def print_push(pushed: dict[str, Any]) -> None:
         article = "a new" if pushed["made"] else "a"
         done = f"{pushed['pull'].capitalize()} a pull request" if pushed["pull"] else "Published"
         deleted = f", {pushed['deleted']:,} deleted" if pushed["deleted"] else ""
-        print(
+        say(
             f"{done} in {article} {visibility} repository, one commit: {pushed['files']:,} files "
             f"with {pushed['size']:,} bytes{deleted}\n{pushed['url']}"
         )
     else:
-        print(f"Nothing has changed, so there is no new commit: {pushed['url']}")
+        say(f"Nothing has changed, so there is no new commit: {pushed['url']}")
     if pushed["tagged"]:
-        print("The commit has the new tag.")
+        say("The commit has the new tag.")
     if pushed["collected"]:
-        print("The dataset is now in the collection.")
+        say("The dataset is now in the collection.")

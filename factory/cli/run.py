@@ -10,7 +10,8 @@ import typer
 
 from factory.cli.ending import write_rows_before_exit
 from factory.cli.options import LAKE, Json, LakePath, Overrides, RecipePath, open_recipe
-from factory.cli.tables import Rows, print_json, print_result
+from factory.cli.tables import Rows, print_result
+from factory.texts import display_line, say, say_json
 
 
 def run(
@@ -30,7 +31,7 @@ def run(
     write_rows_before_exit()
     result = opened.run()
     if as_json:
-        print_json(result.to_dict())
+        say_json(result.to_dict())
     else:
         print_result(result)
         print_next_commands(recipe, lake, result.dataset)
@@ -54,11 +55,11 @@ def preview(
     write_rows_before_exit()
     result = opened.preview(first)
     if as_json:
-        print_json(result.to_dict())
+        say_json(result.to_dict())
         return
     print_answers(result.rows)
     for note in result.notes():
-        print(f"\n{note}")
+        say(f"\n{note}")
 
 
 def print_next_commands(recipe: Path, lake: Path, dataset: Path) -> None:
@@ -68,12 +69,12 @@ def print_next_commands(recipe: Path, lake: Path, dataset: Path) -> None:
     option = "" if lake == default_lake() else f" --lake {shlex.quote(str(lake))}"
     path = shlex.quote(str(recipe))
     factory, python = _find_commands()
-    print("\nNext:")
-    print(f"  {factory} sql {path}{option} pair_texts --format json")
-    print(f"  {factory} status {path}{option}")
-    print(f"  {factory} export {path}{option} --to trl --out for-trl")
-    print(f"  {factory} publish {path}{option} --repo ORG/NAME --dry-run to-publish")
-    print(f"  {python} -c \"import datasets; print(datasets.load_dataset('{dataset}'))\"")
+    say("\nNext:")
+    say(f"  {factory} sql {path}{option} pair_texts --format json")
+    say(f"  {factory} status {path}{option}")
+    say(f"  {factory} export {path}{option} --to trl --out for-trl")
+    say(f"  {factory} publish {path}{option} --repo ORG/NAME --dry-run to-publish")
+    say(f"  {python} -c \"import datasets; say(datasets.load_dataset('{dataset}'))\"")
 
 
 def _find_commands() -> tuple[str, str]:
@@ -91,7 +92,7 @@ def _find_commands() -> tuple[str, str]:
 def print_answers(rows: Rows) -> None:
     """Print each prompt with its answers, scores, and judgments."""
     for prompt in dict.fromkeys(row["prompt"] for row in rows):
-        print(f"\n{prompt}")
+        say(f"\n{prompt}")
         for row in rows:
             if row["prompt"] == prompt:
                 _print_answer(row)
@@ -103,8 +104,9 @@ def _print_answer(row: dict[str, Any]) -> None:
         score += f", expected {row['expected_score']:.2f}"
     if row["finish_reason"] == "length":
         score += ", cut off"
-    print(f"  {row['role']} {row['draw']}  [{score}]  {row['error'] or row['answer']}")
+    say(f"  {row['role']} {row['draw']}  [{score}]  {row['error'] or row['answer']}")
     texts = [text.strip() for text in row["judgments"] or [] if text]
-    print("      judgments: " + " | ".join(text.splitlines()[-1] for text in texts if text))
+    ends = [display_line(text.splitlines()[-1]) for text in texts if text]
+    say(f"      judgments: {' | '.join(ends)}")
     for reason in dict.fromkeys(row["unscored"] or []):
-        print(f"      judgment without a score: {reason}")
+        say(f"      judgment without a score: {display_line(reason)}")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from factory.cli.tables import print_json
+from factory.texts import say_code, say_json
 
 
 def schema(
@@ -22,4 +22,4 @@ def schema(
     """
     from factory.recipe import recipe_reference, recipe_schema
 
-    print(recipe_reference(), end="") if as_markdown else print_json(recipe_schema())
+    say_code(recipe_reference()) if as_markdown else say_json(recipe_schema())

@@ -1,6 +1,5 @@
 """The `factory sql` command."""
 
-import sys
 from typing import Annotated
 
 import typer
@@ -8,6 +7,7 @@ import typer
 from factory.cli.options import LAKE, LakePath, Overrides, RecipePath, open_recipe
 from factory.cli.tables import FORMATS, print_rows
 from factory.errors import QueryError
+from factory.texts import say
 
 
 def sql(
@@ -50,4 +50,4 @@ def sql(
         found = opened.sql(query)
         print_rows(found.to_arrow(), output)
         if found.hint:
-            print(found.hint, file=sys.stderr)
+            say(found.hint, error=True)

@@ -3,9 +3,19 @@
 Results go to standard output. Progress and errors go to standard error.
 """
 
-import json
-import sys
+import io
 from typing import TYPE_CHECKING, Any
+
+from factory.texts import (
+    binary_output,
+    display_line,
+    display_text,
+    is_terminal,
+    json_text,
+    say,
+    say_code,
+    say_json,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,9 +35,9 @@ def print_result(result: "Table") -> None:
     for title, rows in result.tables():
         print_table(rows, title)
     if notes := result.notes():
-        print()
+        say()
     for note in notes:
-        print(note)
+        say(note)
 
 
 def print_table(rows: Rows, title: str | None = None, *, shorten: bool = False) -> None:
@@ -36,37 +46,37 @@ def print_table(rows: Rows, title: str | None = None, *, shorten: bool = False) 
     On a terminal, the table fits the width: long texts wrap or, with `shorten`, end with an
     ellipsis. In a pipe or a file, the table has one line per row.
     """
-    if sys.stdout.isatty():
+    if is_terminal():
         _draw_table(rows, title, shorten=shorten)
         return
     from factory.report import text_table
 
     if title:
-        print(f"\n{title}")
-    print(text_table(rows))
+        say(f"\n{title}")
+    say(text_table(rows))
 
 
 def _draw_table(rows: Rows, title: str | None, *, shorten: bool) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.cells import cell_len
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
-    from factory.report import escape_breaks, format_cell, is_numeric
+    from factory.report import format_cell, is_numeric
 
     console = Console(highlight=False)
     drawn = Table(box=SIMPLE_HEAD, show_edge=False, collapse_padding=True, pad_edge=False)
     columns = list(rows[0]) if rows else []
-    cells = [[format_cell(row[column]) for column in columns] for row in rows]
-    if shorten:
-        cells = [[escape_breaks(cell) for cell in line] for line in cells]
-    natural = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
+    heads = [display_line(column) for column in columns]
+    display = display_line if shorten else display_text
+    cells = [[display(format_cell(row[column])) for column in columns] for row in rows]
+    natural = [max(map(cell_len, column)) for column in zip(heads, *cells, strict=True)]
     numeric = [is_numeric(rows, column) for column in columns]
     widths = _fit(natural, numeric, console.width) if shorten else natural
-    for column, is_number, width in zip(columns, numeric, widths, strict=True):
+    for head, is_number, width in zip(heads, numeric, widths, strict=True):
         drawn.add_column(
-            column,
+            Text(head),
             justify="right" if is_number else "left",
             # Text may wrap, but numbers may not.
             no_wrap=is_number or shorten,
@@ -74,9 +84,9 @@ def _draw_table(rows: Rows, title: str | None, *, shorten: bool) -> None:
             max_width=width,
         )
     for line in cells:
-        drawn.add_row(*map(escape, line))
+        drawn.add_row(*map(Text, line))  # unlike a str, a Text has no markup
     if title:
-        console.print(f"\n{title}", style="bold")
+        console.print(Text(f"\n{display_text(title)}", style="bold"))
     console.print(drawn)
 
 
@@ -95,11 +105,6 @@ def _fit(widths: list[int], fixed: list[bool], room: int) -> list[int]:
     return fitted
 
 
-def print_json(value: Any) -> None:
-    """Print a value as JSON."""
-    print(json.dumps(value, ensure_ascii=False, indent=1, default=str))
-
-
 def print_rows(rows: "pa.Table", output: str, *, shorten: bool = True) -> None:
     """Print the rows of a query as a table, CSV, JSON, or Parquet.
 
@@ -109,17 +114,23 @@ def print_rows(rows: "pa.Table", output: str, *, shorten: bool = True) -> None:
         case "parquet":
             import pyarrow.parquet as pq
 
-            pq.write_table(rows, sys.stdout.buffer)
+            pq.write_table(rows, binary_output())
         case "csv":
             import pyarrow.csv
 
-            pyarrow.csv.write_csv(_encode_nested_columns(rows), sys.stdout.buffer)
+            rows = _encode_nested_columns(rows)
+            if is_terminal():
+                file = io.BytesIO()
+                pyarrow.csv.write_csv(rows, file)
+                say_code(file.getvalue().decode())
+            else:
+                pyarrow.csv.write_csv(rows, binary_output())
         case "json":
-            print_json(rows.to_pylist())
+            say_json(rows.to_pylist())
         case _ if rows.num_rows:
             print_table(rows.to_pylist(), shorten=shorten)
         case _:
-            print("no rows: " + ", ".join(rows.schema.names))
+            say("no rows: " + ", ".join(map(display_line, rows.schema.names)))
 
 
 def _encode_nested_columns(rows: "pa.Table") -> "pa.Table":
@@ -129,6 +140,6 @@ def _encode_nested_columns(rows: "pa.Table") -> "pa.Table":
     for place, column in enumerate(rows.schema):
         if pa.types.is_nested(column.type):
             values = rows[place].to_pylist()
-            texts = pa.array([json.dumps(value, ensure_ascii=False) for value in values])
+            texts = pa.array([json_text(value) for value in values])
             rows = rows.set_column(place, column.name, texts)
     return rows

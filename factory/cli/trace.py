@@ -1,6 +1,5 @@
 """The `factory trace` command."""
 
-import json
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from factory.cli.options import LAKE, Json, LakePath, Overrides, open_recipe
-from factory.cli.tables import print_json
 from factory.errors import QueryError
+from factory.texts import display_line, json_text, say, say_json
 
 if TYPE_CHECKING:
     from factory.report import Trace
@@ -50,7 +49,7 @@ def trace(
     else:
         found = api.trace(pair_id, lake).found
     if as_json:
-        print_json(found)
+        say_json(found)
     elif dataset is None:
         print_trace(found)
     else:
@@ -65,18 +64,20 @@ def print_trace(trace: "Trace") -> None:
     pair, prompt, build = trace["pair"], trace["prompt"], trace["build"]
     _print_head(pair)
     others = len(trace["builds"]) - 1
-    print(f"  build pairs/{pair['build_key']}" + (f", and {others} more have it" if others else ""))
+    say(f"  build pairs/{pair['build_key']}" + (f", and {others} more have it" if others else ""))
     if prompt:
-        origin = [f"{name} {prompt[name]}" for name in ("source", "license") if prompt[name]]
-        print(f"\nPrompt {pair['prompt_id']}" + (f" ({', '.join(origin)})" if origin else ""))
+        origin = [
+            f"{name} {display_line(prompt[name])}" for name in ("source", "license") if prompt[name]
+        ]
+        say(f"\nPrompt {pair['prompt_id']}" + (f" ({', '.join(origin)})" if origin else ""))
         _print_indented(transcript(prompt["messages"]))
     for side in SIDES:
         _print_side(side, pair, trace[side])
     for judge in trace["judges"]:
-        print(f"\nJudge {_describe_model(judge)}")
+        say(f"\nJudge {_describe_model(judge)}")
     if build:
-        changed = json.dumps(build["pairs"]) if "pairs" in build else "none"
-        print(f"\nPolicy (parameters that differ from the defaults: {changed})")
+        changed = json_text(build["pairs"]) if "pairs" in build else "none"
+        say(f"\nPolicy (parameters that differ from the defaults: {changed})")
         _print_indented(build["policy"])
 
 
@@ -84,7 +85,7 @@ def _print_head(pair: "Trace") -> None:
     margin = "" if pair.get("margin") is None else f", margin {pair['margin']:.3g}"
     place = [f"iteration {pair['iteration']}"]
     place += [str(pair[name]) for name in ("phase", "split") if name in pair]
-    print(f"Pair {pair['pair_id']}: {pair.get('outcome', 'kept')}{margin}; {', '.join(place)}")
+    say(f"Pair {pair['pair_id']}: {pair.get('outcome', 'kept')}{margin}; {', '.join(place)}")
 
 
 def _print_side(side: str, pair: "Trace", found: "Trace | None") -> None:
@@ -93,30 +94,30 @@ def _print_side(side: str, pair: "Trace", found: "Trace | None") -> None:
     if found is None:
         sample_id = pair[f"{side}_id"]
         missing = f"{sample_id} (not in this lake)" if sample_id else "none"
-        print(f"\n{side.capitalize()}: {missing}")
+        say(f"\n{side.capitalize()}: {missing}")
         return
     sample, role = found["sample"], pair[f"{side}_role"]
-    print(f"\n{side.capitalize()} {sample['sample_id']}: draw {sample['draw']} of {role}")
+    say(f"\n{side.capitalize()} {sample['sample_id']}: draw {sample['draw']} of {role}")
     if role != REFERENCE:
-        print(f"  by model {_describe_model(found['model'])}")
-    print(f"  samples/{sample['sampling_key']}, {sample['engine']} {sample['engine_version']}")
+        say(f"  by model {_describe_model(found['model'])}")
+    say(f"  samples/{sample['sampling_key']}, {sample['engine']} {sample['engine_version']}")
     _print_indented(sample["text"] or "", "    ")
     score, n_judgments = pair[f"score_{side}"], pair[f"n_judgments_{side}"]
     scored = "no score" if score is None else f"score {score:.3g}, of {n_judgments} valid judgments"
-    print(f"  {scored}")
+    say(f"  {scored}")
     for judgment in found["judgments"]:
         _print_judgment(judgment)
 
 
 def _print_judgment(judgment: "Trace") -> None:
-    verdict = "failed" if judgment["error"] else judgment["reason"] or "no verdict"
+    verdict = "failed" if judgment["error"] else display_line(judgment["reason"] or "no verdict")
     if judgment["score"] is not None:
         verdict = f"{judgment['score']:g}"
         if judgment["expected_score"] is not None:
             verdict += f", expected {judgment['expected_score']:.3g}"
     folders = f"judgments/{judgment['judge_key']}"
     folders += f", verdicts/{judgment['parser_key']}" if judgment["parser_key"] else ""
-    print(f"  judgment {judgment['draw']}: {verdict} ({folders})")
+    say(f"  judgment {judgment['draw']}: {verdict} ({folders})")
     _print_indented(judgment["text"] or judgment["error"] or "", "    ")
 
 
@@ -131,7 +132,7 @@ def _describe_model(model: "Trace") -> str:
 
 
 def _print_indented(text: str, prefix: str = "  ") -> None:
-    print(textwrap.indent(text.rstrip(), prefix))
+    say(textwrap.indent(text.rstrip(), prefix))
 
 
 def print_dataset_row(row: "Trace") -> None:
@@ -140,18 +141,18 @@ def print_dataset_row(row: "Trace") -> None:
     from factory.stages import transcript
 
     _print_head(row)
-    print(f"\nPrompt {row['prompt_id']}")
+    say(f"\nPrompt {row['prompt_id']}")
     _print_indented(transcript(row["prompt"]))
     if "completion" in row:
-        print(f"\nChosen {row['sample_id']}: of {row['role']}")
+        say(f"\nChosen {row['sample_id']}: of {row['role']}")
         model = name_in_loop(row["role"], row["iteration"]) or row["model"]
-        print(f"  by model {model}; score {row['score']:.3g}")
+        say(f"  by model {model}; score {row['score']:.3g}")
         _print_indented(row["completion"][-1]["content"], "    ")
-        print(f"\nJudge: model {row['judge_model']}, {row['n_judgments']} valid judgments")
+        say(f"\nJudge: model {row['judge_model']}, {row['n_judgments']} valid judgments")
         return
     for side in SIDES:
-        print(f"\n{side.capitalize()} {row[f'{side}_id']}: of {row[f'{side}_role']}")
+        say(f"\n{side.capitalize()} {row[f'{side}_id']}: of {row[f'{side}_role']}")
         model = name_in_loop(row[f"{side}_role"], row["iteration"]) or row[f"{side}_model"]
-        print(f"  by model {model}; score {row[f'score_{side}']:.3g}")
+        say(f"  by model {model}; score {row[f'score_{side}']:.3g}")
         _print_indented(row[side][-1]["content"], "    ")
-    print(f"\nJudge: model {row['judge_model']}, {row['n_judgments']} valid judgments per side")
+    say(f"\nJudge: model {row['judge_model']}, {row['n_judgments']} valid judgments per side")

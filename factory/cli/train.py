@@ -8,6 +8,7 @@ import typer
 
 from factory.cli.ending import write_rows_before_exit
 from factory.cli.options import LAKE, LakePath, Overrides, RecipePath, open_recipe
+from factory.texts import say
 
 
 def train(
@@ -36,7 +37,7 @@ def train(
 
     opened = open_dataset(dataset, progress=True)
     write_rows_before_exit()
-    print(f"Trained model: {opened.train(model, out, overrides)}")
+    say(f"Trained model: {opened.train(model, out, overrides)}")
 
 
 def adopt(
@@ -61,4 +62,4 @@ def adopt(
     Example: factory adopt recipe.yaml trained/ --iteration 0 --role future
     """
     digest = open_recipe(recipe, lake, overrides).adopt(model, iteration, role)
-    print(f"Added {digest}. Next: factory run {shlex.quote(str(recipe))}")
+    say(f"Added {digest}. Next: factory run {shlex.quote(str(recipe))}")

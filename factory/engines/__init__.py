@@ -5,6 +5,7 @@ from factory.engines.labels import LabelTree, label_tree, score_start, score_tok
 from factory.engines.open import check_engine, open_engine
 from factory.engines.openai_replies import OddReply, read_models
 from factory.engines.protocol import Engine, Request, Result
+from factory.engines.results import checked_results
 from factory.engines.threads import share_cores
 from factory.engines.tokenizers import load_tokenizer
 
@@ -16,6 +17,7 @@ __all__ = [
     "Request",
     "Result",
     "check_engine",
+    "checked_results",
     "find_gpus",
     "group_gpus",
     "label_tree",

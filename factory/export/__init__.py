@@ -18,7 +18,7 @@ from factory.export.source import (
     open_recipe_dataset,
     select_splits,
 )
-from factory.export.templates import render_template
+from factory.export.templates import render_card_template
 from factory.export.trainers import TRAINERS, export_query, snippets, trainer_of
 from factory.export.write import Exported, export_dataset
 
@@ -42,7 +42,7 @@ __all__ = [
     "open_dataset",
     "open_pairs",
     "open_recipe_dataset",
-    "render_template",
+    "render_card_template",
     "restored",
     "select_pairs",
     "select_splits",

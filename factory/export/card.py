@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from factory.export.judge_kinds import JUDGE_NOUNS, judge_kind
-from factory.export.templates import render_template
+from factory.export.templates import render_card_template
 from factory.recipe import Method, Recipe
 
 _TAGS: dict[Method, list[str]] = {"dpo": ["dpo", "preference"], "sft": ["sft"]}
@@ -35,7 +35,7 @@ def render_folder_card(recipe: Recipe, trains: Method, rows: Mapping[str, int]) 
         "counts": ", ".join(f"{rows[name]:,} {name}" for name in splits) or "no rows",
         "judge": JUDGE_NOUNS[judge_kind(recipe.judge, recipe.loop)],
     }
-    return f"{front_matter(metadata)}\n{render_template(template, values)}"
+    return f"{front_matter(metadata)}\n{render_card_template(template, values)}"
 
 
 def config_metadata(name: str, folder: str, splits: Iterable[str]) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def _load(name: str, folder: Path) -> Policy:
     try:
         own_file = user_path(name, "loop.policy", base=folder) if own else None
         sql = read_text(own_file) if own_file else file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise RecipeError(
             "loop.policy",
             f"the file {name} cannot be read ({reason_of(error)})",

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from factory.texts import mask_secrets
+
 Mark = Literal["ok", "note", "stop"]
 
 
@@ -14,6 +16,9 @@ class Check:
     mark: Mark
     """`note` is worth knowing; `stop` means that the recipe cannot run."""
     message: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", mask_secrets(self.message))
 
 
 def readable_size(n_bytes: float) -> str:

@@ -7,14 +7,16 @@ between two markers. It keeps the text around them and the metadata fields that 
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
+from urllib.parse import quote
 
-from factory.export import JUDGE_NOUNS, SPLITS, front_matter, render_template
+from factory.export import JUDGE_NOUNS, SPLITS, front_matter, render_card_template
 from factory.lake import Row, Views, load_query, shipped_queries
 from factory.publish.card_metadata import BEGIN, END, Kept, card_metadata, merged
 from factory.publish.gate import Finding
 from factory.publish.licenses import license_terms
 from factory.publish.release import Release
 from factory.report import format_cell, format_percent, is_numeric
+from factory.texts import Markdown, markdown_code, markdown_text
 
 _HEADINGS: Mapping[str, Mapping[str, str]] = {
     "gaps": {
@@ -92,7 +94,7 @@ def render_card(
         "numbers": _numbers(release, views),
         "tables": _tables(release, views, findings),
     }
-    body = render_template(template, values).strip()
+    body = render_card_template(template, values).strip()
     before = f"{kept.before}\n\n" if kept.before else ""
     after = f"\n{kept.after}\n" if kept.after else ""
     text = f"{front_matter(metadata)}\n{before}{BEGIN}\n\n{body}\n\n{END}\n{after}"
@@ -141,7 +143,7 @@ def _answer_numbers(quality: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _tables(release: Release, views: Views, findings: Sequence[Finding]) -> dict[str, str]:
+def _tables(release: Release, views: Views, findings: Sequence[Finding]) -> dict[str, Markdown]:
     """Return the card's tables in Markdown, by name. A table without rows is an empty string."""
     queries = {name: query.sql for name, query in shipped_queries().items()}
     rows = {
@@ -180,8 +182,8 @@ def _size_rows(release: Release) -> list[Row]:
     sizes = release.contents.sizes
     return [
         {
-            "configuration": f"`{config.name}`",
-            "one row per": config.grain,
+            "configuration": _code(config.name),
+            "one row per": Markdown(config.grain),
             **{
                 f"{split} rows": sizes[config.name][split].rows
                 if split in sizes[config.name]
@@ -201,7 +203,7 @@ def _model_row(model: Row, release: Release) -> Row:
     return {
         "model": model["name"],
         "origin": _model_origin(model, release),
-        "digest": f"`{model['digest']}`",
+        "digest": _code(model["digest"]),
         "dtype": model["dtype"],
     }
 
@@ -211,11 +213,17 @@ def _model_origin(model: Row, release: Release) -> str:
         rows = "answers" if release.method == "sft" else "pairs"
         return f"{model['parent']}, trained on {model['n_pairs']:,} {rows}"
     if model.get("served"):
-        return f"`{model['served']}` on a server, declared revision {model['revision']}"
+        declared = markdown_text(str(model["revision"]))
+        return Markdown(f"{_code(model['served'])} on a server, declared revision {declared}")
     if model["repository"]:
-        revision = f" at `{model['revision']}`" if model["revision"] else ""
-        return f"[{model['repository']}](https://huggingface.co/{model['repository']}){revision}"
+        name, address = markdown_text(model["repository"]), quote(model["repository"])
+        revision = f" at {_code(model['revision'])}" if model["revision"] else ""
+        return Markdown(f"[{name}](https://huggingface.co/{address}){revision}")
     return "a local folder"
+
+
+def _code(text: str) -> Markdown:
+    return markdown_code(text, in_table=True)
 
 
 def _length_rows(views: Views) -> list[Row]:
@@ -237,21 +245,21 @@ def _bias_rows(rows: Sequence[Row]) -> list[Row]:
 def _gate_row(finding: Finding) -> Row:
     result = f"{finding.n:,}" + " (allowed by the publisher)" * finding.is_bad
     return {
-        "check": f"`{finding.name}`",
+        "check": _code(finding.name),
         "looks for": finding.what,
         "rows found": result if finding.looked else "not checked: no evaluation set was given",
     }
 
 
-def _markdown_table(rows: Sequence[Row], headings: Mapping[str, str]) -> str:
+def _markdown_table(rows: Sequence[Row], headings: Mapping[str, str]) -> Markdown:
     if not rows:
-        return ""
+        return Markdown()
     names = list(rows[0])
     marks = ["---:" if is_numeric(rows, name) else "---" for name in names]
     lines = [[headings.get(name, name.replace("_", " ")) for name in names], marks]
     lines += [[_markdown_cell(row[name]) for name in names] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 
-def _markdown_cell(value: Any) -> str:
-    return format_cell(value).replace("|", "\\|").replace("\n", " ")
+def _markdown_cell(value: Any) -> Markdown:
+    return value if isinstance(value, Markdown) else markdown_text(format_cell(value))

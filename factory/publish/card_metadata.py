@@ -3,6 +3,7 @@
 The Hub defines the names of licenses and size categories; `datasets` defines the form of features.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,6 +38,9 @@ _TAGS: dict[Method, list[str]] = {
     "sft": ["sft", "self-rewarding"],
 }
 
+LONGEST_LICENSE = 96
+"""Maximum length of a license's name in the metadata, in characters (our choice)."""
+
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
@@ -64,8 +68,8 @@ def read_card(text: str, generated: Mapping[str, Any]) -> Kept:
     the user. All of its text is kept, below the generated part.
     """
     metadata, body = _split(text)
-    before, mark, rest = body.partition(BEGIN)
-    after = rest.partition(END)[2] if mark else before
+    before, mark, rest = _partition(body, BEGIN)
+    after = _partition(rest, END)[2] if mark else before
     changed = {
         name: value
         for name, value in metadata.items()
@@ -78,14 +82,25 @@ def _split(text: str) -> tuple[dict[str, Any], str]:
     """Split a card into its YAML metadata and its body. Without valid metadata, the body is the
     complete card."""
     text = text.replace("\r\n", "\n")
-    parts = text.split("---\n", 2)
-    if not text.startswith("---\n") or len(parts) < 3:
+    found = re.match(r"---\n(.*?)^---\n(.*)", text, re.DOTALL | re.MULTILINE)
+    if found is None:
         return {}, text
     try:
-        metadata = yaml.safe_load(parts[1])
+        metadata = yaml.safe_load(found[1])
     except yaml.YAMLError:
         return {}, text
-    return (metadata, parts[2]) if isinstance(metadata, dict) else ({}, text)
+    return (metadata, found[2]) if isinstance(metadata, dict) else ({}, text)
+
+
+def _partition(text: str, mark: str) -> tuple[str, str, str]:
+    """Split a text like `str.partition`, at the first line that is equal to `mark`.
+
+    A mark within a line belongs to someone's text.
+    """
+    found = re.search(rf"^{re.escape(mark)}[ \t]*$", text, re.MULTILINE)
+    if found is None:
+        return text, "", ""
+    return text[: found.start()], mark, text[found.end() :]
 
 
 def card_metadata(release: Release) -> dict[str, Any]:
@@ -112,7 +127,8 @@ def _license(declared: set[str | None]) -> dict[str, str]:
         return {"license": "other", "license_name": "by-source-see-card"}
     if names[0].lower() in (*_LICENSES, "unknown"):
         return {"license": names[0].lower()}
-    return {"license": "other", "license_name": names[0].lower().replace(" ", "-")}
+    plain = re.sub(r"[^a-z0-9._+-]+", "-", names[0].lower()).strip("-")[:LONGEST_LICENSE]
+    return {"license": "other", "license_name": plain or "see-card"}
 
 
 def _size(n_rows: int) -> str:

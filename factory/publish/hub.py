@@ -27,6 +27,7 @@ from factory.publish.hub_errors import (
     short,
     waiting,
 )
+from factory.texts import keep_secret
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, DatasetInfo
@@ -100,6 +101,7 @@ class Repository:
         self.name, self.branch = name, branch
         self._api = HfApi(token=token)
         self._token: str = token
+        keep_secret(token)
         self._progress = progress
         self._tries = tries
 

@@ -16,6 +16,7 @@ from factory.recipe.fields import (
     InvalidField,
     Section,
 )
+from factory.texts import name_secret
 
 
 class TransformersEngine(Section):
@@ -180,6 +181,9 @@ class OpenaiEngine(Section):
                 "set price_prompt and price_generated, in the currency of max_cost",
             )
         return self
+
+    def model_post_init(self, context: Any) -> None:
+        name_secret(self.key)
 
 
 def _named(value: Any) -> Any:

@@ -59,7 +59,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         data = parse_yaml(read_text(path), _Loader)
     except FileNotFoundError:
         raise RecipeError(file, "no such file", "give the path to a recipe in YAML") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         fault = f"the recipe cannot be read: {reason_of(error)}"
         raise RecipeError(file, fault, "expected a UTF-8 YAML file") from None
     except (yaml.YAMLError, ValueError) as error:

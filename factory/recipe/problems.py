@@ -18,6 +18,7 @@ from factory.recipe.fields import (
     listed_values,
     union_members,
 )
+from factory.texts import shorten
 
 
 def invalid_recipe(error: ValidationError, schema: type[Section], file: str) -> InvalidRecipe:
@@ -58,7 +59,7 @@ def _find_place(loc: Sequence[int | str], schema: type[Section]) -> _Place:
         if len(types) > 1:
             types = [each for each in types if _is_engine(each, part)]
             continue
-        path.append(str(part))
+        path.append(shorten(str(part), 60))
         inner = types[0] if types else None
         section = inner if is_section(inner) else None
         field = fields_of(section).get(str(part)) if section else None

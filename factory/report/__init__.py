@@ -40,7 +40,6 @@ from factory.report.summary import (
 )
 from factory.report.tables import (
     Rows,
-    escape_breaks,
     format_percent,
     format_splits,
     html_table,
@@ -67,7 +66,6 @@ __all__ = [
     "dataset_pairs",
     "describe_totals",
     "draw_picture",
-    "escape_breaks",
     "estimates",
     "format_cell",
     "format_percent",

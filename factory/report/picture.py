@@ -5,11 +5,11 @@ The chart is SVG, drawn from rows of numbers without a plotting library.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from math import ceil, floor, log10
 from typing import Any
 
 from factory.report.tables import format_percent
+from factory.texts import display_html
 
 Row = dict[str, Any]
 
@@ -200,7 +200,7 @@ def _bars(rows: Sequence[Row], role: str, x: _Axis, y: _Axis) -> Iterator[str]:
 def _text(x: float, y: float, text: str, *, anchor: str = "start", weight: str = "normal") -> str:
     return (
         f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" font-weight="{weight}">'
-        f"{escape(text)}</text>"
+        f"{display_html(text)}</text>"
     )
 
 

@@ -4,7 +4,6 @@ Text tables are for pipes, files, and the `repr` of a result. The command line d
 terminal itself.
 """
 
-import html
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 from factory.progress import format_rate
 from factory.report.cells import format_cell
+from factory.texts import display_html, display_line
 
 Rows = list[dict[str, Any]]
 
@@ -38,10 +38,11 @@ def _is_number(value: Any) -> bool:
 def text_table(rows: Rows) -> str:
     """Render rows as a plain-text table, with one line per row."""
     columns = list(rows[0]) if rows else []
-    cells = [[escape_breaks(format_cell(row[column])) for column in columns] for row in rows]
-    widths = [max(map(_width, column)) for column in zip(columns, *cells, strict=True)]
+    heads = [display_line(column) for column in columns]
+    cells = [[display_line(format_cell(row[column])) for column in columns] for row in rows]
+    widths = [max(map(_width, column)) for column in zip(heads, *cells, strict=True)]
     right = [is_numeric(rows, column) for column in columns]
-    lines = [columns, ["─" * min(width, _LONGEST_RULE) for width in widths], *cells]
+    lines = [heads, ["─" * min(width, _LONGEST_RULE) for width in widths], *cells]
     return "\n".join(_text_line(line, widths, right) for line in lines)
 
 
@@ -51,11 +52,6 @@ def _text_line(cells: list[str], widths: list[int], right: list[bool]) -> str:
         for cell, width, is_right in zip(cells, widths, right, strict=True)
     )
     return "  ".join(padded).rstrip()
-
-
-def escape_breaks(text: str) -> str:
-    """Write the line breaks of a text as `\\n` and `\\r`."""
-    return text.replace("\r", "\\r").replace("\n", "\\n")
 
 
 def _width(text: str) -> int:
@@ -83,7 +79,7 @@ def html_table(rows: Rows) -> str:
 
 
 def _html_cell(tag: str, text: str, align: str) -> str:
-    return f'<{tag} style="{_STYLE.format(align=align)}">{html.escape(text)}</{tag}>'
+    return f'<{tag} style="{_STYLE.format(align=align)}">{display_html(text)}</{tag}>'
 
 
 def drop_empty_columns(rows: Rows, *columns: str) -> Rows:

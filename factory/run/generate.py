@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import pyarrow as pa
 
 from factory import __version__
-from factory.engines import Engine, Request, Result
+from factory.engines import Engine, Request, Result, checked_results
 from factory.errors import CostLimitReached, StepFailed
 from factory.lake import (
     STORED_KEYS,
@@ -34,6 +34,7 @@ from factory.progress import Progress
 from factory.recipe import REFERENCE, OpenaiEngine, Recipe
 from factory.run.stop import EqualScores, ShareLimit
 from factory.stages import judgments, samples, split_reasoning, verdicts
+from factory.texts import clean_text, hide_paths
 
 FIRST_ERRORS = 3
 """Number of failures that an error message lists."""
@@ -184,10 +185,9 @@ class _Work:
         """Return the row of a result, without this machine's paths in its error."""
         row = self.maker.row(result, subject)
         if row["error"] is not None:
-            for path, shown in self._local_paths.items():
-                row["error"] = row["error"].replace(path, shown)
+            row["error"] = hide_paths(row["error"], self._local_paths)
         engine = self._engine
-        return {**row, "engine": engine.name, "engine_version": engine.version}
+        return {**row, "engine": engine.name, "engine_version": clean_text(str(engine.version))}
 
     def record(self, seconds: float) -> None:
         """Add the new counts and usage of the step to the manifest of the step's folder."""
@@ -200,7 +200,7 @@ def _local_paths(state: RecipeState) -> dict[str, str]:
     """Return the folders of this machine that must not appear in rows, with their replacements."""
     folders = {str(state.recipe.folder): ".", str(state.lake.root.resolve()): "lake"}
     home = home_folder()
-    return folders if home is None else {**folders, str(home): "~"}
+    return folders if home is None else {**folders, str(home): "~", str(home.resolve()): "~"}
 
 
 @dataclass(frozen=True)
@@ -268,7 +268,7 @@ def generate(
             task = stack.enter_context(progress.task(pass_title(step_states), total, unit))
             n_left = total
             try:
-                for result in engine.generate(requests()):
+                for result in checked_results(engine, requests()):
                     n_left -= 1
                     subject = in_flight.pop((result.request_id, result.draw))
                     task.advance(1, result.n_tokens or 0)

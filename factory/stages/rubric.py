@@ -154,7 +154,7 @@ def _read(name: str, folder: Path) -> str:
         if re.fullmatch(r"[a-z0-9_]+", name):
             return shipped.read_text(encoding="utf-8")
         return read_text(user_path(name, f"rubric {name[:60]}", base=folder))
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise RubricError(
             f"rubric {name}",
             f"the rubric cannot be read ({reason_of(error)})",

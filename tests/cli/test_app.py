@@ -2,12 +2,14 @@
 
 import errno
 import inspect
+import io
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from threading import Event
 
 import pyarrow.parquet as pq
@@ -15,7 +17,9 @@ import pytest
 
 from factory import __version__
 from factory.cli import ending
-from factory.cli.app import GROUPS
+from factory.cli.app import GROUPS, main
+from factory.cli.ending import say_traceback
+from factory.cli.tables import print_table
 from factory.recipe import load_recipe
 
 COMMANDS = [command for commands in GROUPS.values() for command in commands]
@@ -356,3 +360,73 @@ def test_a_bug_keeps_its_traceback(toy, factory, monkeypatch):
     monkeypatch.setattr("factory.cli.plan.print_result", broken)
     with pytest.raises(ZeroDivisionError):
         factory("plan", toy.path, "--lake", toy.lake)
+
+
+HOSTILE = "x\x1b[31m\u202e"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        (HOSTILE,),
+        ("run", f"--{HOSTILE}"),
+        ("run", "a", HOSTILE),
+        ("run", HOSTILE),
+        ("train", "a", "--model", "m", "--out", "o", "--set", f"{HOSTILE}=1"),
+        ("sql", "a", "b", "--format", HOSTILE),
+        ("init", f"/dev/null/{HOSTILE}"),
+    ],
+)
+def test_arguments_in_errors_are_displayed(factory, args):
+    ended = factory(*args)
+    assert ended.code == 2
+    assert r"x\x1b[31m\u202e" in ended.err
+    assert not {"\x1b", "\u202e"} & {*ended.err}
+
+
+def test_an_error_as_json_has_the_original_text(factory):
+    error = factory("run", f"{HOSTILE}.yaml", "--json").json()
+    assert error["field"] == f"{HOSTILE}.yaml"
+
+
+def test_the_traceback_of_a_bug_has_no_secret(monkeypatch, capsys):
+    monkeypatch.setenv("HF_TOKEN", "a1b2c3d4e5")
+    try:
+        raise ValueError("\x1b[31m a1b2c3d4e5")
+    except ValueError as error:
+        say_traceback(ValueError, error, error.__traceback__)
+    shown = capsys.readouterr().err
+    assert shown.endswith("ValueError: \\x1b[31m ***\n")
+    assert "Traceback (most recent call last)" in shown
+
+
+@pytest.mark.parametrize(
+    "args", [("--help",), ("run", "--help"), ("sql", "x", "--list"), ("schema",)]
+)
+def test_an_output_that_is_not_utf8_gets_replaced_characters(monkeypatch, args):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    monkeypatch.setattr(sys, "argv", ["factory", *args])
+    with suppress(SystemExit):
+        main()
+    sys.stdout.flush()
+    assert len(written.getvalue().decode("ascii")) > 500
+
+
+def test_a_table_on_a_terminal_has_no_markup_and_no_hidden_characters(monkeypatch):
+    out = io.StringIO()
+    monkeypatch.setattr(out, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+    cell = "[red]x[/red] :smile: \x1b[31m \u202e \\"
+    for shorten in (False, True):
+        print_table([{"[bold]\x9b": cell, "n": 1}], "[link=a]title\x07", shorten=shorten)
+    shown = out.getvalue()
+    assert not {"\x1b", "\x9b", "\x07", "\u202e"} & {*shown}
+    for part in (
+        r"[bold]\x9b",
+        r"[red]x[/red] :smile: \x1b[31m \u202e " + "\\",
+        r"[link=a]title\x07",
+    ):
+        assert shown.count(part) == 2, part

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from factory import function_worker
 from factory.engines import Request, function
 from factory.errors import EngineError, FunctionError, StepFailed
 from factory.functions import find_function
@@ -310,3 +311,26 @@ def test_the_probe_s_function_has_a_limit_of_its_own(toy):
     (toy.folder / "gold.py").write_text(HANGS.format(names="'x',"))
     with pytest.raises(StepFailed, match=r"probe.*took longer than 1 s"):
         toy.run()
+
+
+class Odd(Exception):
+    def __str__(self):
+        raise ValueError
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ValueError("\ud800 at http://user:pw@host"), "ValueError: \ufffd at http://user:***@host"),
+        (Odd(), "Odd: its message cannot be shown"),
+        (OSError("x" * 5_000_000), "OSError: " + "x" * 100),
+    ],
+    ids=["surrogate", "raises", "long"],
+)
+def test_an_odd_error_of_a_function_is_a_reason_that_can_be_stored(error, reason):
+    def grade(rows):
+        raise error
+
+    fault = function_worker.call(grade, [{}])
+    assert fault.reason.startswith(f"the function raised {reason}")
+    assert len(fault.reason) < 2100

@@ -692,6 +692,28 @@ def test_what_a_policy_may_not_return_is_said_in_a_sentence(toy, factory, sql, s
     assert not toy.shards("pairs")
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("-- Roles: current\n-- café".encode("latin-1"), "line 2 is not UTF-8 text: byte 0xe9"),
+        ("-- Roles: current".encode("utf-16"), "it is UTF-16, not UTF-8 text"),
+    ],
+)
+def test_a_policy_that_is_not_utf8_is_refused_with_its_line(toy, factory, content, said):
+    own(toy, "")
+    (toy.folder / "own.sql").write_bytes(content)
+    ended = factory("plan", toy.path, "--lake", toy.lake)
+    assert ended.code == 2
+    assert f"loop.policy: the file own.sql cannot be read ({said})" in ended.err
+
+
+def test_a_byte_order_mark_does_not_hide_the_roles_of_a_policy(toy):
+    own(toy, "")
+    (toy.folder / "own.sql").write_bytes(b"\xef\xbb\xbf-- Roles: past, current\r\nselect 1")
+    policy = _load("own.sql", toy.folder)
+    assert (policy.roles, policy.sql) == (("past", "current"), "-- Roles: past, current\nselect 1")
+
+
 def test_an_unknown_policy_is_named_with_those_that_ship(toy, factory):
     toy.write(loop={"policy": "temporl"})
     ended = factory("run", toy.path, "--lake", toy.lake)

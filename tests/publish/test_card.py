@@ -1,25 +1,38 @@
 """Tests of the dataset card: its metadata, its numbers, and the text of a user."""
 
 import json
+from collections import Counter
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
 import yaml
 
 datasets = pytest.importorskip("datasets")
+markdown_it = pytest.importorskip("markdown_it")
 
+from nasty import PARTS, nasty_texts  # noqa: E402
 from toys import publishable, write_published  # noqa: E402
 
+from factory.lake import Lake  # noqa: E402
+from factory.plan import read_state  # noqa: E402
+from factory.progress import Silent  # noqa: E402
 from factory.publish import (  # noqa: E402
     BEGIN,
     CONFIGS,
     END,
     Kept,
+    Published,
+    PublishOptions,
     license_terms,
     read_card,
+    write_folder,
     yaml_features,
 )
+from factory.publish.card import render_card  # noqa: E402
+from factory.publish.folder import read_published  # noqa: E402
 from factory.report import draw_picture  # noqa: E402
+from factory.texts import clean_text  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +133,80 @@ def test_what_a_person_changed_is_told_from_what_was_generated():
     kept = read_card(card, {"license": "mit", "pretty_name": "toy", "configs": [1]})
     assert (kept.before, kept.after) == ("above", "below")
     assert kept.metadata == {"pretty_name": "Mine", "extra": 1}
+
+
+def outline(card):
+    """The kinds of blocks and inline parts of a card, and its headings."""
+    parser = markdown_it.MarkdownIt("commonmark").enable("table")
+    tokens = parser.parse(card.split("---\n", 2)[2])
+    places = [place for place, token in enumerate(tokens) if token.type == "heading_open"]
+    heads = [tokens[place + 1].content for place in places]
+    kinds = Counter(token.type for token in tokens)
+    kinds += Counter(child.type for token in tokens for child in token.children or ())
+    return heads, kinds
+
+
+def hostile_card(toy, folder, published, monkeypatch):
+    """Publish a toy with hostile sources, licenses, and names. Returns its card and lineage."""
+
+    def render(release, *args):
+        rows = [
+            {**release.sources[0], "source": text, "license": text}
+            for text in (clean_text(text) for text in nasty_texts(50))
+        ]
+        worst = "".join(PARTS)
+        lineage = {
+            **release.lineage,
+            "judge": {**release.lineage["judge"], "rubric": worst},
+            "models": [{**model, "served": worst} for model in release.lineage["models"]],
+        }
+        recipe = {**release.recipe, "pairs": {"score": worst, "chosen_if": worst}}
+        hostile = replace(release, sources=rows, lineage=lineage, recipe=recipe)
+        return render_card(hostile, *args)
+
+    monkeypatch.setattr("factory.publish.folder.render_card", render)
+    folder.mkdir()
+    state = read_state(toy.recipe(), Lake(toy.lake))
+    write_folder(state, folder, PublishOptions("org/toy"), published, Silent())
+    return {name: (folder / name).read_text() for name in ("README.md", "lineage.json")}
+
+
+@pytest.mark.slow
+def test_hostile_texts_change_no_heading_and_the_card_does_not_grow(made, tmp_path, monkeypatch):
+    toy, folder = made
+    heads, kinds = outline((folder / "README.md").read_text())
+    files = hostile_card(toy, tmp_path / "first", Published(), monkeypatch)
+    card = files["README.md"]
+    hostile_heads, hostile_kinds = outline(card)
+    assert hostile_heads == heads
+    for kind in ("html_block", "html_inline", "image", "fence", "code_block", "hr", "table_open"):
+        assert hostile_kinds[kind] == kinds[kind], kind
+    for kind in ("bullet_list_open", "ordered_list_open", "blockquote_open", "link_open"):
+        assert hostile_kinds[kind] <= kinds[kind], kind
+    n_more = len(nasty_texts(50)) - 1
+    assert hostile_kinds["tr_open"] == kinds["tr_open"] + n_more
+    assert card.count(f"\n{END}\n") == 1
+    assert yaml.safe_load(card.split("---\n")[1])["license"] == "other"
+    assert not {"\x1b", "\r", "\u202e", "\x9b"} & {*card}
+
+    again = hostile_card(toy, tmp_path / "second", read_published(files), monkeypatch)
+    assert again["README.md"] == card
+    own = card.replace(BEGIN, f"Mine\n\n---\n\n{BEGIN}", 1) + f"\nMore, with {END}\n---\n"
+    third = hostile_card(
+        toy, tmp_path / "third", read_published({**files, "README.md": own}), monkeypatch
+    )
+    fourth = hostile_card(toy, tmp_path / "fourth", read_published(third), monkeypatch)
+    assert third == fourth
+    assert f"\nMore, with {END}\n---" in third["README.md"]
+    assert "\nMine\n\n---\n" in third["README.md"]
+
+
+@pytest.mark.parametrize("mark", ["---", f"{END}", f"{BEGIN}"])
+def test_marks_within_a_line_are_text(mark):
+    text = f"---\npretty_name: 'x {mark}'\n---\nabove {mark}\n{BEGIN}\nold {mark}\n{END}\nbelow\n"
+    kept = read_card(text, {})
+    assert (kept.before, kept.after) == (f"above {mark}", "below")
+    assert kept.metadata == {"pretty_name": f"x {mark}"}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Tests of loading recipes, and of the error messages for invalid recipes."""
 
 import pickle
+import re
 
 import pytest
 
@@ -317,9 +318,39 @@ def test_a_file_that_is_not_there_or_cannot_be_read_is_refused(tmp_path):
         load_recipe(tmp_path / "nowhere.yaml")
     with pytest.raises(RecipeError, match="the recipe cannot be read"):
         load_recipe(tmp_path)
-    (tmp_path / "latin.yaml").write_bytes(b"name: \xff")
-    with pytest.raises(RecipeError, match="the recipe cannot be read"):
-        load_recipe(tmp_path / "latin.yaml")
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("# café".encode("latin-1"), "line 4 is not UTF-8 text: byte 0xe9"),
+        (rb'seed: "\ud83d"', "line 4: an escape is half of a surrogate pair"),
+        (rb'seed: "\q"', r"line 4, column \d+: found unknown escape character 'q'"),
+        (b"seed: \x00", r"line 4: the character \\x00 is not allowed"),
+        (b"seed: \x1b[31m", r"line 4: the character \\x1b is not allowed"),
+        (b"seed: [" + b"k" * 200_000, r"line 5, column \d+: expected ',' or ']'"),
+        (b"k" * 200_000, r"line 5, column \d+: mapping values are not allowed here"),
+        (b"? " + b"k" * 200_000 + b"\n: 1", "k…: unknown field"),
+    ],
+    ids=["latin-1", "half pair", "escape", "nul", "esc", "long value", "long line", "long name"],
+)
+def test_a_bad_line_is_refused_with_its_number(tmp_path, line, fault):
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(b"# one\n# two\n# three\n" + line + b"\n" + MINIMAL.encode())
+    with pytest.raises(RecipeError, match=fault) as caught:
+        load_recipe(path)
+    sentence = str(caught.value)
+    assert str(path) in sentence
+    assert "unicode string" not in sentence
+    assert len(sentence) < 1000
+
+
+def test_a_byte_order_mark_and_pairs_of_escapes_are_read(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    source = '{files: [prompts.jsonl], source: "\\ud83d\\ude00 \\u00e9"}'
+    text = re.sub(r"prompts:.*(\n .*)*", lambda _: f"prompts: {source}", MINIMAL)
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert load_recipe(path).prompts.source == "😀 é"
 
 
 # engines

@@ -211,9 +211,14 @@ def test_source_and_description_are_texts(load):
 
 
 def test_a_rubric_that_is_no_text_is_refused(tmp_path):
-    (tmp_path / "own.md").write_bytes(b"\xff")
-    with pytest.raises(RubricError, match="cannot be read"):
+    (tmp_path / "own.md").write_bytes(b"---\n\xff")
+    with pytest.raises(RubricError, match=r"cannot be read \(line 2 is not UTF-8"):
         load_rubric(Judge(rubric="own.md"), tmp_path)
+
+
+def test_a_byte_order_mark_does_not_change_a_rubric(tmp_path, load):
+    (tmp_path / "marked.md").write_bytes(b"\xef\xbb\xbf" + OWN.replace("\n", "\r\n").encode())
+    assert load_rubric(Judge(rubric="marked.md"), tmp_path) == load(OWN)
 
 
 @pytest.mark.parametrize(

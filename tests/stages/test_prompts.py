@@ -141,6 +141,14 @@ def test_a_byte_order_mark_is_passed_over():
 
 # invalid lines
 
+HALF = "an escape such as \\ud83d is half of a surrogate pair"
+
+
+def test_a_long_bad_line_is_not_repeated_in_full():
+    long = "x" * 5_000_000
+    for line in ({"prompt": "Hi.", long: 1}, chat({**USER, "role": long}), f'{{"{long}'):
+        assert len(reason(line)) <= 300
+
 
 @pytest.mark.parametrize(
     ("line", "expected"),
@@ -168,9 +176,10 @@ def test_a_byte_order_mark_is_passed_over():
             ),
             'in the arguments of a tool call, the key "a" is given twice',
         ),
-        (b'{"prompt": "\xff"}', "the line is not valid UTF-8"),
-        ('{"prompt": "\\ud800"}', "the line is not valid UTF-8"),
-        ('{"prompt": "Hi.", "meta": {"a": ["\\udfff"]}}', "the line is not valid UTF-8"),
+        (b'{"prompt": "\xff"}', "the line is not valid UTF-8 (byte 0xff at position 13)"),
+        ('{"prompt": "\\ud800"}', HALF),
+        ('{"prompt": "Hi.", "meta": {"a": ["\\udfff"]}}', HALF),
+        ('{"prompt": "Hi.", "\\udfff": 1}', HALF),
         ('["Hi."]', "expected an object, but the line is a list"),
         ('"Hi."', "expected an object, but the line is a string"),
         ("null", "expected an object, but the line is null"),

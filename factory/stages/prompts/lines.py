@@ -11,8 +11,12 @@ from factory.input_files import DuplicateKey, parse_json
 from factory.lake import MESSAGE, Row, prompt_id, sorted_json
 from factory.models import Conversation
 from factory.recipe import Prompts
+from factory.texts import has_half_pair, shorten
 
 PROMPTS_VERSION = 1
+
+LONGEST_REASON = 300
+"""Maximum length of the reason why a line is invalid, in characters (our choice)."""
 
 ROLES = ("system", "user", "assistant", "tool")
 
@@ -86,7 +90,7 @@ def read_prompts(
         try:
             row = _row(line, prompts, limit)
         except _Unusable as problem:
-            problems.append(Problem(place, str(problem)))
+            problems.append(Problem(place, shorten(str(problem), LONGEST_REASON)))
             continue
         if seen := first.get(row["prompt_id"]):
             problems.append(Problem(place, f"duplicate of the prompt at {seen}"))
@@ -166,16 +170,21 @@ that the factory sets."""
 def _fields(line: bytes) -> dict[str, Any]:
     try:
         fields = parse_json(line.decode("utf-8-sig"))
-        # Raises UnicodeError for half of a surrogate pair, and ValueError for NaN and infinity.
-        json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
+        # Raises ValueError for NaN and infinity.
+        has_half = has_half_pair(json.dumps(fields, ensure_ascii=False, allow_nan=False))
     except DuplicateKey as error:
         raise _Unusable(str(error)) from None
-    except UnicodeError:
-        raise _Unusable("the line is not valid UTF-8") from None
+    except UnicodeDecodeError as error:
+        byte = f"byte 0x{line[error.start]:02x} at position {error.start + 1}"
+        raise _Unusable(f"the line is not valid UTF-8 ({byte})") from None
     except ValueError as error:
         raise _Unusable(f"the line is not valid JSON: {error}") from None
     except RecursionError:
         raise _Unusable("the JSON is nested too deeply") from None
+    if has_half:
+        raise _Unusable(
+            "an escape such as \\ud83d is half of a surrogate pair: write both halves, or remove it"
+        )
     if not isinstance(fields, dict):
         raise _Unusable(f"expected an object, but the line is {_kind(fields)}")
     fields = {name: value for name, value in fields.items() if value is not None}
