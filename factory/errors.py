@@ -29,7 +29,6 @@ separate attributes. The command line joins them into one line and prints no tra
 exception is a bug and keeps its traceback.
 """
 
-import os
 import re
 from collections.abc import Sequence
 
@@ -216,32 +215,3 @@ class HubError(WorkError):
 def one_line(text: object, limit: int | None = None) -> str:
     """Shorten a text or an error message to one line of at most `limit` characters."""
     return " ".join(str(text).split())[:limit]
-
-
-_SECRET_NAMES = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$")
-_SHORTEST_SECRET = 8
-"""Length of the shortest value that is a secret because of its variable's name (our choice)."""
-
-_SECRET_VARIABLES: set[str] = set()
-
-
-def keep_secret(variable: str) -> None:
-    """Declare that an environment variable contains a secret, whatever its name."""
-    _SECRET_VARIABLES.add(variable)
-
-
-def without_secrets(text: str) -> str:
-    """Replace the secrets in a text by asterisks, such as a key that a server repeats.
-
-    Secrets are the values of environment variables named like HF_TOKEN or OPENAI_API_KEY, and user
-    names and passwords in URLs.
-    """
-    secrets = {
-        value.strip()
-        for name, value in os.environ.items()
-        if (_SECRET_NAMES.search(name) and len(value) >= _SHORTEST_SECRET)
-        or (name in _SECRET_VARIABLES and len(value.strip()) > 3)
-    }
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return re.sub(r"://[^\s/@]+@", "://***@", text)

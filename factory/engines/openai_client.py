@@ -20,8 +20,9 @@ from factory import __version__
 from factory.engines.openai_environment import HEADERS, api_key, proxy_of, tls_context
 from factory.engines.openai_pace import Pace, asked_wait, backoff
 from factory.engines.openai_replies import OddReply, quote
-from factory.errors import EngineError, without_secrets
+from factory.errors import EngineError
 from factory.recipe import OpenaiEngine
+from factory.texts import mask_secrets
 
 T = TypeVar("T")
 
@@ -231,7 +232,7 @@ class Client:
     @property
     def address(self) -> str:
         """The server's address without a password."""
-        return without_secrets(self._settings.base_url)
+        return mask_secrets(self._settings.base_url)
 
     async def close(self) -> None:
         if self._session is not None:

@@ -9,8 +9,9 @@ import ssl
 import urllib.request
 from urllib.parse import urlsplit
 
-from factory.errors import RecipeError, keep_secret, without_secrets
+from factory.errors import RecipeError
 from factory.recipe import OpenaiEngine
+from factory.texts import mask_secrets
 
 HEADERS = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
 """Headers whose values are in environment variables, if these are set."""
@@ -18,7 +19,6 @@ HEADERS = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PRO
 
 def api_key(settings: OpenaiEngine) -> str:
     """Return the API key in the engine's environment variable, or an empty string."""
-    keep_secret(settings.key)
     return os.environ.get(settings.key, "").strip()
 
 
@@ -74,7 +74,7 @@ def _check_proxy(url: str, field: str) -> None:
     if not is_valid or parts.scheme not in ("http", "https"):
         raise RecipeError(
             f"{field}.base_url",
-            f"{variable} is {without_secrets(proxy)}, but the openai engine supports only HTTP "
+            f"{variable} is {mask_secrets(proxy)}, but the openai engine supports only HTTP "
             "proxies",
             f"set {variable} to a URL such as http://proxy:3128, or set NO_PROXY to the server's "
             "host to connect without a proxy",

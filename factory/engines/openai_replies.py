@@ -12,7 +12,8 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from factory.errors import one_line, without_secrets
+from factory.errors import one_line
+from factory.texts import clean_text, mask_secrets
 
 LONGEST_QUOTE = 300
 """Maximum length of a server's own words in an error, in characters."""
@@ -169,7 +170,7 @@ def _short(words: str) -> str:
     words = words[: 64 * LONGEST_QUOTE]
     if words.lstrip().startswith("<"):
         words = _without_html(words)
-    return one_line(without_secrets(_clean(words)), LONGEST_QUOTE) or "an empty reply"
+    return one_line(mask_secrets(clean_text(words)), LONGEST_QUOTE) or "an empty reply"
 
 
 def _beginning(body: bytes) -> str:
@@ -209,21 +210,14 @@ def _parse(body: bytes) -> Any:
         raise OddReply(f"the server's reply is not valid JSON ({shown})") from None
 
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-def _clean(text: str) -> str:
-    return _SURROGATE.sub("\ufffd", text)
-
-
 def _clean_all(value: Any) -> Any:
     """Replace the lone surrogates in all texts of a parsed reply."""
     if isinstance(value, str):
-        return _clean(value)
+        return clean_text(value)
     if isinstance(value, list):
         return [_clean_all(item) for item in value]
     if isinstance(value, dict):
-        return {_clean(name): _clean_all(item) for name, item in value.items()}
+        return {clean_text(name): _clean_all(item) for name, item in value.items()}
     return value
 
 

@@ -6,9 +6,9 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from factory.engines import OddReply, read_models
-from factory.errors import without_secrets
 from factory.plan.check import Check
 from factory.recipe import OpenaiEngine
+from factory.texts import mask_secrets
 
 SECONDS = 3
 """Timeout of the request to the server, in seconds."""
@@ -27,7 +27,7 @@ def check_server(engine: OpenaiEngine) -> Check:
     The message quotes an error only if its text cannot contain the API key.
     """
     address = f"{engine.base_url.rstrip('/')}/models"
-    url = without_secrets(address)
+    url = mask_secrets(address)
     try:
         request = Request(address)
         if key := _key(engine):

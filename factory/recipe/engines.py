@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from factory.errors import RecipeError, without_secrets
+from factory.errors import RecipeError
 from factory.recipe.fields import (
     ADVANCED,
     HIDDEN,
@@ -16,7 +16,7 @@ from factory.recipe.fields import (
     InvalidField,
     Section,
 )
-from factory.texts import name_secret
+from factory.texts import mask_secrets, name_secret
 
 
 class TransformersEngine(Section):
@@ -165,7 +165,7 @@ class OpenaiEngine(Section):
         except ValueError:  # also of a host name that is too long or of a port above 65535
             valid = False
         if not valid or any(char.isspace() or not char.isprintable() for char in value):
-            raise InvalidField("", f"got {without_secrets(value)}", expected)
+            raise InvalidField("", f"got {mask_secrets(value)}", expected)
         if (path := url.path.rstrip("/")).endswith("/completions"):
             shorter = value.replace(path, path.removesuffix("/completions").removesuffix("/chat"))
             raise InvalidField("", "got the address of an endpoint", f"remove the end: {shorter}")
