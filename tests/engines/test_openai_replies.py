@@ -252,6 +252,6 @@ def test_secrets_that_a_server_repeats_are_masked(monkeypatch):
     secret = "hf_" + "abcdefgh"
     monkeypatch.setenv("HF_TOKEN", secret)
     body = raw({"error": {"message": f"wrong {secret} for https://me:pw@host/v1"}})
-    assert quote(body) == "wrong *** for https://***@host/v1"
+    assert quote(body) == "wrong *** for https://me:***@host/v1"
     (found,) = read_completion(raw(message(content={"key": secret})), 1).choices
     assert secret not in found.reason
