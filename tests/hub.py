@@ -12,6 +12,7 @@ import json
 import re
 import threading
 import time
+import uuid
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -111,6 +112,7 @@ class Hub:
     """A running Hub, used as a context manager. `url` is the value for HF_ENDPOINT."""
 
     def __init__(self):
+        self.id = uuid.uuid4().hex
         self.repositories: dict[str, Repository] = {}
         self.xorbs: dict[str, bytes] = {}
         self.xet_tokens: dict[str, str] = {}

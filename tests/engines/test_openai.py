@@ -854,7 +854,11 @@ def test_another_declared_revision_asks_again(served_recipe):
         ({"OPENAI_PROJECT_ID": "a\x00"}, "http://h/v1", None),
         ({"http_proxy": "socks5://p:1"}, "http://h/v1", "http_proxy is socks5://p:1, but"),
         ({"ALL_PROXY": "socks5h://p:1"}, "https://h/v1", "ALL_PROXY is socks5h://p:1, but"),
-        ({"http_proxy": "http://me:pw@p:port"}, "http://h/v1", "http_proxy is http://me:***@p:port"),
+        (
+            {"http_proxy": "http://me:pw@p:port"},
+            "http://h/v1",
+            "http_proxy is http://me:***@p:port",
+        ),
         ({"http_proxy": "socks5://p:1"}, "https://h/v1", None),
         ({"http_proxy": "socks5://p:1", "no_proxy": "h"}, "http://h/v1", None),
         ({"http_proxy": "p:3128"}, "http://h/v1", None),

@@ -41,6 +41,8 @@ class Publisher:
         given |= {
             "HF_ENDPOINT": hub.url if hub else "http://127.0.0.1:9",
             "HF_HOME": str(self.toy.folder / "hf"),
+            # The cache remembers what a Hub at an address has, and a later Hub may get its port.
+            "HF_XET_CACHE": str(self.toy.folder / "hf" / f"xet-{hub.id if hub else 'none'}"),
             "HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "1",
             "HF_XET_CLIENT_RETRY_BASE_DELAY": "10ms",
             **({"HF_TOKEN": token} if token else {}),
