@@ -32,6 +32,15 @@ def read_text(path: Path, most: int | None = MOST_BYTES) -> str:
 
     Line ends become line feeds. Raises OSError if the file cannot be read, or is not UTF-8.
     """
+    try:
+        return decode_text(read_content(path, most))
+    except Undecodable as error:
+        raise UnsuitableFile(str(error)) from None
+
+
+def read_content(path: Path, most: int | None = MOST_BYTES) -> bytes:
+    """Return the content of a file with at most `most` bytes. Raises OSError if it cannot be
+    read."""
     # O_NONBLOCK: opening a pipe would otherwise wait for a process that writes to it.
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -39,10 +48,7 @@ def read_text(path: Path, most: int | None = MOST_BYTES) -> str:
         content = file.read() if most is None else file.read(most + 1)
     if most is not None and len(content) > most:
         raise UnsuitableFile(f"it is larger than {most:,} bytes")
-    try:
-        return decode_text(content)
-    except Undecodable as error:
-        raise UnsuitableFile(str(error)) from None
+    return content
 
 
 def reason_of(error: OSError) -> str:

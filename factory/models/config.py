@@ -8,7 +8,7 @@ from typing import Any
 
 from factory.errors import ModelError, one_line
 from factory.files import is_regular
-from factory.input_files import read_text
+from factory.input_files import read_content
 
 _DTYPE = r"bfloat16|float(16|32|64|8_\w+)"
 
@@ -170,7 +170,8 @@ def read_json(path: Path, field: str) -> dict[str, Any]:
     value of the wrong type. `field` is the recipe field that names the model.
     """
     try:
-        content = json.loads(read_text(path, None))
+        # transformers also refuses a byte order mark.
+        content = json.loads(read_content(path, None).decode())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:

@@ -200,7 +200,8 @@ def factory_round(recipe: Path, lake: Path, engine: Any, pid: int) -> dict[str, 
     inspect_step(state, Step("prompts", role="loop"))
     took = {}
     for stage in STAGES:
-        step = Step(stage, 0, "current", "M_0", judge="M_0" if stage == "judgments" else "")
+        judging = {"judge": "M_0", "judge_name": "judge"} if stage == "judgments" else {}
+        step = Step(stage, 0, "current", "M_0", **judging)
         cpu, own, began = cpu_of_group(pid), time.process_time(), time.monotonic()
         generate(state, [inspect_step(state, step)], engine, Silent())
         wall, own = time.monotonic() - began, time.process_time() - own
