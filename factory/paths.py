@@ -50,6 +50,10 @@ def folder_path(given: str | os.PathLike[str], field: str) -> Path:
     path = user_path(given, field)
     if path.exists() and not path.is_dir():
         raise UserError(field, f"{path} is not a folder", "give the path of a folder")
+    if path.is_symlink() and not path.exists():
+        raise UserError(
+            field, f"{path} is a link to a folder that does not exist", "create the folder"
+        )
     return path
 
 

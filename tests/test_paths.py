@@ -75,6 +75,12 @@ def test_a_lake_that_is_a_file_is_refused(toy, factory):
         assert "is not a folder" in ran.err
 
 
+def test_a_lake_that_is_a_link_to_nothing_is_refused(tmp_path):
+    (tmp_path / "lake").symlink_to(tmp_path / "missing")
+    with pytest.raises(UserError, match="is a link to a folder that does not exist"):
+        folder_path(tmp_path / "lake", "--lake")
+
+
 def test_usable_paths(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert user_path("~/x") == tmp_path / "x"

@@ -258,7 +258,7 @@ OTHERS = (
     {"a", "b"},
     nested(40),
     nested(40, dict),
-    nested(400),
+    nested(150),
     list(range(1000)),
     {f"k{number}": number for number in range(300)},
 )
