@@ -10,7 +10,7 @@ with asked as (
     from dataset
 ),
 
-digests as (
+digests as materialized (
     select
         iteration,
         pair_id,

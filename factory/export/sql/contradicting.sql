@@ -10,7 +10,7 @@ with asked as (
     from numbered_pairs
 ),
 
-digests as (
+digests as materialized (
     select
         split,
         place,

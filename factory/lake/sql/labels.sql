@@ -27,7 +27,7 @@ answers as (
     select side.answer as answer
     from sides
     group by side.answer
-    having count(distinct side.label) = 1
+    having bool_and(side.label) = bool_or(side.label)
 ),
 
 samples as (
