@@ -21,6 +21,7 @@ def opened(toy) -> Factory:
     return package.open(toy.path, toy.lake)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", [package, api, results], ids=lambda module: module.__name__)
 def test_the_examples_in_docstrings_run(module, toy, monkeypatch):
     toy.finish()

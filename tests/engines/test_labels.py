@@ -146,6 +146,7 @@ def test_a_constrained_judges_labels_have_the_probabilities_of_their_tokens(
         assert all(expected[label].agrees(found.get(label, 0.0)) for label in labels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", SCALES)
 def test_a_free_judges_labels_depend_on_the_text_before_the_score(model, reference, scale):
     labels = SCALES[scale]

@@ -607,6 +607,7 @@ def test_the_help_names_every_trainer(factory):
     assert all(name in told for name in TRAINERS)
 
 
+@pytest.mark.slow
 def test_trl_reads_its_exports_as_their_configs_say(tmp_path, monkeypatch):
     trl = pytest.importorskip("trl")
     datasets = pytest.importorskip("datasets")

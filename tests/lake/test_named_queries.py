@@ -936,6 +936,7 @@ def test_between_the_stages_no_query_fails(toy):
     assert rows["outcomes"] == rows["score_gap"] == []
 
 
+@pytest.mark.slow
 def test_after_a_run_the_queries_agree_with_the_views(toy):
     toy.add_probe()
     toy.finish()

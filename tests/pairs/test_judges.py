@@ -84,6 +84,7 @@ def test_a_judge_more_asks_only_what_it_judges(judged):
     assert to_do == {("judgments", "long"), ("verdicts", "long")}
 
 
+@pytest.mark.slow
 def test_an_expression_over_judges_decides(judged):
     judged.run("pairs.score=short + 100 * even")
     rows = sides(judged, "pairs.score=short + 100 * even")
@@ -133,6 +134,7 @@ def test_pairs_on_which_judges_disagree_are_counted_and_not_kept(judged):
     )
 
 
+@pytest.mark.slow
 def test_other_judges_of_a_pair_make_it_again_and_no_judgment(judged):
     judged.finish()
     for change in ("pairs.score=judge + short", "pairs.chosen_if=even = 1", "pairs.agree=[short]"):

@@ -560,6 +560,7 @@ def test_the_hub_says_how_long_to_wait(headers, seconds):
     assert waiting(error, 2) == seconds
 
 
+@pytest.mark.slow
 def test_longer_than_five_minutes_it_does_not_wait(push, hub):
     hub.retry_after = 3600
     hub.break_("commit", "429")

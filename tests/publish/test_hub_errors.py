@@ -122,6 +122,7 @@ def told(tmp_path_factory):
     return dict(zip(faults, json.loads(ended.stdout), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("step", "kind"), PASSING)
 def test_the_xet_client_waits_for_a_fault_that_passes(told, step, kind):
     first, again = told[step, kind, 1]
@@ -131,6 +132,7 @@ def test_the_xet_client_waits_for_a_fault_that_passes(told, step, kind):
     assert again["requests"].count("store") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("step", "kind", "fault", "remedy"), STOPPING)
 def test_a_fault_of_the_storage_is_a_sentence_and_the_next_push_continues(
     told, step, kind, fault, remedy

@@ -302,6 +302,7 @@ def test_a_command_of_ones_own_is_published_without_its_places(tmp_path):
     assert public_recipe(toy.look())["pairs"]["score"].startswith("judge / 2 + 0")
 
 
+@pytest.mark.slow
 def test_what_looks_like_a_key_in_the_recipe_stops_it(tmp_path):
     toy = publishable(tmp_path / "toy", 12)
     toy.write(prompts={"source": "s"})

@@ -219,6 +219,7 @@ def test_other_template_kwargs_are_other_answers_and_the_old_ones_play_no_role(t
     assert {side for row in used for side in row.values()} <= new
 
 
+@pytest.mark.slow
 def test_meta_that_a_function_reads_makes_its_judgments_again(toy):
     (toy.folder / "gold.py").write_text(
         "def grade(rows):\n"

@@ -398,6 +398,7 @@ def test_two_policies(made, diff):
     assert counted(back)["changed chosen", "no future in A"] > 0
 
 
+@pytest.mark.slow
 def test_more_judgments_are_other_scores(made, diff):
     sets = [word for change in JUDGED_MORE for word in ("--set-b", change)]
     told = diff(made.path, made.path, *sets, "--json", "--limit", "1000").json()
@@ -450,6 +451,7 @@ def test_it_is_read_by_people(made, diff):
     assert "lost: " not in diff(made.path, made.wide, "--limit", "0").out
 
 
+@pytest.mark.slow
 def test_a_first_example_of_every_reason(made, diff):
     args = (made.path, made.path, "--set-b", "loop.policy=self_rewarding", "--json")
     counts = counted(diff(*args).json())
@@ -508,6 +510,7 @@ def test_a_dataset_with_a_broken_file(made, diff, tmp_path, where):
     assert "be read" in ended.err
 
 
+@pytest.mark.slow
 def test_a_lake_with_a_broken_shard(toy, factory):
     toy.write(loop={"iterations": 1})
     toy.finish()

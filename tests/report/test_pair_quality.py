@@ -113,6 +113,7 @@ PAIR_SCORES = """
 """
 
 
+@pytest.mark.slow
 def test_pairs_have_the_pair_scores_of_their_answers(made, tmp_path, monkeypatch):
     ours = made.query(PAIR_SCORES)
     assert len(ours) > 10
@@ -159,6 +160,7 @@ def test_the_figures_are_cached_until_the_rows_change(toy, monkeypatch):
     assert row["answers"] == first[-1]["answers"] * 4 / 3
 
 
+@pytest.mark.slow
 def test_another_set_of_pairs_ranks_by_its_own_score(made):
     opened = open_recipe(made.path, made.lake)
     wide = opened.pairs("mean", set={"pairs.score": "mean"})
@@ -264,6 +266,7 @@ def remark(toy, *rows, overrides=()):
     return "\n".join(remarks(toy.look(*overrides), [{**FIGURES, **row} for row in rows]))
 
 
+@pytest.mark.slow
 def test_the_scores_have_a_scale(toy):
     assert remark(toy, {"lowest_score": 0.0}, {}).startswith(
         "The scores range from 1 to 2.5 on the rubric's scale of 0 to 5, with a standard "
@@ -411,6 +414,7 @@ def test_a_figure_that_is_unknown_is_a_dash_in_the_picture():
     ]
 
 
+@pytest.mark.slow
 def test_the_card_has_the_figures(made, tmp_path):
     card = (write_published(made, tmp_path / "folder") / "README.md").read_text()
     _, row = open_recipe(made.path, made.lake).status().quality

@@ -197,6 +197,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(first, continued, tmp_pat
     assert all(torch.allclose(one[name], other[name], atol=1e-6) for name in one)
 
 
+@pytest.mark.slow
 def test_the_base_is_held_in_its_own_dtype_and_the_adapter_in_float32(first, tmp_path, watched):
     for name, adapter in (("new", None), ("continued", str(first))):
         folder = write_data(tmp_path / name)
