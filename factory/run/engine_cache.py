@@ -1,6 +1,6 @@
 """A cache that keeps one engine open while consecutive steps need the same model."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
@@ -10,22 +10,6 @@ from factory.plan import RecipeState, Step, engine_needed, locate_step, steps
 from factory.recipe import Engine as Settings
 from factory.recipe import OpenaiEngine, TransformersEngine
 from factory.report import Usage, usage_of_step
-
-
-def check_functions(state: RecipeState, wanted: Sequence[Step]) -> None:
-    """Import the judge functions that the given steps will call, before any model answers.
-
-    Raises FunctionError if a file cannot be imported, for example because it needs a package that
-    is not installed.
-    """
-    done = {step for step, found in state.steps.items() if found.done}
-    judging = [step for step in wanted if step.stage == "judgments" and step not in done]
-    for name in dict.fromkeys(step.judge_name for step in judging):
-        judge = state.opened.functions[name]
-        section = state.recipe.all_judges.get(name) or state.recipe.probe
-        if judge is not None and section is not None:
-            with function.open_engine(judge, section.timeout, state.lake.root / "logs"):
-                pass
 
 
 class EngineCache(AbstractContextManager["EngineCache"]):

@@ -32,7 +32,7 @@ from factory.plan import (
 from factory.progress import Progress
 from factory.recipe import REFERENCE, Recipe
 from factory.run.broken import are_inputs_whole, name_broken_files, repair_inputs
-from factory.run.engine_cache import EngineCache, check_functions
+from factory.run.engine_cache import EngineCache
 from factory.run.generate import first_errors, generate, reuse_rows, too_many
 from factory.run.stop import check_limits
 from factory.run.tabular import make_pairs, make_prompts, make_verdicts
@@ -221,7 +221,6 @@ class _Run:
             if self.limit is None:
                 check_chunks(self.state)
             check_before_run(self.state, self.wanted)
-            check_functions(self.state, self.wanted)
             self.is_checked = True
 
     @contextmanager

@@ -5,7 +5,7 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
-from factory.errors import FunctionError, LakeError, StepFailed
+from factory.errors import LakeError, StepFailed
 from factory.export import dataset_rows, write_dataset
 from factory.lake import Lake
 from factory.progress import Silent
@@ -131,16 +131,6 @@ def test_self_rewarding_takes_both_sides_from_the_current_model(toy):
     roles = toy.query("select distinct chosen_role, rejected_role from pairs")
     assert roles == [{"chosen_role": "current", "rejected_role": "current"}]
     assert {row["phase"] for row in toy.query("from gaps")} == {"D2"}
-
-
-def test_a_judge_function_that_cannot_be_imported_stops_the_run_before_any_answer(toy):
-    (toy.folder / "own.py").write_text(
-        "import no_such_package\n\ndef grade(rows):\n    return []\n"
-    )
-    toy.write(judge={"function": "own.py:grade"}, loop={"iterations": 1})
-    with pytest.raises(FunctionError, match="cannot be imported: ModuleNotFoundError"):
-        toy.run()
-    assert not toy.shards("samples")
 
 
 @pytest.mark.slow
