@@ -187,7 +187,7 @@ _DURATION = re.compile(
 
 
 def _seconds(value: str, unit: float = 1.0) -> float | None:
-    """Return the seconds from now that a header's value means; None if it cannot be read.
+    """Return how many seconds from now a header's value refers to; None if it cannot be read.
 
     The value is a number of units, a duration, an HTTP date, or a time in RFC 3339.
     """

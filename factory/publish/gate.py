@@ -86,7 +86,7 @@ class Check:
     most: float = 0
     """Largest allowed share of the pairs' answers; 0 allows no row."""
     of_answers: str = ""
-    """What the check looks for in a dataset without rejected answers, if that differs."""
+    """What the check looks for in a dataset without rejected answers. Empty if it is the same."""
     compares: bool = False
     """Whether the check compares both answers of a pair, and so does not run without pairs."""
 

@@ -23,8 +23,8 @@ def _alone(kind: str, module: str, form: str) -> Identity:
 
 
 def _named(kind: str, module: str, form: str, words: str, before: str = "") -> Identity:
-    """Return a number that is recognized only behind one of `words`, or behind the regular
-    expression `before`, which contains one of `words`."""
+    """Return a number that is recognized only after one of `words`, or after a match of the
+    regular expression `before`, which contains one of `words`."""
     literals = tuple(words.split())
     named = before or r"\b(?:" + "|".join(literals) + r")\w*"
     pattern = rf"(?i:{named})[^\n\d]{{0,24}}?(?<![\w.+])({form})(?![\w-])(?![.,]\d)"

@@ -19,7 +19,7 @@ class Format:
     pattern: re.Pattern[str]
     """Its first group, or else the entire match, is the secret."""
     is_token: bool = True
-    """Whether the secret is one long token, which a text can split by spaces."""
+    """Whether the secret is a single long token, so that spaces in a text may split it."""
     needs_digit: bool = False
     """Whether the secret contains a digit, unlike ordinary words in the same format."""
 

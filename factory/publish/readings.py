@@ -13,7 +13,7 @@ _DECODES = 3
 
 
 class _Plain(dict[int, str | None]):
-    """The ASCII character that a character looks like, by code point, for `str.translate`."""
+    """A table for `str.translate` from look-alikes of ASCII characters to these characters."""
 
     def __missing__(self, code: int) -> str | None:
         self[code] = plain = _plain(chr(code))

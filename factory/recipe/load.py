@@ -62,7 +62,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         fault = f"the recipe cannot be read: {reason_of(error)}"
         raise RecipeError(file, fault, "expected a UTF-8 YAML file") from None
-    except (yaml.YAMLError, ValueError) as error:
+    except yaml.YAMLError as error:
         fault = f"not valid YAML: {one_line(error)}"
         raise RecipeError(file, fault, "correct this line of the recipe") from None
     if not isinstance(data, dict):
@@ -103,7 +103,7 @@ def apply_override(data: dict[str, Any], override: str) -> None:
         raise RecipeError(option, fault, "write the override in a form such as sampling.draws=5")
     try:
         value = parse_yaml(text, _Loader)
-    except (yaml.YAMLError, ValueError) as error:
+    except yaml.YAMLError as error:
         fault = f"not valid YAML: {one_line(error)}"
         raise RecipeError(option, fault, "expected a value in YAML") from None
     *sections, last = field.split(".")
